@@ -1,0 +1,146 @@
+"""Event pipelines that watch builds, test runs, deployments and environment resolution."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bers.catalog import Catalog as Catalog
+    from bers.catalog import Metric as Metric
+    from bers.checks import Check as Check
+    from bers.checks import Finding as Finding
+    from bers.checks import Status as Status
+    from bers.clock import Clock as Clock
+    from bers.clock import SystemClock as SystemClock
+    from bers.cloudevents import as_cloudevent as as_cloudevent
+    from bers.cloudevents import rfc3339 as rfc3339
+    from bers.errors import BersError as BersError
+    from bers.errors import ConfigError as ConfigError
+    from bers.errors import Conflict as Conflict
+    from bers.errors import Full as Full
+    from bers.errors import PluginError as PluginError
+    from bers.errors import Refused as Refused
+    from bers.errors import unknown as unknown
+    from bers.hookspecs import hookimpl as hookimpl
+    from bers.operations import Caller as Caller
+    from bers.operations import Nothing as Nothing
+    from bers.operations import Operation as Operation
+    from bers.operations import Outlet as Outlet
+    from bers.operations import Page as Page
+    from bers.operations import Reply as Reply
+    from bers.operations import Stream as Stream
+    from bers.production import start_production_monitoring as start_production_monitoring
+    from bers.records import Batch as Batch
+    from bers.records import Event as Event
+    from bers.records import Labels as Labels
+    from bers.records import Outcome as Outcome
+    from bers.records import Run as Run
+    from bers.records import Tier as Tier
+    from bers.records import Vcs as Vcs
+    from bers.records import Window as Window
+    from bers.redaction import Secret as Secret
+    from bers.redaction import redact as redact
+    from bers.redaction import redact_text as redact_text
+    from bers.stages import Config as Config
+    from bers.stages import Context as Context
+    from bers.stages import Durable as Durable
+    from bers.stages import DurableSpec as DurableSpec
+    from bers.stages import Emit as Emit
+    from bers.stages import Processor as Processor
+    from bers.stages import ProcessorSpec as ProcessorSpec
+    from bers.stages import Receiver as Receiver
+    from bers.stages import Sink as Sink
+    from bers.stages import SinkSpec as SinkSpec
+    from bers.stages import Source as Source
+    from bers.stages import SourceSpec as SourceSpec
+    from bers.stages import Stage as Stage
+    from bers.stages import Written as Written
+    from bers.state import Database as Database
+    from bers.state import Positions as Positions
+    from bers.tables import Table as Table
+    from bers.units import Duration as Duration
+    from bers.units import Interval as Interval
+    from bers.units import Percent as Percent
+    from bers.units import Quantity as Quantity
+    from bers.units import Size as Size
+    from bers.units import format_duration as format_duration
+    from bers.units import format_value as format_value
+    from bers.units import period as period
+    from bers.units import quantity as quantity
+
+__version__ = "1.0.0"
+
+# Where each public name lives. It is imported when it is asked for: `bers --help` needs none of them.
+_HOMES = {
+    "Batch": "records",
+    "BersError": "errors",
+    "Caller": "operations",
+    "Catalog": "catalog",
+    "Check": "checks",
+    "Clock": "clock",
+    "Config": "stages",
+    "ConfigError": "errors",
+    "Conflict": "errors",
+    "Context": "stages",
+    "Database": "state",
+    "Durable": "stages",
+    "DurableSpec": "stages",
+    "Duration": "units",
+    "Emit": "stages",
+    "Event": "records",
+    "Finding": "checks",
+    "Full": "errors",
+    "Interval": "units",
+    "Labels": "records",
+    "Metric": "catalog",
+    "Nothing": "operations",
+    "Operation": "operations",
+    "Outcome": "records",
+    "Outlet": "operations",
+    "Page": "operations",
+    "Percent": "units",
+    "PluginError": "errors",
+    "Positions": "state",
+    "Processor": "stages",
+    "ProcessorSpec": "stages",
+    "Quantity": "units",
+    "Receiver": "stages",
+    "Refused": "errors",
+    "Reply": "operations",
+    "Run": "records",
+    "Secret": "redaction",
+    "Sink": "stages",
+    "SinkSpec": "stages",
+    "Size": "units",
+    "Source": "stages",
+    "SourceSpec": "stages",
+    "Stage": "stages",
+    "Status": "checks",
+    "Stream": "operations",
+    "SystemClock": "clock",
+    "Table": "tables",
+    "Tier": "records",
+    "Vcs": "records",
+    "Window": "records",
+    "Written": "stages",
+    "as_cloudevent": "cloudevents",
+    "format_duration": "units",
+    "format_value": "units",
+    "hookimpl": "hookspecs",
+    "period": "units",
+    "quantity": "units",
+    "redact": "redaction",
+    "redact_text": "redaction",
+    "rfc3339": "cloudevents",
+    "start_production_monitoring": "production",
+    "unknown": "errors",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bers' has no attribute {name!r}")
+    value = getattr(import_module(f"bers.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

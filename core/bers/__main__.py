@@ -1,0 +1,5 @@
+"""``python -m bers`` is ``bers``."""
+
+from bers.cli import main
+
+main()

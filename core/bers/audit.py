@@ -1,0 +1,64 @@
+"""Who changed what, and when: one row for every write that somebody asked for."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from bers.clock import Clock
+from bers.operations import Caller
+from bers.redaction import redact_text
+from bers.state import Database
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS audit (
+    id INTEGER PRIMARY KEY, time REAL NOT NULL, principal TEXT NOT NULL, address TEXT NOT NULL, action TEXT NOT NULL,
+    outcome TEXT NOT NULL
+)
+"""
+
+
+class Entry(msgspec.Struct, rename="camel", frozen=True):
+    """One write: its time in milliseconds since 1970, who asked, from where, for what, and how it ended."""
+
+    id: int
+    time: int
+    principal: str
+    address: str
+    action: str
+    outcome: str
+
+
+class Audit:
+    """The rows, in the node's own database; only ever added to."""
+
+    def __init__(self, state: Database, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+
+    async def record(self, caller: Caller, action: str, outcome: str) -> None:
+        row = (self._clock.time(), caller.principal, caller.address, redact_text(action), outcome)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_SCHEMA)
+            connection.execute(
+                "INSERT INTO audit (time, principal, address, action, outcome) VALUES (?, ?, ?, ?, ?)", row
+            )
+
+        await self._state.run(work)
+
+    async def entries(self, limit: int = 100) -> Sequence[Entry]:
+        """The newest rows, newest first."""
+
+        def work(connection: sqlite3.Connection) -> list[Entry]:
+            connection.execute(_SCHEMA)
+            rows = connection.execute(
+                "SELECT id, CAST(time * 1000 AS INTEGER), principal, address, action, outcome "
+                "FROM audit ORDER BY id DESC LIMIT ?",
+                (limit,),
+            )
+            return [Entry(*row) for row in rows]
+
+        return await self._state.run(work)

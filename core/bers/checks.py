@@ -1,0 +1,41 @@
+"""What a health check is and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from bers.units import Duration, Interval
+
+Status: TypeAlias = Literal["healthy", "degraded", "unhealthy", "unknown"]
+
+S = TypeVar("S")
+
+WORST: tuple[Status, ...] = ("healthy", "unknown", "degraded", "unhealthy")
+"""From best to worst."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one look at a thing found."""
+
+    status: Status
+    message: str
+    details: Mapping[str, Any] = {}
+    remediation: str = ""
+    """What to do about it; empty where nothing needs doing."""
+
+
+@dataclass(frozen=True)
+class Check(Generic[S]):
+    """A named look at a stage, made on a schedule, behind a circuit breaker."""
+
+    name: str
+    probe: Callable[[S], Awaitable[Finding]]
+    description: str = ""
+    interval: Interval = Interval("30s")
+    timeout: Duration = Duration("5s")
+    critical: bool = False
+    """Whether the whole is unhealthy when this is."""

@@ -1,0 +1,81 @@
+"""The command line: one file per command, imported when it is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+import bers
+
+_COMMANDS = {
+    "start": ("start:start", "Run the server, in the foreground or detached."),
+    "dev": ("start:dev", "Run the server for development: debug logs, started anew when a file changes."),
+    "stop": ("stop:stop", "Stop the server of this directory."),
+    "restart": ("stop:restart", "Start a new server in place of the one that runs; nothing is lost."),
+    "status": ("status:status", "What runs, and how it is doing."),
+    "check": ("check:check", "Say everything that is wrong with pipelines.yaml."),
+    "graph": ("graph:graph", "Draw the pipelines, as mermaid or dot."),
+    "plugins": ("plugins:plugins", "The stages there are, and their options."),
+    "emit": ("emit:emit", "Hand in one event."),
+    "run": ("emit:run", "Run a command, and tell of its start and its end."),
+    "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
+    "report": ("report:report", "The performance report of a period, with the availability."),
+    "openapi": ("openapi:openapi", "Print the OpenAPI description of a listener."),
+    "doctor": ("doctor:doctor", "Look for what could be wrong with this installation."),
+}
+_BUILTIN = {
+    "env": ("bers_builtin.sources.environment_resolver", "Detect the environment of a project directory."),
+}
+"""Commands of builtin plugins, so that `bers --help` need not load them."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_COMMANDS, *_BUILTIN, *(self._offered() if entry_points(group="bers") else ())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            module, _, name = _COMMANDS[cmd_name][0].partition(":")
+            command: click.Command = getattr(import_module(f"bers.cli.{module}"), name)
+            return command
+        return self._offered().get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands by what the tables say of them: importing them all would cost more than a reader waits."""
+        rows = [(name, text) for name, (_, text) in (_COMMANDS | _BUILTIN).items()]
+        if entry_points(group="bers"):
+            more = {name: command for name, command in self._offered().items() if name not in _BUILTIN}
+            rows += [(name, command.get_short_help_str()) for name, command in more.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _offered(self) -> dict[str, click.Command]:
+        from bers import plugins
+
+        return {command.name or "": command for command in plugins.load().commands}
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(bers.__version__, prog_name="bers")
+def cli() -> None:
+    """Watch builds, test runs, deployments and environment resolution.
+
+    Exit codes: 0 yes, 1 the answer is no (something is wrong, unhealthy or not found), 2 the request is wrong, 3 no
+    server answers.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> Any:
+    """Run the command line; what a person can mend is one line on stderr, and exit code 2."""
+    from bers.errors import BersError
+
+    try:
+        return cli.main(args=list(argv) if argv is not None else None, prog_name="bers")
+    except BersError as error:
+        print(error, file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 2))

@@ -1,0 +1,79 @@
+"""The server, as the command line talks to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from bers import lock
+from bers.errors import BersError
+
+DEFAULT = "http://127.0.0.1:3003"
+
+
+class Unreachable(BersError):
+    """No server answers."""
+
+    exit_code = 3
+
+
+class Denied(BersError):
+    """The server answered that it will not."""
+
+    exit_code = 1
+
+
+def address(data_dir: Path = Path(".bers")) -> str:
+    """The server meant: BERS_EMIT_URL, or else that of this directory, or else the usual port of this machine."""
+    if url := os.environ.get("BERS_EMIT_URL"):
+        return url
+    found = lock.announced(data_dir)
+    return found[0] if found else DEFAULT
+
+
+def ask(method: str, path: str, fields: Mapping[str, Any] | None = None, *, url: str | None = None) -> Any:
+    """The data of an answer. Raise Unreachable or Denied where there is none."""
+    return whole(method, path, fields, url=url)["data"]
+
+
+def whole(method: str, path: str, fields: Mapping[str, Any] | None = None, *, url: str | None = None) -> Any:
+    """The whole envelope of an answer; that something is unhealthy is an answer too."""
+    base = url or address()
+    target = f"{base}/api/monitoring/{quote(path)}"
+    headers = {"Accept": "application/json"}
+    data = None
+    known = {key: value for key, value in (fields or {}).items() if value is not None}
+    if method == "GET" and known:
+        target += "?" + urlencode(known)
+    elif method != "GET":
+        data, headers["Content-Type"] = json.dumps(known).encode(), "application/json"
+    if key := os.environ.get("BERS_MONITORING_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(target, data=data, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as exc:
+        body = _body(exc)
+        if body.get("success"):
+            return body
+        error = body.get("error", {})
+        hint = f"; {error['hint']}" if error.get("hint") else ""
+        raise Denied(f"{error.get('message', exc.reason)}{hint}") from exc
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "reason", exc)
+        raise Unreachable(f"no server answers at {base}: {reason}; start one with `bers start`") from exc
+
+
+def _body(error: urllib.error.HTTPError) -> dict[str, Any]:
+    try:
+        body = json.load(error)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]

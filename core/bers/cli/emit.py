@@ -1,0 +1,29 @@
+"""`bers emit` and `bers run`: the emitter's own commands, pointed at the server of this directory."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from bers.cli.client import address
+
+_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+
+
+@click.command(context_settings=_PASS_ON, add_help_option=False)
+@click.pass_context
+def emit(ctx: click.Context) -> None:
+    """Hand in one event."""
+    from bers_emit.cli import emit_command
+
+    sys.exit(emit_command(ctx.args, default_url=address()))
+
+
+@click.command(context_settings=_PASS_ON, add_help_option=False)
+@click.pass_context
+def run(ctx: click.Context) -> None:
+    """Run a command, and tell of its start and its end."""
+    from bers_emit.cli import run_command
+
+    sys.exit(run_command(ctx.args, default_url=address()))

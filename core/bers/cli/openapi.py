@@ -1,0 +1,34 @@
+"""`bers openapi`: what a listener answers, for those who generate clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bers.cli import output
+from bers.cli.start import config_option, read
+
+
+@click.command()
+@config_option
+@click.option(
+    "--surface",
+    type=click.Choice(["control", "health", "metrics"]),
+    default="control",
+    help="The listener that is described.",
+)
+def openapi(config: Path | None, surface: str) -> None:
+    """Print the OpenAPI description of a listener. No server is needed."""
+    from bers.supervisor import Supervisor
+    from bers.web import api
+    from bers.web.openapi import document
+
+    node = Supervisor(read(config))
+    api.offer(node.directory, api.Api(node, {}))
+    routes = [
+        route
+        for route in node.directory.routes
+        if surface == "control" or (route.method == "GET" and route.operation.surface == surface)
+    ]
+    output.as_json(document(routes, ingest=surface == "control"))

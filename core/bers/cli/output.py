@@ -1,0 +1,57 @@
+"""What commands print: tables and colour for a terminal, plain columns for a pipe, JSON where it was asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+_COLOURS = {
+    **dict.fromkeys(("healthy", "ok", "resolved"), "green"),
+    **dict.fromkeys(("degraded", "warning", "unknown", "starting", "acknowledged"), "yellow"),
+    **dict.fromkeys(("unhealthy", "failing", "active", "error", "critical"), "red"),
+}
+
+
+def as_json(data: Any) -> None:
+    """Print plain values as JSON, indented for a terminal."""
+    import msgspec
+
+    encoded = msgspec.json.encode(data)
+    click.echo(msgspec.json.format(encoded, indent=2) if sys.stdout.isatty() else encoded)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows: with lines and colour on a terminal, as tab-separated columns elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(_text(cell) for cell in row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(*headers, box=box.SIMPLE_HEAD)
+    for row in rows:
+        drawn.add_row(*(_coloured(_text(cell)) for cell in row))
+    Console().print(drawn)
+
+
+def facts(pairs: Mapping[str, Any]) -> None:
+    """Print names and values, one a line."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        click.echo(f"{name:{width}}  {click.style(_text(value), fg=_COLOURS.get(_text(value)))}")
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _coloured(text: str) -> str:
+    from rich.markup import escape
+
+    colour = _COLOURS.get(text)
+    return f"[{colour}]{text}[/]" if colour else escape(text)

@@ -1,0 +1,186 @@
+"""`bers start` and `bers dev`: the server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from bers import lock, plugins
+from bers.config import Plan, load
+from bers.config.located import Steps
+from bers.errors import ConfigError
+from bers.logs import to_terminal
+from bers.web.server import Node, running
+
+CONFIG = "pipelines.yaml"
+READY_WITHIN = 20.0
+"""Seconds that a detached server may take to be ready."""
+
+config_option = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help="The configuration; ./pipelines.yaml, or else the shipped one.",
+)
+
+
+@click.command()
+@config_option
+@click.option("--detach", is_flag=True, help="Return when the server is ready, and leave it running.")
+@click.option("--replace", is_flag=True, hidden=True)
+def start(config: Path | None, detach: bool, replace: bool) -> None:
+    """Run the server, in the foreground or detached."""
+    if detach:
+        run_detached(config)
+        return
+    plan = read(config)
+    wait = _take_over(plan) if replace else 0.0
+    to_terminal(plan.settings.log.level)
+    _run(plan, wait=wait)
+
+
+@click.command()
+@config_option
+def dev(config: Path | None) -> None:
+    """Run the server for development: debug logs, started anew when a file changes."""
+    changes: list[tuple[Steps, Any]] = [(("environment",), "development"), (("log", "level"), "debug")]
+    plan = read(config, changes)
+    to_terminal(plan.settings.log.level)
+    if _run(plan, watch=lambda: read(config, changes)):
+        os.execv(sys.executable, [sys.executable, "-m", "bers", *sys.argv[1:]])
+
+
+def read(config: Path | None, changes: Iterable[tuple[Steps, Any]] = ()) -> Plan:
+    """Load the configuration that was named, or that of this directory, or the shipped one."""
+    path = config or (Path(CONFIG) if Path(CONFIG).exists() else None)
+    return load(path, plugins.load(), changes=changes)
+
+
+def run_detached(config: Path | None, *, replace: bool = False) -> None:
+    """Start a server of its own, and return when it is ready; what it says if it does not start is said here."""
+    plan = read(config)  # A configuration that is wrong is said here, before anything is started.
+    data_dir = Path(plan.settings.data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    said = data_dir / "start.log"
+    command = [sys.executable, "-m", "bers", "start", *(["--replace"] if replace else [])]
+    command += ["--config", str(plan.path)] if plan.path else []
+    with said.open("wb") as file:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    deadline = time.monotonic() + READY_WITHIN
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise ConfigError(f"the server did not start: {said.read_text(encoding='utf-8').strip()}", path="start")
+        if lock.holder(data_dir) == server.pid and (found := lock.announced(data_dir)) and _ready(found[0]):
+            click.echo(f"running as process {server.pid}, at {found[0]}")
+            return
+        time.sleep(0.02)
+    raise ConfigError(f"the server is not ready after {READY_WITHIN:g} s; see logs/monitoring.log", path="start")
+
+
+def _run(plan: Plan, *, wait: float = 0.0, watch: Any = None) -> bool:
+    """Run until a signal says stop; True where a file has changed, and the process should start anew."""
+    try:
+        return anyio.run(_serve, plan, wait, watch, backend_options={"use_uvloop": True})
+    except* ConfigError as group:
+        raise group.exceptions[0] from None
+
+
+async def _serve(plan: Plan, wait: float, watch: Any) -> bool:
+    async with running(plan, wait=wait) as node:
+        _greet(plan, node)
+        changed = False
+        async with anyio.create_task_group() as group:
+            if watch:
+
+                async def look() -> None:
+                    nonlocal changed
+                    await _changed(plan, watch)
+                    changed = True
+                    group.cancel_scope.cancel()
+
+                group.start_soon(look)
+            await _signals(node)
+            group.cancel_scope.cancel()
+        return changed
+
+
+async def _signals(node: Node) -> None:
+    """Wait for the signal that means stop; a hangup opens the log files anew."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                node.logs.reopen()
+            else:
+                return
+
+
+async def _changed(plan: Plan, check: Any) -> None:
+    """Return when the configuration or the code of a plugin has changed, and the configuration is right."""
+    known = _stamps(plan)
+    while True:
+        await anyio.sleep(0.3)
+        now = _stamps(plan)
+        if now != known:
+            known = now
+            try:
+                check()
+            except ConfigError as error:
+                logging.getLogger("bers").error("the change is not taken:\n%s", error)
+            else:
+                return
+
+
+def _stamps(plan: Plan) -> dict[str, int]:
+    """When the files were changed that make up the configuration and the plugins."""
+    modules = [
+        module for name, module in sys.modules.items() if name.startswith("bers") and not name.startswith("bers.")
+    ]
+    modules += [module for name, module in sys.modules.items() if name.startswith("bers_")]
+    files = {file for module in modules if (file := getattr(module, "__file__", None))}
+    if plan.path:
+        files.add(str(plan.path))
+    found: dict[str, int] = {}
+    for file in files:
+        try:
+            found[file] = Path(file).stat().st_mtime_ns
+        except OSError:
+            found[file] = 0
+    return found
+
+
+def _take_over(plan: Plan) -> float:
+    """Ask the server that runs to go; return how many seconds it may take."""
+    pid = lock.holder(Path(plan.settings.data_dir))
+    if pid is None:
+        return 0.0
+    os.kill(pid, signal.SIGTERM)
+    return plan.settings.stop_within + 5.0
+
+
+def _ready(url: str) -> bool:
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+def _greet(plan: Plan, node: Node) -> None:
+    host = plan.settings.server.host
+    for warning in plan.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"bers: {plan.settings.environment}, {plan.name}")
+    for surface, meaning in (("control", "everything"), ("health", "health reads"), ("metrics", "metrics reads")):
+        click.echo(f"  http://{host}:{node.ports[surface]}  {meaning}")  # type: ignore[index]

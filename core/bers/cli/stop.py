@@ -1,0 +1,41 @@
+"""`bers stop` and `bers restart`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from bers import lock
+from bers.cli.start import config_option, read, run_detached
+from bers.errors import BersError
+
+
+@click.command()
+@config_option
+def stop(config: Path | None) -> None:
+    """Stop the server of this directory."""
+    plan = read(config)
+    data_dir = Path(plan.settings.data_dir)
+    pid = lock.holder(data_dir)
+    if pid is None:
+        click.echo(f"no server runs on {data_dir}")
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + plan.settings.stop_within + 5
+    while lock.holder(data_dir) == pid:
+        if time.monotonic() > deadline:
+            raise BersError(f"process {pid} has not stopped; see logs/monitoring.log for who holds it up")
+        time.sleep(0.02)
+    click.echo(f"stopped process {pid}")
+
+
+@click.command()
+@config_option
+def restart(config: Path | None) -> None:
+    """Start a new server in place of the one that runs; nothing is lost."""
+    found = lock.announced(Path(read(config).settings.data_dir)) if config is None else None
+    run_detached(found[1] if found else config, replace=True)

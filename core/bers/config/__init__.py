@@ -1,0 +1,201 @@
+"""pipelines.yaml: read, checked as a whole, and turned into a plan that can be run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bers.catalog import Catalog
+from bers.claims import UNMAPPED, Owners
+from bers.config.convert import MISSING, convert
+from bers.config.located import Document, Steps, parse, read, steps_of
+from bers.config.settings import Settings
+from bers.config.substitution import substitute
+from bers.config.wiring import Declared, Delivery, PipelineSettings, Stages, check
+from bers.errors import ConfigError, Fault, unknown
+from bers.plain import as_object
+from bers.plugins import Catalogue, Kind
+from bers.stages import AnySpec
+from bers.units import quantity
+
+__all__ = ["Declared", "Delivery", "PipelineSettings", "Plan", "Settings", "Stages", "load", "shipped"]
+
+_KINDS: tuple[tuple[str, Kind], ...] = (("sources", "source"), ("processors", "processor"), ("sinks", "sink"))
+_RESERVED = ("use", "delivery", "primary")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration in which everything that can be checked without running it has been."""
+
+    name: str
+    path: Path | None
+    settings: Settings
+    catalogue: Catalogue
+    metrics: Catalog
+    stages: Stages
+    pipelines: Mapping[str, PipelineSettings]
+    warnings: Sequence[str]
+    digest: str
+    """Tells two configurations apart."""
+
+    @property
+    def owners(self) -> Owners:
+        return Owners({key: stage.claims for key, stage in self.stages.emitting.items()})
+
+
+def shipped() -> Document:
+    """The configuration that comes with us, and serves where there is no other."""
+    text = files("bers_builtin").joinpath("pipelines.yaml").read_text(encoding="utf-8")
+    return parse(text, "pipelines.yaml (shipped)")
+
+
+def load(
+    path: Path | None,
+    catalogue: Catalogue,
+    *,
+    changes: Iterable[tuple[Steps, Any]] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """Read a file, or the shipped one where there is no path; apply ``changes``; raise ConfigError with every fault."""
+    document = read(path) if path else shipped()
+    for steps, value in changes:
+        document.put(steps, value)
+    return plan(document, catalogue, path=path, environ=environ)
+
+
+def plan(
+    document: Document,
+    catalogue: Catalogue,
+    *,
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """Turn a document into a plan; raise ConfigError with every fault."""
+    digest = hashlib.sha256(msgspec.json.encode(document.value, order="deterministic")).hexdigest()[:12]
+    substitute(document, environ)
+    tree: dict[str, Any] = document.value
+    own = {field.encode_name for field in msgspec.structs.fields(Settings)}
+    known = [*own, *(key for key, _ in _KINDS), "pipelines"]
+    for key in tree:
+        if key not in known:
+            document.faults.append(document.fault((key,), unknown("key", key, known)))
+    settings = convert(document, {key: tree[key] for key in tree if key in own}, Settings, ())
+    kinds = {kind: _stages(document, catalogue, kind, word) for kind, word in _KINDS}
+    stages = Stages(kinds["sources"], kinds["processors"], kinds["sinks"])
+    pipelines = _pipelines(document)
+    if isinstance(settings, Settings):
+        metrics = _metrics(document, catalogue, settings)
+        _check_names(document, catalogue, settings)
+        for kind, declared in kinds.items():
+            _verify(document, kind, declared.values(), metrics)
+    else:
+        metrics = catalogue.metrics()
+    warnings = check(document, stages, pipelines) if not document.faults else []
+    if document.faults:
+        raise ConfigError(_in_order(document.faults))
+    return Plan(document.name, path, settings, catalogue, metrics, stages, pipelines, warnings, digest)
+
+
+def _stages(document: Document, catalogue: Catalogue, kind: str, word: Kind) -> dict[str, Declared]:
+    found: dict[str, Declared] = {}
+    for key, value in _map(document, kind).items():
+        steps = (kind, key)
+        if key == UNMAPPED:
+            document.faults.append(document.fault(steps, f"{UNMAPPED!r} is a reserved name; choose another"))
+            continue
+        options = as_object({} if value is None else value)
+        if options is None:
+            document.faults.append(document.fault(steps, "expected options; write {} where there are none"))
+            continue
+        declared = _stage(document, catalogue, word, steps, options)
+        if declared:
+            found[key] = declared
+    return found
+
+
+def _stage(
+    document: Document, catalogue: Catalogue, word: Kind, steps: Steps, options: dict[str, Any]
+) -> Declared | None:
+    key = str(steps[-1])
+    use = options.get("use", key)
+    here = (*steps, "use") if "use" in options else steps
+    try:
+        spec = catalogue.find(word, str(use), path="")
+    except ConfigError as exc:
+        document.faults.append(document.fault(here, exc.faults[0].message))
+        return None
+    rest = {name: value for name, value in options.items() if name not in _RESERVED}
+    config = convert(document, rest, spec.config, steps)
+    delivery = convert(document, options.get("delivery", {}), Delivery, (*steps, "delivery"))
+    primary = convert(document, options.get("primary", False), bool, (*steps, "primary"))
+    if MISSING in (config, delivery, primary):
+        return None
+    return Declared(key, spec, config, delivery, primary, _as_source(catalogue, word, spec))
+
+
+def _verify(document: Document, kind: str, stages: Iterable[Declared], metrics: Catalog) -> None:
+    """Let every stage look at its config together with the metrics there are."""
+    for stage in stages:
+        if stage.spec.verify:
+            try:
+                stage.spec.verify(stage.config, metrics)
+            except ConfigError as exc:
+                for fault in exc.faults:
+                    document.faults.append(document.fault((kind, stage.key, *steps_of(fault.path)), fault.message))
+
+
+def _as_source(catalogue: Catalogue, word: Kind, spec: AnySpec) -> AnySpec | None:
+    return catalogue.specs["source"].get(spec.name) if word == "sink" else None
+
+
+def _pipelines(document: Document) -> dict[str, PipelineSettings]:
+    found = {
+        name: convert(document, value, PipelineSettings, ("pipelines", name))
+        for name, value in _map(document, "pipelines").items()
+    }
+    return {name: pipeline for name, pipeline in found.items() if isinstance(pipeline, PipelineSettings)}
+
+
+def _map(document: Document, key: str) -> dict[str, Any]:
+    value = document.value.get(key)
+    found = as_object({} if value is None else value)
+    if found is None:
+        document.faults.append(document.fault((key,), "expected a map of names"))
+    return found or {}
+
+
+def _metrics(document: Document, catalogue: Catalogue, settings: Settings) -> Catalog:
+    metrics = catalogue.metrics()
+    targets: dict[str, float] = {}
+    for name, setting in settings.metrics.items():
+        if name not in metrics:
+            document.faults.append(document.fault(("metrics", name), unknown("metric", name, metrics)))
+        elif setting.target is not None:
+            try:
+                targets[name] = quantity(setting.target, metrics[name].unit)
+            except ValueError as exc:
+                document.faults.append(document.fault(("metrics", name, "target"), str(exc)))
+    return metrics.with_targets(targets)
+
+
+def _check_names(document: Document, catalogue: Catalogue, settings: Settings) -> None:
+    checks = {check.name for _, spec in catalogue.all() for check in spec.checks} | {"metrics-collector"}
+    for name in settings.health.checks:
+        if name not in checks:
+            document.faults.append(document.fault(("health", "checks", name), unknown("check", name, checks)))
+
+
+def _in_order(faults: Sequence[Fault]) -> list[Fault]:
+    """As they stand in the file, each once."""
+
+    def place(fault: Fault) -> tuple[int, ...]:
+        return tuple(int(part) for part in fault.place.split(":") if part.isdigit())
+
+    return sorted(dict.fromkeys(faults), key=place)

@@ -1,0 +1,115 @@
+"""The keys of pipelines.yaml that are not stages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from bers.stages import Config
+from bers.units import Duration, Interval, Quantity, Size
+
+
+class LogSettings(Config, frozen=True):
+    """What is written below `logs/`."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least severe message that is written.")
+    ] = "info"
+    folder: Annotated[str, Meta(description="Where the log files are, relative to where the server was started.")] = (
+        "logs"
+    )
+    max_bytes: Annotated[Size, Meta(description="The size at which a log file is rotated.")] = Size("16MiB")
+    keep: Annotated[int, Meta(ge=1, le=100, description="How many rotated files are kept, of each log.")] = 3
+    events: Annotated[bool, Meta(description="Whether each accepted event is one line in the log of its source.")] = (
+        True
+    )
+
+
+class ServerSettings(Config, frozen=True):
+    """Where the server listens. Port 0 takes any that is free."""
+
+    host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
+    health: Annotated[int, Meta(ge=0, le=65535, description="The port of health reads.")] = 3001
+    metrics: Annotated[int, Meta(ge=0, le=65535, description="The port of metrics reads.")] = 3002
+    control: Annotated[int, Meta(ge=0, le=65535, description="The port of everything, and of all writes.")] = 3003
+
+
+class JournalSettings(Config, frozen=True):
+    """The files behind the bus."""
+
+    durable: Annotated[
+        bool, Meta(description="Whether there are files at all; without, a stop forgets everything.")
+    ] = True
+    max_bytes: Annotated[Size, Meta(description="What the files may take before `when_full` applies.")] = Size("512MiB")
+    when_full: Annotated[
+        Literal["refuse", "drop_oldest"],
+        Meta(description="Refuse new events with 429, or drop the oldest that somebody still has to read."),
+    ] = "refuse"
+
+
+class IntakeSettings(Config, frozen=True):
+    """How events come in."""
+
+    journal: Annotated[JournalSettings, Meta(description="The files behind the bus.")] = JournalSettings()
+    max_event: Annotated[Size, Meta(description="The largest event.")] = Size("256KiB")
+    max_body: Annotated[Size, Meta(description="The largest request, as it was sent.")] = Size("10MiB")
+    max_inflated: Annotated[Size, Meta(description="The largest request, decompressed.")] = Size("16MiB")
+    max_events: Annotated[int, Meta(gt=0, description="The most events in one request.")] = 10_000
+    snapshot_every: Annotated[
+        Interval,
+        Meta(description="Time between two snapshots of what is remembered; the journal is trimmed after each."),
+    ] = Interval("30s")
+    forget_after: Annotated[Interval, Meta(description="How long a source waits for the other half of a thing.")] = (
+        Interval("24h")
+    )
+
+
+class BreakerSettings(Config, frozen=True):
+    """When a check is given a rest, and when it is tried again."""
+
+    failures: Annotated[int, Meta(gt=0, description="So many failures in a row open the breaker.")] = 5
+    reset_after: Annotated[Interval, Meta(description="How long it stays open before one attempt is made.")] = Interval(
+        "60s"
+    )
+    successes: Annotated[int, Meta(gt=0, description="So many successes in a row close it again.")] = 3
+
+
+class CheckSettings(Config, frozen=True):
+    """How one check differs from what its stage says."""
+
+    interval: Annotated[Interval | None, Meta(description="Time between two looks.")] = None
+    timeout: Annotated[Interval | None, Meta(description="How long one look may take.")] = None
+    critical: Annotated[bool | None, Meta(description="Whether the whole is unhealthy when this is.")] = None
+    enabled: Annotated[bool, Meta(description="Whether it is made at all.")] = True
+
+
+class HealthSettings(Config, frozen=True):
+    """How checks are made."""
+
+    breaker: Annotated[BreakerSettings, Meta(description="The circuit breaker of every check.")] = BreakerSettings()
+    checks: Annotated[dict[str, CheckSettings], Meta(description="What is different for single checks, by name.")] = {}
+
+
+class MetricSettings(Config, frozen=True):
+    """How one metric differs from what its stage says."""
+
+    target: Annotated[Quantity | None, Meta(description="What is to be reached, in the metric's unit, as in 75ms.")] = (
+        None
+    )
+
+
+class Settings(Config, frozen=True):
+    """Everything in pipelines.yaml beside the stages."""
+
+    version: Annotated[Literal[1], Meta(description="The version of this file's format.")] = 1
+    environment: Annotated[
+        str, Meta(min_length=1, description="What this node watches, as it says in every answer.")
+    ] = "production"
+    data_dir: Annotated[str, Meta(min_length=1, description="Where everything is kept that has to survive.")] = ".bers"
+    stop_within: Annotated[Duration, Meta(description="How long stages may take to stop.")] = Duration("10s")
+    log: Annotated[LogSettings, Meta(description="What is written below `logs/`.")] = LogSettings()
+    server: Annotated[ServerSettings, Meta(description="Where the server listens.")] = ServerSettings()
+    intake: Annotated[IntakeSettings, Meta(description="How events come in.")] = IntakeSettings()
+    health: Annotated[HealthSettings, Meta(description="How checks are made.")] = HealthSettings()
+    metrics: Annotated[dict[str, MetricSettings], Meta(description="What is different for single metrics.")] = {}

@@ -1,0 +1,114 @@
+"""Which stage answers which request, whoever asks: a client over REST, or another stage in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from bers.errors import Refused
+from bers.operations import AnyOperation, Caller, Operation, Reply, Stream
+from bers.schemas import decode, encode
+
+
+@dataclass(frozen=True)
+class Route:
+    """An operation, and who answers it at present."""
+
+    operation: AnyOperation
+    owner: str
+    """The name of the stage type that offers it."""
+    stage: Callable[[], Any | None]
+    """The stage that answers; None while it is not declared or not running."""
+
+    @property
+    def method(self) -> str:
+        return self.operation.method if isinstance(self.operation, Operation) else "GET"
+
+    @property
+    def path(self) -> str:
+        """The whole path, with its parameters in braces."""
+        path = self.operation.path
+        return path if path.startswith("/") else f"/api/monitoring/{path}"
+
+    def read(self, fields: Mapping[str, Any]) -> Any:
+        """Make the operation's request of its fields; raise Refused where they do not fit."""
+        try:
+            return msgspec.convert(fields, self.operation.request, strict=False, dec_hook=decode)
+        except msgspec.ValidationError as exc:
+            message, _, where = str(exc).partition(" - at ")
+            path = where.strip("`").removeprefix("$.") if where else _missing(message)
+            raise Refused("invalid", f"the request is not valid: {exc}", details=[(path, message)]) from exc
+
+    def answerer(self) -> Any:
+        """The stage that answers; raise Refused with the remedy where there is none."""
+        stage = self.stage()
+        if stage is None:
+            raise Refused(
+                "unavailable",
+                f"{self.owner!r} is not running",
+                hint=f"declare {self.owner!r} in pipelines.yaml, or see `bers status` for why it does not run",
+            )
+        return stage
+
+
+class Directory:
+    """Every route of the loaded specs."""
+
+    def __init__(self) -> None:
+        self._routes: list[Route] = []
+
+    def add(self, route: Route) -> None:
+        self._routes.append(route)
+        # A path that is spelled out comes before one with a parameter: `metrics/report` before `metrics/{type}`.
+        self._routes.sort(key=lambda one: [part.startswith("{") for part in one.path.split("/")])
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        return self._routes
+
+    def match(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
+        """The routes of a path by method, and the values of its parameters; nothing where no route has it."""
+        parts = path.split("/")
+        for route in self._routes:
+            values = _fits(route.path.split("/"), parts)
+            if values is not None:
+                same = [other for other in self._routes if other.path == route.path]
+                return {other.method: other for other in same}, values
+        return {}, {}
+
+    async def ask(self, route: Route, fields: Mapping[str, Any], caller: Caller) -> Reply[Any]:
+        """Put a request to the stage that answers it. Raise Refused where it cannot be answered."""
+        operation = route.operation
+        assert not isinstance(operation, Stream), "a stream is opened, not asked"
+        request = route.read(fields)
+        answer: Any = await operation.handler(route.answerer(), request, caller)
+        return cast("Reply[Any]", answer) if isinstance(answer, Reply) else Reply(answer)  # Of whatever it answers.
+
+    async def call(self, method: str, path: str, fields: Mapping[str, Any]) -> Any:
+        """Ask from within this process; the answer's data as plain values, as REST shows them."""
+        routes, values = self.match(path if path.startswith("/") else f"/api/monitoring/{path}")
+        if method not in routes:
+            raise Refused("not_found", f"nobody answers {method} {path}")
+        reply = await self.ask(routes[method], {**fields, **values}, Caller("bers"))
+        return msgspec.to_builtins(reply.data, enc_hook=encode)
+
+
+def _fits(template: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:
+    if len(template) != len(parts):
+        return None
+    values: dict[str, str] = {}
+    for expected, part in zip(template, parts, strict=True):
+        if expected.startswith("{"):
+            if not part:
+                return None
+            values[expected[1:-1]] = part
+        elif expected != part:
+            return None
+    return values
+
+
+def _missing(message: str) -> str:
+    return message.rpartition("`")[0].rpartition("`")[2] if "field" in message else ""

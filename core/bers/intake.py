@@ -1,0 +1,229 @@
+"""The one way in: drop repeats, let the owning source read, append, answer."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import anyio
+import msgspec
+from anyio.lowlevel import cancel_shielded_checkpoint
+
+from bers.bus import Bus
+from bers.claims import UNMAPPED, Owners
+from bers.clock import Clock, SystemClock
+from bers.counters import Counters
+from bers.errors import Full
+from bers.records import Event
+from bers.repeats import Memory, Repeats
+from bers.stages import Receiver
+from bers.tables import Table
+
+SLICE = 100
+"""How many events are handled before others have their turn."""
+
+MAX_UNMAPPED = 200
+"""How many types nobody claims are counted by name."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The answer to an emitter: how many events were new, and how many were there already."""
+
+    new: int
+    repeated: int
+
+
+class Snapshot(msgspec.Struct, array_like=True):
+    """What the intake remembers at one position of the bus."""
+
+    position: int
+    repeats: Memory
+    tables: dict[str, dict[str, Event]]
+
+
+@dataclass
+class _Submission:
+    events: Sequence[Event]
+    durable: bool
+    fresh: list[Event] = field(default_factory=list[Event])
+    answer: Receipt | Full | None = None
+
+
+class Intake:
+    """Takes events for one partition. Those who wait are taken together: one frame, one sync, one answer to each."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        owners: Owners | None = None,
+        receivers: Mapping[str, Receiver] | None = None,
+        *,
+        partition: int = 0,
+        clock: Clock | None = None,
+        counters: Counters | None = None,
+    ) -> None:
+        """``receivers`` has the sources that read the events they own, by key; see also :meth:`attach`."""
+        self._bus = bus
+        self._owners = owners or Owners({})
+        self._partition = partition
+        self._clock = clock or SystemClock()
+        self._counters = counters or Counters()
+        self._repeats = Repeats()
+        self._receivers = dict(receivers or {})
+        self._tables: dict[str, Table] = {}
+        self._waiting: list[_Submission] = []
+        self._turn = anyio.Lock()
+        self._door = self._counters.edge("intake")
+        self.unmapped: Counter[str] = Counter()
+        """Types that nobody reads, and how often they came."""
+
+    def table(self, key: str) -> Table:
+        """What the source of that key remembers between events."""
+        return self._tables.setdefault(key, Table())
+
+    def attach(self, key: str, receiver: Receiver) -> None:
+        """Let a source read the events it owns, from now on."""
+        self._receivers[key] = receiver
+
+    def detach(self, key: str) -> None:
+        """A source that is not running reads nothing; its events are kept as they come."""
+        self._receivers.pop(key, None)
+
+    async def submit(self, events: Sequence[Event], *, durable: bool = True) -> Receipt:
+        """Return when the events, and the originals of the repeats among them, survive ``kill -9``.
+
+        Raise Full if the bus does not take them: nothing is remembered then. Cancelled, they may or may not be in;
+        handing them in again is right in every case. The events are the intake's from here on.
+        """
+        mine = _Submission(events, durable)
+        self._waiting.append(mine)
+        async with self._turn:
+            if mine.answer is None:
+                group, self._waiting = self._waiting, []
+                with anyio.CancelScope(shield=True):  # Half an append cannot be undone.
+                    await self._admit(group)
+        assert mine.answer is not None
+        if isinstance(mine.answer, Full):
+            raise mine.answer
+        return mine.answer
+
+    async def snapshot(self) -> bytes:
+        """What is remembered, with the position it belongs to, for :meth:`recover`."""
+        async with self._turn:
+            position = await self._bus.append(self._partition, (), durable=True)
+            tables = {key: dict(table.dump()) for key, table in self._tables.items() if len(table)}
+            body = msgspec.msgpack.encode(Snapshot(position, self._repeats.dump(), tables))
+        return zlib.compress(body, 1)
+
+    async def recover(self, snapshot: bytes | None = None) -> None:
+        """Learn again what was there, from a snapshot and from the bus: call it once, before the first submit."""
+        at, end = await self._bus.span(self._partition)
+        if snapshot:
+            known = msgspec.msgpack.decode(zlib.decompress(snapshot), type=Snapshot)
+            if at <= known.position <= end:
+                self._repeats.load(known.repeats)
+                for key, events in known.tables.items():
+                    self.table(key).load(events)
+                at = known.position
+        if at == end:
+            return
+        async with aclosing(self._bus.read(self._partition, after=at, cuts=[end])) as batches:
+            async for batch in batches:
+                for event in batch.events:
+                    if not event.cause and self._repeats.add(event):
+                        self._receive(self._owners.of(event.type), event)
+                if batch.end == end:
+                    break
+        self._keep()
+        self.unmapped.clear()
+
+    def expire(self, seconds: float) -> None:
+        """Let sources forget what has waited for longer than that."""
+        for table in self._tables.values():
+            table.expire(self._clock.time() - seconds)
+            table.keep()
+
+    async def _admit(self, group: Sequence[_Submission]) -> None:
+        now = self._clock.time()
+        records: list[Event] = []
+        passed = Counter[str]()
+        made = Counter[str]()
+        handled = 0
+        for one in group:
+            self._door.taken += len(one.events)
+            for event in one.events:
+                handled += 1
+                if not handled % SLICE:
+                    await cancel_shielded_checkpoint()
+                if not self._repeats.add(event):
+                    self._door.filtered += 1
+                    continue
+                msgspec.structs.force_setattr(event, "received", now)
+                if event.cause:  # Only sources may name one, and recovery tells the two apart by it.
+                    msgspec.structs.force_setattr(event, "cause", "")
+                one.fresh.append(event)
+                owner = self._owners.of(event.type)
+                self._door.out += 1
+                out = self._receive(owner, event)
+                passed[owner] += 1
+                made[owner] += len(out) - 1
+                records += out
+        try:
+            await self._bus.append(self._partition, records, durable=any(one.durable for one in group))
+        except Exception as exc:
+            refusal = exc if isinstance(exc, Full) else Full(f"the bus takes no events: {exc}", broken=True)
+            for table in self._tables.values():
+                table.undo()
+            for one in group:
+                self._repeats.forget(one.fresh)
+                one.answer = refusal
+            for owner, count in passed.items():
+                edge = self._counters.edge(f"source/{owner}")
+                edge.taken += count
+                edge.made += made[owner]
+                edge.dropped["refused"] += count + made[owner]
+            if not isinstance(exc, (OSError, Full)):
+                raise
+        else:
+            self._keep()
+            for owner, count in passed.items():
+                edge = self._counters.edge(f"source/{owner}")
+                edge.taken += count
+                edge.made += made[owner]
+                edge.out += count + made[owner]
+            for one in group:
+                one.answer = Receipt(len(one.fresh), len(one.events) - len(one.fresh))
+
+    def _receive(self, owner: str, event: Event) -> Sequence[Event]:
+        receiver = self._receivers.get(owner)
+        if receiver is None:
+            if owner == UNMAPPED and not event.source.startswith("bers:"):
+                self._count_unmapped(event.type)
+            return [event]
+        table = self.table(owner)
+        mark = table.mark()
+        try:
+            return receiver.receive(event, table)
+        except Exception as exc:  # A plugin's fault costs its own figures, never the event.
+            _log.exception("event %r of %r was stored as it came", event.id, event.source)
+            table.undo(mark)
+            edge = self._counters.edge(f"source/{owner}")
+            edge.errors += 1
+            edge.last_error = f"{type(exc).__name__}: {exc}"
+            self._count_unmapped(event.type)
+            return [event]
+
+    def _count_unmapped(self, type: str) -> None:
+        known = type in self.unmapped or len(self.unmapped) < MAX_UNMAPPED
+        self.unmapped[type if known else "other"] += 1
+
+    def _keep(self) -> None:
+        for table in self._tables.values():
+            table.keep()

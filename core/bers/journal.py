@@ -1,0 +1,169 @@
+"""The files of the bus: checksummed frames in segments, made durable together by one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+_HEAD = Struct("<IIQQ")  # Length and checksum of the rest; then where the frame starts and ends, in records.
+
+
+class Frame(NamedTuple):
+    """What one append wrote: the records from one position to another."""
+
+    start: int
+    end: int
+    body: bytes
+
+
+class Journal:
+    """Frames in order. What :meth:`sync` has returned for is there after ``kill -9``; what it has not may be torn."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        begin: int = 0,
+        segment_bytes: int = 16 << 20,
+        on_loss: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open the folder, and cut off what the last process left unfinished; an empty one begins at ``begin``.
+
+        ``on_loss`` is called at the moment when waiting frames are given up, before anybody can add another.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._waiting: list[Frame] = []
+        self._losses = 0
+        self._on_loss = on_loss
+        self._turn = anyio.Lock()
+        self._thread = CapacityLimiter(1)
+        self._starts = sorted(int(path.stem) for path in folder.glob("*.log")) or [begin]
+        self._sizes = [path.stat().st_size if (path := self._path(at)).exists() else 0 for at in self._starts]
+        self._file = os.open(self._path(self._starts[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._sizes[-1], self.end = self._recover()
+
+    @property
+    def start(self) -> int:
+        """The oldest position that can still be read from."""
+        return self._starts[0]
+
+    @property
+    def size(self) -> int:
+        """How many bytes the files have."""
+        return sum(self._sizes)
+
+    def add(self, frame: Frame) -> None:
+        """Let a frame wait for the next sync."""
+        self._waiting.append(frame)
+
+    async def sync(self) -> None:
+        """Return when every frame added so far is on disk.
+
+        Whoever comes first writes for all who wait. If that fails, none of the waiting frames was ever there.
+        """
+        end = self._waiting[-1].end if self._waiting else self.end
+        losses = self._losses
+        async with self._turn:
+            if self._losses != losses:
+                raise OSError("an earlier frame could not be written, and this one followed from it")
+            if self.end >= end:
+                return
+            group = tuple(self._waiting)
+            try:
+                await to_thread.run_sync(self._write, group, limiter=self._thread)
+            except OSError:
+                os.ftruncate(self._file, self._sizes[-1])
+                self._waiting.clear()
+                self._losses += 1
+                self._on_loss()
+                raise
+            del self._waiting[: len(group)]
+
+    async def read(self, after: int, *, max_bytes: int = 1 << 20) -> Sequence[Frame]:
+        """Return the frames that follow a position, as many as fit, and at least one where there is one."""
+        return await to_thread.run_sync(self._read, after, max_bytes)
+
+    def trim(self, before: int) -> None:
+        """Delete the segments that end at or before a position."""
+        while len(self._starts) > 1 and self._starts[1] <= before:
+            self.drop_oldest()
+
+    def drop_oldest(self) -> bool:
+        """Delete the oldest segment; False where it is the one that is written to."""
+        if len(self._starts) == 1:
+            return False
+        self._path(self._starts.pop(0)).unlink()
+        del self._sizes[0]
+        return True
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _path(self, start: int) -> Path:
+        return self._folder / f"{start:020}.log"
+
+    def _recover(self) -> tuple[int, int]:
+        size, end = 0, self._starts[-1]
+        for frame in _frames(self._path(end)):
+            size, end = size + _HEAD.size + len(frame.body), frame.end
+        os.ftruncate(self._file, size)
+        return size, end
+
+    def _write(self, group: Sequence[Frame]) -> None:
+        if self._sizes[-1] >= self._segment_bytes:
+            self._begin_segment(group[0].start)
+        data = b"".join(map(_encode, group))
+        if os.write(self._file, data) < len(data):
+            raise OSError("the disk took only a part")
+        os.fdatasync(self._file)
+        self._sizes[-1] += len(data)
+        self.end = group[-1].end
+
+    def _begin_segment(self, start: int) -> None:
+        file = os.open(self._path(start), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        os.close(self._file)
+        self._file = file
+        self._starts.append(start)
+        self._sizes.append(0)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # A file is durable only when its name is.
+        finally:
+            os.close(folder)
+
+    def _read(self, after: int, max_bytes: int) -> Sequence[Frame]:
+        first = max(n for n, start in enumerate(self._starts) if start <= after or not n)
+        frames: list[Frame] = []
+        for start in self._starts[first:]:
+            for frame in _frames(self._path(start)):
+                if frame.end > self.end or max_bytes <= 0:
+                    return frames
+                if frame.end > after:
+                    frames.append(frame)
+                    max_bytes -= len(frame.body)
+        return frames
+
+
+def _encode(frame: Frame) -> bytes:
+    span = _HEAD.pack(0, 0, frame.start, frame.end)[8:]
+    return _HEAD.pack(len(frame.body), crc32(frame.body, crc32(span)), frame.start, frame.end) + frame.body
+
+
+def _frames(path: Path) -> Iterator[Frame]:
+    """Read frames until the first that is torn."""
+    with path.open("rb") as file:
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            length, checksum, start, end = _HEAD.unpack(head)
+            body = file.read(length)
+            if len(body) < length or crc32(body, crc32(head[8:])) != checksum:
+                return
+            yield Frame(start, end, body)

@@ -1,0 +1,74 @@
+"""One process for one data directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bers.errors import ConfigError
+
+PID_FILE = "bers.pid"
+
+
+@contextmanager
+def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
+    """Own the directory until the block is left; raise ConfigError naming the process that owns it already."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    path = data_dir / PID_FILE
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + wait
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise ConfigError(
+                        f"{str(data_dir)!r} is in use by process {holder(data_dir) or 'unknown'}; "
+                        f"stop it with `bers stop`, or choose another directory",
+                        path="data_dir",
+                    ) from None
+                time.sleep(0.02)
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        yield
+        os.ftruncate(file, 0)
+    finally:
+        os.close(file)
+
+
+def announce(data_dir: Path, url: str, config: Path | None) -> None:
+    """Write beside the process id where this node answers, and what it was started with; only its holder may."""
+    lines = [str(os.getpid()), url, str(config.absolute()) if config else ""]
+    (data_dir / PID_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def announced(data_dir: Path) -> tuple[str, Path | None] | None:
+    """The address and the configuration file of the node that runs on a directory; None where none runs."""
+    if holder(data_dir) is None:
+        return None
+    lines = (data_dir / PID_FILE).read_text(encoding="utf-8").splitlines()
+    if len(lines) < 3 or not lines[1]:
+        return None
+    return lines[1], Path(lines[2]) if lines[2] else None
+
+
+def holder(data_dir: Path) -> int | None:
+    """The id of the process that owns a directory; None where nobody does."""
+    try:
+        file = os.open(data_dir / PID_FILE, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None  # Nobody holds it: what is written there is left from a process that was killed.
+    except OSError:
+        text = os.read(file, 32).decode(errors="replace").partition("\n")[0]
+        return int(text) if text.isdigit() else None
+    finally:
+        os.close(file)

@@ -1,0 +1,186 @@
+"""The bus of one machine: a journal, and the newest events in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple, Self, TypeAlias
+
+import anyio
+import msgspec
+from anyio import AsyncContextManagerMixin
+
+from bers.errors import Conflict, Full
+from bers.journal import Frame, Journal
+from bers.records import Batch, Event
+
+MAX_EVENTS = 1_000
+"""Frames are joined to batches of about so many events."""
+
+WhenFull: TypeAlias = Literal["refuse", "drop_oldest"]
+
+_log = logging.getLogger(__name__)
+
+
+class _Piece(NamedTuple):
+    start: int
+    end: int
+    events: Sequence[Event]
+    size: int
+
+
+class Log(AsyncContextManagerMixin):
+    """A :class:`~bers.bus.Bus` of one partition. Without a folder it lasts as long as its process."""
+
+    partitions = 1
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        begin: int = 0,
+        max_bytes: int = 512 << 20,
+        when_full: WhenFull = "refuse",
+        tail_bytes: int = 16 << 20,
+        segment_bytes: int = 16 << 20,
+        patience: float = 0.1,
+    ) -> None:
+        """``begin`` is the first position of a log that has nothing yet; ``max_bytes`` is what the journal may take.
+
+        ``patience`` is how many seconds events that need not be durable wait for some that need to be.
+        """
+        self._folder = folder
+        self._begin = begin
+        self._max_bytes = max_bytes
+        self._when_full: WhenFull = when_full
+        self._tail_bytes = tail_bytes
+        self._segment_bytes = segment_bytes
+        self._patience = patience
+        self._journal: Journal | None = None
+        self._pending: deque[_Piece] = deque()
+        self._tail: deque[_Piece] = deque()
+        self._size = 0
+        self._start = self._end = begin
+        self._news = anyio.Event()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(list[Event]).decode
+
+    @property
+    def fill(self) -> float:
+        """How much of its quota the journal has used, from 0 to 1."""
+        return min(1.0, self._journal.size / self._max_bytes) if self._journal else 0.0
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        if self._folder is None:
+            yield self
+            return
+        self._journal = Journal(
+            self._folder, begin=self._begin, segment_bytes=self._segment_bytes, on_loss=self._pending.clear
+        )
+        self._end = self._journal.end
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._sync_regularly)
+                yield self
+                group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._sync()
+        finally:
+            self._journal.close()
+
+    async def append(self, partition: int, events: Sequence[Event], *, durable: bool = True) -> int:
+        start = self._pending[-1].end if self._pending else self._end
+        end = start + len(events)
+        if events:
+            if self._journal:
+                self._make_room(self._journal)
+            for seq, event in enumerate(events, start + 1):
+                msgspec.structs.force_setattr(event, "seq", seq)
+            body = self._encode(events) if self._journal else b""
+            self._pending.append(_Piece(start, end, events, len(body)))
+            if self._journal:
+                self._journal.add(Frame(start, end, body))
+        if durable or not self._journal:
+            await self._sync()
+        return end
+
+    async def read(self, partition: int, *, after: int, cuts: Collection[int] = ()) -> AsyncGenerator[Batch]:
+        stops = sorted(cuts)
+        while True:
+            while after >= self._end:
+                await self._news.wait()
+            stop = next((stop for stop in stops if stop > after), self._end)
+            events, after = await self._take(after, stop)
+            yield Batch(events, partition=partition, end=after)
+
+    async def span(self, partition: int) -> tuple[int, int]:
+        return (self._journal.start if self._journal else self._start), self._end
+
+    async def trim(self, partition: int, before: int) -> None:
+        if self._journal:
+            self._journal.trim(before)
+        else:
+            self._forget(lambda piece: piece.end <= before)
+
+    def _make_room(self, journal: Journal) -> None:
+        """Hold to the quota: refuse, or give up the oldest segment."""
+        while journal.size >= self._max_bytes:
+            if self._when_full == "refuse":
+                raise Full(f"the journal has reached its {self._max_bytes} bytes", retry_after=5)
+            start = journal.start
+            if not journal.drop_oldest():
+                return
+            _log.warning("the journal is full: events from position %d to %d were dropped", start, journal.start)
+
+    async def _sync(self) -> None:
+        if self._journal:
+            await self._journal.sync()
+        while self._pending and (not self._journal or self._pending[0].end <= self._journal.end):
+            self._publish(self._pending.popleft())
+
+    async def _sync_regularly(self) -> None:
+        while True:
+            await anyio.sleep(self._patience)
+            try:
+                await self._sync()
+            except OSError:
+                _log.exception("events that need not be durable were lost")
+
+    def _publish(self, piece: _Piece) -> None:
+        self._tail.append(piece)
+        self._size += piece.size
+        self._end = piece.end
+        self._forget(lambda _: self._size > self._tail_bytes)
+        self._news.set()
+        self._news = anyio.Event()
+
+    def _forget(self, unwanted: Callable[[_Piece], bool]) -> None:
+        while self._tail and unwanted(self._tail[0]):
+            piece = self._tail.popleft()
+            self._size -= piece.size
+            self._start = piece.end
+
+    async def _take(self, after: int, stop: int) -> tuple[Sequence[Event], int]:
+        oldest, _ = await self.span(0)
+        if after < oldest:
+            if self._when_full == "drop_oldest":
+                return [], min(oldest, stop)
+            raise Conflict(f"position {after}: the bus begins at {oldest}; what lay between is gone")
+        pieces: Iterable[_Piece] = self._tail
+        if self._journal and (not self._tail or after < self._tail[0].start):
+            frames = await self._journal.read(after)
+            pieces = [_Piece(start, end, self._decode(body), len(body)) for start, end, body in frames]
+        at, events = after, list[Event]()
+        for piece in pieces:
+            if at == stop or len(events) >= MAX_EVENTS or at < piece.start:
+                break
+            if at < piece.end:
+                events += piece.events[at - piece.start : stop - piece.start]
+                at = min(piece.end, stop)
+        if at == after:
+            raise Conflict(f"position {at}: the journal is damaged here; restore it, or start its readers anew")
+        return events, at

@@ -1,0 +1,188 @@
+"""What is written below `logs/`: JSON lines, one file per concern, rotated by size."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import queue
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bers.claims import Owners
+from bers.config.settings import LogSettings
+from bers.records import Event
+from bers.redaction import redact, redact_text
+
+MAIN = "monitoring"
+"""The file of everything that has none of its own."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """One log record as one JSON object; what looks like a secret is masked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _stamp(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: redact(value, key) for key, value in vars(record).items() if key not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return redact_text(msgspec.json.encode(line, enc_hook=str).decode())
+
+
+class Logs:
+    """The open log files of one node."""
+
+    def __init__(self, settings: LogSettings, files: Mapping[str, str]) -> None:
+        """``files`` has the name of the log file of every stage, by key; an empty name means none."""
+        self._settings = settings
+        self._files = files
+        self._handlers: dict[str, logging.handlers.RotatingFileHandler] = {}
+
+    def reopen(self) -> None:
+        """Let go of the files, which somebody may have moved; each is made anew in its place."""
+        for handler in self._handlers.values():
+            handler.acquire()
+            try:
+                old = handler.setStream(Path(handler.baseFilename).open("a", encoding="utf-8"))  # noqa: SIM115 - It closes it.
+                if old:
+                    old.close()
+            finally:
+                handler.release()
+
+    def handler(self, name: str) -> logging.handlers.RotatingFileHandler:
+        """The handler of one file, made when first asked for."""
+        if name not in self._handlers:
+            folder = Path(self._settings.folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            handler = logging.handlers.RotatingFileHandler(
+                folder / f"{name}.log",
+                maxBytes=self._settings.max_bytes,
+                backupCount=self._settings.keep,
+                encoding="utf-8",
+            )
+            handler.setFormatter(JsonLines())
+            self._handlers[name] = handler
+        return self._handlers[name]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record to the file of the stage it comes from, or to the main one."""
+        stage = record.name.removeprefix("bers.stage.") if record.name.startswith("bers.stage.") else ""
+        self.handler(self._files.get(stage) or MAIN).handle(record)
+
+    def tell(self, events: Sequence[Event], owners: Owners) -> None:
+        """Write one line for each event to the log of the source that owns it. Blocks: call it in a thread."""
+        lines: dict[str, list[bytes]] = {}
+        for event in events:
+            owner = owners.of(event.type)
+            if name := self._files.get(owner, MAIN):
+                lines.setdefault(name, []).append(_encode(_line(event, owner)))
+        for name, encoded in lines.items():
+            self._append(name, redact_text(b"\n".join(encoded).decode()) + "\n")
+
+    def close(self) -> None:
+        for handler in self._handlers.values():
+            handler.close()
+
+    def _append(self, name: str, text: str) -> None:
+        handler = self.handler(name)
+        handler.acquire()
+        try:
+            stream = handler.stream
+            assert stream is not None, "a handler without delay has its file open"
+            stream.write(text)
+            stream.flush()
+            if 0 < self._settings.max_bytes <= stream.tell():
+                handler.doRollover()
+        finally:
+            handler.release()
+
+
+class _Pass(logging.Handler):
+    """Hands records on to the files, in the listener's thread."""
+
+    def __init__(self, logs: Logs) -> None:
+        super().__init__()
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._logs.emit(record)
+
+
+@contextmanager
+def writing(settings: LogSettings, files: Mapping[str, str]) -> Generator[Logs]:
+    """Send what is logged to the files, from a thread of its own, until the block is left."""
+    logs = Logs(settings, files)
+    for name in {MAIN, *files.values()} - {""}:
+        logs.handler(name)  # Whoever follows a log wants it to be there before its first line.
+    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(waiting)
+    listener = logging.handlers.QueueListener(waiting, _Pass(logs))
+    root = logging.getLogger("bers")
+    before = root.level
+    root.setLevel(settings.level.upper())
+    root.addHandler(handler)
+    listener.start()
+    try:
+        yield logs
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        listener.stop()
+        logs.close()
+
+
+def to_terminal(level: str) -> None:
+    """Say warnings and errors on stderr too, where a person started the server."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    logging.getLogger("bers").addHandler(handler)
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def _line(event: Event, owner: str) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "time": _stamp(event.received or event.time),
+        "level": "INFO",
+        "logger": f"bers.event.{owner}",
+        "message": " ".join(filter(None, (event.type, event.subject, event.outcome))),
+        "type": event.type,
+        "id": event.id,
+        "source": event.source,
+        "occurred": _stamp(event.time),
+    }
+    for name in (
+        "subject",
+        "environment",
+        "outcome",
+        "reason",
+        "duration_ms",
+        "service",
+        "version",
+        "measures",
+        "labels",
+    ):
+        if value := getattr(event, name):
+            line[name] = redact(value) if name == "labels" else value
+    return line
+
+
+def _stamp(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)  # A clock of somebody else's, far from ours; the line is worth having all the same.

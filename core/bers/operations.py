@@ -1,0 +1,93 @@
+"""What a stage can be asked: named requests and answers, without a word about HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+Scope: TypeAlias = Literal["read", "ingest", "acknowledge", "admin"]
+Surface: TypeAlias = Literal["health", "metrics", "control"]
+
+S = TypeVar("S")
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request that says nothing, or an answer that has nothing to say."""
+
+
+class Caller(NamedTuple):
+    """Who asks: the principal that was authenticated, and the address it asks from."""
+
+    principal: str = "anonymous"
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Reply(Generic[R]):
+    """An answer with more to it than its data."""
+
+    data: R
+    beside: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What stands next to the data in the envelope."""
+    healthy: bool = True
+    """False where the answer is itself the news that something is down."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A document for people."""
+
+    body: bytes
+    media: str = "text/html; charset=utf-8"
+
+
+class Outlet(Protocol):
+    """The way to one client of a stream; the handler is cancelled when the client is gone."""
+
+    async def send(self, data: bytes) -> None:
+        """Hand over one whole frame; wait while the client is slow."""
+        ...
+
+
+@dataclass(frozen=True)
+class Operation(Generic[S, Q, R]):
+    """One request that a stage answers. Its path lies below ``/api/monitoring/``, or is absolute.
+
+    The fields of ``request`` are filled from the path, the query and the body.
+    """
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    handler: Callable[[S, Q, Caller], Awaitable[R | Reply[R]]]
+    request: type[Q]
+    response: type[R]
+    summary: str
+    scope: Scope = "read"
+    surface: Surface = "control"
+    """Where it is answered beside the control surface, which answers everything."""
+    where: Literal["any", "owner"] = "owner"
+    beside: type[msgspec.Struct] | None = None
+    """What :attr:`Reply.beside` holds."""
+    public: bool = False
+    """Whether it is answered without authentication."""
+
+
+@dataclass(frozen=True)
+class Stream(Generic[S, Q]):
+    """A request that is answered for as long as the client stays."""
+
+    path: str
+    handler: Callable[[S, Q, Outlet], Awaitable[None]]
+    request: type[Q]
+    summary: str
+    media: str = "text/event-stream"
+    scope: Scope = "read"
+    surface: Surface = "control"
+
+
+AnyOperation: TypeAlias = Operation[Any, Any, Any] | Stream[Any, Any]

@@ -1,0 +1,22 @@
+"""Plain values, as JSON and YAML give them: asked for their shape once, and typed from then on."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+
+def as_object(value: object) -> dict[str, Any] | None:
+    """The value if it is an object with texts as keys; else None."""
+    if not isinstance(value, dict):
+        return None
+    return cast("dict[str, Any]", value)  # The decoders of JSON and YAML that we use give text keys only.
+
+
+def as_list(value: object) -> list[Any] | None:
+    """The value if it is an array; else None."""
+    return cast("list[Any]", value) if isinstance(value, list) else None  # Of anything is what was asked.
+
+
+def as_number(value: object) -> int | float | None:
+    """The value if it is a number; else None. A truth value is none."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -1,0 +1,170 @@
+"""Monitoring started from a program, with the runbook's own configuration keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from anyio import to_thread
+from anyio.from_thread import start_blocking_portal
+
+from bers import plugins
+from bers.config import load
+from bers.config.located import Steps
+from bers.errors import ConfigError, Fault, unknown
+from bers.operations import Surface
+from bers.units import format_duration
+from bers.web.server import running
+
+Change = tuple[Steps, Any]
+
+CONFIG_FILE = "pipelines.yaml"
+
+
+def _plain(*steps: str) -> Callable[[Any], list[Change]]:
+    return lambda value: [(steps, value)]
+
+
+def _milliseconds(*paths: Steps) -> Callable[[Any], list[Change]]:
+    return lambda value: [(steps, format_duration(value / 1000)) for steps in paths]
+
+
+def _kept(name: str, seconds: float) -> Callable[[Any], list[Change]]:
+    return lambda value: [(("processors", "retention", name), format_duration(value * seconds))]
+
+
+def _target(metric: str, unit: str) -> Callable[[Any], list[Change]]:
+    return lambda value: [(("metrics", metric, "target"), f"{value}{unit}")]
+
+
+_ALERTS = ("sinks", "alert-engine")
+_DEDUPLICATION = {
+    "enabled": _plain(*_ALERTS, "deduplication", "enabled"),
+    "window": _milliseconds((*_ALERTS, "deduplication", "window")),
+}
+_RATE_LIMITING = {
+    "maxAlerts": _plain(*_ALERTS, "rate_limiting", "max_alerts"),
+    "window": _milliseconds((*_ALERTS, "rate_limiting", "window")),
+}
+
+KEYS: Mapping[str, Any] = {
+    "environment": _plain("environment"),
+    "deployment": {
+        "dashboardPort": _plain("server", "control"),
+        "healthPort": _plain("server", "health"),
+        "metricsPort": _plain("server", "metrics"),
+        "host": _plain("server", "host"),
+        "logLevel": _plain("log", "level"),
+        "logFolder": _plain("log", "folder"),
+        "dataDir": _plain("data_dir"),
+    },
+    "performance": {
+        "targets": {
+            "configurationResolution": _target("configuration_resolution_time", "ms"),
+            "providerInitialization": _target("provider_initialization_time", "ms"),
+            "buildTime": _target("build_performance", "ms"),
+            "deploymentTime": _target("deployment_performance", "ms"),
+            "testCoverage": _target("test_coverage", "%"),
+            "errorRate": _target("error_rate", "%"),
+        },
+        "optimization": {
+            "sampling": {
+                "adaptive": _plain("processors", "sampling", "adaptive"),
+                "rate": _plain("processors", "sampling", "rate"),
+                "thresholdTrigger": _milliseconds(("processors", "sampling", "threshold_trigger")),
+            }
+        },
+    },
+    "monitoring": {
+        "metricsGranularity": _milliseconds(("sources", "host", "interval"), ("processors", "windows", "window")),
+        "retentionPolicies": {
+            "realtime": _kept("realtime", 1),
+            "shortTerm": _kept("short_term", 60),
+            "mediumTerm": _kept("medium_term", 86400),
+            "longTerm": _kept("long_term", 86400),
+        },
+        "dashboardRefreshInterval": _milliseconds(("sinks", "dashboard", "refresh")),
+    },
+    "alerting": {"deduplication": _DEDUPLICATION, "rateLimiting": _RATE_LIMITING},
+    # The runbook shows these at the top too; both spellings mean the same (contract A17).
+    "deduplication": _DEDUPLICATION,
+    "rateLimiting": _RATE_LIMITING,
+}
+"""Every key of the runbook's dictionary, and what it changes in pipelines.yaml."""
+
+
+class ProductionMonitoring:
+    """A node in a thread of its own. ``await`` it to start it and stop it later, or use ``async with``."""
+
+    def __init__(self, changes: list[Change], path: Path | None) -> None:
+        self._changes = changes
+        self._path = path
+        self._stack = ExitStack()
+        self.ports: Mapping[Surface, int] = {}
+        """Where it listens, while it runs."""
+
+    async def stop(self) -> None:
+        """Stop it in order; stopping twice is stopping once."""
+        await to_thread.run_sync(self._stack.close)
+
+    async def __aenter__(self) -> Self:
+        await to_thread.run_sync(self._start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self.__aenter__().__await__()
+
+    def _start(self) -> None:
+        plan = load(self._path, plugins.load(), changes=self._changes)
+        with ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            node = stack.enter_context(portal.wrap_async_context_manager(running(plan)))
+            self.ports = node.ports
+            self._stack = stack.pop_all()
+
+
+def start_production_monitoring(
+    config: Mapping[str, Any] | None = None, *, path: Path | str | None = None
+) -> ProductionMonitoring:
+    """Start monitoring from a program: ``handle = await start_production_monitoring({...})``.
+
+    ``config`` is laid over pipelines.yaml (``path``; the one in this folder, or else the shipped one), key by key, so
+    that what it does not name stays. Its numbers have the runbook's units: milliseconds, but seconds for
+    ``retentionPolicies.realtime``, minutes for ``shortTerm`` and days for ``mediumTerm`` and ``longTerm``.
+    Raise ConfigError naming every key that is not known.
+    """
+    faults: list[Fault] = []
+    changes = _changes(config or {}, KEYS, "", faults)
+    if faults:
+        raise ConfigError(faults)
+    chosen = Path(path) if path else Path(CONFIG_FILE)
+    return ProductionMonitoring(changes, chosen if path or chosen.exists() else None)
+
+
+def _changes(config: Mapping[str, Any], keys: Mapping[str, Any], path: str, faults: list[Fault]) -> list[Change]:
+    found: list[Change] = []
+    for key, value in config.items():
+        here = f"{path}.{key}" if path else key
+        known = keys.get(key)
+        if known is None:
+            faults.append(Fault(here, unknown("key", key, keys)))
+        elif isinstance(known, Mapping):
+            if isinstance(value, Mapping):
+                found += _changes(value, known, here, faults)  # pyright: ignore[reportUnknownArgumentType]
+            else:
+                faults.append(Fault(here, f"expected a dictionary, got {json.dumps(value, default=str)}"))
+        else:
+            try:
+                found += known(value)
+            except TypeError:
+                faults.append(Fault(here, f"expected a number, got {json.dumps(value, default=str)}"))
+    return found

@@ -1,0 +1,204 @@
+"""What a plugin implements: a config schema, a stage, and a spec that joins the two and says what it offers."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+from uuid import uuid4
+
+import msgspec
+from anyio import AsyncContextManagerMixin
+
+from bers.catalog import Catalog, Metric
+from bers.checks import Check
+from bers.clock import Clock, SystemClock
+from bers.errors import Refused
+from bers.operations import AnyOperation
+from bers.records import Batch, Event, Outcome
+from bers.state import Database
+from bers.tables import Table
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base class of every stage's config schema."""
+
+
+C = TypeVar("C", bound=Config)
+S_co = TypeVar("S_co", covariant=True)
+
+Call: TypeAlias = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
+
+
+async def _nobody(method: str, path: str, fields: Mapping[str, Any]) -> Any:
+    raise Refused("unavailable", f"{method} {path}: there is no server around this stage")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the host lends to one stage instance."""
+
+    stage_id: str
+    data_dir: Path = Path()
+    environment: str = "development"
+    clock: Clock = field(default_factory=SystemClock)
+    metrics: Catalog = field(default_factory=Catalog)
+    state: Database = field(default_factory=Database)
+    """The database for what must survive anything; every commit is synced."""
+    table: Table = field(default_factory=Table)
+    """What `receive` is handed, for `run` to look at."""
+    call: Call = _nobody
+    """Ask an operation, as over REST: ``await call("GET", "alerts", {})`` returns its data as plain values."""
+    own_addresses: Sequence[tuple[str, int]] = ()
+    """Where this node itself listens; a notification must not go there."""
+    boot: str = field(default_factory=lambda: uuid4().hex[:12])
+    _numbers: count[int] = field(default_factory=count)
+
+    @property
+    def logger(self) -> logging.Logger:
+        return logging.getLogger(f"bers.stage.{self.stage_id}")
+
+    def event(
+        self,
+        type: str,
+        *,
+        id: str = "",
+        time: float | None = None,
+        measures: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+        subject: str = "",
+        outcome: Outcome | None = None,
+        reason: str | None = None,
+        duration_ms: float | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> Event:
+        """An event of this stage: now, in this environment, with an id that is never used again."""
+        return Event(
+            id or f"{self.boot}-{next(self._numbers)}",
+            f"bers:{self.stage_id}",
+            type,
+            self.clock.time() if time is None else time,
+            subject=subject,
+            environment=self.environment,
+            outcome=outcome,
+            reason=reason,
+            duration_ms=duration_ms,
+            measures=measures or {},
+            labels=labels or {},
+            data=data or {},
+        )
+
+
+class Emit(Protocol):
+    """The way from a source to the intake."""
+
+    async def __call__(self, events: Sequence[Event], /, *, durable: bool = False) -> None:
+        """Hand in events; with ``durable``, return when they survive ``kill -9``. Raise Full if they are not taken."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Measures by itself."""
+
+    async def run(self, emit: Emit) -> None:
+        """Emit events until cancelled; return when there is nothing more."""
+
+
+@runtime_checkable
+class Receiver(Protocol):
+    """Reads the events of others, of the types that its spec claims."""
+
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        """Return the event with its measures, then those that follow from it, each with the event's id as cause.
+
+        Decide by the event and the table alone: no clock, no I/O, nothing kept in the object. The ids of what follows
+        derive from the event or its subject. Receiving what this returned must leave the table as receiving the event
+        did, because a restart rebuilds it from the bus.
+        """
+        ...
+
+
+class Processor(Protocol):
+    async def process(self, batch: Batch) -> Batch:
+        """Turn one batch into another with the same end. Nothing on which a result depends is kept between batches."""
+        ...
+
+
+class Written(NamedTuple):
+    """What became of a batch, where there is more to say than that it was delivered."""
+
+    merged: int = 0
+    """How many of its records were folded into others that were here already."""
+
+
+class Sink(Protocol):
+    async def write(self, batch: Batch) -> Written | None:
+        """Deliver the whole batch, or raise."""
+
+
+class Durable(Sink, Protocol):
+    """A sink that commits what it derived from a batch and the batch's end in one transaction."""
+
+    async def position(self, reader: str, partition: int, *, begin: int) -> int:
+        """Return the position after what a reader has delivered; one not known yet begins, durably, at ``begin``."""
+        ...
+
+
+class Stage(AsyncContextManagerMixin, Generic[C]):
+    """A convenient base class; override ``__asynccontextmanager__`` to hold a resource."""
+
+    def __init__(self, config: C, context: Context) -> None:
+        self.config = config
+        self.context = context
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        yield self
+
+
+@dataclass(frozen=True)
+class StageSpec(Generic[C, S_co]):
+    """A stage type: how it is named, configured and opened, and what it offers. Static, so that it can be listed."""
+
+    name: str
+    config: type[C]
+    open: Callable[[C, Context], AbstractAsyncContextManager[S_co]]
+    claims: Sequence[str] = ()
+    """The types of the events that belong to a source: ``build.finished``, or ``build.*`` for all of a kind."""
+    metrics: Sequence[Metric] = ()
+    operations: Sequence[AnyOperation] = ()
+    checks: Sequence[Check[Any]] = ()
+    verify: Callable[[C, Catalog], object] | None = None
+    """Look at a config together with the metrics there are, before anything is started; raise ConfigError with paths
+    that begin inside the config."""
+    log: str = "monitoring"
+    """The file below ``logs/`` that tells of it; empty where its events are too many to be told."""
+
+    @property
+    def summary(self) -> str:
+        return (inspect.getdoc(self.config) or "").partition("\n")[0]
+
+
+class SourceSpec(StageSpec[C, Source | Receiver]):
+    """A stage type that makes events, or reads those of others."""
+
+
+class ProcessorSpec(StageSpec[C, Processor]):
+    """A stage type that changes batches."""
+
+
+class SinkSpec(StageSpec[C, Sink]):
+    """A stage type that takes batches elsewhere. It gets what happens while it runs, at most once."""
+
+
+class DurableSpec(StageSpec[C, Durable]):
+    """A sink that gets everything, exactly once in effect."""
+
+
+AnySpec: TypeAlias = StageSpec[Any, Any]

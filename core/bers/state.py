@@ -1,0 +1,170 @@
+"""Databases of stages: one SQLite file, one thread, and the positions of the sinks that live in it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Lock
+from typing import Literal, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from bers.errors import Conflict, Refused
+
+T = TypeVar("T")
+
+_POSITIONS = """
+CREATE TABLE IF NOT EXISTS positions (
+    sink TEXT, reader TEXT, partition INTEGER, position INTEGER NOT NULL, PRIMARY KEY (sink, reader, partition)
+) WITHOUT ROWID
+"""
+
+
+class Database:
+    """A SQLite file in WAL mode. Each call is one transaction, and they happen one after another in one thread.
+
+    ``synchronous`` FULL survives power loss with every commit; NORMAL may lose the last commits then, all together.
+    """
+
+    def __init__(self, path: Path | None = None, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
+        """Without a path the database lives in memory, for tests."""
+        self.path = path
+        self._synchronous = synchronous
+        self._thread = CapacityLimiter(1)
+        self._lock = Lock()
+        self._closed = False
+        self._connection: sqlite3.Connection | None = None
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work in one transaction; either all of it is committed when this returns, or nothing is."""
+        return await to_thread.run_sync(self._transact, work, limiter=self._thread)
+
+    def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The same, at once and in this thread: for opening and closing, when nobody else is there."""
+        return self._transact(work)
+
+    def close(self) -> None:
+        """Close the file, when what is under way is done; whoever asks it afterwards is refused."""
+        with self._lock:
+            self._closed = True
+            if self._connection:
+                self._connection.close()
+                self._connection = None
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:  # A check or a request may still be under way when its stage closes.
+            if self._closed:
+                raise Refused("unavailable", f"{self.path or 'the database'} is closed: its stage has stopped")
+            return self._within(self._open(), work)
+
+    @staticmethod
+    def _within(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+        return result
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if self.path:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path or ":memory:", isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute(_POSITIONS)
+            self._connection = connection
+        return self._connection
+
+
+class Positions:
+    """Where one durable sink stands, for each pipeline that feeds it; moved in the transaction that keeps the data."""
+
+    def __init__(self, database: Database, sink: str) -> None:
+        self._database = database
+        self._sink = sink
+        self._held: dict[tuple[str, int], int] = {}
+
+    async def begin(self, reader: str, partition: int, begin: int) -> int:
+        """The position of a reader; one not known yet is written down at ``begin``, and survives from then on."""
+        key = (self._sink, reader, partition)
+
+        def work(connection: sqlite3.Connection) -> int:
+            connection.execute("INSERT OR IGNORE INTO positions VALUES (?, ?, ?, ?)", (*key, begin))
+            row = connection.execute(
+                "SELECT position FROM positions WHERE sink = ? AND reader = ? AND partition = ?", key
+            ).fetchone()
+            return int(row[0])
+
+        self._held[reader, partition] = await self._database.run(work)
+        return self._held[reader, partition]
+
+    def move(self, connection: sqlite3.Connection, reader: str, partition: int, end: int) -> None:
+        """Go to ``end``, inside a transaction; raise Conflict if somebody else moved this position."""
+        held = self._held[reader, partition]
+        moved = connection.execute(
+            "UPDATE positions SET position = ? WHERE sink = ? AND reader = ? AND partition = ? AND position = ?",
+            (end, self._sink, reader, partition, held),
+        ).rowcount
+        if not moved:
+            raise Conflict(f"the position of pipeline {reader!r} in {self._sink!r} was moved by somebody else")
+
+    def moved(self, reader: str, partition: int, end: int) -> None:
+        """Say that the transaction of :meth:`move` was committed."""
+        self._held[reader, partition] = end
+
+    def held(self, reader: str, partition: int) -> int:
+        """The position that was committed last."""
+        return self._held[reader, partition]
+
+
+def highest_position(folder: Path) -> int:
+    """The highest position that any database in a folder holds: where a journal that was lost begins again."""
+    return max((position for *_, position in _rows(folder)), default=0)
+
+
+def lowest_position(folder: Path) -> int | None:
+    """The position below which no sink needs anything any more, whatever happens; None where no sink holds any.
+
+    Positions are read before a checkpoint syncs them: a database that is not synced with every commit may fall back.
+    """
+    lowest = min((position for *_, position in _rows(folder)), default=None)
+    for path in _databases(folder):
+        with closing(sqlite3.connect(path)) as connection:
+            busy, written, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if busy or written != moved:
+                return 0
+    return lowest
+
+
+def keep_positions(folder: Path, readers: Collection[tuple[str, str]]) -> None:
+    """Forget the position of every (sink, reader) that is not among these: a pipeline that is gone gives it up."""
+    for path in _databases(folder):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            for sink, reader in connection.execute("SELECT DISTINCT sink, reader FROM positions").fetchall():
+                if (sink, reader) not in readers:
+                    connection.execute("DELETE FROM positions WHERE sink = ? AND reader = ?", (sink, reader))
+
+
+def _databases(folder: Path) -> Iterator[Path]:
+    """The files that hold positions; one that is damaged is left to its owner to report."""
+    for path in sorted(folder.glob("*.db")):
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'positions'").fetchone()
+        except sqlite3.DatabaseError:
+            continue
+        if known:
+            yield path
+
+
+def _rows(folder: Path) -> Iterator[tuple[str, str, int]]:
+    for path in _databases(folder):
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            yield from connection.execute("SELECT sink, reader, position FROM positions")

@@ -1,0 +1,175 @@
+"""A test kit for plugin authors: build a stage as the host would, and drive it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import msgspec
+
+from bers import schemas
+from bers.log import Log
+from bers.pipeline import Pipeline, Step, target
+from bers.records import Batch, Event
+from bers.stages import (
+    AnySpec,
+    Config,
+    Context,
+    Processor,
+    ProcessorSpec,
+    Receiver,
+    Sink,
+    SinkSpec,
+    Source,
+    SourceSpec,
+    Stage,
+)
+from bers.tables import Table
+from bers.testing.clock import VirtualClock
+
+__all__ = [
+    "Batch",
+    "Log",
+    "Pipeline",
+    "Step",
+    "VirtualClock",
+    "check_spec",
+    "collect",
+    "feed",
+    "run_pipeline",
+    "run_processor",
+    "run_receive",
+    "run_source",
+    "step",
+]
+
+
+class _NoConfig(Config, frozen=True):
+    """Nothing to configure."""
+
+
+class _List(Stage[_NoConfig]):
+    batches: list[Batch]
+
+    async def write(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+
+def step(spec: AnySpec, *, context: Context | None = None, **options: object) -> Step[Any]:
+    """Validate the options as pipelines.yaml would be, and make a step of them, named as the context says."""
+    config = msgspec.convert(options, spec.config, dec_hook=schemas.decode)
+    context = context or Context(spec.name)
+    if not context.metrics and spec.metrics:
+        context = replace(context, metrics=type(context.metrics)(spec.metrics))
+    return Step(context.stage_id, spec, config, context)
+
+
+async def feed(*frames: Sequence[Event]) -> Log:
+    """A bus in memory that these frames have been appended to."""
+    log = Log()
+    for frame in frames:
+        await log.append(0, frame)
+    return log
+
+
+def collect(into: list[Batch]) -> Step[Sink]:
+    """A sink that appends every batch to a list."""
+    return step(SinkSpec("collect", _NoConfig, type("Collect", (_List,), {"batches": into})))
+
+
+@asynccontextmanager
+async def _open(steps: Sequence[Step[Any]]) -> AsyncGenerator[list[Any]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(one.open()) for one in steps]
+
+
+async def run_pipeline(
+    bus: Log,
+    *,
+    processors: Sequence[Step[Processor]] = (),
+    sinks: Sequence[Step[Any]] = (),
+    name: str = "test",
+    begin: int | None = 0,
+    until: int | None = None,
+) -> Pipeline:
+    """Run a real pipeline over what is on the bus, up to ``until`` or else its end; return it, for its counters."""
+    _, end = await bus.span(0)
+    async with _open(sinks) as opened:
+        targets = [target(one, sink) for one, sink in zip(sinks, opened, strict=True)]
+        pipeline = Pipeline(name, processors, targets)
+        await pipeline.run(bus, begin=begin, until=end if until is None else until)
+    assert not pipeline.counters.gaps(), f"records are unaccounted for: {pipeline.counters.gaps()}"
+    return pipeline
+
+
+async def run_processor(
+    spec: ProcessorSpec[Any], events: Sequence[Event], *, context: Context | None = None, **options: object
+) -> Batch:
+    """Send the events through one processor in a real pipeline, and return the batch that comes out."""
+    seen: list[Batch] = []
+    await run_pipeline(await feed(events), processors=[step(spec, context=context, **options)], sinks=[collect(seen)])
+    (batch,) = seen
+    return batch
+
+
+async def run_source(
+    spec: SourceSpec[Any],
+    *,
+    events: int = 1,
+    timeout: float = 2.0,
+    context: Context | None = None,
+    **options: object,
+) -> list[Event]:
+    """Run one source until it has emitted so many events, and return what it emitted."""
+    seen: list[Event] = []
+    source: Step[Source] = step(spec, context=context, **options)
+    with anyio.fail_after(timeout), anyio.CancelScope() as enough:
+
+        async def emit(batch: Sequence[Event], *, durable: bool = False) -> None:
+            seen.extend(batch)
+            if len(seen) >= events:
+                enough.cancel()
+
+        async with source.open() as stage:
+            await stage.run(emit)
+    return seen
+
+
+async def run_receive(
+    spec: SourceSpec[Any], events: Iterable[Event], *, context: Context | None = None, **options: object
+) -> list[Event]:
+    """Hand the events to one source, and return what the intake would append; assert what receiving promises."""
+    seen: list[Event] = []
+    source: Step[Receiver] = step(spec, context=context, **options)
+    async with source.open() as stage:
+        table, again = Table(), Table()
+        for event in events:
+            assert any(_claims(claim, event.type) for claim in spec.claims), f"{spec.name} does not claim {event.type}"
+            first, *more = stage.receive(event, table)
+            assert (first.source, first.id) == (event.source, event.id), "the event itself comes first"
+            assert all(one.cause == event.id for one in more), "what follows from an event names it as its cause"
+            stage.receive(first, again)
+            assert again.keys() == table.keys(), "a restart would remember something else"
+            seen += [first, *more]
+    return seen
+
+
+async def check_spec(spec: AnySpec, *, context: Context | None = None, **options: object) -> None:
+    """Assert what every stage type promises; call it from the tests of a plugin."""
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", spec.name), "a stage name is lower-case-with-hyphens"
+    assert spec.summary, f"{spec.config.__name__} needs a docstring: it is the stage's documentation"
+    assert spec.config.__struct_config__.forbid_unknown_fields, "derive the config from bers.Config"
+    for option in schemas.options(spec.config):
+        assert option.description, f"{spec.config.__name__}.{option.name} needs a description"
+    assert schemas.json_schema(spec.config)["type"] == "object"
+    for _ in range(2):
+        async with step(spec, context=context, **options).open():
+            pass
+
+
+def _claims(claim: str, type: str) -> bool:
+    return type == claim or (claim.endswith(".*") and type.startswith(claim[:-1]))

@@ -1,0 +1,1 @@
+"""The server: REST, streams and pages of one node, on three ports."""

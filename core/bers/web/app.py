@@ -1,0 +1,235 @@
+"""From a request to the operation that answers it: surfaces, methods, fields, envelopes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from bers.directory import Route
+from bers.errors import Refused
+from bers.operations import Caller, Operation, Page, Stream, Surface
+from bers.supervisor import Supervisor
+from bers.web import openapi, prometheus
+from bers.web.api import Api, offer
+from bers.web.envelope import JSON, failure, refusal, success
+from bers.web.ingest import Ingest
+
+MAX_BODY = 64 << 10
+"""The largest body of a command, in bytes; events have limits of their own."""
+
+_SECURITY = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """The ASGI application of one node, on all of its ports. Until it has a node it says that it is starting."""
+
+    def __init__(self, surfaces: Mapping[int, Surface]) -> None:
+        """``surfaces`` tells what is answered on each port."""
+        self._surfaces = surfaces
+        self._ports: dict[str, int] = {surface: port for port, surface in surfaces.items()}
+        self._node: Supervisor | None = None
+        self._ingest: Ingest | None = None
+        self._closing = anyio.Event()
+
+    def serve(self, node: Supervisor) -> None:
+        """Answer for a node from now on."""
+        offer(node.directory, Api(node, self._ports))
+        self._ingest = Ingest(node.intake, node.plan.settings.intake, node.clock.time)
+        self._node = node
+
+    def close(self) -> None:
+        """End every stream, and take no more requests."""
+        self._node = None
+        self._closing.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        try:
+            await self._answer(request, scope, receive, send)
+        except Refused as refused:
+            await refusal(refused)(scope, receive, send)
+        except Exception:
+            _log.exception("%s %s could not be answered", request.method, request.url.path)
+            broken = failure(500, "internal", "this is our fault", hint="see logs/monitoring.log")
+            await broken(scope, receive, send)
+
+    async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        surface = self._surfaces.get(scope["server"][1], "control")
+        path = scope["path"].rstrip("/") or "/"
+        if path in ("/livez", "/readyz"):
+            ready = path == "/livez" or (self._node is not None and self._node.ready and self._node.bus.fill < 1)
+            await Response(status_code=200 if ready else 503)(scope, receive, send)
+            return
+        node = self._node
+        if node is None:
+            gone = "this server is stopping" if self._closing.is_set() else "this server is starting"
+            await failure(503, "unavailable", gone, headers={"Retry-After": "1"})(scope, receive, send)
+            return
+        method = "GET" if request.method == "HEAD" else request.method
+        own = {
+            "/openapi.json": self._describe,
+            "/metrics": self._expose if surface != "health" else None,
+            openapi.INGEST: self._take if surface == "control" else None,
+        }
+        if (answer := own.get(path)) is not None:
+            wanted = "POST" if path == openapi.INGEST else "GET"
+            response = await answer(request, node, surface) if method == wanted else _not_allowed([wanted])
+            await response(scope, receive, send)
+            return
+        routes, values = node.directory.match(path)
+        here = {name: route for name, route in routes.items() if _answered(route, surface)}
+        if not here:
+            await self._not_found(path, routes, surface)(scope, receive, send)
+        elif method not in here:
+            await _not_allowed(list(here))(scope, receive, send)
+        elif isinstance(here[method].operation, Stream):
+            await self._stream(here[method], request, values, receive, send)
+        else:
+            response = await self._operate(node, here[method], request, values)
+            await response(scope, receive, send)
+
+    async def _operate(self, node: Supervisor, route: Route, request: Request, values: Mapping[str, str]) -> Response:
+        operation = route.operation
+        assert isinstance(operation, Operation)
+        fields = {**request.query_params, **await _body(request), **values}
+        address = request.client.host if request.client else ""
+        caller = Caller(address=address)
+        try:
+            reply = await node.directory.ask(route, fields, caller)
+        except Refused as refused:
+            if operation.method != "GET":
+                await node.audit.record(caller, f"{operation.method} {request.url.path}", refused.reason)
+            raise
+        if operation.method != "GET":
+            await node.audit.record(caller, f"{operation.method} {request.url.path}", "done")
+        if isinstance(reply.data, Page):
+            return Response(reply.data.body, 200, _SECURITY, reply.data.media)
+        return success(reply.data, beside=reply.beside, status=200 if reply.healthy else 503)
+
+    async def _stream(
+        self, route: Route, request: Request, values: Mapping[str, str], receive: Receive, send: Send
+    ) -> None:
+        """Answer for as long as the client stays. Frames go straight to the transport: no response around them."""
+        operation = route.operation
+        assert isinstance(operation, Stream)
+        fields = {**request.query_params, **values}
+        if last := request.headers.get("last-event-id"):
+            fields.setdefault("lastEventId", last)
+        ask, stage = route.read(fields), route.answerer()
+        outlet = _Outlet(send, operation.media)
+
+        async def leave() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        async def close() -> None:
+            await self._closing.wait()
+            group.cancel_scope.cancel()
+
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(leave)
+                group.start_soon(close)
+                await operation.handler(stage, ask, outlet)
+                group.cancel_scope.cancel()
+        except* Refused as refused:
+            if outlet.opened:
+                _log.warning("a stream was ended: %s", refused.exceptions[0])
+            else:
+                raise refused.exceptions[0] from None
+        with anyio.move_on_after(1, shield=True):  # A client that does not read keeps nobody waiting.
+            await outlet.finish()
+
+    async def _describe(self, request: Request, node: Supervisor, surface: Surface) -> Response:
+        routes = [route for route in node.directory.routes if _answered(route, surface)]
+        document = openapi.document(routes, ingest=surface == "control")
+        return Response(msgspec.json.encode(document), media_type=JSON)
+
+    async def _expose(self, request: Request, node: Supervisor, surface: Surface) -> Response:
+        return Response(await prometheus.exposition(node), media_type=prometheus.MEDIA)
+
+    async def _take(self, request: Request, node: Supervisor, surface: Surface) -> Response:
+        assert self._ingest is not None, "it is there as long as the node is"
+        return await self._ingest.answer(request)
+
+    def _not_found(self, path: str, routes: Mapping[str, Route], surface: Surface) -> Response:
+        hint = "GET /openapi.json lists what is answered here"
+        if routes or path == openapi.INGEST:
+            at = {route.operation.surface for route in routes.values()} or {"control"}
+            ports = " and ".join(str(self._ports[one]) for one in sorted({*at, "control"}) if one in self._ports)
+            hint = f"it is answered on port {ports}"
+        return failure(404, "not_found", f"nothing is answered at {path[:200]} on this port", hint=hint)
+
+
+class _Outlet:
+    """The way to one client of a stream."""
+
+    def __init__(self, send: Send, media: str) -> None:
+        self._send = send
+        self._media = media
+        self.opened = False
+
+    async def send(self, data: bytes) -> None:
+        if not self.opened:
+            self.opened = True
+            headers = {"content-type": self._media, **{name.lower(): value for name, value in _STREAM.items()}}
+            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+            start: Message = {"type": "http.response.start", "status": 200, "headers": encoded}
+            await self._send(start)
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self) -> None:
+        if self.opened:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _answered(route: Route, surface: Surface) -> bool:
+    return surface == "control" or (route.method == "GET" and route.operation.surface == surface)
+
+
+def _not_allowed(methods: list[str]) -> Response:
+    allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
+    return failure(405, "method_not_allowed", f"this answers {allowed}", headers={"Allow": allowed})
+
+
+async def _body(request: Request) -> Mapping[str, Any]:
+    """The fields in a command's body; none where there is no body (contract B4)."""
+    if request.method not in ("POST", "DELETE"):
+        return {}
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > MAX_BODY:
+            raise Refused("invalid", f"the body has more than {MAX_BODY} bytes")
+        pieces.append(piece)
+    body = b"".join(pieces)
+    if not body.strip():
+        return {}
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != JSON:
+        raise Refused("media", f"{media or 'no content type'!r} is not understood", hint=f"send {JSON}")
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise Refused("bad_request", f"the body is not JSON: {exc}") from exc
+    if not isinstance(fields, dict):
+        raise Refused("bad_request", "the body is not a JSON object")
+    return fields  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,60 @@
+"""The one shape of every answer: `{success, data | error, timestamp, requestId}` (contract B3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import time
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from starlette.responses import Response
+
+from bers.errors import Reason, Refused
+from bers.schemas import encode
+
+STATUS: Mapping[Reason, int] = {
+    "bad_request": 400,
+    "media": 415,
+    "forbidden": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "invalid": 422,
+    "full": 429,
+    "unavailable": 503,
+}
+
+JSON = "application/json"
+
+_encode = msgspec.json.Encoder(enc_hook=encode).encode
+
+
+def success(data: Any, *, beside: Mapping[str, Any] | None = None, status: int = 200) -> Response:
+    """An answer with data, and with what stands beside it."""
+    return _answer(status, {"success": True, "data": data, **(beside or {})})
+
+
+def refusal(refused: Refused) -> Response:
+    """The answer to a request that was refused."""
+    return failure(
+        STATUS[refused.reason],
+        refused.reason,
+        str(refused),
+        hint=refused.hint,
+        known=refused.known,
+        details=[{"path": path, "message": message} for path, message in refused.details],
+    )
+
+
+def failure(status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """An answer without data: what went wrong, and what would be right."""
+    error = {"code": code, "message": message, **{key: value for key, value in more.items() if value}}
+    return _answer(status, {"success": False, "error": error}, headers)
+
+
+def _answer(status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    request = uuid4().hex
+    body |= {"timestamp": int(time() * 1000), "requestId": request}
+    return Response(
+        _encode(body), status, {"Cache-Control": "no-store", "X-Request-Id": request, **(headers or {})}, JSON
+    )

@@ -1,0 +1,81 @@
+"""The node's current values and its own counters, as Prometheus reads them (text format 0.0.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bers.errors import Refused
+from bers.plain import as_number, as_object
+from bers.supervisor import Supervisor
+
+MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+
+_STATES = ("starting", "ok", "failing", "stopping", "stopped")
+
+
+async def exposition(node: Supervisor) -> str:
+    """The whole page: the newest value of every metric, and what the stages of this node did."""
+    try:
+        current: Mapping[str, Any] = await node.directory.call("GET", "metrics", {})
+    except Refused:
+        current = {}
+    return "\n".join([*_metrics(node, current), *_own(node), ""])
+
+
+def _metrics(node: Supervisor, current: Mapping[str, Any]) -> Iterator[str]:
+    for name, metric in node.plan.metrics.items():
+        value = as_number((as_object(current.get(name)) or {}).get("current"))
+        if value is not None:
+            yield from _head(metric.prometheus, "gauge", metric.description)
+            yield f"{metric.prometheus} {_number(value * metric.scale)}"
+
+
+def _own(node: Supervisor) -> Iterator[str]:
+    counts = node.counters.snapshot()
+    for name, help in (
+        ("taken", "Records that went into a stage."),
+        ("made", "Records that a stage made."),
+        ("out", "Records that a stage passed on or delivered."),
+        ("filtered", "Records that a stage left out on purpose."),
+        ("merged", "Records that were folded into others."),
+        ("errors", "Errors that a stage raised."),
+    ):
+        metric = f"bers_stage_{name}_total"
+        yield from _head(metric, "counter", help)
+        for stage, edge in counts.items():
+            yield f'{metric}{{stage="{_label(stage)}"}} {getattr(edge, name)}'
+    yield from _head("bers_stage_dropped_total", "counter", "Records that were lost at a stage, by reason.")
+    for stage, edge in counts.items():
+        for reason, number in edge.dropped.items():
+            yield f'bers_stage_dropped_total{{stage="{_label(stage)}",reason="{_label(reason)}"}} {number}'
+    yield from _head("bers_stage_queued", "gauge", "Records that are inside a stage or wait for it.")
+    for stage, edge in counts.items():
+        yield f'bers_stage_queued{{stage="{_label(stage)}"}} {edge.queued}'
+    yield from _head("bers_stage_seconds_total", "counter", "Time spent inside a stage.")
+    for stage, edge in counts.items():
+        yield f'bers_stage_seconds_total{{stage="{_label(stage)}"}} {edge.seconds:.6f}'
+    yield from _head("bers_stage_state", "gauge", "1 for the state that a stage is in.")
+    for cell in node.cells:
+        for state in _STATES:
+            yield f'bers_stage_state{{stage="{_label(cell.key)}",state="{state}"}} {int(cell.state == state)}'
+    yield from _head("bers_stage_restarts_total", "counter", "How often a stage was started again after a failure.")
+    for cell in node.cells:
+        yield f'bers_stage_restarts_total{{stage="{_label(cell.key)}"}} {cell.restarts}'
+    yield from _head("bers_journal_fill_ratio", "gauge", "How much of its quota the journal has used.")
+    yield f"bers_journal_fill_ratio {node.bus.fill:.6f}"
+    yield from _head("bers_uptime_seconds", "gauge", "Time since this node was started.")
+    yield f"bers_uptime_seconds {node.uptime:.3f}"
+
+
+def _head(name: str, kind: str, help: str) -> Iterator[str]:
+    yield f"# HELP {name} {help}"
+    yield f"# TYPE {name} {kind}"
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}"

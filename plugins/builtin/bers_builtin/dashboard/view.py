@@ -1,0 +1,214 @@
+"""What the page shows, out of what REST answers: rows of text, ready to be set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from bers import Catalog, Event, format_value
+
+INDICATORS = {
+    "configuration_resolution_time": "Configuration resolution",
+    "provider_initialization_time": "Provider initialisation",
+    "build_performance": "Build",
+    "deployment_performance": "Deployment",
+    "test_coverage": "Test coverage",
+    "error_rate": "Error rate",
+    "system_memory_usage": "Memory",
+    "system_cpu_usage": "CPU",
+}
+"""The runbook's table of indicators, in its order, and what the machine itself has to bear."""
+
+KINDS = {"build": "Builds", "validation": "Test suites", "deployment": "Deployments"}
+TYPES = {
+    "build": "build",
+    "testsuiterun": "validation",
+    "validation": "validation",
+    "deployment": "deployment",
+}
+"""The kind of run that an event is about, by the first part of its type."""
+
+MOST_RUNS = 8
+
+_VERDICTS = {"healthy": "on target", "degraded": "at risk", "unhealthy": "off target"}
+
+
+class Health(msgspec.Struct, rename="camel", frozen=True):
+    """What the page takes from the health report."""
+
+    overall_status: str = "unknown"
+    version: str = ""
+    uptime: float = 0.0
+    environment: str = ""
+    checks: Sequence[CheckRow] = ()
+
+
+class CheckRow(msgspec.Struct, rename="camel", frozen=True):
+    name: str
+    status: str = "unknown"
+    message: str = ""
+    remediation: str | None = None
+
+
+class Summary(msgspec.Struct, rename="camel", frozen=True):
+    """What the page takes from the summary of a metric."""
+
+    unit: str = ""
+    current: float | None = None
+    p95: float | None = None
+    target: float | None = None
+    health_status: str = "unknown"
+
+
+class AlertRow(msgspec.Struct, rename="camel", frozen=True):
+    id: str
+    title: str = ""
+    message: str = ""
+    severity: str = "warning"
+    status: str = "active"
+    timestamp: int = 0
+
+    @property
+    def since(self) -> str:
+        return clock_text(self.timestamp / 1000)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What the page takes from an event."""
+
+    type: str
+    timestamp: float
+    """In milliseconds since 1970."""
+    id: str = ""
+    subject: str = ""
+    outcome: str | None = None
+    duration_ms: float | None = None
+    environment: str | None = None
+    service: str | None = None
+
+    @classmethod
+    def of(cls, event: Event) -> Record:
+        return cls(
+            event.type,
+            event.time * 1000,
+            event.id,
+            event.subject,
+            event.outcome,
+            event.duration_ms,
+            event.environment,
+            event.service,
+        )
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of run that this begins or ends; None where it does neither."""
+        subject, _, predicate = self.type.partition(".")
+        return TYPES.get(subject) if predicate in ("started", "finished", "lost") else None
+
+
+@dataclass(frozen=True)
+class Indicator:
+    name: str
+    title: str
+    unit: str
+    current: str
+    p95: str
+    target: str
+    status: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class RunRow:
+    name: str
+    outcome: str
+    status: str
+    duration: str
+    environment: str
+    time: str
+    iso: str
+
+
+def indicators(metrics: Mapping[str, Any], catalog: Catalog) -> list[Indicator]:
+    """A row for each indicator, whether or not it has been measured."""
+    rows: list[Indicator] = []
+    for name, title in INDICATORS.items():
+        declared = catalog.get(name)
+        summary = msgspec.convert(metrics.get(name, {}), Summary)
+        unit = summary.unit or (declared.unit if declared else "")
+        target = declared.target if declared and summary.target is None else summary.target
+        verdict = _VERDICTS.get(summary.health_status, "no data")
+        if summary.current is not None and target is None:
+            verdict = "no target"
+        sign = "≥" if declared and declared.better == "higher" else "≤"
+        rows.append(
+            Indicator(
+                name,
+                title,
+                unit,
+                format_value(summary.current, unit),
+                format_value(summary.p95, unit),
+                "–" if target is None else f"{sign} {format_value(target, unit)}",
+                "unknown" if verdict in ("no data", "no target") else summary.health_status,
+                verdict,
+            )
+        )
+    return rows
+
+
+def runs(records: Iterable[Record], most: int = MOST_RUNS) -> list[RunRow]:
+    """The newest runs, newest first: what began and what ended joined by subject."""
+    joined: dict[str, Record] = {}
+    for record in sorted(records, key=lambda one: (one.timestamp, not one.type.endswith("started"))):
+        known = joined.get(record.subject or record.id)
+        if known and record.type.endswith("started") and not known.type.endswith("started"):
+            continue  # It is told late that it began: how it ended stands.
+        joined.pop(record.subject or record.id, None)
+        joined[record.subject or record.id] = record
+    return [_run(record) for record in list(joined.values())[::-1][:most]]
+
+
+def _run(record: Record) -> RunRow:
+    moment = record.timestamp / 1000
+    if record.type.endswith(".started"):
+        outcome, status = "running", "unknown"
+    elif record.type.endswith(".lost"):
+        outcome, status = "lost", "unhealthy"
+    else:
+        outcome = record.outcome or "finished"
+        status = {"success": "healthy", "finished": "healthy", "skip": "unknown", "cancel": "degraded"}.get(
+            outcome, "unhealthy"
+        )
+    return RunRow(
+        record.subject or record.service or record.id,
+        outcome,
+        status,
+        format_value(record.duration_ms, "ms"),
+        record.environment or "–",
+        clock_text(moment),
+        _moment(moment).isoformat(timespec="seconds"),
+    )
+
+
+def clock_text(seconds: float) -> str:
+    """A moment, in UTC, as the page shows it."""
+    return _moment(seconds).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def uptime_text(milliseconds: float) -> str:
+    """How long something has been running: ``3 d 4 h``, ``12 min``."""
+    minutes = int(milliseconds // 60_000)
+    days, hours = minutes // 1440, minutes // 60 % 24
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{int(milliseconds // 1000)} s"
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(min(max(seconds, 0.0), 253402300799.0), UTC)

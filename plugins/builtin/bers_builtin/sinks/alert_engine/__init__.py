@@ -1,0 +1,64 @@
+"""Alerts by rules on every event: durable, acknowledged and resolved by people, told as events."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from bers import Check, DurableSpec, Nothing, Operation, SourceSpec, hookimpl
+from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.answers import (
+    AlertStats,
+    Answer,
+    AskStats,
+    BesideAlerts,
+    ListAlerts,
+    ListHistory,
+    RuleReport,
+)
+from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.engine import AlertEngine
+from bers_builtin.sinks.alert_engine.watches import Watches
+
+ALERT_ENGINE = DurableSpec(
+    "alert-engine",
+    AlertConfig,
+    AlertEngine,
+    operations=(
+        Operation(
+            "GET", "alerts", AlertEngine.list_alerts, ListAlerts, list[Alert], "List the alerts that are alive.",
+            beside=BesideAlerts,
+        ),
+        Operation(
+            "GET", "alerts/history", AlertEngine.list_history, ListHistory, list[Alert], "List the alerts of a period.",
+        ),
+        Operation(
+            "GET", "alerts/stats", AlertEngine.count_alerts, AskStats, AlertStats, "Count the alerts of a period.",
+        ),
+        Operation(
+            "GET", "alerts/rules", AlertEngine.list_rules, Nothing, list[RuleReport], "List the rules and their state.",
+        ),
+        Operation(
+            "POST", "alerts/{id}/acknowledge", AlertEngine.acknowledge, Answer, Alert, "Take an alert on.",
+            scope="acknowledge",
+        ),
+        Operation(
+            "POST", "alerts/{id}/resolve", AlertEngine.resolve, Answer, Alert, "End an alert.", scope="acknowledge",
+        ),
+    ),
+    verify=Watches,
+    checks=(
+        Check("alert-engine", AlertEngine.look, "Alerts are written down, and told to others."),
+    ),
+)  # fmt: skip
+
+ALERTS = SourceSpec("alert-engine", AlertConfig, AlertEngine, claims=("alert.*",))
+"""The same stage, seen as the source of ``alert.*``: it is opened once, as a sink."""
+
+
+@hookimpl
+def bers_sinks() -> Iterable[DurableSpec[Any]]:
+    return [ALERT_ENGINE]
+
+
+@hookimpl
+def bers_sources() -> Iterable[SourceSpec[Any]]:
+    return [ALERTS]

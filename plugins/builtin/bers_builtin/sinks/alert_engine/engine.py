@@ -1,0 +1,396 @@
+"""The alert engine: a durable sink of all events, the source of ``alert.*``, and what answers for alerts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import anyio
+import msgspec
+
+from bers import (
+    Batch,
+    BersError,
+    Caller,
+    Context,
+    Emit,
+    Event,
+    Finding,
+    Full,
+    Positions,
+    Refused,
+    Reply,
+    Stage,
+    Table,
+    format_duration,
+    period,
+    redact_text,
+)
+from bers_builtin.sinks.alert_engine.alerts import Alert, Status
+from bers_builtin.sinks.alert_engine.answers import (
+    AlertStats,
+    Answer,
+    AskStats,
+    Found,
+    ListAlerts,
+    ListHistory,
+    RuleReport,
+)
+from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.evaluator import Evaluator
+from bers_builtin.sinks.alert_engine.ledger import Ledger, Letter
+from bers_builtin.sinks.alert_engine.register import Deed, Moment
+from bers_builtin.sinks.alert_engine.watches import Watch
+
+_LETTERS = 500  # Rows of the outbox that are handed in together.
+_IDLE_COMMIT = 1.0  # Seconds that a position alone may wait to be written.
+_SWEEP = 3600.0
+_STUCK = 30.0  # Seconds after which somebody should know that alerts do not get out.
+
+_LISTED: Sequence[Status] = ("pending", "active", "acknowledged", "suppressed")
+_PRESSING: Sequence[Status] = ("active", "acknowledged", "suppressed", "pending")
+
+
+class AlertEngine(Stage[AlertConfig]):
+    """Whatever changes a state holds the turn until that is committed, together with the positions that led to it."""
+
+    def __init__(self, config: AlertConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self._evaluator = Evaluator(config, context.metrics, context.clock)
+        self._ledger = Ledger(context.state, context.stage_id)
+        self._positions = Positions(context.state, context.stage_id)
+        self._seen: dict[tuple[str, int], int] = {}
+        self._held: dict[tuple[str, int], int] = {}
+        self._turn = anyio.Lock()
+        self._letters = anyio.Event()
+        self._dirty = anyio.Event()
+        self._warm = anyio.Event()
+        self._committed = 0.0
+        self._ahead = False
+        """Whether memory may hold what the database does not: after a commit that failed, until all is read back."""
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        if missing := self._evaluator.watches.missing:
+            self.context.logger.info("no plugin measures anything for the rules %s", ", ".join(missing))
+        await self._load()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._commit_regularly)
+            group.start_soon(self._watch_time)
+            group.start_soon(self._sweep)
+            yield self
+            group.cancel_scope.cancel()
+        if not self._ahead:
+            await self._commit()
+
+    # As a sink
+
+    async def position(self, reader: str, partition: int, *, begin: int) -> int:
+        async with self._turn:
+            await (self._load() if self._ahead else self._commit())
+            position = await self._positions.begin(reader, partition, begin)
+            self._seen[reader, partition] = self._held[reader, partition] = position
+            return position
+
+    async def write(self, batch: Batch) -> None:
+        key = (batch.reader, batch.partition)
+        async with self._turn:
+            if self._ahead or key not in self._seen:
+                raise BersError(f"{self.context.stage_id!r} lost what it read; ask for its position, and begin there")
+            with anyio.CancelScope(shield=True):  # Half a batch has no position.
+                self._ahead = True
+                await self._evaluator.read(batch.events)
+                self._ahead = False
+                self._seen[key] = batch.end
+                if self._evaluator.idle is not None:
+                    self._warm.set()
+                if self._evaluator.register.transitions or not self.config.commit_every:
+                    await self._commit()
+                else:
+                    self._dirty.set()
+
+    # As a source
+
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        return (event,)
+
+    async def run(self, emit: Emit) -> None:
+        """Hand in every transition, in order. One that is handed in again is known by its id."""
+        while True:
+            self._letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
+            while letters := await self._ledger.unsent(_LETTERS):
+                try:
+                    await emit([self._as_event(letter) for letter in letters], durable=True)
+                except Full as full:
+                    await self.context.clock.sleep(full.retry_after)
+                else:
+                    await self._ledger.sent(letters[-1].seq)
+            await self._letters.wait()
+
+    def _as_event(self, letter: Letter) -> Event:
+        alert = msgspec.json.decode(letter.body, type=dict[str, Any])
+        event = self.context.event(
+            f"alert.{letter.kind}",
+            id=f"t-{letter.seq}",
+            time=letter.time,
+            subject=alert["id"],
+            labels={"rule": alert["rule"], "severity": alert["severity"]},
+            data=alert,
+        )
+        return msgspec.structs.replace(event, environment=alert["environment"] or event.environment)
+
+    # Writing down
+
+    async def _load(self) -> None:
+        reopenable = self.context.clock.time() - self.config.deduplication.window
+        self._evaluator.restore(await self._ledger.load(resolved_since=int(reopenable * 1000)))
+        self._seen, self._held = {}, {}
+        self._ahead = False
+        self._committed = self.context.clock.monotonic()
+        self._warm.set()
+
+    async def _commit(self) -> None:
+        """Make durable what was concluded, with the positions it leads to; holding the turn, or alone."""
+        with anyio.CancelScope(shield=True):  # What is written and what is remembered stay together.
+            await self._commit_all([(*key, end) for key, end in self._seen.items() if end > self._held[key]])
+
+    async def _commit_all(self, moves: Sequence[tuple[str, int, int]]) -> None:
+        if not (moves or self._evaluator.has_news):
+            return
+
+        def move(connection: sqlite3.Connection) -> None:
+            for reader, partition, end in moves:
+                self._positions.move(connection, reader, partition, end)
+
+        self._ahead = True
+        await self._ledger.commit(self._evaluator.changes(), move)
+        self._ahead = False
+        for reader, partition, end in moves:
+            self._positions.moved(reader, partition, end)
+            self._held[reader, partition] = end
+        if self._evaluator.register.transitions:
+            self._letters.set()
+        self._evaluator.written()
+        self._dirty = anyio.Event()
+        self._committed = self.context.clock.monotonic()
+
+    async def _commit_regularly(self) -> None:
+        clock = self.context.clock
+        while True:
+            await self._dirty.wait()
+            await clock.sleep(max(0.01, self.config.commit_every))
+            async with self._turn:
+                due = self._evaluator.has_news or clock.monotonic() - self._committed >= _IDLE_COMMIT
+                if due and not self._ahead:
+                    await self._commit()
+
+    async def _watch_time(self) -> None:
+        """Look at the windows again whenever something leaves one of them."""
+        while True:
+            while (idle := self._evaluator.idle) is None:
+                self._warm = anyio.Event()
+                await self._warm.wait()
+            await self.context.clock.sleep(idle)
+            async with self._turn:
+                if self._ahead:
+                    continue
+                with anyio.CancelScope(shield=True):
+                    self._ahead = True
+                    await self._evaluator.look_again()
+                    self._ahead = False
+                    if self._evaluator.register.transitions:
+                        await self._commit()
+                    elif self._evaluator.has_news:
+                        self._dirty.set()
+
+    async def _sweep(self) -> None:
+        """Forget what is older than the history that is kept."""
+        while True:
+            before = self.context.clock.time() - self.config.history
+            while await self._ledger.prune(int(before * 1000)):
+                pass
+            await self.context.clock.sleep(_SWEEP)
+
+    # Answering
+
+    async def list_alerts(self, ask: ListAlerts, caller: Caller) -> Reply[list[Alert]]:
+        """The living alerts of some statuses, the newest first."""
+        statuses = _choices("status", ask.status, _LISTED, hint="resolved alerts are in GET alerts/history")
+        severities = _choices("severity", ask.severity, ("info", "warning", "error", "critical"))
+        async with self._turn:  # Nobody is told what is not written down.
+            self._assert_sound()
+            register = self._evaluator.register
+            alerts = [*register.live.values(), *register.pending_alerts(self._evaluator.moment)]
+        found = [
+            alert
+            for alert in alerts
+            if alert.status in statuses
+            and (not severities or alert.severity in severities)
+            and ask.rule in ("", alert.rule)
+        ]
+        found.sort(key=lambda alert: (-alert.fired_at, alert.id))
+        return Reply(found[: ask.limit], {"meta": Found(len(found), ask.limit)})
+
+    async def list_history(self, ask: ListHistory, caller: Caller) -> list[Alert]:
+        """Every alert that was alive in a period, the newest first."""
+        _choices("severity", ask.severity, ("info", "warning", "error", "critical"))
+        since = self._since(_seconds(ask.period))
+        return await self._ledger.history(since, rule=ask.rule, severity=ask.severity, limit=ask.limit)
+
+    async def count_alerts(self, ask: AskStats, caller: Caller) -> AlertStats:
+        """Count the alerts of a period."""
+        seconds = _seconds(ask.period)
+        since = self._since(seconds)
+        severities, rules, statuses = Counter[str](), Counter[str](), Counter[str]()
+        for rule, severity, status, count in await self._ledger.counts(since):
+            severities[severity] += count
+            rules[rule] += count
+            statuses[status] += count
+        acknowledge, resolve = await self._ledger.means(since)
+        return AlertStats(
+            period_ms=round(seconds * 1000),
+            total=statuses.total(),
+            by_severity=severities,
+            by_rule=rules,
+            by_status=statuses,
+            active=statuses["active"],
+            acknowledged=statuses["acknowledged"],
+            resolved=statuses["resolved"],
+            suppressed=statuses["suppressed"],
+            pending=len(self._evaluator.register.pending),
+            mean_time_to_acknowledge_ms=acknowledge,
+            mean_time_to_resolve_ms=resolve,
+        )
+
+    async def list_rules(self, ask: object, caller: Caller) -> list[RuleReport]:
+        """Every rule, with what it makes of things now."""
+        living: dict[str, list[Status]] = {}
+        async with self._turn:
+            self._assert_sound()
+            for alert in self._evaluator.register.live.values():
+                living.setdefault(alert.rule_id, []).append(alert.status)
+            pending = Counter(watch.id for watch, _ in self._evaluator.register.pending.values())
+        watches = self._evaluator.watches.by_id.values()
+        return [_report(watch, living.get(watch.id, []), pending[watch.id]) for watch in watches]
+
+    async def acknowledge(self, ask: Answer, caller: Caller) -> Alert:
+        """Take an alert on. Doing it again changes nothing."""
+        deed = _deed(ask, caller)
+        async with self._turn:
+            self._assert_sound()
+            alert = await self._find(ask.id)
+            if alert.acknowledgment:
+                return alert
+            if alert.resolution:
+                raise Refused("conflict", f"alert {ask.id!r} is resolved", hint="nothing is left to acknowledge")
+            return await self._do(self._evaluator.register.acknowledge, alert, deed)
+
+    async def resolve(self, ask: Answer, caller: Caller) -> Alert:
+        """End an alert. Doing it again changes nothing; what comes after may reopen it."""
+        deed = _deed(ask, caller)
+        async with self._turn:
+            self._assert_sound()
+            alert = await self._find(ask.id)
+            if alert.resolution:
+                return alert
+            self._evaluator.forget(alert)
+            return await self._do(self._evaluator.register.resolve, alert, deed)
+
+    async def look(self) -> Finding:
+        """Whether alerts are written down and get out."""
+        count, oldest = await self._ledger.backlog()
+        register = self._evaluator.register
+        details: Mapping[str, Any] = {
+            "rules": len(self._evaluator.watches.by_id),
+            "alive": len(register.live),
+            "pending": len(register.pending),
+            "untold": count,
+            "tooOld": self._evaluator.stale,
+        }
+        if self._ahead and not self._turn.locked():
+            remedy = "See logs/monitoring.log, and whether the disk is full."
+            return Finding("unhealthy", "alerts cannot be written down", details, remedy)
+        waiting = self.context.clock.time() - oldest if oldest is not None else 0.0
+        if waiting > _STUCK:
+            remedy = "Name the alert engine in the sources of a pipeline, and check that the intake takes events."
+            message = f"alerts wait to be told, for {format_duration(round(waiting))} already"
+            return Finding("degraded", message, details, remedy)
+        return Finding("healthy", f"{len(self._evaluator.watches.by_id)} rules at work", details)
+
+    def _assert_sound(self) -> None:
+        if self._ahead:
+            raise Refused("unavailable", "alerts are read back after a failed commit", hint="ask again in a moment")
+
+    async def _find(self, id: str) -> Alert:
+        register = self._evaluator.register
+        for alert in register.live.values():
+            if alert.id == id:
+                return alert
+        if any(series.id == id for _, series in register.pending.values()):
+            raise Refused("conflict", f"alert {id!r} is pending", hint="it can be answered once it fires")
+        if ended := await self._ledger.find(id):
+            return ended
+        active = [alert.id for alert in register.live.values() if alert.status != "suppressed"]
+        hint = "GET alerts lists those there are"
+        raise Refused("not_found", f"there is no alert {id!r}", hint=hint, known=active[:50])
+
+    async def _do(self, act: Callable[[Alert, Deed, Moment], Alert], alert: Alert, deed: Deed) -> Alert:
+        done = act(alert, deed, self._evaluator.moment)
+        await self._commit()
+        return done
+
+    def _since(self, seconds: float) -> int:
+        return int((self.context.clock.time() - seconds) * 1000)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return period(text)
+    except ValueError as exc:
+        raise Refused("bad_request", f"period: {exc}") from exc
+
+
+def _choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> set[str]:
+    chosen = {part.strip() for part in text.split(",") if part.strip()}
+    for one in sorted(chosen - set(known)):
+        raise Refused("bad_request", f"{name}: {one!r} is none of those there are", hint=hint, known=known)
+    return chosen
+
+
+def _deed(ask: Answer, caller: Caller) -> Deed:
+    principal = "" if caller.principal == "anonymous" else caller.principal
+    operator = redact_text(ask.operator.strip()) or principal
+    if not operator:
+        remedy = 'say who does this, as in {"operator": "admin", "notes": "..."}'
+        raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
+    return Deed(operator, caller.principal, redact_text(ask.notes.strip()), caller.address)
+
+
+def _report(watch: Watch, living: Sequence[Status], pending: int) -> RuleReport:
+    rule = watch.rule
+    states: Sequence[Status] = [*living, "pending"] if pending else living
+    pressing: Sequence[Status] = [status for status in _PRESSING if status in states]
+    return RuleReport(
+        id=watch.id,
+        name=rule.name,
+        type=watch.type,
+        severity=rule.severity,
+        origin="default" if watch.default else "configured",
+        state=pressing[0] if pressing else "ok",
+        alerts=len(living),
+        pending=pending,
+        last_value=watch.value,
+        last_evaluation=None if watch.evaluated is None else int(watch.evaluated * 1000),
+        threshold=watch.threshold,
+        unit=watch.unit,
+        condition=watch.condition,
+        for_ms=round(rule.for_ * 1000),
+        window_ms=None if rule.window is None else round(rule.window * 1000),
+        min_samples=rule.min_samples,
+        labels=rule.labels,
+        group=list(watch.group),
+        annotations=rule.annotations,
+    )

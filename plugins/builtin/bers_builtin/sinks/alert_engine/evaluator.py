@@ -1,0 +1,197 @@
+"""What follows from events and from time going on, by the rules: all in memory, to be written down by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
+
+from anyio.lowlevel import cancel_shielded_checkpoint
+
+from bers import Clock, Event, Labels, Metric
+from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
+from bers_builtin.sinks.alert_engine.register import Moment, Register
+from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches
+
+SLICE = 100
+"""How many events are judged, or windows looked at, before others have their turn; about a millisecond."""
+
+
+class Evaluator:
+    """Rules, what they remember, and the alerts that follow.
+
+    Time that is waited for is measured by a clock of its own: it goes on through restarts, and never steps.
+    """
+
+    def __init__(self, config: AlertConfig, metrics: Mapping[str, Metric], clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self.watches = Watches(config, metrics)
+        self.register = Register(config)
+        self.stale = 0
+        """How many events were too old to matter, since the start."""
+        self._base = self._zero = self._latest = 0.0
+        self._due: float | None = None
+        """When the next value leaves a window, on the evaluator's clock."""
+        self._touched: dict[tuple[str, Labels], tuple[Watch, Series]] = {}
+        self._forgotten: set[tuple[str, Labels]] = set()
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self._base + self._clock.monotonic() - self._zero, self._clock.time())
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to be written down besides a position."""
+        return bool(self._touched or self._forgotten or self.register.changed or self.register.audit)
+
+    def restore(self, memory: Memory) -> None:
+        """Go on from what was written down, and from nothing else."""
+        wall = self._clock.time()
+        saved = memory.clock or Clockwork(wall=wall)
+        self._zero = self._clock.monotonic()
+        self._base = saved.now + max(0.0, wall - saved.wall)  # Time went on while we were away.
+        self._latest = saved.latest
+        self.register = Register(self._config)
+        self._touched, self._forgotten, self._due = {}, set(), None
+        moment = self.moment
+        resolved = [
+            (alert, moment.at - max(0.0, wall - alert.resolution.timestamp / 1000))
+            for alert in memory.resolved
+            if alert.resolution
+        ]
+        self.register.restore(memory.live, resolved, memory.last, saved.firings)
+        self._restore_series(memory.series, moment)
+
+    async def read(self, events: Sequence[Event]) -> None:
+        """Read events in their order; nobody may cancel it, because half of them have no position."""
+        first = self._read(events)
+        while first < len(events):
+            await cancel_shielded_checkpoint()
+            first += self._read(events[first:])
+
+    @property
+    def idle(self) -> float | None:
+        """For how many seconds nothing can change by time alone; nothing where it never can."""
+        if self._due is None:
+            return None
+        # What arrives while we wait leaves its window later than the shortest of them takes.
+        shortest = min(watch.rule.window or 0.0 for watch in self.watches.windowed)
+        return min(shortest, max(0.001, self._due - self.moment.at))
+
+    async def look_again(self) -> None:
+        """Look at every window that something has left, because time went on."""
+        moment, self._due = self.moment, None
+        for watch in self.watches.windowed:
+            for number, series in enumerate(list(watch.series.values()), 1):
+                if number % SLICE == 0:
+                    await cancel_shielded_checkpoint()
+                due = series.panes.due if series.panes else None
+                if due is not None and due <= moment.at:
+                    since = series.since
+                    self.register.judge(watch, watch.passing(series, moment.at), moment)
+                    if series.is_idle or series.since != since:
+                        self._touch(watch, series)
+                self._wait_for(series)
+
+    def forget(self, alert: Alert) -> None:
+        """Forget what led to an alert: it takes new evidence to begin again."""
+        watch = self.watches.by_id[alert.rule_id]
+        if series := watch.series.get(_labels(alert)):
+            watch.forget(series)
+            self._touch(watch, series)
+
+    def changes(self) -> Changes:
+        """What is to be written down."""
+        moment, register = self.moment, self.register
+        return Changes(
+            Clockwork(moment.at, moment.wall, self._latest, list(register.firings)),
+            [(digest, series.save()) for (digest, _), (_, series) in self._touched.items() if not series.is_idle],
+            [*self._forgotten, *(key for key, (_, series) in self._touched.items() if series.is_idle)],
+            list(register.changed.values()),
+            register.transitions,
+            register.audit,
+        )
+
+    def written(self) -> None:
+        """Say that what was to be written down is."""
+        for watch, series in self._touched.values():
+            if series.is_idle:
+                watch.series.pop(series.labels, None)
+        self._touched, self._forgotten = {}, set()
+        self.register.written()
+
+    def _read(self, events: Sequence[Event]) -> int:
+        """Read until enough were judged; return how many were read."""
+        by_type, by_metric = self.watches.by_type, self.watches.by_metric
+        moment, judged = self.moment, 0
+        for number, event in enumerate(events, 1):
+            if watches := by_type.get(event.type):
+                judged += 1
+                at = self._arrival(event, moment)
+                for watch in watches:
+                    if at is not None and watch.wants(event):
+                        self._follow(watch, watch.happened(event, at), at, moment)
+            for name in event.measures:
+                if watches := by_metric.get(name):
+                    judged += 1
+                    value, at = event.measures[name], self._arrival(event, moment)
+                    for watch in watches:
+                        if at is not None and isfinite(value) and watch.wants(event):
+                            self._follow(watch, watch.measured(event, value, at), at, moment)
+            if judged >= SLICE:
+                return number
+        return len(events)
+
+    def _follow(self, watch: Watch, verdict: Verdict | None, at: float, moment: Moment) -> None:
+        watch.evaluated = moment.wall
+        if verdict is not None:
+            self.register.judge(watch, verdict, Moment(at, moment.wall))
+            self._touch(watch, verdict.series)
+
+    def _touch(self, watch: Watch, series: Series) -> None:
+        self._touched[watch.digest, series.labels] = (watch, series)
+        self._wait_for(series)
+
+    def _wait_for(self, series: Series) -> None:
+        due = series.panes.due if series.panes else None
+        if due is not None and (self._due is None or due < self._due):
+            self._due = due
+
+    def _arrival(self, event: Event, moment: Moment) -> float | None:
+        """When the intake took an event, on our own clock; nothing if what it tells is too old to matter."""
+        if moment.wall - event.time > self._config.max_age:
+            self.stale += 1
+            return None
+        late = moment.wall - event.received if event.received else 0.0
+        # The wall clock may have been set meanwhile: no event arrives before one that was read already.
+        self._latest = min(moment.at, max(self._latest, moment.at - max(0.0, late)))
+        return self._latest
+
+    def _restore_series(self, saved: Iterable[tuple[str, SavedSeries]], moment: Moment) -> None:
+        watches = {watch.digest: watch for watch in self.watches.by_id.values()}
+        for watch in watches.values():
+            watch.series.clear()
+        for digest, series in saved:
+            if digest in watches:
+                watches[digest].restore(series)
+            else:
+                self._forgotten.add((digest, series.labels))
+        for alert in list(self.register.live.values()):
+            owner = self.watches.by_id.get(alert.rule_id)
+            if owner is None or [*alert.labels] != [name for name in owner.group if name in alert.labels]:
+                self.register.abandon(alert, "its rule was removed or changed", moment)
+                continue
+            known = owner.open(_labels(alert))
+            if known.since is None:  # Its rule was changed: what comes next decides.
+                known.since, known.id, known.value = moment.at, alert.id, alert.value
+        for watch in watches.values():
+            for known in watch.series.values():
+                self._wait_for(known)
+                if known.since is not None and known.fingerprint not in self.register.live:
+                    self.register.pending[known.fingerprint] = (watch, known)
+
+
+def _labels(alert: Alert) -> Labels:
+    return tuple(alert.labels.items())

@@ -1,0 +1,247 @@
+"""The alert engine's tables: alerts, timers, the outbox and the audit, changed together or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bers import Database, Labels
+from bers_builtin.sinks.alert_engine.alerts import Alert, Audit, Transition
+from bers_builtin.sinks.alert_engine.watches import SavedSeries
+
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS alert_alerts (
+        stage TEXT, id TEXT, fingerprint TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL,
+        status TEXT NOT NULL, fired INTEGER NOT NULL, acknowledged INTEGER, resolved INTEGER, body BLOB NOT NULL,
+        PRIMARY KEY (stage, id)
+    )""",
+    "CREATE INDEX IF NOT EXISTS alert_alerts_by_end ON alert_alerts (stage, resolved)",
+    """CREATE TABLE IF NOT EXISTS alert_series (
+        stage TEXT, watch TEXT, labels TEXT, body BLOB NOT NULL, PRIMARY KEY (stage, watch, labels)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS alert_outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, kind TEXT NOT NULL, time REAL NOT NULL,
+        body BLOB NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS alert_audit (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, time INTEGER NOT NULL, alert TEXT NOT NULL,
+        action TEXT NOT NULL, operator TEXT NOT NULL, principal TEXT NOT NULL, notes TEXT NOT NULL,
+        address TEXT NOT NULL
+    )""",
+    "CREATE TABLE IF NOT EXISTS alert_clock (stage TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
+)
+
+_SLICE = 500  # Rows that one transaction deletes, so that nobody waits for long.
+
+
+class Clockwork(msgspec.Struct, array_like=True, frozen=True):
+    """The engine's own clock, and what is measured by it."""
+
+    now: float = 0.0
+    wall: float = 0.0
+    """What the wall clock said then."""
+    latest: float = 0.0
+    """The latest arrival of an event."""
+    firings: Sequence[float] = ()
+
+
+class Memory(NamedTuple):
+    """What was written down."""
+
+    clock: Clockwork | None
+    series: Sequence[tuple[str, SavedSeries]]
+    """Each with the digest of the rule that it belongs to."""
+    live: Sequence[Alert]
+    resolved: Sequence[Alert]
+    """What was resolved lately, in that order."""
+    last: dict[str, str]
+    """The id of the last alert, by fingerprint."""
+
+
+class Changes(NamedTuple):
+    """What one transaction writes down."""
+
+    clock: Clockwork
+    series: Sequence[tuple[str, SavedSeries]]
+    forgotten: Sequence[tuple[str, Labels]]
+    alerts: Sequence[Alert]
+    transitions: Sequence[Transition]
+    audit: Sequence[Audit]
+
+
+class Letter(NamedTuple):
+    """A row of the outbox."""
+
+    seq: int
+    kind: str
+    time: float
+    body: bytes
+
+
+class Ledger:
+    """The tables of one stage. Each method is one transaction."""
+
+    def __init__(self, database: Database, stage: str) -> None:
+        self._database = database
+        self._stage = stage
+
+    async def load(self, *, resolved_since: int) -> Memory:
+        """Read all that is needed to go on, and make the tables where there are none."""
+
+        def work(connection: sqlite3.Connection) -> Memory:
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            (clock,) = connection.execute("SELECT body FROM alert_clock WHERE stage = ?", self._me).fetchone() or (
+                None,
+            )
+            series = connection.execute("SELECT watch, body FROM alert_series WHERE stage = ?", self._me)
+            live = connection.execute("SELECT body FROM alert_alerts WHERE stage = ? AND resolved IS NULL", self._me)
+            resolved = connection.execute(
+                "SELECT body FROM alert_alerts WHERE stage = ? AND resolved >= ? ORDER BY resolved",
+                (self._stage, resolved_since),
+            )
+            last = connection.execute(
+                "SELECT fingerprint, id FROM alert_alerts WHERE stage = ? ORDER BY fired", self._me
+            )
+            return Memory(
+                msgspec.msgpack.decode(clock, type=Clockwork) if clock else None,
+                [(watch, msgspec.msgpack.decode(body, type=SavedSeries)) for watch, body in series],
+                _alerts(live),
+                _alerts(resolved),
+                dict(last.fetchall()),
+            )
+
+        return await self._database.run(work)
+
+    async def commit(self, changes: Changes, move: Callable[[sqlite3.Connection], None]) -> None:
+        """Write the changes, and whatever ``move`` does, or nothing."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            clock = (self._stage, msgspec.msgpack.encode(changes.clock))
+            connection.execute("INSERT OR REPLACE INTO alert_clock VALUES (?, ?)", clock)
+            connection.executemany(
+                "DELETE FROM alert_series WHERE stage = ? AND watch = ? AND labels = ?",
+                [(self._stage, watch, _key(labels)) for watch, labels in changes.forgotten],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO alert_series VALUES (?, ?, ?, ?)",
+                [
+                    (self._stage, watch, _key(saved.labels), msgspec.msgpack.encode(saved))
+                    for watch, saved in changes.series
+                ],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO alert_alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [self._row(alert) for alert in changes.alerts],
+            )
+            connection.executemany(
+                "INSERT INTO alert_outbox (stage, kind, time, body) VALUES (?, ?, ?, ?)",
+                [(self._stage, step.kind, step.time, msgspec.json.encode(step.alert)) for step in changes.transitions],
+            )
+            connection.executemany(
+                "INSERT INTO alert_audit (stage, time, alert, action, operator, principal, notes, address)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(self._stage, *msgspec.structs.astuple(deed)) for deed in changes.audit],
+            )
+            move(connection)
+
+        await self._database.run(work)
+
+    async def unsent(self, limit: int) -> Sequence[Letter]:
+        """The oldest rows of the outbox, in order."""
+        rows = await self._rows(
+            "SELECT seq, kind, time, body FROM alert_outbox WHERE stage = ? ORDER BY seq LIMIT ?", limit
+        )
+        return [Letter(*row) for row in rows]
+
+    async def sent(self, seq: int) -> None:
+        """Say that all rows up to this one are safe elsewhere."""
+        await self._rows("DELETE FROM alert_outbox WHERE stage = ? AND seq <= ?", seq)
+
+    async def backlog(self) -> tuple[int, float | None]:
+        """How many rows wait in the outbox, and since when the oldest does."""
+        ((count, oldest),) = await self._rows("SELECT count(*), min(time) FROM alert_outbox WHERE stage = ?")
+        return count, oldest
+
+    async def find(self, id: str) -> Alert | None:
+        """An alert, whatever became of it."""
+        found = _alerts(await self._rows("SELECT body FROM alert_alerts WHERE stage = ? AND id = ?", id))
+        return found[0] if found else None
+
+    async def history(self, since: int, *, rule: str, severity: str, limit: int) -> list[Alert]:
+        """The alerts that lived after a time, in milliseconds since 1970; the newest first."""
+        return _alerts(
+            await self._rows(
+                "SELECT body FROM alert_alerts WHERE stage = ? AND (resolved IS NULL OR resolved >= ?)"
+                " AND (? = '' OR rule = ?) AND (? = '' OR severity = ?) ORDER BY fired DESC, id LIMIT ?",
+                *(since, rule, rule, severity, severity, limit),
+            )
+        )
+
+    async def counts(self, since: int) -> Sequence[tuple[str, str, str, int]]:
+        """How many alerts lived after a time, by rule, severity and status."""
+        return await self._rows(
+            "SELECT rule, severity, status, count(*) FROM alert_alerts"
+            " WHERE stage = ? AND (resolved IS NULL OR resolved >= ?) GROUP BY rule, severity, status",
+            since,
+        )
+
+    async def means(self, since: int) -> tuple[float | None, float | None]:
+        """Milliseconds from firing to what happened after a time: to acknowledgement, to resolution."""
+        ((acknowledged, resolved),) = await self._rows(
+            "SELECT avg(acknowledged - fired) FILTER (WHERE acknowledged >= ?2), avg(resolved - fired)"
+            " FROM alert_alerts WHERE stage = ?1 AND (resolved IS NULL OR resolved >= ?2)",
+            since,
+        )
+        return acknowledged, resolved
+
+    async def prune(self, before: int) -> bool:
+        """Forget some of what ended before a time; True where there is more."""
+        stale = await self._rows(
+            "DELETE FROM alert_alerts WHERE rowid IN"
+            " (SELECT rowid FROM alert_alerts WHERE stage = ? AND resolved < ? LIMIT ?) RETURNING 1",
+            before,
+            _SLICE,
+        )
+        deeds = await self._rows(
+            "DELETE FROM alert_audit WHERE seq IN"
+            " (SELECT seq FROM alert_audit WHERE stage = ? AND time < ? LIMIT ?) RETURNING 1",
+            before,
+            _SLICE,
+        )
+        return max(len(stale), len(deeds)) == _SLICE
+
+    async def audit(self, alert: str) -> list[Audit]:
+        """What was done to an alert by hand, in order."""
+        rows = await self._rows(
+            "SELECT time, alert, action, operator, principal, notes, address FROM alert_audit"
+            " WHERE stage = ? AND alert = ? ORDER BY seq",
+            alert,
+        )
+        return [Audit(*row) for row in rows]
+
+    @property
+    def _me(self) -> tuple[str]:
+        return (self._stage,)
+
+    async def _rows(self, statement: str, *values: Any) -> list[Any]:
+        return await self._database.run(
+            lambda connection: connection.execute(statement, (self._stage, *values)).fetchall()
+        )
+
+    def _row(self, alert: Alert) -> tuple[object, ...]:
+        acknowledged = alert.acknowledgment.timestamp if alert.acknowledgment else None
+        resolved = alert.resolution.timestamp if alert.resolution else None
+        head = (self._stage, alert.id, alert.fingerprint, alert.rule, alert.severity, alert.status)
+        return (*head, alert.fired_at, acknowledged, resolved, msgspec.json.encode(alert))
+
+
+def _alerts(rows: Any) -> list[Alert]:
+    return [msgspec.json.decode(body, type=Alert) for (body,) in rows]
+
+
+def _key(labels: Labels) -> str:
+    return msgspec.json.encode(labels).decode()

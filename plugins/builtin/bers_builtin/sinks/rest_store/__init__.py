@@ -1,0 +1,61 @@
+"""The store: figures and event details in SQLite, each counted once, and the answers of the metrics API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bers import Check, DurableSpec, Nothing, Operation, hookimpl
+
+from .answers import (
+    AskMetric,
+    AskMetrics,
+    AskRecords,
+    AskReport,
+    BufferBeside,
+    Cleared,
+    MetricAnswer,
+    MetricSummary,
+    Record,
+)
+from .config import KeptTier, RestStoreConfig
+from .offline import read_windows
+from .report import Report
+from .rest import RestStore
+
+__all__ = ["REST_STORE", "KeptTier", "RestStore", "RestStoreConfig", "bers_sinks", "read_windows"]
+
+REST_STORE = DurableSpec(
+    "rest-store",
+    RestStoreConfig,
+    RestStore,
+    operations=[
+        Operation(
+            "GET", "metrics", RestStore.metrics, AskMetrics, dict[str, MetricSummary],
+            "Every metric over the last minutes, and how full the buffers are",
+            surface="metrics", beside=BufferBeside,
+        ),
+        Operation(
+            "GET", "metrics/report", RestStore.report, AskReport, Report,
+            "Every metric against its target and its past, with recommendations", surface="metrics",
+        ),
+        Operation(
+            "GET", "metrics/{type}", RestStore.metric, AskMetric, MetricAnswer,
+            "One metric over a span of time, with its series", surface="metrics",
+        ),
+        Operation(
+            "POST", "metrics/clear-cache", RestStore.clear_cache, Nothing, Cleared,
+            "Drop the decoded pages; what is stored stays", scope="admin",
+        ),
+        Operation(
+            "GET", "records", RestStore.records, AskRecords, list[Record],
+            "The details of events, newest first, without secrets",
+        ),
+    ],
+    checks=[Check("metrics-store", RestStore.check, "Whether what is written is committed and folded in time.")],
+)  # fmt: skip
+
+
+@hookimpl
+def bers_sinks() -> Iterable[DurableSpec[Any]]:
+    return [REST_STORE]

@@ -1,0 +1,126 @@
+"""Windows that no page holds yet: per series, and merged per key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bers import Labels, Tier, Window
+
+Span: TypeAlias = tuple[float, float]
+"""The start and the width of a window."""
+Seen: TypeAlias = tuple[float, int]
+
+
+@dataclass(slots=True, eq=False)
+class Series:
+    """One metric with one set of labels."""
+
+    id: int
+    metric: str
+    labels: Labels
+    stamp: tuple[Tier, ...]
+    """Where its windows are to be kept, as the newest of them says; nowhere said means as the store is configured."""
+    tiers: tuple[Tier, ...]
+    """Where they are kept, finest first."""
+    saved: bool = False
+    """Whether the database knows it as it is."""
+    seen: Seen = (float("-inf"), 0)
+    last: float = 0.0
+    """The newest value by event time, and when it was seen."""
+
+    def note(self, seen: Seen, last: float) -> None:
+        self.seen, self.last = max((self.seen, self.last), (seen, last))
+
+
+class Registry:
+    """Every series there is."""
+
+    def __init__(self, tiers: tuple[Tier, ...]) -> None:
+        self.tiers = tiers
+        self._series: dict[tuple[str, Labels], Series] = {}
+        self._metrics: dict[str, list[Series]] = {}
+        self._next = 1
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def load(self, id: int, metric: str, labels: Labels, stamp: tuple[Tier, ...]) -> Series:
+        """Add what the database knows."""
+        return self._add(Series(id, metric, labels, stamp, self._tiers_of(stamp), saved=True))
+
+    def of(self, window: Window) -> Series:
+        """The series of a window; a new one where there is none."""
+        series = self._series.get((window.metric, window.labels))
+        if series is None:
+            stamp = window.tiers
+            series = self._add(Series(self._next, window.metric, window.labels, stamp, self._tiers_of(stamp)))
+        elif window.tiers is not series.stamp and window.tiers != series.stamp:
+            series.stamp, series.tiers, series.saved = window.tiers, self._tiers_of(window.tiers), False
+        series.note(window.seen, window.last)
+        return series
+
+    def by_metric(self, metric: str) -> list[Series]:
+        return self._metrics.get(metric, [])
+
+    def unsaved(self) -> list[Series]:
+        return [series for series in self._series.values() if not series.saved]
+
+    def _tiers_of(self, stamp: tuple[Tier, ...]) -> tuple[Tier, ...]:
+        return tuple(sorted(stamp)) or self.tiers
+
+    def _add(self, series: Series) -> Series:
+        self._series[series.metric, series.labels] = series
+        self._metrics.setdefault(series.metric, []).append(series)
+        self._next = max(self._next, series.id + 1)
+        return series
+
+
+class Partials:
+    """A set of windows of which no two have one key."""
+
+    def __init__(self) -> None:
+        self._series: dict[Series, dict[Span, Window]] = {}
+        self.size = 0
+
+    def __iter__(self) -> Iterator[tuple[Series, Mapping[Span, Window]]]:
+        return iter(self._series.items())
+
+    def __bool__(self) -> bool:
+        return bool(self._series)
+
+    def fold(self, series: Series, window: Window) -> bool:
+        """Add somebody else's window; return whether it was merged into one that was here."""
+        spans = self._series.get(series)
+        if spans is None:
+            spans = self._series[series] = {}
+        span = (window.start, window.width)
+        if known := spans.get(span):
+            known.merge(window)
+            return True
+        spans[span] = window.copy()
+        self.size += 1
+        return False
+
+    def take(self, series: Series, windows: Iterable[Window]) -> None:
+        """Add windows that nobody else holds."""
+        spans = self._series.setdefault(series, {})
+        for window in windows:
+            if known := spans.get((window.start, window.width)):
+                known.merge(window)
+            else:
+                spans[window.start, window.width] = window
+                self.size += 1
+
+    def pop(self, series: Series) -> Iterable[Window]:
+        """Remove what there is of a series, and return it."""
+        windows = self._series.pop(series, {}).values()
+        self.size -= len(windows)
+        return windows
+
+    def of(self, series: Series) -> Iterable[Window]:
+        return self._series.get(series, {}).values()
+
+    def series(self) -> list[Series]:
+        return list(self._series)

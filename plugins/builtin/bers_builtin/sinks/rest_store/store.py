@@ -1,0 +1,272 @@
+"""The store at work: what is written waits in memory, is committed with its positions, and is folded into pages."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
+
+import anyio
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from bers import (
+    Batch,
+    BersError,
+    Context,
+    Database,
+    Event,
+    Positions,
+    Stage,
+    Written,
+)
+
+from . import details, file, pages, segments
+from .config import RestStoreConfig
+from .folding import Folder
+from .pace import Pace
+from .pages import PageCache
+from .partials import Partials, Registry
+from .reading import Reader
+
+SLICE = 500
+"""How many windows of one batch are folded before others have the loop: less than a millisecond."""
+END_ALONE = 1.0
+"""Seconds between two commits that tell nothing but how far readers are."""
+
+
+class Store(Stage[RestStoreConfig]):
+    """A durable sink: what it was told is in its file, up to the position it tells, or in its memory."""
+
+    def __init__(self, config: RestStoreConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self.path = context.data_dir / config.path
+        self._database = Database(self.path, synchronous="NORMAL")
+        self._positions = Positions(self._database, context.stage_id)
+        self._registry = Registry(config.default_tiers())
+        self._cache = PageCache(config.cache)
+        self._folder = Folder(self._database, self._cache)
+        self._reader = Reader(self._database, self._cache, self._folder.turn, self._waiting)
+        self._pending = Partials()
+        """Not committed."""
+        self._committing = Partials()
+        self._unfolded = Partials()
+        """In segments."""
+        self._segment = 0
+        """The newest segment of which every window is unfolded."""
+        self._events: list[Event] = []
+        self._ends: dict[tuple[str, int], int] = {}
+        self._committed = 0.0
+        self._since: float | None = None
+        """When what is not committed began to wait."""
+        self._failure = ""
+        self._writing = anyio.Lock(fast_acquire=True)
+        self._turn = anyio.Lock(fast_acquire=True)
+        """Held by whoever moves windows from pending to unfolded, or from there to the folder."""
+        self._room = anyio.Event()
+        self._urged = anyio.Event()
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        try:
+            try:
+                await self._load()
+            except (BersError, sqlite3.DatabaseError, zlib.error, msgspec.MsgspecError, KeyError) as exc:
+                raise BersError(
+                    f"{self.path}: the metrics database cannot be read: {exc}; restore it from a backup, or move it "
+                    f"away, and it is built again as far as the journal reaches"
+                ) from exc
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._commit_regularly)
+                group.start_soon(self._fold_regularly)
+                try:
+                    yield self
+                finally:
+                    group.cancel_scope.cancel()
+                    if not self._failure:
+                        with anyio.CancelScope(shield=True):
+                            await self.commit()
+        finally:
+            self._database.close()
+
+    async def position(self, reader: str, partition: int, *, begin: int) -> int:
+        if (reader, partition) not in self._ends:
+            self._ends[reader, partition] = await self._positions.begin(reader, partition, begin)
+        return self._ends[reader, partition]
+
+    async def write(self, batch: Batch) -> Written:
+        while self._is_full():
+            if self._room.is_set():
+                self._room = anyio.Event()
+            self._urged.set()
+            await self._room.wait()
+        merged = 0
+        async with self._writing:
+            with anyio.CancelScope(shield=True):  # Half a batch must never be committed.
+                for count, window in enumerate(batch.windows, 1):
+                    merged += self._pending.fold(self._registry.of(window), window)
+                    if not count % SLICE:
+                        await checkpoint()
+                self._events += batch.events
+                self._ends[batch.reader, batch.partition] = batch.end
+        if self._since is None and len(batch):
+            self._since = self.context.clock.monotonic()
+        return Written(merged)
+
+    async def commit(self) -> None:
+        """Make durable what was written, with the positions it leads to; if it raises, nothing of it is."""
+        async with self._turn:
+            async with self._writing:
+                windows, self._pending = self._pending, Partials()
+                events, self._events = self._events, []
+                ends = {key: end for key, end in self._ends.items() if end > self._positions.held(*key)}
+            self._committing = windows
+            if ends or windows or events:
+                try:
+                    with anyio.CancelScope(shield=True):  # Data and position stay together, or the stage is over.
+                        await self._commit(windows, events, ends)
+                except BaseException as exc:
+                    self._take_back(windows, events)
+                    self._failure = f"{type(exc).__name__}: {exc}"
+                    raise
+            self._committed = self.context.clock.monotonic()
+            self._since = self._committed if self._pending or self._events else None
+
+    async def fold(self) -> None:
+        """Bring what was committed into pages."""
+        now = self.context.clock.time()
+        if self._folder.busy:  # A folding that was interrupted.
+            await self._folder.fold(now)
+        async with self._turn:
+            unfolded, self._unfolded = self._unfolded, Partials()
+            self._folder.begin(unfolded, self._segment)
+            self._segment = 0
+        if self._folder.busy:
+            await self._folder.fold(now)
+        self._make_room()
+
+    async def sweep(self) -> None:
+        """Delete what is past its time."""
+        await self._folder.sweep(self.context.clock.time())
+
+    def utilization(self) -> dict[str, float]:
+        """How full the buffers are, 0 to 1: by metric, and the fullest as ``overall``."""
+        waiting = dict.fromkeys(self.context.metrics, 0)
+        for partials in self._waiting():
+            for series, spans in partials:
+                waiting[series.metric] = waiting.get(series.metric, 0) + len(spans)
+        shares = {metric: min(1.0, count / self.config.buffer) for metric, count in waiting.items()}
+        windows = sum(waiting.values()) / self.config.buffer
+        return shares | {"overall": min(1.0, max(windows, len(self._events) / self.config.event_buffer))}
+
+    def _waiting(self) -> Sequence[Partials]:
+        """Every window that no page holds, each once."""
+        return self._pending, self._committing, self._unfolded, self._folder.partials
+
+    def _is_full(self) -> bool:
+        windows = sum(partials.size for partials in self._waiting())
+        return windows >= self.config.buffer or len(self._events) >= self.config.event_buffer
+
+    def _make_room(self) -> None:
+        """Let writers go on that wait, or see to it that they soon can."""
+        if not self._is_full():
+            self._room.set()
+        elif self._unfolded:
+            self._urged.set()
+
+    async def _load(self) -> None:
+        """Read what the file holds: series, their newest values, and the segments that are not in pages yet."""
+        run, pace, interrupted = self._database.run, Pace(), Partials()
+        await run(file.prepare)
+        series = {row[0]: self._registry.load(*row) for row in await run(file.load_series)}
+        for key, summary in await run(file.newest_summaries):
+            window, _ = pages.unpack_summary(series[key.series], key, summary)
+            series[key.series].note(window.seen, window.last)
+        progress = await run(file.progress)
+        for id, blob in await run(file.segments):
+            into, done = (interrupted, progress.series) if id <= progress.segment else (self._unfolded, 0)
+            for row in segments.decode(blob):
+                if row[0] > done:
+                    window = segments.window(series[row[0]], row)
+                    series[row[0]].note(window.seen, window.last)
+                    into.take(series[row[0]], [window])
+                await pace()
+            if into is self._unfolded:
+                self._segment = id
+        if progress.segment:
+            self._folder.begin(interrupted, progress.segment)
+        self._committed = self.context.clock.monotonic()
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await self.context.clock.sleep(self.config.commit_every)
+            data = self._pending or self._events
+            if data or self.context.clock.monotonic() - self._committed >= END_ALONE:
+                await self.commit()
+
+    async def _fold_regularly(self) -> None:
+        while True:
+            await self._sleep_or_urged(self.config.fold_every)
+            await self.fold()
+            await self.sweep()
+
+    async def _sleep_or_urged(self, seconds: float) -> None:
+        """Sleep; less if the buffer is full."""
+        async with anyio.create_task_group() as group:
+
+            async def sleep() -> None:
+                await self.context.clock.sleep(seconds)
+                group.cancel_scope.cancel()
+
+            group.start_soon(sleep)
+            await self._urged.wait()
+            group.cancel_scope.cancel()
+        self._urged = anyio.Event()
+
+    async def _commit(self, windows: Partials, events: Sequence[Event], ends: dict[tuple[str, int], int]) -> None:
+        pace, now = Pace(), self.context.clock.time()
+        packed: list[bytes] = []
+        rows: list[segments.Row] = []
+        for series, spans in windows:
+            for window in spans.values():
+                rows.append(segments.row(series, window))
+                if len(rows) == segments.LIMIT:
+                    packed.append(segments.encode(rows))
+                    rows = []
+                await pace()
+        if rows:
+            packed.append(segments.encode(rows))
+        kept: list[details.EventRow] = []
+        for event in events:
+            kept.append(details.row(event, self.config, now))
+            await pace()
+        unsaved = self._registry.unsaved() if packed else []
+        saving = [(series, series.stamp) for series in unsaved]
+
+        def work(connection: sqlite3.Connection) -> int:
+            file.save_series(connection, unsaved)
+            details.add(connection, kept)
+            for (reader, partition), end in ends.items():
+                self._positions.move(connection, reader, partition, end)
+            return file.add_segments(connection, [segments.compress(data) for data in packed])
+
+        segment = await self._database.run(work)
+        for (reader, partition), end in ends.items():
+            self._positions.moved(reader, partition, end)
+        for series, stamp in saving:
+            series.saved = series.stamp == stamp
+        for series in windows.series():
+            self._unfolded.take(series, windows.pop(series))
+            await pace()
+        if packed:
+            self._segment = segment
+        self._make_room()
+
+    def _take_back(self, windows: Partials, events: list[Event]) -> None:
+        """Undo the beginning of a commit."""
+        for series in self._pending.series():
+            windows.take(series, self._pending.pop(series))
+        self._pending, self._committing = windows, Partials()
+        self._events = events + self._events

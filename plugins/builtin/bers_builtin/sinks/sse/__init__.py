@@ -1,0 +1,7 @@
+"""Tell browsers and scripts what happens, while it happens: a stream of server-sent events."""
+
+from __future__ import annotations
+
+from bers_builtin.sinks.sse.stage import SSE, Ask, Sse, SseConfig, bers_sinks
+
+__all__ = ["SSE", "Ask", "Sse", "SseConfig", "bers_sinks"]

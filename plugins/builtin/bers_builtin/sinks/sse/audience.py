@@ -1,0 +1,78 @@
+"""Who listens to the same: clients with one filter, and what they are told when there is too much."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from bers import Refused
+from bers_builtin.sinks.sse.client import Client
+from bers_builtin.sinks.sse.frames import URGENT, Frame
+
+PER_SECOND = 100
+"""How many events are told one by one in a second; what is beyond is counted."""
+
+ALWAYS = frozenset({"connected", "ping", "gap", "events"})
+
+_PATTERN = re.compile(r"[a-z0-9][a-z0-9_.-]*\*?|\*")
+_MOST_PATTERNS = 50
+
+
+def filters(types: str) -> tuple[str, ...]:
+    """The patterns of a comma-separated filter such as ``build.*,alert.*``. Raise Refused where one is none."""
+    patterns = tuple(sorted({pattern.strip() for pattern in types.split(",") if pattern.strip()}))
+    wrong = [pattern for pattern in patterns if not _PATTERN.fullmatch(pattern)]
+    if wrong:
+        raise Refused("bad_request", f"types: {wrong[0]!r} is not a type; write build.finished, or build.* for a kind")
+    if len(patterns) > _MOST_PATTERNS:
+        raise Refused("bad_request", f"types: {len(patterns)} patterns are too many; at most {_MOST_PATTERNS}")
+    return patterns
+
+
+class Audience:
+    """The clients that share a filter, and what they may still be told one by one."""
+
+    def __init__(self, patterns: Sequence[str], now: float) -> None:
+        self.clients: set[Client] = set()
+        self._exact = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
+        self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
+        self._everything = not patterns
+        self._known: dict[str, bool] = {}
+        self._budget = float(PER_SECOND)
+        self._at = now
+
+    def wants(self, frame: Frame) -> bool:
+        """Whether the filter lets a frame through, by the type of its event or by its own name."""
+        if self._everything or frame.name in ALWAYS:
+            return True
+        return self._wants_name(frame.type) or self._wants_name(frame.name)
+
+    def choose(self, frames: Sequence[Frame], uncounted: Mapping[str, int], end: int, now: float) -> list[Frame]:
+        """What these clients are told of the frames, in order; what is beyond the budget becomes one count of types.
+
+        ``uncounted`` has, by type, how many more there were of which nothing else is known any more.
+        """
+        self._budget = min(float(PER_SECOND), self._budget + (now - self._at) * PER_SECOND)
+        self._at = now
+        wanted = [frame for frame in frames if self.wants(frame)]
+        rest = Counter({type: count for type, count in uncounted.items() if self._everything or self._wants_name(type)})
+        chosen = wanted
+        if len(wanted) > self._budget:
+            first = sorted(range(len(wanted)), key=lambda at: not wanted[at].type.startswith(URGENT))
+            told = set(first[: int(self._budget)])
+            chosen = [frame for at, frame in enumerate(wanted) if at in told]
+            rest.update(frame.type for at, frame in enumerate(wanted) if at not in told)
+        self._budget -= len(chosen)
+        if rest:
+            counts = dict(rest.most_common(200))
+            return [*chosen, Frame(end, "events", {"total": rest.total(), "counts": counts})]
+        return chosen
+
+    def _wants_name(self, name: str) -> bool:
+        known = self._known.get(name)
+        if known is None:
+            if len(self._known) > 1000:  # Types come from outside.
+                self._known.clear()
+            known = self._known[name] = name in self._exact or name.startswith(self._prefixes)
+        return known

@@ -1,0 +1,72 @@
+"""What goes over the stream: one frame, encoded once for all who get it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from bers import Event, as_cloudevent, redact
+
+URGENT = ("alert.", "health.", "build.", "testsuiterun.", "validation.", "deployment.", "service.", "incident.")
+"""What is told one by one for longest when there is too much: alerts, health and runs."""
+
+_KINDS = {"build": "build", "testsuiterun": "validation", "validation": "validation", "deployment": "deployment"}
+_PREDICATE = re.compile(r"[a-z][a-z0-9-]{0,63}")
+
+
+class Frame:
+    """One message. ``position`` says that whoever has read it has seen everything up to there."""
+
+    def __init__(
+        self, position: int, name: str, content: Event | Mapping[str, Any], *, type: str = "", slot: str = ""
+    ) -> None:
+        """``type`` is what filters know it by; ``slot`` names a state: of those that wait for a client, only the
+        newest of a slot is sent.
+        """
+        self.position = position
+        self.name = name
+        self.type = type or name
+        self.slot = slot
+        self.content = content
+
+    @cached_property
+    def named(self) -> bytes:
+        """The frame for clients that listen to names."""
+        return b"event: %s\n%s" % (self.name.encode(), self.unnamed)
+
+    @cached_property
+    def unnamed(self) -> bytes:
+        """The frame for clients that know ``onmessage`` alone; the ``type`` in its data tells what it is."""
+        content = self.content
+        document = as_cloudevent(content) if isinstance(content, Event) else redact({"type": self.name, **content})
+        retry = b"retry: 2000\n" if self.name == "connected" else b""
+        return b"%sid: %d\ndata: %s\n\n" % (retry, self.position, msgspec.json.encode(document))
+
+
+def event_frame(event: Event, position: int) -> Frame:
+    """The frame that tells of an event."""
+    return Frame(position, frame_name(event), event, type=event.type)
+
+
+def frame_name(event: Event) -> str:
+    """What listeners know an event by: the seed's ``build-completed``, ``alert_firing``; else plainly ``event``."""
+    kind, _, predicate = event.type.partition(".")
+    if not _PREDICATE.fullmatch(predicate):
+        return "event"
+    if event.type == "health.checked":
+        return "health_status"
+    if kind == "alert":
+        return f"alert_{predicate.replace('-', '_')}"
+    if kind not in _KINDS:
+        return "event"
+    if predicate == "finished":
+        if event.outcome == "skip":
+            return "event"
+        predicate = "completed" if event.outcome in ("success", None) else "failed"
+    elif predicate == "lost":
+        predicate = "failed"
+    return f"{_KINDS[kind]}-{predicate}"

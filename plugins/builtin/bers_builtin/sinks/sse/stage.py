@@ -1,0 +1,275 @@
+"""The live stream: it takes batches, and tells every client what it asked for at the pace it can bear."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, Self
+
+import anyio
+from anyio.lowlevel import checkpoint
+from msgspec import Meta, Struct
+
+from bers import (
+    Batch,
+    Config,
+    Context,
+    Event,
+    Interval,
+    Outlet,
+    Refused,
+    SinkSpec,
+    Stage,
+    Stream,
+    __version__,
+    hookimpl,
+)
+from bers_builtin.sinks.sse.audience import Audience, filters
+from bers_builtin.sinks.sse.client import Client
+from bers_builtin.sinks.sse.frames import URGENT, Frame, event_frame
+from bers_builtin.sinks.sse.readings import Readings
+from bers_builtin.sinks.sse.ring import Ring
+
+EVENTS_EVERY = 0.1
+METRICS_EVERY = 1.0
+MOST_ALERTS = 100
+"""How many alerts one frame lists; how many there are, it says besides."""
+
+_SLICE = 50
+
+
+class SseConfig(Config, frozen=True):
+    """Stream events, alerts and metrics to browsers and scripts as server-sent events."""
+
+    heartbeat: Annotated[Interval, Meta(description="How long a client may hear nothing before it is sent a ping.")] = (
+        Interval("15s")
+    )
+    buffer: Annotated[
+        int, Meta(ge=8, description="How many frames may wait for a slow client before the oldest are dropped.")
+    ] = 256
+    stall: Annotated[
+        Interval, Meta(description="How long a client may take nothing before its connection is closed.")
+    ] = Interval("30s")
+    max_clients: Annotated[int, Meta(ge=1, description="How many streams may be open at the same time.")] = 2000
+    replay: Annotated[
+        int, Meta(ge=0, description="How many of the newest frames are kept for clients that come back.")
+    ] = 2000
+
+
+class Ask(Struct, rename="camel", frozen=True):
+    """What a client wants to hear."""
+
+    format: Annotated[
+        Literal["named", "message"],
+        Meta(description="named: each frame has the name of its kind; message: none has one, for plain onmessage."),
+    ] = "named"
+    types: Annotated[
+        str,
+        Meta(description="Event types or frame names, comma-separated; build.* is all of a kind. Empty: everything."),
+    ] = ""
+    last_event_id: Annotated[
+        str, Meta(description="The id of the last frame that was seen; what came after it is told first.")
+    ] = ""
+
+
+class Sse(Stage[SseConfig]):
+    """Clients by what they listen to. Events are told at once, at most ten times a second; metrics once a second."""
+
+    def __init__(self, config: SseConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self.clients = 0
+        """How many streams are open."""
+        self._audiences: dict[tuple[str, ...], Audience] = {}
+        self._ring = Ring(config.replay)
+        self._readings = Readings(context.metrics)
+        self._urgent: list[Frame] = []
+        self._other: list[Frame] = []
+        self._uncounted: Counter[str] = Counter()
+        self._uncounted_to = 0
+        self._position = 0
+        self._alerts: Frame | None = None
+        self._events_due = _Pulse()
+        self._metrics_due = _Pulse()
+        self._alerts_due = _Pulse()
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._whenever, self._events_due, self._tell_events, EVENTS_EVERY)
+            group.start_soon(self._whenever, self._metrics_due, self._tell_metrics, METRICS_EVERY)
+            group.start_soon(self._whenever, self._alerts_due, self._tell_alerts, METRICS_EVERY)
+            group.start_soon(self._look_after_clients)
+            yield self
+            for audience in self._audiences.values():
+                for client in audience.clients:
+                    client.scope.cancel()
+            group.cancel_scope.cancel()
+
+    async def write(self, batch: Batch) -> None:
+        for number, event in enumerate(batch.events):
+            if number % 250 == 249:
+                await checkpoint()
+            self._take(event, event.seq or batch.end)
+        self._position = max(self._position, batch.end)
+        if batch.events:  # Not before: what is urgent may stand last.
+            self._events_due.set()
+
+    async def stream(self, ask: Ask, outlet: Outlet) -> None:
+        """Tell one client, for as long as it stays and keeps up."""
+        if self.clients >= self.config.max_clients:
+            raise Refused(
+                "unavailable",
+                f"{self.clients} streams are open, which is all that sinks.{self.context.stage_id}.max_clients allows",
+                hint="poll GET /api/monitoring/metrics instead, or raise max_clients",
+            )
+        patterns, clock = filters(ask.types), self.context.clock
+        audience = self._audiences.setdefault(patterns, Audience(patterns, clock.monotonic()))
+        client = Client(outlet, clock, named=ask.format == "named", capacity=self.config.buffer, since=self._ring.end)
+        opening = self._opening(ask, audience)
+        audience.clients.add(client)
+        self.clients += 1
+        try:
+            with client.scope:
+                await client.send(opening)
+                await client.run()
+        finally:
+            self.clients -= 1
+            audience.clients.discard(client)
+            if not audience.clients and self._audiences.get(patterns) is audience:
+                del self._audiences[patterns]
+
+    def _opening(self, ask: Ask, audience: Audience) -> Sequence[Frame]:
+        end = self._ring.end
+        server = {"version": __version__, "environment": self.context.environment, "boot": self.context.boot}
+        hello: dict[str, Any] = {"timestamp": self._now(), "server": server, "clients": self.clients + 1}
+        missed: Sequence[Frame] | None = ()
+        if ask.last_event_id:
+            missed = self._ring.after(ask.last_event_id)
+        # Nothing before the replay may carry the end as its id: a client that leaves between would skip what it missed.
+        at = int(ask.last_event_id) if missed else end
+        frames = [Frame(at, "connected", hello)]
+        if missed is None:
+            reason = "what happened since is not kept any more, or the id is not known"
+            frames.append(Frame(end, "gap", {"since": ask.last_event_id, "reason": reason}))
+        frames += [frame for frame in missed or () if audience.wants(frame)]
+        if self._alerts is None:
+            self._alerts_due.set()
+        elif audience.wants(self._alerts):
+            frames.append(Frame(end, self._alerts.name, self._alerts.content, type=self._alerts.type))
+        return frames
+
+    def _take(self, event: Event, position: int) -> None:
+        if event.measures and self._readings.add(event):
+            self._metrics_due.set()
+        frame = event_frame(event, position)
+        queue = self._urgent if event.type.startswith(URGENT) else self._other
+        queue.append(frame)
+        if len(queue) > max(self.config.replay, self.config.buffer):
+            oldest = queue.pop(0)
+            self._uncounted[oldest.type] += 1
+            self._uncounted_to = max(self._uncounted_to, oldest.position)
+        if event.type.startswith("alert."):
+            self._alerts_due.set()
+
+    async def _tell_events(self) -> None:
+        frames = sorted([*self._urgent, *self._other], key=lambda frame: frame.position)
+        uncounted, end = self._uncounted, self._position
+        self._urgent, self._other, self._uncounted = [], [], Counter()
+        end = max(end, frames[-1].position) if frames else end
+        if uncounted:
+            self._ring.forget(self._uncounted_to)
+        self._ring.extend([frame for frame in frames if frame.position > self._uncounted_to], end)
+        now = self.context.clock.monotonic()
+        for audience in list(self._audiences.values()):
+            chosen = audience.choose(frames, uncounted, end, now)
+            if chosen:
+                await self._offer(audience, chosen, before=end)
+
+    async def _tell_metrics(self) -> None:
+        frame = Frame(
+            self._ring.end,
+            "performance_metrics",
+            {"timestamp": self._now(), **self._readings.take()},
+            slot="performance_metrics",
+        )
+        await self._tell_all(frame)
+
+    async def _tell_alerts(self) -> None:
+        try:
+            alerts: list[Any] = list(await self.context.call("GET", "alerts", {}))
+        except Refused:
+            return  # Nobody watches alerts here, or not yet: then there is no state to show.
+        except Exception:  # The alert engine's fault, and no reason to stop telling the rest.
+            self.context.logger.exception("the active alerts could not be read for the stream")
+            return
+        content = {"timestamp": self._now(), "total": len(alerts), "alerts": alerts[:MOST_ALERTS]}
+        self._alerts = Frame(self._ring.end, "active_alerts", content, type="alert.active", slot="active_alerts")
+        await self._tell_all(self._alerts)
+
+    async def _look_after_clients(self) -> None:
+        clock, heartbeat = self.context.clock, self.config.heartbeat
+        beat = min(1.0, heartbeat / 2)
+        while True:
+            await clock.sleep(beat)
+            late = clock.monotonic() + beat - heartbeat
+            ping = [Frame(self._ring.end, "ping", {"timestamp": self._now()}, slot="ping")]
+            for number, client in enumerate(self._everybody()):
+                if number % _SLICE == _SLICE - 1:
+                    await checkpoint()
+                if client.stuck() >= self.config.stall:
+                    client.scope.cancel()
+                elif client.told_at <= late:
+                    client.offer(ping)
+
+    async def _tell_all(self, frame: Frame) -> None:
+        for audience in list(self._audiences.values()):
+            if audience.wants(frame):
+                await self._offer(audience, [frame])
+
+    async def _offer(self, audience: Audience, frames: Iterable[Frame], *, before: int | None = None) -> None:
+        for number, client in enumerate(list(audience.clients)):
+            if number % _SLICE == _SLICE - 1:
+                await checkpoint()
+            if before is None or client.since < before:  # Who came while we tell has had these in its opening.
+                client.offer(frames)
+
+    async def _whenever(self, pulse: _Pulse, tell: Callable[[], Awaitable[None]], pause: float) -> None:
+        while True:
+            await pulse.wait()
+            await tell()
+            await self.context.clock.sleep(pause)
+
+    def _everybody(self) -> list[Client]:
+        return [client for audience in self._audiences.values() for client in audience.clients]
+
+    def _now(self) -> int:
+        return int(self.context.clock.time() * 1000)
+
+
+class _Pulse:
+    """Says that there is something to do, however often it is set."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = anyio.Event()
+
+
+SSE = SinkSpec(
+    "sse",
+    SseConfig,
+    Sse,
+    operations=[Stream("events", Sse.stream, Ask, "Hear what happens, while it happens, as server-sent events")],
+    log="",
+)
+
+
+@hookimpl
+def bers_sinks() -> Iterable[SinkSpec[SseConfig]]:
+    return [SSE]

@@ -1,0 +1,328 @@
+"""The source: looks at the project at once and then every interval, and says what it found and how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import NamedTuple, Self, TypeVar
+
+import anyio
+import msgspec
+from anyio import CapacityLimiter, to_thread
+
+from bers import Caller, Context, Emit, Event, Finding, Full, Nothing, Outcome, Refused, Stage, Table
+from bers_builtin.sources.environment_resolver.config import EnvironmentResolverConfig, Origin
+from bers_builtin.sources.environment_resolver.detection import Candidate, Confidence, Detection
+from bers_builtin.sources.environment_resolver.resolution import Resolution, Value
+from bers_builtin.sources.environment_resolver.resolver import Resolver
+from bers_builtin.sources.environment_resolver.validation import Fault, load_jsonschema
+
+FAILURES = 3
+"""So many failures in a row are consistent (contract A21)."""
+
+MAX_LISTED = 20
+"""How many faults an event or a health check lists."""
+
+T = TypeVar("T")
+
+
+class Cleared(msgspec.Struct, frozen=True, rename="camel"):
+    """What clearing the cache did."""
+
+    cleared: int
+    """How many resolutions were forgotten."""
+    generation: int
+    """How often the cache was cleared since the start."""
+
+
+class EnvironmentReport(msgspec.Struct, frozen=True, rename="camel"):
+    """What the last look found; values are masked unless `reveal` lists their variable."""
+
+    environment: str | None
+    source: Origin | None
+    confidence: Confidence | None
+    detected_at: int
+    """Milliseconds since 1970."""
+    detection_time: float
+    """Milliseconds."""
+    candidates: Sequence[Candidate]
+    conflicts: Sequence[str]
+    root: str
+    dialect: str
+    files: Sequence[str]
+    """The files that were read, strongest first."""
+    values: Mapping[str, Value]
+    valid: bool | None
+    faults: Sequence[Fault]
+    resolution_time: float | None
+    """Milliseconds; null where resolution failed."""
+    cached: bool | None
+    generation: int
+
+
+class _Timed(NamedTuple):
+    """How a piece of work went."""
+
+    ms: float
+    outcome: Outcome
+    reason: str = ""
+
+
+class _Detected(NamedTuple):
+    at: float
+    detection: Detection
+    timed: _Timed
+
+
+class _Resolved(NamedTuple):
+    resolution: Resolution
+    cached: bool
+    timed: _Timed
+
+
+class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
+    def __init__(
+        self, config: EnvironmentResolverConfig, context: Context, environ: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(config, context)
+        self._resolver = Resolver(config, environ=environ)
+        # A hung file system keeps its thread; it must not take those of others.
+        self._threads = CapacityLimiter(2)
+        self._wake = anyio.Event()
+        self._failures = 0
+        self._detected: _Detected | None = None
+        self._resolved: _Resolved | None = None
+        self._fault = ""
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        if self.config.schema:
+            await to_thread.run_sync(load_jsonschema)
+        yield self
+
+    async def run(self, emit: Emit) -> None:
+        while True:
+            try:
+                await emit(await self.look())
+            except Full as exc:  # The next look tells more than this one.
+                self.context.logger.warning("a look at the environment was not taken: %s", exc)
+            await self._pause()
+
+    async def look(self) -> Sequence[Event]:
+        """Detect and resolve once; return what there is to tell of it."""
+        detected = await self._detect()
+        return [detected, await self._resolve()]
+
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        """Name the measures as the catalogue does. Our own events have them already."""
+        measures = {name.replace(".", "_"): value for name, value in event.measures.items()}
+        labels = dict(event.labels)
+        if event.outcome in ("success", "failure", "error", "timeout"):
+            measures.setdefault("error_rate", 0.0 if event.outcome == "success" else 100.0)
+        if event.type == "environment.detected":
+            measures.setdefault("environment_detection_total", 1.0)
+            _set_time(event, measures, "environment_detection_time")
+            for name in ("source", "confidence"):
+                if isinstance(event.data.get(name), str):
+                    labels.setdefault(name, event.data[name])
+        elif event.type == "configuration.resolved":
+            _set_time(event, measures, "configuration_resolution_time")
+            if isinstance(event.data.get("cached"), bool):
+                labels.setdefault("cached", str(event.data["cached"]).lower())
+            if labels.get("cached") in ("true", "false"):
+                measures.setdefault("cache_hit_rate", 100.0 if labels["cached"] == "true" else 0.0)
+            if isinstance(event.data.get("valid"), bool):
+                measures.setdefault("configuration_valid", 100.0 if event.data["valid"] else 0.0)
+        return [msgspec.structs.replace(event, measures=measures, labels=labels)]
+
+    async def clear_cache(self, ask: Nothing, caller: Caller) -> Cleared:
+        cleared = self._resolver.clear()
+        self._wake.set()
+        return Cleared(cleared, self._resolver.generation)
+
+    async def report(self, ask: Nothing, caller: Caller) -> EnvironmentReport:
+        if self._detected is None:
+            raise Refused("unavailable", "the first detection is not done yet", hint="Ask again in a second.")
+        at, detection, timed = self._detected
+        resolved = self._resolved
+        return EnvironmentReport(
+            environment=detection.environment,
+            source=detection.source,
+            confidence=detection.confidence,
+            detected_at=round(at * 1000),
+            detection_time=timed.ms,
+            candidates=detection.candidates,
+            conflicts=detection.conflicts,
+            root=str(self._resolver.root),
+            dialect=self.config.dialect,
+            files=resolved.resolution.files if resolved else (),
+            values=resolved.resolution.values if resolved else {},
+            valid=resolved.resolution.valid if resolved else None,
+            faults=resolved.resolution.faults if resolved else (),
+            resolution_time=resolved.timed.ms if resolved else None,
+            cached=resolved.cached if resolved else None,
+            generation=self._resolver.generation,
+        )
+
+    async def check_detection(self) -> Finding:
+        if self._detected is None:
+            return Finding("unknown", "the environment was not looked for yet")
+        at, detection, timed = self._detected
+        details = {
+            "environment": detection.environment,
+            "source": detection.source,
+            "confidence": detection.confidence,
+            "detectionTime": round(timed.ms, 3),
+            "ageSeconds": round(max(0.0, self.context.clock.time() - at), 3),
+            "consecutiveFailures": self._failures,
+            "conflicts": list(detection.conflicts),
+        }
+        if self._failures:
+            return Finding(
+                "unhealthy" if self._failures >= FAILURES else "degraded",
+                f"detection failed {self._failures} times in a row: {timed.reason}",
+                details,
+                "Set PICASSO_ENV, or the option `fallback`; `bers env detect --explain` shows what was asked.",
+            )
+        if detection.conflicts:
+            return Finding(
+                "degraded", detection.reason, details, "Make them agree; `bers env detect --explain` shows all of them."
+            )
+        return Finding(
+            "healthy", f"{detection.environment}, by {detection.source}, confidence {detection.confidence}", details
+        )
+
+    async def check_configuration(self) -> Finding:
+        if self._fault:
+            return Finding("unhealthy", f"the configuration cannot be resolved: {self._fault}", {"configured": None})
+        if self._resolved is None:
+            return Finding("unknown", "the configuration was not resolved yet")
+        resolution = self._resolved.resolution
+        errors = resolution.errors
+        configured = len(resolution.files) + bool(self.config.schema) + len(self.config.required)
+        details = {
+            "configured": configured,
+            "environment": resolution.environment,
+            "files": list(resolution.files),
+            "keys": len(resolution.values),
+            "errors": len(errors),
+            "warnings": len(resolution.faults) - len(errors),
+            "faults": _listed(resolution),
+            "cached": self._resolved.cached,
+        }
+        if errors:
+            message = f"{len(errors)} errors, the first at {errors[0].path}: {errors[0].message}"
+            return Finding("unhealthy", message, details, "Correct what `faults` lists.")
+        if resolution.faults:
+            first = resolution.faults[0]
+            message = f"{len(resolution.faults)} warnings, the first at {first.path}: {first.message}"
+            return Finding("degraded", message, details, "Correct what `faults` lists.")
+        if not configured:
+            return Finding("healthy", "there is no configuration to be wrong", details)
+        return Finding("healthy", f"valid in {resolution.environment or 'no environment'}", details)
+
+    async def _detect(self) -> Event:
+        detection, timed = await self._work(self._resolver.detect)
+        if detection is None:
+            detection = Detection(None, None, None, (), ())
+        elif detection.environment is None:
+            timed = timed._replace(outcome="failure", reason=detection.reason)
+        self._failures = 0 if detection.environment else self._failures + 1
+        self._detected = _Detected(self.context.clock.time(), detection, timed)
+        measures = {"environment_detection_total": 1.0, "error_rate": 0.0 if timed.outcome == "success" else 100.0}
+        if timed.outcome == "success":
+            measures["environment_detection_time"] = timed.ms
+        return self.context.event(
+            "environment.detected",
+            measures=measures,
+            labels={"source": detection.source or "none", "confidence": detection.confidence or "none"},
+            outcome=timed.outcome,
+            reason=timed.reason or detection.reason or None,
+            duration_ms=timed.ms,
+            data={
+                "environment": detection.environment,
+                "candidates": msgspec.to_builtins(detection.candidates),
+                "conflicts": list(detection.conflicts),
+            },
+        )
+
+    async def _resolve(self) -> Event:
+        environment = self._detected.detection.environment if self._detected else None
+        now = self.context.clock.monotonic()
+        found, timed = await self._work(lambda: self._resolver.resolve(environment, now))
+        self._fault = timed.reason
+        if found is None:
+            self._resolved = None
+            return self.context.event(
+                "configuration.resolved",
+                measures={"error_rate": 100.0},
+                outcome=timed.outcome,
+                reason=timed.reason,
+                duration_ms=timed.ms,
+            )
+        resolution, cached = found
+        if not resolution.valid:
+            timed = timed._replace(outcome="failure", reason=f"{len(resolution.errors)} errors in the configuration")
+        self._resolved = _Resolved(resolution, cached, timed)
+        return self.context.event(
+            "configuration.resolved",
+            measures={
+                "configuration_resolution_time": timed.ms,
+                "cache_hit_rate": 100.0 if cached else 0.0,
+                "configuration_valid": 100.0 if resolution.valid else 0.0,
+                "error_rate": 0.0 if resolution.valid else 100.0,
+            },
+            labels={"cached": str(cached).lower()},
+            outcome=timed.outcome,
+            reason=timed.reason or None,
+            duration_ms=timed.ms,
+            data={
+                "environment": resolution.environment,
+                "files": list(resolution.files),
+                "keys": len(resolution.values),
+                "faults": _listed(resolution),
+            },
+        )
+
+    async def _work(self, work: Callable[[], T]) -> tuple[T | None, _Timed]:
+        """Do file work in a thread; say how long the work itself took, or why it failed."""
+
+        def timed() -> tuple[T, float]:
+            start = perf_counter()
+            return work(), (perf_counter() - start) * 1000
+
+        start = perf_counter()
+        try:
+            with anyio.fail_after(self.config.timeout):
+                result, ms = await to_thread.run_sync(timed, abandon_on_cancel=True, limiter=self._threads)
+        except TimeoutError:
+            reason = f"the file system did not answer within {self.config.timeout}"
+            return None, _Timed((perf_counter() - start) * 1000, "timeout", reason)
+        except OSError as exc:
+            return None, _Timed((perf_counter() - start) * 1000, "error", str(exc))
+        return result, _Timed(ms, "success")
+
+    async def _pause(self) -> None:
+        """Wait for the interval to end, or for somebody who wants to know now."""
+        async with anyio.create_task_group() as group:
+
+            async def wait() -> None:
+                await self._wake.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(wait)
+            await self.context.clock.sleep(self.config.interval)
+            group.cancel_scope.cancel()
+        if self._wake.is_set():
+            self._wake = anyio.Event()
+
+
+def _set_time(event: Event, measures: dict[str, float], name: str) -> None:
+    if event.duration_ms is not None and event.outcome in (None, "success"):
+        measures.setdefault(name, event.duration_ms)
+
+
+def _listed(resolution: Resolution) -> list[dict[str, str]]:
+    faults = sorted(resolution.faults, key=lambda fault: fault.severity)
+    return [{"severity": one.severity, "path": one.path, "message": one.message} for one in faults[:MAX_LISTED]]

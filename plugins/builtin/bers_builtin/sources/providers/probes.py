@@ -1,0 +1,217 @@
+"""How a provider is asked: one function for each kind of probe, and the time it took."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from math import isfinite
+from subprocess import DEVNULL, PIPE
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import anyio
+import msgspec
+from anyio import CapacityLimiter, to_thread
+from anyio.abc import ByteReceiveStream, Process
+
+from bers import Outcome, redact_text
+from bers_builtin.sources.providers.address import is_metadata
+from bers_builtin.sources.providers.config import Probe
+
+if TYPE_CHECKING:
+    from httpx2 import AsyncClient, Response
+
+MAX_BODY = 1 << 20
+_TAIL = 64 << 10
+_MISSING = object()
+
+
+class Result(NamedTuple):
+    """How a probe went."""
+
+    outcome: Outcome
+    ms: float | None = None
+    """Milliseconds of a success."""
+    reason: str = ""
+
+
+async def ask(probe: Probe, client: AsyncClient | None, thread: CapacityLimiter) -> Result:
+    """Ask a provider, for as long as it may take. ``thread`` belongs to this provider, which may hang in it."""
+    try:
+        with anyio.fail_after(probe.timeout):
+            match probe.kind:
+                case "command":
+                    return await _command(probe)
+                case "python":
+                    return await to_thread.run_sync(_python, probe, abandon_on_cancel=True, limiter=thread)
+                case "http" if client is not None:
+                    return await _http(probe, client)
+                case _:
+                    raise AssertionError(f"nobody asks a provider of kind {probe.kind!r}")
+    except TimeoutError:
+        return Result("timeout", reason=f"no answer within {probe.timeout}")
+
+
+async def _command(probe: Probe) -> Result:
+    start = perf_counter()
+    try:
+        process = await anyio.open_process(
+            list(probe.argv), stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True
+        )
+    except OSError as exc:
+        return Result("error", reason=f"{probe.argv[0]} cannot be started: {exc.strerror}")
+    said: dict[str, bytes] = {}
+    ms = 0.0
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_tail, process.stdout, said, "out")
+            group.start_soon(_tail, process.stderr, said, "err")
+            await process.wait()
+            ms = (perf_counter() - start) * 1000
+            _kill(process)  # What it left running holds the pipes open.
+    finally:
+        if process.returncode is None:
+            _kill(process)
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+    if process.returncode:
+        return Result("failure", reason=f"exit code {process.returncode}{_last_line(said['err'], ': ')}")
+    return _judged(_decoded(_last_line(said["out"], "")), ms)
+
+
+async def _tail(stream: ByteReceiveStream | None, said: dict[str, bytes], name: str) -> None:
+    said[name] = b""
+    async for chunk in cast("AsyncIterator[bytes]", stream):  # Both are pipes: see open_process above.
+        said[name] = (said[name] + chunk)[-_TAIL:]
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _last_line(output: bytes, before: str) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    return before + lines[-1].strip() if lines else ""
+
+
+def _decoded(line: str) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+
+
+def _python(probe: Probe) -> Result:
+    module, _, name = probe.callable.partition(":")
+    try:
+        function: Any = import_module(module)
+        for part in name.split("."):
+            function = getattr(function, part)
+    except Exception as exc:  # Importing runs the code of others.
+        return Result("error", reason=f"{probe.callable} cannot be imported: {_named(exc)}")
+    start = perf_counter()
+    try:
+        answer = cast("Callable[[], object]", function)()
+    except Exception as exc:
+        return Result("failure", reason=_named(exc))
+    ms = (perf_counter() - start) * 1000
+    return Result("failure", reason="it returned False") if answer is False else _judged(answer, ms)
+
+
+def _named(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+
+
+def _judged(answer: object, ms: float) -> Result:
+    """What a provider says of itself counts more than what we saw from outside."""
+    if not isinstance(answer, Mapping):
+        return Result("success", ms)
+    said = cast("Mapping[str, object]", answer)
+    if said.get("ok") is False:
+        return Result("failure", reason=f"it says that it is not ok: {said.get('reason') or 'no reason given'}")
+    own = said.get("initialization_ms")
+    if own is None:
+        return Result("success", ms)
+    if isinstance(own, (int, float)) and not isinstance(own, bool) and isfinite(own) and own >= 0:
+        return Result("success", float(own))
+    return Result("error", reason="its initialization_ms is no number of milliseconds")
+
+
+async def _http(probe: Probe, client: AsyncClient) -> Result:
+    from httpx2 import URL, ConnectError, HTTPError
+
+    url = URL(probe.url)
+    start = perf_counter()
+    try:
+        found = await anyio.getaddrinfo(url.host, url.port or (443 if url.scheme == "https" else 80), type=1)
+    except OSError as exc:
+        return Result("error", reason=f"{url.host} cannot be resolved: {exc.strerror}")
+    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    if any(map(is_metadata, addresses)):
+        return Result("error", reason=f"{url.host} leads to a link-local address; such are not probed")
+    for address in addresses:
+        # The address that was checked is the one that is asked: a name may lead elsewhere the next time.
+        request = client.build_request(
+            "GET",
+            url.copy_with(host=address),
+            headers={"host": url.netloc.decode("ascii"), "connection": "close"},
+            extensions={"sni_hostname": url.host},
+        )
+        try:
+            response = await client.send(request, stream=True, follow_redirects=False)
+            try:
+                ms = (perf_counter() - start) * 1000
+                return await _answered(probe, response, ms)
+            finally:
+                await response.aclose()
+        except ConnectError as exc:
+            if address == addresses[-1]:
+                return Result("error", reason=f"no connection to {url.host}: {_named(exc)}")
+        except HTTPError as exc:
+            return Result("error", reason=_named(exc))
+    return Result("error", reason=f"{url.host} has no address")
+
+
+async def _answered(probe: Probe, response: Response, ms: float) -> Result:
+    if response.status_code != probe.expect.status:
+        return Result("failure", reason=f"status {response.status_code}, and {probe.expect.status} is expected")
+    if not probe.expect.json:
+        return Result("success", ms)
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return Result("failure", reason="its answer is larger than 1 MiB")
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Result("failure", reason="its answer is not JSON")
+    for path, expected in probe.expect.json.items():
+        found = _at(document, path)
+        if found is _MISSING or found != expected or isinstance(found, bool) != isinstance(expected, bool):
+            wanted = msgspec.json.encode(expected).decode()
+            return Result("failure", reason=f"{path or '/'} in its answer is not {wanted}")
+    return Result("success", ms)
+
+
+def _at(document: Any, path: str) -> Any:
+    """What a JSON pointer leads to."""
+    for part in path.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(document, dict):
+            document = cast("dict[str, Any]", document).get(key, _MISSING)
+        elif isinstance(document, list) and key.isascii() and key.isdigit():
+            items: list[Any] = document  # pyright: ignore[reportUnknownVariableType]
+            document = items[int(key)] if int(key) < len(items) else _MISSING
+        else:
+            return _MISSING
+    return document
+
+
+def told(reason: str) -> str:
+    """A reason as it may be told: what providers say may be long, and may hold credentials."""
+    return redact_text(reason)[:300]

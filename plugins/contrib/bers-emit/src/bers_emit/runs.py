@@ -1,0 +1,148 @@
+"""Runs a command as a build, a test suite, a deployment or a task, and reports what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+
+from bers_emit.activities import Activity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from bers_emit.emitter import Emitter
+
+_STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_FORWARDED = (*_STOPPING, signal.SIGUSR1)
+# Python ignores these for itself; a child that inherited that would never stop at a closed pipe.
+_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    kind: str = "task",
+    name: str | None = None,
+    emitter: Emitter | None = None,
+    capture_args: bool = False,
+    **fields: object,
+) -> int:
+    """Run a command with our own standard streams; return its exit code as a shell tells it: 126, 127, 128 + signal.
+
+    ``kind`` is build, test, deploy or task. Only the name of the executable is reported, unless ``capture_args``.
+    """
+    with Signals() as signals:
+        return run_with(signals, argv, kind=kind, name=name, emitter=emitter, capture_args=capture_args, **fields)
+
+
+class Signals:
+    """While entered: signals that ask us to stop reach the child, and we stay until it ends."""
+
+    def __init__(self) -> None:
+        self.child = 0
+        self.received: list[signal.Signals] = []
+        self._pending: list[int] = []
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (*_FORWARDED, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:  # Ignored by who started us (nohup): then for the child too.
+                try:
+                    self._before[number] = signal.signal(number, self._receive)
+                except ValueError:  # Not the main thread: signals are its matter.
+                    return self
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # The system would forget the child's exit code.
+            self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def attach(self, child: int) -> None:
+        """From now on signals go to this process, first those that came before it."""
+        self.child = child
+        for number in self._pending:
+            self._send(number)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(signal.Signals(number))
+        if number != signal.SIGINT:  # The terminal interrupts its whole group: the child has it already.
+            if self.child:
+                self._send(number)
+            else:
+                self._pending.append(number)
+
+    def _send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # It has just ended.
+            os.kill(self.child, number)
+
+
+def run_with(
+    signals: Signals,
+    argv: Sequence[str],
+    *,
+    kind: str = "task",
+    name: str | None = None,
+    emitter: Emitter | None = None,
+    capture_args: bool = False,
+    **fields: object,
+) -> int:
+    """Like :func:`run`, for a caller who holds the signals longer than the child lives."""
+    command = os.path.basename(argv[0])
+    data: dict[str, object] = {"command": command}
+    if capture_args:
+        data["args"] = list(argv[1:])
+    activity = Activity(kind, name or command, {"data": data, **fields}, emitter)
+    activity.start()
+    try:
+        # With posix_spawn the child cannot see a half-prepared state, and subprocess costs 10 ms of import.
+        child = os.posix_spawnp(argv[0], list(argv), activity.environ(), setsigdef=_RESTORED)
+    except (OSError, ValueError) as exc:
+        code, reason = _not_started(exc)
+        print(f"bers-emit: {argv[0]!r}: {reason}", file=sys.stderr)
+        activity.measure("exit_code", code)
+        activity.finish("failure", reason)
+        return code
+    signals.attach(child)
+    _, status, usage = os.wait4(child, 0)
+    signals.child = 0
+    code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    activity.measure("exit_code", code)
+    activity.measure("cpu_user_ms", usage.ru_utime * 1000)
+    activity.measure("cpu_system_ms", usage.ru_stime * 1000)
+    activity.measure("max_rss_bytes", usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    activity.finish(*_outcome(status, signals.received))
+    return code
+
+
+def _not_started(exc: OSError | ValueError) -> tuple[int, str]:
+    if isinstance(exc, OSError) and exc.errno in (errno.ENOENT, errno.ENOTDIR):
+        return 127, "command not found"
+    return 126, (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+
+
+def _outcome(status: int, received: Sequence[signal.Signals]) -> tuple[str, str | None]:
+    stopped = [number for number in received if number in _STOPPING]
+    if signal.SIGINT in received and status:  # A program that lives on after Ctrl-C used it for something else.
+        stopped.append(signal.SIGINT)
+    if stopped:
+        return "cancel", f"stopped by {stopped[0].name}"
+    if os.WIFSIGNALED(status):
+        return "failure", f"killed by {_name(os.WTERMSIG(status))}"
+    return ("failure", f"exit code {os.WEXITSTATUS(status)}") if status else ("success", None)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # A real-time signal has none.
+        return f"signal {number}"

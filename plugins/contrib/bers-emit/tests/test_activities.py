@@ -1,0 +1,120 @@
+"""Builds, suites and deployments as context managers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from bers_emit import Activity, Emitter, build, deployment, phase, suite
+from bers_emit.emitter import process_emitter
+from bers_emit.testing import Receiver
+
+
+def _flush() -> None:
+    emitter = process_emitter()
+    assert emitter is not None
+    assert emitter.flush(10)
+    emitter.close()
+
+
+def test_a_build_reports_its_start_and_its_end(receiver: Receiver) -> None:
+    with build("chat-widget", environment="production", measures={"files": 3}) as b:
+        time.sleep(0.05)
+        b.measure("bundle.size", 412_331, kind="raw")
+        b.set(version="1.5.0")
+    _flush()
+    [started], [finished] = receiver.of("build.started"), receiver.of("build.finished")
+    assert started["subject"] == finished["subject"] == b.subject
+    assert b.subject.startswith("chat-widget/")
+    assert started["labels"] == finished["labels"] == {"build": "chat-widget"}
+    assert started["environment"] == finished["environment"] == "production"
+    assert "outcome" not in started
+    assert "measures" not in started
+    assert finished["outcome"] == "success"
+    assert finished["version"] == "1.5.0"
+    assert finished["measures"] == {"files": 3.0, "bundle.size.raw": 412_331.0}
+    assert 50 <= finished["duration_ms"] < 1000
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "reason"),
+    [
+        (ValueError("boom"), "failure", "boom"),
+        (ValueError(), "failure", "ValueError"),
+        (subprocess.CalledProcessError(2, ["npm"]), "failure", "Command '['npm']' returned non-zero exit status 2."),
+        (SystemExit(3), "failure", "3"),
+        (SystemExit(0), "success", None),
+        (KeyboardInterrupt(), "cancel", "KeyboardInterrupt"),
+        (asyncio.CancelledError(), "cancel", "CancelledError"),
+    ],
+)
+def test_the_outcome_is_that_of_the_block(
+    error: BaseException, outcome: str, reason: str | None, receiver: Receiver
+) -> None:
+    with pytest.raises(type(error)), build("x"):
+        raise error
+    _flush()
+    [finished] = receiver.of("build.finished")
+    assert (finished["outcome"], finished.get("reason")) == (outcome, reason)
+
+
+def test_phases_are_measures_of_the_end(receiver: Receiver) -> None:
+    with build("x"):
+        for _ in range(2):
+            with phase("bundle"):
+                time.sleep(0.02)
+        with pytest.raises(KeyError), phase("minify"):
+            raise KeyError
+    with phase("of nothing"):
+        pass
+    _flush()
+    measures = receiver.of("build.finished")[0]["measures"]
+    assert set(measures) == {"phase.bundle", "phase.minify"}
+    assert 40 <= measures["phase.bundle"] < 500
+
+
+def test_suites_and_deployments_have_types_of_their_own(receiver: Receiver) -> None:
+    with Emitter(receiver.url) as emitter:
+        with suite("unit", emitter=emitter), deployment("chat", emitter=emitter, environment="staging"):
+            pass
+        with Activity("lint", "eslint", {}, emitter):
+            pass
+    assert receiver.of("testsuiterun.finished")[0]["labels"] == {"suite": "unit"}
+    assert receiver.of("deployment.finished")[0]["service"] == "chat"
+    assert receiver.of("lint.finished")[0]["labels"] == {"lint": "eslint"}
+
+
+def test_what_is_inside_names_what_is_around(receiver: Receiver) -> None:
+    with deployment("chat") as outer, build("chat") as inner, suite("smoke") as innermost:
+        pass
+    _flush()
+    [out], [mid], [deep] = (receiver.of(f"{kind}.started") for kind in ("deployment", "build", "testsuiterun"))
+    assert out["chain"] == mid["chain"] == deep["chain"] == outer.subject
+    assert "data" not in out
+    assert mid["data"] == {"parent": outer.subject}
+    assert deep["data"] == {"parent": inner.subject}
+    assert deep["subject"] == innermost.subject
+
+
+def test_a_child_process_names_its_parent(receiver: Receiver) -> None:
+    script = "from bers_emit import build, emit\nwith build('inner'): emit('a.b')"
+    with build("outer") as outer:
+        subprocess.run([sys.executable, "-c", script], env=outer.environ(), check=True)
+    _flush()
+    inner = next(event for event in receiver.of("build.started") if event["labels"] == {"build": "inner"})
+    assert inner["data"] == {"parent": outer.subject}
+    assert inner["chain"] == receiver.of("a.b")[0]["chain"] == outer.subject
+
+
+@pytest.mark.parametrize("name", [None, 7, "", "x" * 9999, b"x", object()])
+def test_odd_names_and_fields_break_no_build(name: Any, nobody: str) -> None:
+    with build(name, subject=name, measures=name, labels=name, data=name, chain=name) as b:
+        b.measure(name, name)
+        b.set(measures=name)
+        with phase(name):
+            pass

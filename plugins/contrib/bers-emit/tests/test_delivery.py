@@ -1,0 +1,177 @@
+"""What goes over the wire, and what the answers mean."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import time
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from bers_emit import Emitter, folder
+from bers_emit.testing import Receiver
+
+
+def _dead(spool: Path) -> list[tuple[str, str]]:
+    """Type and reason of each dead letter."""
+    lines = [line for file in (spool / "dead").glob("*.ndjson") for line in file.read_text().splitlines()]
+    return [(json.loads(line)["event"]["type"], json.loads(line)["reason"]) for line in lines]
+
+
+def test_a_batch_is_a_json_array_with_a_bearer_token(receiver: Receiver) -> None:
+    with Emitter(receiver.url + "/", token="t0ken") as emitter:
+        emitter.emit("a.b")
+    headers, body = receiver.requests[0]
+    assert headers["Authorization"] == "Bearer t0ken"
+    assert headers["Content-Type"] == "application/json"
+    assert "Content-Encoding" not in headers
+    assert [event["type"] for event in json.loads(body)] == ["a.b"]
+
+
+def test_a_large_batch_is_gzipped(receiver: Receiver) -> None:
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b", data="x" * 10_000)
+    headers, body = receiver.requests[0]
+    assert headers["Content-Encoding"] == "gzip"
+    assert len(body) < 1000
+    assert json.loads(gzip.decompress(body))[0]["data"] == "x" * 10_000
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 301])
+def test_what_may_pass_is_tried_again(status: int, receiver: Receiver) -> None:
+    receiver.answer(status)
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        assert emitter.flush(5)
+    assert len(receiver.events) == 1
+    assert len(receiver.requests) == 2
+
+
+@pytest.mark.parametrize("when", ["1", "date"])
+def test_retry_after_is_honoured(when: str, receiver: Receiver) -> None:
+    receiver.answer(503, {"Retry-After": formatdate(time.time() + 2, usegmt=True) if when == "date" else when})
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        receiver.wait(lambda: len(receiver.requests) == 1)
+        refused = time.monotonic()
+        assert emitter.flush(5)
+        assert 0.8 <= time.monotonic() - refused <= 3
+    assert len(receiver.requests) == 2
+
+
+def test_nobody_waits_for_a_time_beyond_the_budget(receiver: Receiver) -> None:
+    receiver.answer(429, {"Retry-After": "60"})
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        receiver.wait(lambda: len(receiver.requests) == 1)
+        start = time.monotonic()
+        emitter.flush(5)
+        emitter.close()
+        assert time.monotonic() - start < 0.5
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+def test_what_is_refused_for_good_goes_to_the_dead_letters(status: int, receiver: Receiver, spool: Path) -> None:
+    receiver.answer(status, body=b'{"success": false, "error": {"code": "x", "message": "no such thing"}}')
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        emitter.flush(5)
+        emitter.emit("a.c")
+        emitter.flush(5)
+        assert emitter.refused == 1
+    [(type, reason)] = _dead(spool)
+    assert type == "a.b"
+    assert reason.startswith(f"{status} ")
+    assert reason.endswith(": no such thing")
+    assert [event["type"] for event in receiver.events] == ["a.c"]
+
+
+def test_one_rejected_event_does_not_sink_its_batch(receiver: Receiver, spool: Path) -> None:
+    receiver.rejects = lambda event: event["type"] == "a.bad"
+    with Emitter(receiver.url) as emitter:
+        for type in ("a.b", "a.bad", "a.c"):
+            emitter.emit(type)
+    assert [event["type"] for event in receiver.events] == ["a.b", "a.c"]
+    assert _dead(spool) == [("a.bad", "rejected to order")]
+    assert folder.status(str(spool))["waiting"] == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"null", b'{"data": {"rejected": [7, {"index": 99}, {"index": "x"}]}}'])
+def test_an_odd_receipt_is_a_receipt(body: bytes, receiver: Receiver) -> None:
+    receiver.answer(202, body=body)
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        assert emitter.flush(5)
+    assert len(receiver.requests) == 1
+
+
+def test_a_page_of_somebody_else_is_no_receipt(receiver: Receiver) -> None:
+    receiver.answer(200, body=b"<html>please log in</html>")
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        assert emitter.flush(5)
+    assert len(receiver.events) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://x", "http://", "http://[", "http://host:port", "http://no.such.invalid"]
+)
+def test_an_address_that_is_none_costs_nothing_but_its_events_wait(url: str, spool: Path) -> None:
+    start = time.monotonic()
+    with Emitter(url, budget=1.0) as emitter:
+        assert emitter.emit("a.b")
+        assert not emitter.flush()
+        assert emitter.error or url.endswith(".invalid")
+        emitter.budget = 0.0
+    assert time.monotonic() - start < 2
+    assert folder.status(str(spool))["waiting"] == 1
+
+
+SCRIPT = "from bers_emit import emit; assert emit('a.b')"
+
+
+@pytest.mark.parametrize("trouble", ["down", "hung", "500"])
+def test_a_server_in_trouble_costs_at_most_the_exit_budget(
+    trouble: str, receiver: Receiver, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.hang_after = 0 if trouble == "hung" else None
+    receiver.answer(500, times=99)
+    if trouble == "down":
+        monkeypatch.setenv("BERS_EMIT_URL", "http://127.0.0.1:1")
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, timeout=20)
+    assert time.monotonic() - start < 1.5
+    assert (done.stdout, done.stderr) == (b"", b"")
+    assert folder.status(str(spool))["waiting"] == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "budget"),
+    [("CI=true", 3.0), ("BERS_EMIT_BUDGET=200ms", 0.2), ("BERS_EMIT_BUDGET=2", 2.0), ("BERS_EMIT_BUDGET=soon", 1.0)],
+)
+def test_the_budget_is_longer_in_ci_and_can_be_set(
+    setting: str, budget: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*setting.split("="))
+    assert Emitter("http://127.0.0.1:1").budget == budget
+
+
+def test_events_arrive_while_the_process_works(receiver: Receiver) -> None:
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        receiver.wait(lambda: len(receiver.events) == 1)
+        emitter.emit("a.b")
+        receiver.wait(lambda: len(receiver.events) == 2)
+
+
+def test_a_server_that_comes_back_gets_everything(receiver: Receiver) -> None:
+    receiver.answer(500, times=2)
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        receiver.wait(lambda: len(receiver.events) == 1)  # After 0.5 s and 1 s, without being asked.
+    assert len(receiver.requests) == 3

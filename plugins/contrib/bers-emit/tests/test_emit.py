@@ -1,0 +1,199 @@
+"""What emit takes, what it makes of it, and that it never raises."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import os
+import random
+import string
+import threading
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bers_emit
+from bers_emit import Emitter, emit
+from bers_emit.testing import Receiver
+
+
+class Color(str, enum.Enum):
+    RED = "red"
+
+
+class Hostile:
+    """Raises wherever it is touched."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+    def __float__(self) -> float:
+        raise RuntimeError("no number")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("no truth")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no equality")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _odd_values() -> list[Any]:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    deep: Any = None
+    for _ in range(5000):
+        deep = [deep]
+    return [
+        *(None, True, 0, -1, 10**4000, 2**63, 1.5, math.nan, math.inf, -math.inf, 1e300, 1 + 2j, Decimal("1.5")),
+        *("", "x", "\0", "\ud800", "é\u2028\n\r", "x" * 300_000, "://" * 1000 + "@", b"\xff\0", bytearray(b"x")),
+        *([], [1, [2]], (1,), {1, 2}, {}, {"a": {"b": Hostile()}}, {Hostile: 1}, {1: 2}, {None: None}, cycle, deep),
+        *(Hostile(), Hostile, object(), Color.RED, len, lambda: None, threading.Lock(), os, range(10**12)),
+        *(datetime.now(), datetime.max, datetime.now(timezone(timedelta(hours=2))), timedelta(1), Path("x")),
+        *(["x"] * 100_000, {str(n): n for n in range(50_000)}, ValueError("x"), memoryview(b"x")),
+    ]
+
+
+FIELDS = (
+    *("id", "source", "subject", "environment", "outcome", "reason", "duration_ms", "service", "version", "artifact"),
+    *("measures", "labels", "chain", "traceparent", "time", "data", "type", "self", "vcs", "unknown field"),
+)
+
+
+def test_emit_never_raises_whatever_a_field_holds(nobody: str, spool: Path) -> None:
+    random.seed(7)
+    values = _odd_values()
+    for field in FIELDS:
+        for value in values:
+            emit("build.finished", **{field: value})
+    for _ in range(500):
+        emit("build.finished", **{field: random.choice(values) for field in random.sample(FIELDS, 5)})
+        emit("".join(random.choices(string.printable, k=9)), data={random.choice("abc"): random.choice(values)})
+    lines = next(spool.glob("*.ndjson")).read_bytes().splitlines()[1:]
+    assert len(lines) > 1000
+    for line in lines:
+        event = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert event["id"]
+        assert event["source"]
+        assert event["time"]
+
+
+@pytest.mark.parametrize("type", [None, 1, "", b"x", [], Hostile()])
+def test_an_event_without_a_type_is_not_kept(nobody: str, type: Any) -> None:
+    assert emit(type) is False
+
+
+def test_an_event_is_what_was_said_and_where_and_when(receiver: Receiver) -> None:
+    with Emitter(receiver.url, source="/ci/x") as emitter:
+        assert emitter.emit(
+            "deployment.finished",
+            subject="d-1",
+            outcome="success",
+            duration_ms=94_000,
+            measures={"exit_code": 0, "nothing": math.nan},
+            labels={"team": "web", "n": 1},
+            time=datetime(2026, 1, 31, 12, tzinfo=timezone.utc),
+            data={"any": ["thing", None]},
+            reason=None,
+        )
+    [event] = receiver.events
+    spool_name, _, number = event.pop("id").rpartition("-")
+    assert spool_name.startswith(f"{os.getpid()}-")
+    assert number == "0"
+    assert event == {
+        "source": "/ci/x",
+        "type": "deployment.finished",
+        "subject": "d-1",
+        "outcome": "success",
+        "duration_ms": 94_000.0,
+        "measures": {"exit_code": 0.0},
+        "labels": {"team": "web", "n": "1"},
+        "time": "2026-01-31T12:00:00.000000Z",
+        "data": {"any": ["thing", None]},
+    }
+
+
+def test_ids_count_from_zero_without_gaps(receiver: Receiver) -> None:
+    with Emitter(receiver.url) as emitter:
+        for _ in range(1200):
+            emitter.emit("a.b")
+    names, numbers = zip(*(event["id"].rsplit("-", 1) for event in receiver.events))
+    assert len(set(names)) == 1
+    assert list(numbers) == [str(n) for n in range(1200)]
+    assert all(len(request[1]) < 512 * 1024 for request in receiver.requests)
+
+
+def test_limits_of_the_intake_are_kept(receiver: Receiver) -> None:
+    with Emitter(receiver.url) as emitter:
+        labels = {f"k{n}": "v" * 300 for n in range(30)}
+        emitter.emit("a.b", reason="r" * 5000, id="i" * 300, labels=labels, data="d" * 300_000)
+    [event] = receiver.events
+    assert (len(event["reason"]), len(event["id"]), len(event["labels"])) == (4096, 256, 20)
+    assert set(map(len, event["labels"].values())) == {200}
+    assert "the intake takes 262144" in event["data"]["dropped"]
+
+
+def test_secrets_become_stars_in_every_text(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEPLOY_TOKEN", "hunter2-hunter2")
+    monkeypatch.setenv("npm_key", 'quote"d\\secret')
+    monkeypatch.setenv("SHORT_SECRET", "short")
+    with Emitter(receiver.url, token="bearer-of-news") as emitter:
+        emitter.emit(
+            "a.b",
+            reason="git push https://user:pa@ss@example.org/x failed: hunter2-hunter2, short",
+            labels={"hunter2-hunter2": 'quote"d\\secret'},
+            data={"env": [{"x": "bearer-of-news"}], "at": "mail@example.org", "bytes": b"hunter2-hunter2"},
+        )
+    [event] = receiver.events
+    assert event["reason"] == "git push https://***@example.org/x failed: ***, short"
+    assert event["labels"] == {"***": "***"}
+    assert event["data"] == {"env": [{"x": "***"}], "at": "mail@example.org", "bytes": "***"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"BERS_EMIT_URL": "http://127.0.0.1:1", "BERS_EMIT": "off"}])
+def test_without_a_url_or_switched_off_nothing_happens(
+    settings: dict[str, str], spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    before = threading.active_count()
+    with bers_emit.build("x"):
+        assert emit("a.b") is False
+    assert threading.active_count() == before
+    assert not spool.exists()
+
+
+CI: list[tuple[dict[str, str], str]] = [
+    ({"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "org/app"}, "/ci/github/org/app"),
+    ({"GITLAB_CI": "true", "CI_PROJECT_PATH": "group/sub/app"}, "/ci/gitlab/group/sub/app"),
+    ({"JENKINS_URL": "http://j", "JOB_NAME": "my job"}, "/ci/jenkins/my%20job"),
+    ({"BUILDKITE": "true", "BUILDKITE_ORGANIZATION_SLUG": "o", "BUILDKITE_PIPELINE_SLUG": "p"}, "/ci/buildkite/o/p"),
+    ({"CIRCLECI": "true", "CIRCLE_PROJECT_USERNAME": "o", "CIRCLE_PROJECT_REPONAME": "r"}, "/ci/circleci/o/r"),
+    ({"TF_BUILD": "True", "SYSTEM_TEAMPROJECT": "t", "BUILD_DEFINITIONNAME": "b"}, "/ci/azure/t/b"),
+    ({"BITBUCKET_BUILD_NUMBER": "7", "BITBUCKET_REPO_FULL_NAME": "o/r"}, "/ci/bitbucket/o/r"),
+    ({"TEAMCITY_VERSION": "2026.1", "TEAMCITY_PROJECT_NAME": "t"}, "/ci/teamcity/t"),
+    ({"CODEBUILD_BUILD_ID": "app:0f5a"}, "/ci/codebuild/app"),
+    ({}, f"/host/{os.uname().nodename}"),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), CI)
+def test_the_source_names_the_ci_system_and_the_project(
+    settings: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert Emitter("http://127.0.0.1:1").source == expected
+
+
+def test_what_the_package_offers_is_what_it_names() -> None:
+    assert all(getattr(bers_emit, name) is not None for name in bers_emit.__all__)
+    with pytest.raises(AttributeError):
+        bers_emit.__getattr__("nothing")

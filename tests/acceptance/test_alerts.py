@@ -1,0 +1,210 @@
+"""The runbook's alerts fire, are looked after and end, with every step on REST, on the stream and at a webhook."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.acceptance.conftest import Operator, configuration, needs, operating
+
+
+class Receiver:
+    """Somebody who is told of alerts: a real server that keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+        self.ids: list[str] = []
+
+    def types(self) -> list[str]:
+        return [body["type"].removeprefix("io.bers.").removesuffix(".v1") for body in self.bodies]
+
+    def until(self, *types: str, seconds: float = 5.0) -> None:
+        deadline = time.monotonic() + seconds
+        while self.types() != list(types):
+            assert time.monotonic() < deadline, f"wanted {types}, was told {self.types()}"
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def told() -> Generator[tuple[Receiver, int]]:
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.ids.append(self.headers["webhook-id"])
+            receiver.bodies.append(msgspec.json.decode(body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield receiver, server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, told: tuple[Receiver, int]) -> Generator[Operator]:
+    folder = tmp_path_factory.mktemp("alerts")
+    channel = f"{{channels: [{{name: team, url: 'http://127.0.0.1:{told[1]}/', allow_internal: true}}]}}"
+    configuration(folder, **{"webhooks: {}": f"webhooks: {channel}"})
+    with operating(folder) as operator:
+        yield operator
+
+
+@needs("curl")
+def test_c032_c033_c073_a_slow_build_fires_is_acknowledged_and_resolved_by_the_lines_of_the_runbook(
+    server: Operator, told: tuple[Receiver, int]
+) -> None:
+    receiver, _ = told
+    with server.stream() as frames:
+        server.emit({"type": "build-completed", "detail": {"duration": 5001, "environment": "production"}})
+        (alert,) = server.until("alerts", len)
+        assert (alert["rule"], alert["severity"], alert["status"]) == ("Build Performance Degraded", "error", "active")
+        assert (alert["value"], alert["threshold"], alert["unit"]) == (5001, 5000, "ms")
+        receiver.until("alert.firing")
+
+        acknowledged = curl(server, alert["id"], "acknowledge", "Investigating configuration issue")
+        assert acknowledged["data"]["status"] == "acknowledged"
+        assert acknowledged["data"]["acknowledgment"]["operator"] == "admin"
+        again = curl(server, alert["id"], "acknowledge", "Investigating configuration issue")
+        assert again["data"]["acknowledgment"] == acknowledged["data"]["acknowledgment"]
+        assert [one["id"] for one in server.data("alerts")] == [alert["id"]]
+
+        resolved = curl(server, alert["id"], "resolve", "Fixed by clearing cache")
+        assert resolved["data"]["status"] == "resolved" and server.data("alerts") == []
+        receiver.until("alert.firing", "alert.acknowledged", "alert.resolved")
+        assert len(set(receiver.ids)) == 3
+
+        wanted = ["alert_firing", "alert_acknowledged", "alert_resolved"]
+        seen: list[str] = []
+        for name, _data in frames:
+            seen += [name] if name in wanted else []
+            if seen == wanted:
+                break
+    history = server.data("alerts/history")
+    assert [one["id"] for one in history] == [alert["id"]]
+    assert history[0]["resolution"]["operator"] == "admin"
+
+
+def test_c033_an_acknowledgement_without_an_operator_is_refused(server: Operator) -> None:
+    server.emit(
+        {"type": "deployment.finished", "outcome": "success", "environment": "production", "duration_ms": 300_001}
+    )
+    alert = next(one for one in server.until("alerts", len) if one["rule"] == "Deployment Slow")
+    refused = server.post(f"alerts/{alert['id']}/acknowledge", {"notes": "who?"})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["details"][0]["path"] == "operator"
+    server.post(f"alerts/{alert['id']}/resolve", {"operator": "admin", "notes": ""})
+
+
+@pytest.mark.parametrize(
+    ("event", "rule", "severity"),
+    [
+        (
+            {"type": "provider.initialized", "subject": "api", "outcome": "success", "duration_ms": 51},
+            "Provider Initialization Slow",
+            "warning",
+        ),
+        (
+            {"type": "deployment.rolledback", "environment": "production", "service": "chat"},
+            "Deployment Rolled Back",
+            "error",
+        ),
+        ({"type": "validation-completed", "detail": {"coverage": 94.9}}, "Test Coverage Low", "error"),
+    ],
+    ids=["c072", "c172", "c079"],
+)
+def test_c072_c079_c172_what_goes_wrong_fires_at_once(
+    event: dict[str, Any], rule: str, severity: str, server: Operator
+) -> None:
+    server.emit(event)
+    alert = server.until("alerts", lambda data: any(one["rule"] == rule for one in data))
+    assert next(one for one in alert if one["rule"] == rule)["severity"] == severity
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "validation-completed", "detail": {"coverage": 95.2}},
+        {
+            "type": "provider.initialized",
+            "subject": "ok",
+            "labels": {"provider": "ok"},
+            "outcome": "success",
+            "duration_ms": 50,
+        },
+        {"type": "build-completed", "detail": {"duration": 5000, "environment": "staging"}},
+    ],
+    ids=["c079-95.2", "c072-50", "c073-5000"],
+)
+def test_c072_c073_c079_what_just_meets_its_threshold_is_fine(event: dict[str, Any], server: Operator) -> None:
+    before = {one["id"]: one["count"] for one in server.data("alerts")}
+    server.emit(event)
+    end = server.data("dashboard/status")["counters"]["alerts/alert-engine"]["out"]
+    server.until("dashboard/status", lambda data: data["counters"]["alerts/alert-engine"]["out"] >= end)
+    server.until("dashboard/status", lambda data: data["pipelines"]["alerts"] == 0)
+    after = {one["id"]: one["count"] for one in server.data("alerts")}
+    assert after.items() <= before.items()
+
+
+def test_c075_detection_that_keeps_failing_is_critical(tmp_path: Path) -> None:
+    configuration(
+        tmp_path, **{"environment-resolver: {fallback: production}": "environment-resolver: {interval: 200ms}"}
+    )
+    with operating(tmp_path) as server:
+        found = server.until("alerts", lambda data: len(data) > 1, seconds=8)
+        severities = {one["rule"]: one["severity"] for one in found}
+        assert severities["Environment Detection Failed"] == "critical"
+        check = server.get("health/environment-resolver").json()["data"]
+        assert check["status"] in ("degraded", "unhealthy")
+
+
+@pytest.mark.parametrize(("value", "seconds", "fires"), [(101.0, 59, False), (101.0, 62, True), (100.0, 62, False)])
+def test_c070_slow_resolution_fires_after_a_minute_and_not_before(
+    value: float, seconds: int, fires: bool, tmp_path: Path
+) -> None:
+    """Real seconds, real server; the same with a dip, and to the millisecond, runs on a virtual clock elsewhere."""
+    configuration(
+        tmp_path,
+        **{
+            "environment-resolver: {fallback: production}": "environment-resolver: {fallback: production, interval: 1h}"
+        },
+    )
+    with operating(tmp_path) as server:
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            server.emit(
+                {
+                    "type": "configuration.resolved",
+                    "outcome": "success",
+                    "duration_ms": value,
+                    "labels": {"cached": "false"},
+                }
+            )
+            time.sleep(max(0.0, 0.5 - (time.monotonic() - began) % 0.5))
+        server.emit(
+            {"type": "configuration.resolved", "outcome": "success", "duration_ms": 1.0, "labels": {"cached": "false"}}
+        )
+        time.sleep(0.5)
+        fired = [one for one in server.data("alerts/history") + server.data("alerts") if one["status"] != "pending"]
+        assert [one["rule"] for one in fired] == (["Configuration Resolution Slow"] if fires else [])
+
+
+def curl(server: Operator, alert: str, verb: str, notes: str) -> Any:
+    """The runbook's own line, with the port of this server."""
+    line = f"""curl -s -X POST {server.url(f"alerts/{alert}/{verb}")} \\
+      -H "Content-Type: application/json" \\
+      -d '{{"operator": "admin", "notes": "{notes}"}}'"""
+    return msgspec.json.decode(subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout)

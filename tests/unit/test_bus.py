@@ -1,0 +1,183 @@
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from bers import Conflict, Event, Full
+from bers.journal import Frame, Journal
+from bers.log import Log
+from bers.testing import feed
+
+
+def events(*numbers: int) -> list[Event]:
+    return [Event(f"e-{n}", "/ci", "reading", float(n)) for n in numbers]
+
+
+async def ids(bus: Log) -> list[str]:
+    return [event.id for event in (await anext(bus.read(0, after=0))).events]
+
+
+async def read(bus: Log, *, after: int, cuts: tuple[int, ...] = ()) -> list[tuple[int, int]]:
+    """How many events each batch has up to the end of the bus, and where it ends."""
+    seen: list[tuple[int, int]] = []
+    _, end = await bus.span(0)
+    async for batch in bus.read(0, after=after, cuts=cuts):
+        seen.append((len(batch.events), batch.end))
+        if batch.end == end:
+            break
+    return seen
+
+
+async def test_frames_are_joined_but_never_across_a_cut() -> None:
+    bus = await feed(events(1, 2), events(3, 4, 5), events(6))
+    assert await read(bus, after=0) == [(6, 6)]
+    assert await read(bus, after=0, cuts=(2, 4)) == [(2, 2), (2, 4), (2, 6)]
+    assert await read(bus, after=3, cuts=(2, 4)) == [(1, 4), (2, 6)]
+
+
+async def test_a_reader_far_behind_reads_the_same_from_the_files(tmp_path: Path) -> None:
+    async with Log(tmp_path, tail_bytes=0) as bus:
+        for n in range(10):
+            await bus.append(0, events(n))
+        assert await read(bus, after=4, cuts=(7,)) == [(3, 7), (3, 10)]
+
+
+async def test_what_is_appended_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with Log(tmp_path) as bus:
+        assert await bus.append(0, events(1, 2)) == 2
+    async with Log(tmp_path) as bus:
+        assert await bus.span(0) == (0, 2)
+        assert await bus.append(0, events(3)) == 3
+        assert await ids(bus) == ["e-1", "e-2", "e-3"]
+
+
+async def test_readers_see_nothing_that_is_not_synced(tmp_path: Path) -> None:
+    async with Log(tmp_path, patience=60) as bus:
+        assert await bus.append(0, events(1, 2), durable=False) == 2
+        assert await bus.span(0) == (0, 0)
+        assert await bus.append(0, (), durable=True) == 2
+        assert await bus.span(0) == (0, 2)
+
+
+async def test_a_torn_tail_is_cut_off_wherever_it_tore(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for n in range(3):
+        journal.add(Frame(n, n + 1, b"body %d" % n))
+    await journal.sync()
+    journal.close()
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    for size in range(len(whole)):
+        file.write_bytes(whole[:size])
+        torn = Journal(tmp_path)
+        assert torn.end == size * 3 // len(whole)
+        torn.close()
+
+
+async def test_what_follows_a_torn_tail_is_read_again(tmp_path: Path) -> None:
+    async with Log(tmp_path) as bus:
+        await bus.append(0, events(1, 2))
+        await bus.append(0, events(3))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    async with Log(tmp_path) as bus:
+        assert await bus.append(0, events(4)) == 3
+    async with Log(tmp_path) as bus:
+        assert await ids(bus) == ["e-1", "e-2", "e-4"]
+
+
+async def test_if_the_disk_refuses_all_who_wait_are_out_and_may_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[int] = []
+
+    async def append(n: int) -> None:
+        try:
+            await bus.append(0, events(n))
+        except OSError:
+            refused.append(n)
+            monkeypatch.undo()
+            await bus.append(0, events(n))
+
+    def refuse(file: int) -> None:
+        raise OSError("I/O error")
+
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    async with Log(tmp_path, patience=60) as bus:
+        async with anyio.create_task_group() as group:
+            for n in range(10):
+                group.start_soon(append, n)
+        assert await bus.span(0) == (0, 10)
+    assert sorted(refused) == list(range(10))
+    async with Log(tmp_path) as bus:
+        (batch,) = [await anext(bus.read(0, after=0))]
+        assert sorted(event.time for event in batch.events) == list(range(10))
+
+
+async def test_a_damaged_journal_is_reported_and_not_skipped(tmp_path: Path) -> None:
+    async with Log(tmp_path) as bus:
+        await bus.append(0, events(1, 2))
+        await bus.append(0, events(3))
+    (file,) = tmp_path.iterdir()
+    async with Log(tmp_path) as bus:
+        file.write_bytes(b"?" + file.read_bytes()[1:])
+        with pytest.raises(Conflict, match="position 0: the journal is damaged here"):
+            await anext(bus.read(0, after=0))
+
+
+async def test_all_who_wait_share_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", syncs.append)
+    async with Log(tmp_path) as bus, anyio.create_task_group() as group:
+        for n in range(100):
+            group.start_soon(bus.append, 0, events(n))
+    assert len(syncs) == 1
+
+
+async def test_trimmed_segments_are_gone_and_their_readers_are_told(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=1)
+    for n in range(4):
+        journal.add(Frame(n, n + 1, b"x"))
+        await journal.sync()
+    journal.trim(before=2)
+    assert journal.start == 2
+    journal.close()
+    async with Log(tmp_path) as bus:
+        with pytest.raises(Conflict, match="position 1: the bus begins at 2"):
+            await anext(bus.read(0, after=1))
+
+
+async def test_an_event_knows_the_position_after_it(tmp_path: Path) -> None:
+    async with Log(tmp_path) as bus:
+        await bus.append(0, events(1, 2))
+        await bus.append(0, events(3))
+    async with Log(tmp_path) as bus:
+        assert [event.seq for event in (await anext(bus.read(0, after=0))).events] == [1, 2, 3]
+
+
+async def test_a_journal_that_was_lost_begins_where_its_readers_stand(tmp_path: Path) -> None:
+    async with Log(tmp_path, begin=40) as bus:
+        assert await bus.span(0) == (40, 40)
+        assert await bus.append(0, events(1)) == 41
+
+
+async def test_a_full_journal_refuses_and_takes_again_after_a_trim(tmp_path: Path) -> None:
+    async with Log(tmp_path, max_bytes=400, segment_bytes=100) as bus:
+        taken = 0
+        with pytest.raises(Full, match="reached its 400 bytes"):
+            while True:
+                taken = await bus.append(0, events(taken))
+        assert bus.fill == 1.0
+        await bus.trim(0, taken)
+        assert await bus.append(0, events(99)) == taken + 1
+
+
+async def test_a_full_journal_may_drop_its_oldest_instead(tmp_path: Path) -> None:
+    async with Log(tmp_path, max_bytes=400, segment_bytes=100, when_full="drop_oldest", tail_bytes=0) as bus:
+        for n in range(50):
+            await bus.append(0, events(n))
+        oldest, end = await bus.span(0)
+        assert end == 50 and oldest > 0
+        batch = await anext(bus.read(0, after=0))
+        assert (batch.end, batch.events) == (oldest, [])

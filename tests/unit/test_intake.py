@@ -1,0 +1,193 @@
+"""The intake takes each event once, lets its source read it, and undoes what could not be kept."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from bers import Event, Full, Table
+from bers.claims import Owners
+from bers.intake import Intake, Receipt
+from bers.log import Log
+from bers.testing import VirtualClock
+
+
+class Joining:
+    """A source that joins two halves by subject, whichever comes first."""
+
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        table.put(f"{event.subject} {event.type}", event)
+        started, finished = table.get(f"{event.subject} half.started"), table.get(f"{event.subject} half.finished")
+        if not (started and finished):
+            return [event]
+        took = {"took": finished.time - started.time}
+        whole = Event(f"{event.subject}/whole", event.source, "half.whole", 0.0, measures=took, cause=event.id)
+        return [event, whole]
+
+
+OWNERS = Owners({"joining": ["half.*"]})
+STARTED = Event("1", "/ci", "half.started", 10.0, subject="b")
+
+
+class FullDisk(Log):
+    """A bus that fails as often as told."""
+
+    failures = 0
+
+    async def append(self, partition: int, events: Sequence[Event], *, durable: bool = True) -> int:
+        await anyio.lowlevel.checkpoint()
+        if self.failures:
+            self.failures -= 1
+            raise OSError("no space left on device")
+        return await super().append(partition, events, durable=durable)
+
+
+def copy(event: Event) -> Event:
+    return msgspec.structs.replace(event)
+
+
+def joining(bus: Log) -> Intake:
+    return Intake(bus, OWNERS, {"joining": Joining()})
+
+
+async def everything(bus: Log) -> list[Event]:
+    _, end = await bus.span(0)
+    found: list[Event] = []
+    async for batch in bus.read(0, after=0):
+        found += batch.events
+        if batch.end == end:
+            break
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_joins_survive_any_order_repeats_restarts_and_failed_appends(seed: int) -> None:
+    rng = random.Random(seed)
+    halves = [
+        Event(f"{kind}-{n}", "/ci", f"half.{kind}", n + (kind == "finished"), subject=f"b{n}")
+        for n in range(30)
+        for kind in ("started", "finished")
+    ]
+    todo = halves + rng.sample(halves, 15)
+    rng.shuffle(todo)
+    bus = FullDisk()
+    intake = joining(bus)
+    snapshot: bytes | None = None
+    while todo:
+        event = todo.pop()
+        bus.failures = rng.random() < 0.1
+        try:
+            await intake.submit([copy(event)])
+        except Full:
+            todo.insert(rng.randrange(len(todo) + 1), event)
+        bus.failures = 0
+        if rng.random() < 0.1:
+            snapshot = await intake.snapshot()
+        if rng.random() < 0.1:
+            intake = joining(bus)
+            await intake.recover(snapshot if rng.random() < 0.5 else None)
+    found = await everything(bus)
+    assert sorted(event.id for event in found if not event.cause) == sorted(event.id for event in halves)
+    assert sorted(event.id for event in found if event.cause) == sorted(f"b{n}/whole" for n in range(30))
+    assert {event.measures["took"] for event in found if event.cause} == {1.0}
+
+
+async def test_those_who_wait_are_taken_together_and_each_gets_its_answer() -> None:
+    bus, receipts = FullDisk(), list[Receipt]()
+
+    async def submit(*ids: str) -> None:
+        receipts.append(await intake.submit([Event(id, "/ci", "reading", 0.0) for id in ids]))
+
+    intake = Intake(bus)
+    async with anyio.create_task_group() as group:
+        for ids in (("a",), ("a", "b"), ("b", "c")):
+            group.start_soon(submit, *ids)
+    assert receipts == [Receipt(1, 0), Receipt(1, 1), Receipt(1, 1)]
+    assert [event.id for event in await everything(bus)] == ["a", "b", "c"]
+    assert intake.unmapped == {"reading": 3}
+
+
+async def test_a_source_that_raises_costs_its_figures_and_not_the_event(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def receive(self, event: Event, table: Table) -> Sequence[Event]:
+            table.put("half", event)
+            raise ZeroDivisionError
+
+    bus = Log()
+    intake = Intake(bus, OWNERS, {"joining": Broken()})
+    assert await intake.submit([copy(STARTED)]) == Receipt(1, 0)
+    assert [event.id for event in await everything(bus)] == ["1"]
+    assert intake.unmapped == {"half.started": 1} and "stored as it came" in caplog.text
+    assert not intake.table("joining").keys()
+
+
+async def test_after_a_full_disk_a_resend_is_no_repeat(tmp_path: Path) -> None:
+    async with FullDisk(tmp_path) as bus:
+        intake = joining(bus)
+        bus.failures = 1
+        with pytest.raises(Full, match="no space left on device") as info:
+            await intake.submit([copy(STARTED)])
+        assert info.value.broken
+        assert await intake.submit([copy(STARTED)]) == Receipt(1, 0)
+
+
+async def test_a_full_journal_refuses_and_says_when_to_come_again(tmp_path: Path) -> None:
+    async with Log(tmp_path, max_bytes=1) as bus:
+        intake = joining(bus)
+        await intake.submit([copy(STARTED)])
+        with pytest.raises(Full) as info:
+            await intake.submit([replace_id("2")])
+        assert info.value.retry_after > 0 and not info.value.broken
+
+
+def replace_id(id: str) -> Event:
+    return msgspec.structs.replace(STARTED, id=id)
+
+
+async def test_what_is_handed_in_may_not_name_a_cause_and_is_stamped_by_the_clock() -> None:
+    bus = Log()
+    intake = Intake(bus, clock=VirtualClock(1_000.0))
+    await intake.submit([Event("1", "/ci", "reading", 5.0, cause="somebody")])
+    (event,) = await everything(bus)
+    assert (event.cause, event.received, event.seq) == ("", 1_000.0, 1)
+
+
+async def test_records_are_counted_at_the_door_and_at_their_source() -> None:
+    bus = FullDisk()
+    intake = joining(bus)
+    await intake.submit([copy(STARTED), copy(STARTED)])
+    bus.failures = 1
+    with pytest.raises(Full):
+        await intake.submit([Event("3", "/ci", "half.finished", 12.0, subject="b")])
+    await intake.submit([Event("3", "/ci", "half.finished", 12.0, subject="b")])
+    counters = intake._counters  # pyright: ignore[reportPrivateUsage]
+    edge = counters.edge("source/joining")
+    assert (edge.taken, edge.made, edge.out, edge.dropped["refused"]) == (3, 2, 3, 2)
+    door = counters.edge("intake")
+    assert (door.taken, door.filtered, door.out) == (4, 1, 3)
+    assert not counters.gaps()
+
+
+async def test_what_waits_too_long_for_its_other_half_is_forgotten() -> None:
+    clock = VirtualClock()
+    intake = Intake(Log(), OWNERS, {"joining": Joining()}, clock=clock)
+    await intake.submit([copy(STARTED)])
+    await clock.advance(100)
+    intake.expire(200)
+    assert len(intake.table("joining")) == 1
+    await clock.advance(101)
+    intake.expire(200)
+    assert len(intake.table("joining")) == 0
+
+
+def test_claims_are_found_by_the_longest_pattern() -> None:
+    owners = Owners({"exact": ["build.finished"], "all": ["build.*"], "deep": ["build.step.*"]})
+    assert [owners.of(kind) for kind in ("build.finished", "build.started", "build.step.x", "other.x")] == [
+        "exact",
+        "all",
+        "deep",
+        "unmapped",
+    ]

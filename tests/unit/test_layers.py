@@ -1,0 +1,83 @@
+"""What may import what. The table is the rule; the test keeps it true."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = [
+    {"errors"},
+    {"plain", "units"},
+    {"sketch"},
+    {"records"},
+    {"catalog", "clock", "counters", "redaction", "schemas"},
+    {"decoding", "journal", "repeats", "state", "tables"},
+    {"bus", "checks", "claims", "log", "operations"},
+    {"cloudevents", "stages"},
+    {"hookspecs"},
+    {"audit", "availability", "directory", "health", "intake", "lock", "pipeline", "plugins"},
+    {"config"},
+    {"logs"},
+    {"supervisor"},
+    {"web"},
+    {"production"},
+    {"testing"},
+    {"cli"},
+    {"__main__"},
+]
+RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
+WITHIN = {("redaction", "schemas")}
+"""Within one layer, who may import whom: schemas know secrets."""
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "core/bers").rglob("*.py")), ids=lambda path: path.stem)
+def test_core_imports_only_what_lies_below(path: Path) -> None:
+    here = path.relative_to(ROOT / "core/bers").parts[0].removesuffix(".py")
+    if here == "__init__":
+        return
+    assert here in RANK, f"{here} has no place in the table of layers"
+    for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        top, _, rest = name.partition(".")
+        assert top != "bers_builtin", f"{here} must not know the plugins"
+        below = rest.split(".")[0]
+        if top == "bers" and below in RANK and below != here and (below, here) not in WITHIN:
+            assert RANK[below] < RANK[here], f"{here} imports {below}"
+
+
+PLUGINS = sorted((ROOT / "plugins/builtin").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_plugins_use_only_the_public_names_and_never_each_other(path: Path) -> None:
+    home = path.relative_to(ROOT / "plugins/builtin").with_suffix("").parts
+    for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not (name.startswith("bers.") and name.count(".") > 1), f"{name} is not public"
+        if name.startswith("bers_builtin."):
+            theirs = name.split(".")
+            inside = theirs[: len(home) - 1] == list(home[:-1]) or theirs[2].startswith("_")
+            assert inside, f"{'.'.join(home)} imports {name}, which is another plugin"
+
+
+EMITTER = sorted((ROOT / "plugins/contrib/bers-emit/src").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", EMITTER, ids=lambda path: path.stem)
+def test_the_emitter_needs_nothing_but_the_standard_library(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in list(tree.body):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            tree.body.remove(node)  # What only type checkers see is never imported.
+    for name in imports(tree):
+        top = name.partition(".")[0]
+        assert top in sys.stdlib_module_names or top == "bers_emit", f"{path.name} imports {name}"

@@ -1,0 +1,78 @@
+"""What a source remembers is bounded, and undone together with an append that fails."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bers import Event, Table
+
+
+def event(name: str, received: float = 0.0) -> Event:
+    return Event(name, "/ci", "build.started", 0.0, received=received)
+
+
+def test_what_happened_since_a_mark_can_be_undone() -> None:
+    table = Table()
+    table.put("a", event("1"))
+    mark = table.mark()
+    table.put("a", event("2"))
+    table.put("b", event("3"))
+    table.discard("a")
+    table.undo(mark)
+    assert dict(table.items()) == {"a": event("1")}
+
+
+def test_what_is_kept_cannot_be_undone() -> None:
+    table = Table()
+    table.put("a", event("1"))
+    table.keep()
+    table.discard("a")
+    table.discard("never there")
+    table.undo()
+    assert table.get("a") == event("1")
+
+
+def test_beyond_the_limit_the_first_is_forgotten_and_comes_back_when_undone() -> None:
+    table = Table(limit=2)
+    for name in "abc":
+        table.put(name, event(name))
+    assert list(table.keys()) == ["b", "c"]
+    assert len(table) == 2
+    table.undo()
+    assert list(table.keys()) == []
+
+
+def test_what_waited_too_long_is_forgotten_and_what_has_no_arrival_is_not() -> None:
+    table = Table()
+    for name, received in (("old", 10.0), ("new", 20.0), ("none", 0.0)):
+        table.put(name, event(name, received))
+    table.expire(15.0)
+    assert list(table.keys()) == ["new", "none"]
+
+
+def test_what_was_dumped_can_be_loaded() -> None:
+    table, again = Table(), Table()
+    table.put("a", event("1"))
+    table.keep()
+    again.put("b", event("2"))
+    again.load(table.dump())
+    again.undo()
+    assert dict(again.items()) == {"a": event("1")}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcde"), st.booleans())),
+    st.lists(st.tuples(st.sampled_from("abcde"), st.booleans())),
+)
+def test_undoing_is_as_if_nothing_had_happened(before: list[tuple[str, bool]], after: list[tuple[str, bool]]) -> None:
+    table = Table(limit=3)
+
+    def apply(changes: list[tuple[str, bool]]) -> None:
+        for n, (key, put) in enumerate(changes):
+            table.put(key, event(str(n))) if put else table.discard(key)
+
+    apply(before)
+    table.keep()
+    expected = dict(table.items())
+    apply(after)
+    table.undo()
+    assert dict(table.items()) == expected
