@@ -87,6 +87,8 @@ class Refused(BersError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that a name is not known, which one was probably meant, and which there are."""
     names = sorted(known)
+    if not names:
+        return f"unknown {kind} {name!r}; there is none"
     close = get_close_matches(name, names, 1)
     guess = f"; did you mean {close[0]!r}?" if close else ""
     return (

@@ -151,7 +151,8 @@ class Intake:
             table.keep()
 
     async def _admit(self, group: Sequence[_Submission]) -> None:
-        now = self._clock.time()
+        now, add, own, receive = self._clock.time(), self._repeats.add, self._owners.of, self._receive
+        stamp = msgspec.structs.force_setattr
         records: list[Event] = []
         passed = Counter[str]()
         made = Counter[str]()
@@ -162,19 +163,20 @@ class Intake:
                 handled += 1
                 if not handled % SLICE:
                     await cancel_shielded_checkpoint()
-                if not self._repeats.add(event):
-                    self._door.filtered += 1
+                if not add(event):
                     continue
-                msgspec.structs.force_setattr(event, "received", now)
+                stamp(event, "received", now)
                 if event.cause:  # Only sources may name one, and recovery tells the two apart by it.
-                    msgspec.structs.force_setattr(event, "cause", "")
+                    stamp(event, "cause", "")
                 one.fresh.append(event)
-                owner = self._owners.of(event.type)
-                self._door.out += 1
-                out = self._receive(owner, event)
+                owner = own(event.type)
+                out = receive(owner, event)
                 passed[owner] += 1
-                made[owner] += len(out) - 1
+                if len(out) > 1:
+                    made[owner] += len(out) - 1
                 records += out
+            self._door.out += len(one.fresh)
+            self._door.filtered += len(one.events) - len(one.fresh)
         try:
             await self._bus.append(self._partition, records, durable=any(one.durable for one in group))
         except Exception as exc:

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from bers.bus import Bus
+from bers.claims import Answers
 from bers.counters import Counters, Edge
 from bers.errors import Conflict
 from bers.records import Batch
@@ -64,6 +65,9 @@ class Pipeline:
     counters: Counters = field(default_factory=Counters)
     position: int = 0
     """How far it has read."""
+
+    def __post_init__(self) -> None:
+        self._wanted = Answers(self.wants or (lambda _: True))
 
     async def run(
         self,
@@ -131,8 +135,7 @@ class Pipeline:
         events, edge = batch.events, self.counters.edge(self.name)
         edge.taken += len(events)
         if self.wants is not None:
-            wants = self.wants
-            events = [event for event in events if wants(event.type)]
+            events = [event for event in events if self._wanted[event.type]]
             edge.filtered += len(batch.events) - len(events)
         edge.out += len(events)
         return replace(batch, events=events, reader=self.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -12,10 +11,6 @@ import msgspec
 from bers.records import Event
 
 Ranges: TypeAlias = list[list[int]]
-
-_COUNTED = re.compile(
-    r"(.+)-(0|[1-9][0-9]{0,15})", re.DOTALL
-)  # "7" and "07" are one number and two ids: 07 is not one.
 
 
 class Memory(msgspec.Struct, array_like=True):
@@ -79,8 +74,12 @@ class Repeats:
 
 
 def _split(id: str) -> tuple[str, int | None]:
-    match = _COUNTED.fullmatch(id)
-    return (match[1], int(match[2])) if match else (id, None)
+    prefix, _, digits = id.rpartition("-")
+    if not prefix or not digits.isdecimal() or not digits.isascii() or len(digits) > 16:
+        return id, None
+    if digits[0] == "0" and digits != "0":  # "7" and "07" are one number and two ids: 07 is not one.
+        return id, None
+    return prefix, int(digits)
 
 
 def _insert(ranges: Ranges, number: int) -> bool:

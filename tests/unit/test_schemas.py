@@ -61,7 +61,7 @@ def test_the_schema_accepts_what_the_config_accepts() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     good: dict[str, Any] = {"name": "a", "every": "5m", "key": "x", "rules": [{"above": "5ms"}], "labels": {"a": "b"}}
     jsonschema.validate(good, schema)
-    assert msgspec.convert(good, Everything, dec_hook=decode).every == 300
+    assert msgspec.convert(good, Everything, dec_hook=decode).every == Interval("5m")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bers import Conflict, Database, Positions
+from bers import Conflict, Database, Positions, Refused
 from bers.state import highest_position, keep_positions, lowest_position
 
 
@@ -63,16 +63,15 @@ async def test_transactions_happen_one_after_another(database: Database) -> None
     assert len(found) == 40
 
 
-def test_a_closed_database_is_opened_again_and_one_in_memory_forgets(database: Database) -> None:
+def test_a_closed_database_kept_its_data_and_answers_nobody(database: Database) -> None:
     database.run_now(tell("kept"))
     database.close()
-    assert facts(database) == ["kept"]
-    memory = Database()
-    memory.run_now(lambda db: db.execute("CREATE TABLE facts (fact TEXT)"))
-    memory.close()
-    with pytest.raises(sqlite3.OperationalError, match="no such table: facts"):
-        facts(memory)
-    memory.close()
+    with pytest.raises(Refused, match=r"state\.db is closed: its stage has stopped$"):
+        facts(database)
+    assert database.path
+    again = Database(database.path)
+    assert facts(again) == ["kept"]
+    again.close()
 
 
 async def test_a_position_begins_once_and_survives(database: Database) -> None:

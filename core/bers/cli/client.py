@@ -24,9 +24,11 @@ class Unreachable(BersError):
 
 
 class Denied(BersError):
-    """The server answered that it will not."""
+    """The server answered that it will not: there is no such thing, or the request is wrong."""
 
-    exit_code = 1
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.exit_code = 2 if status in (400, 413, 415, 422) else 1
 
 
 def address(data_dir: Path = Path(".bers")) -> str:
@@ -65,7 +67,7 @@ def whole(method: str, path: str, fields: Mapping[str, Any] | None = None, *, ur
             return body
         error = body.get("error", {})
         hint = f"; {error['hint']}" if error.get("hint") else ""
-        raise Denied(f"{error.get('message', exc.reason)}{hint}") from exc
+        raise Denied(f"{error.get('message', exc.reason)}{hint}", exc.code) from exc
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "reason", exc)
         raise Unreachable(f"no server answers at {base}: {reason}; start one with `bers start`") from exc

@@ -8,22 +8,28 @@ import click
 
 from bers.cli.client import address
 
-_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+
+class _PassedOn(click.Command):
+    """Takes every argument as it is: click would keep a leading `--` to itself."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.args = args
+        return args
 
 
-@click.command(context_settings=_PASS_ON, add_help_option=False)
+@click.command(cls=_PassedOn, add_help_option=False)
 @click.pass_context
 def emit(ctx: click.Context) -> None:
     """Hand in one event."""
     from bers_emit.cli import emit_command
 
-    sys.exit(emit_command(ctx.args, default_url=address()))
+    sys.exit(emit_command(ctx.args, default_url=address(), prog="bers emit"))
 
 
-@click.command(context_settings=_PASS_ON, add_help_option=False)
+@click.command(cls=_PassedOn, add_help_option=False)
 @click.pass_context
 def run(ctx: click.Context) -> None:
     """Run a command, and tell of its start and its end."""
     from bers_emit.cli import run_command
 
-    sys.exit(run_command(ctx.args, default_url=address()))
+    sys.exit(run_command(ctx.args, default_url=address(), prog="bers"))

@@ -33,7 +33,7 @@ def graph(config: Path | None, form: str, json_: bool) -> None:
     else:
         click.echo("flowchart LR")
         for start, end, name in edges:
-            click.echo(f"  {_id(start)}[{start}] -->|{name}| {_id(end)}[{end}]")
+            click.echo(f'  {_id(start)}["{start}"] -->|{name}| {_id(end)}["{end}"]')
 
 
 def _edges(plan: Plan) -> Iterator[tuple[str, str, str]]:

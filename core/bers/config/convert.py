@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from bers.config.located import Document, Steps, steps_of
+from bers.config.located import Document, Steps, spell, steps_of
 from bers.errors import unknown
 from bers.plain import as_list, as_object
 from bers.schemas import decode
@@ -31,9 +31,14 @@ def convert(document: Document, value: Any, type: type[T], steps: Steps) -> T | 
 
 
 def _convert(document: Document, value: Any, type: Any, steps: Steps) -> Any:
+    if steps and any(fault.path == spell(steps) for fault in document.faults):
+        return None  # What is wrong with it has been said.
     bare = _bare(type)
     origin, arguments = get_origin(bare), get_args(bare)
     fields, items = as_object(value), as_list(value)
+    if origin is Literal and value is not None and value not in arguments:
+        document.faults.append(document.fault(steps, unknown("value", str(value), map(str, arguments))))
+        return None
     if _is_struct(bare) and fields is not None and not bare.__struct_config__.tag:
         return _struct(document, fields, bare, steps)
     if origin in (list, tuple) and arguments and _is_struct(arguments[0]) and items is not None:

@@ -117,7 +117,7 @@ def _value(document: Document, node: Node, steps: Steps) -> Any:
     if isinstance(node, SequenceNode):
         return [_value(document, inner, (*steps, n)) for n, inner in enumerate(node.value)]
     assert isinstance(node, ScalarNode)
-    if not node.tag.startswith("tag:yaml.org,2002:"):
+    if not node.tag.startswith("tag:yaml.org,2002:") or "/" in node.tag:  # Python's own tags have a slash.
         document.faults.append(document.fault(steps, f"tag {node.tag!r} is not allowed; write the plain value"))
         return None
     return _scalar(node.value) if node.style is None else node.value

@@ -103,7 +103,7 @@ def _check_claims(document: Document, stages: Stages) -> None:
             owner = owners.setdefault(claim, key)
             if owner != key:
                 message = f"{owner!r} and {key!r} both claim events of type {claim!r}; declare only one of them"
-                document.faults.append(document.fault(("sources", key), message))
+                document.faults.append(document.fault(("sources" if key in stages.sources else "sinks", key), message))
                 break
 
 

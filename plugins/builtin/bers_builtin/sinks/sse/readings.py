@@ -16,6 +16,7 @@ class Readings:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._labels = {name: metric.labels for name, metric in catalog.items()}
         self._latest: dict[tuple[str, Labels], tuple[float, float]] = {}
         self._left_out = 0
 
@@ -23,10 +24,10 @@ class Readings:
         """Take in what an event measured; tell whether that was anything that the catalogue knows."""
         found = False
         for name, value in event.measures.items():
-            metric = self._catalog.get(name)
-            if metric is None:
+            split = self._labels.get(name)
+            if split is None:
                 continue
-            labels = tuple((label, event.labels[label]) for label in metric.labels if label in event.labels)
+            labels = tuple([(label, event.labels[label]) for label in split if label in event.labels]) if split else ()
             known = self._latest.get((name, labels))
             if known is None and len(self._latest) >= MOST_SERIES:
                 self._left_out += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from typing import Annotated, Any, Literal, Self
 
 import anyio
@@ -83,8 +84,10 @@ class Sse(Stage[SseConfig]):
         self._audiences: dict[tuple[str, ...], Audience] = {}
         self._ring = Ring(config.replay)
         self._readings = Readings(context.metrics)
-        self._urgent: list[Frame] = []
-        self._other: list[Frame] = []
+        self._urgent: deque[tuple[int, Event]] = deque()
+        self._other: deque[tuple[int, Event]] = deque()
+        self._most = max(config.replay, config.buffer)
+        """How many events may wait to be told, of each kind; frames are made of those alone that are."""
         self._uncounted: Counter[str] = Counter()
         self._uncounted_to = 0
         self._position = 0
@@ -162,20 +165,20 @@ class Sse(Stage[SseConfig]):
     def _take(self, event: Event, position: int) -> None:
         if event.measures and self._readings.add(event):
             self._metrics_due.set()
-        frame = event_frame(event, position)
         queue = self._urgent if event.type.startswith(URGENT) else self._other
-        queue.append(frame)
-        if len(queue) > max(self.config.replay, self.config.buffer):
-            oldest = queue.pop(0)
+        queue.append((position, event))
+        if len(queue) > self._most:
+            at, oldest = queue.popleft()
             self._uncounted[oldest.type] += 1
-            self._uncounted_to = max(self._uncounted_to, oldest.position)
+            self._uncounted_to = max(self._uncounted_to, at)
         if event.type.startswith("alert."):
             self._alerts_due.set()
 
     async def _tell_events(self) -> None:
-        frames = sorted([*self._urgent, *self._other], key=lambda frame: frame.position)
+        waiting = sorted([*self._urgent, *self._other], key=itemgetter(0))
+        frames = [event_frame(event, position) for position, event in waiting]
         uncounted, end = self._uncounted, self._position
-        self._urgent, self._other, self._uncounted = [], [], Counter()
+        self._urgent, self._other, self._uncounted = deque(), deque(), Counter()
         end = max(end, frames[-1].position) if frames else end
         if uncounted:
             self._ring.forget(self._uncounted_to)
