@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bers.stages import Source as Source
     from bers.stages import SourceSpec as SourceSpec
     from bers.stages import Stage as Stage
+    from bers.stages import Telling as Telling
     from bers.stages import Written as Written
     from bers.state import Database as Database
     from bers.state import Positions as Positions
@@ -118,6 +119,7 @@ _HOMES = {
     "Stream": "operations",
     "SystemClock": "clock",
     "Table": "tables",
+    "Telling": "stages",
     "Tier": "records",
     "Vcs": "records",
     "Window": "records",

@@ -39,10 +39,12 @@ class Heartbeats:
     async def run(self) -> None:
         """Beat for ever."""
         while True:
-            await self.beat()
-            await self._clock.sleep(BEAT - self._clock.time() % BEAT)
+            slot = await self.beat()
+            # From the slot that was written, not from now: a timer that is early must not make us miss the next one.
+            await self._clock.sleep(min(BEAT, max(0.001, (slot + 1) * BEAT - self._clock.time())))
 
-    async def beat(self, *, keep: float = 90 * 86400.0) -> None:
+    async def beat(self, *, keep: float = 90 * 86400.0) -> int:
+        """Write down that this node is alive now; return the number of the span that this is in."""
         slot = int(self._clock.time() // BEAT)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -51,6 +53,7 @@ class Heartbeats:
             connection.execute("DELETE FROM heartbeats WHERE slot < ?", (slot - int(keep / BEAT),))
 
         await self._state.run(work)
+        return slot
 
     async def availability(self, window: float = 30 * 86400.0) -> Availability:
         """The availability over so many seconds, or since the first heartbeat where that is less."""

@@ -12,7 +12,7 @@ from bers.errors import PluginError, Refused, unknown
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 
 RESERVED = frozenset({"report", "restart", "clear-cache", "stats", "circuit-breakers"})
-"""Names that routes beside ``metrics/{type}`` use (contract A11)."""
+"""Names that routes beside ``metrics/{type}`` use."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 

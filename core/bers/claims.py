@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ class Owners:
     def __init__(self, claims: Mapping[str, Sequence[str]]) -> None:
         """``claims`` has the claimed types of every source, by its key in pipelines.yaml."""
         owners = {claim: key for key, claimed in claims.items() for claim in claimed}
-        self.of = Answers(lambda type: _find(owners, type)).__getitem__
+        self.of = Answers(partial(_find, owners)).__getitem__
 
 
 class Answers(dict[str, T]):

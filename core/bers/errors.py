@@ -61,7 +61,15 @@ class Conflict(BersError):
 
 
 Reason: TypeAlias = Literal[
-    "bad_request", "media", "invalid", "not_found", "conflict", "forbidden", "unavailable", "full"
+    "bad_request",
+    "conflict",
+    "forbidden",
+    "full",
+    "invalid",
+    "not_found",
+    "too_large",
+    "unavailable",
+    "unsupported_media_type",
 ]
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from bers.checks import Finding, Status
 from bers.clock import Clock
-from bers.redaction import redact_text
+from bers.redaction import redact, redact_text
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 Severity: TypeAlias = Literal["none", "info", "warning", "error", "critical"]
@@ -213,10 +213,10 @@ class Health:
             finding.status,
             int(self._clock.time() * 1000),
             round(duration, 3),
-            finding.message,
+            redact_text(finding.message),
             watch.critical,
             self._breaker(watch),
-            finding.details,
+            redact(finding.details),
             redact_text(error) if error else None,
             finding.remediation or None,
         )
@@ -229,7 +229,7 @@ class Health:
 
 
 def overall(reports: Sequence[CheckReport]) -> Status:
-    """One word for all checks (contract A7)."""
+    """One word for all checks."""
     critical = {report.status for report in reports if report.critical}
     if "unhealthy" in critical:
         return "unhealthy"
@@ -239,7 +239,7 @@ def overall(reports: Sequence[CheckReport]) -> Status:
 
 
 def severity(reports: Sequence[CheckReport]) -> Severity:
-    """How bad it is: ``critical`` where a critical check is unhealthy (contract A7)."""
+    """How bad it is: ``critical`` where a critical check is unhealthy."""
     statuses = {report.status for report in reports}
     if any(report.critical and report.status == "unhealthy" for report in reports):
         return "critical"

@@ -114,13 +114,13 @@ class Intake:
             raise mine.answer
         return mine.answer
 
-    async def snapshot(self) -> bytes:
-        """What is remembered, with the position it belongs to, for :meth:`recover`."""
+    async def snapshot(self) -> tuple[int, bytes]:
+        """A position of the bus, and what is remembered there, for :meth:`recover`."""
         async with self._turn:
             position = await self._bus.append(self._partition, (), durable=True)
             tables = {key: dict(table.dump()) for key, table in self._tables.items() if len(table)}
             body = msgspec.msgpack.encode(Snapshot(position, self._repeats.dump(), tables))
-        return zlib.compress(body, 1)
+        return position, zlib.compress(body, 1)
 
     async def recover(self, snapshot: bytes | None = None) -> None:
         """Learn again what was there, from a snapshot and from the bus: call it once, before the first submit."""

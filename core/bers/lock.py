@@ -16,11 +16,14 @@ PID_FILE = "bers.pid"
 
 @contextmanager
 def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
-    """Own the directory until the block is left; raise ConfigError naming the process that owns it already."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    path = data_dir / PID_FILE
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    deadline = time.monotonic() + wait
+    """Own the directory until the block is left; raise ConfigError naming the process that owns it, or why none can."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = os.open(data_dir / PID_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as exc:
+        raise unwritable(data_dir, exc) from exc
+    # A moment at least: whoever asks who holds it (`holder`) holds it for an instant.
+    deadline = time.monotonic() + max(wait, 0.1)
     try:
         while True:
             try:
@@ -40,6 +43,12 @@ def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
         os.ftruncate(file, 0)
     finally:
         os.close(file)
+
+
+def unwritable(data_dir: Path, error: OSError) -> ConfigError:
+    """What to say of a directory that cannot be made or written to."""
+    remedy = "let this user write there, or choose another directory"
+    return ConfigError(f"{str(data_dir)!r} cannot be written to: {error.strerror}; {remedy}", path="data_dir")
 
 
 def announce(data_dir: Path, url: str, config: Path | None) -> None:

@@ -48,7 +48,7 @@ class Log(AsyncContextManagerMixin):
         segment_bytes: int = 16 << 20,
         patience: float = 0.1,
     ) -> None:
-        """``begin`` is the first position of a log that has nothing yet; ``max_bytes`` is what the journal may take.
+        """``begin`` is the position before which nothing is appended; ``max_bytes`` is what the journal may take.
 
         ``patience`` is how many seconds events that need not be durable wait for some that need to be.
         """
@@ -57,7 +57,8 @@ class Log(AsyncContextManagerMixin):
         self._max_bytes = max_bytes
         self._when_full: WhenFull = when_full
         self._tail_bytes = tail_bytes
-        self._segment_bytes = segment_bytes
+        # Whole segments are trimmed: of a small quota, each may be a part only.
+        self._segment_bytes = min(segment_bytes, max(1, max_bytes // 8))
         self._patience = patience
         self._journal: Journal | None = None
         self._pending: deque[_Piece] = deque()
@@ -83,6 +84,7 @@ class Log(AsyncContextManagerMixin):
         )
         self._end = self._journal.end
         try:
+            await self._bridge(self._journal)
             async with anyio.create_task_group() as group:
                 group.start_soon(self._sync_regularly)
                 yield self
@@ -126,11 +128,28 @@ class Log(AsyncContextManagerMixin):
         else:
             self._forget(lambda piece: piece.end <= before)
 
+    async def _bridge(self, journal: Journal) -> None:
+        """Go on where the databases beside us are, if they have seen more than the journal holds.
+
+        That is so where a backup copied the journal first. What they have seen is in them; a frame without events
+        leads over the gap, for the readers that are not there yet.
+        """
+        if journal.end < self._begin:
+            _log.warning(
+                "the journal ends at position %d and databases beside it have seen %d: going on from there; readers "
+                "that were behind miss what lay between",
+                journal.end,
+                self._begin,
+            )
+            journal.add(Frame(journal.end, self._begin, self._encode([])))
+            await journal.sync()
+            self._end = journal.end
+
     def _make_room(self, journal: Journal) -> None:
         """Hold to the quota: refuse, or give up the oldest segment."""
         while journal.size >= self._max_bytes:
             if self._when_full == "refuse":
-                raise Full(f"the journal has reached its {self._max_bytes} bytes", retry_after=5)
+                raise Full(f"the journal has reached its {self._max_bytes:d} bytes", retry_after=5)
             start = journal.start
             if not journal.drop_oldest():
                 return

@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from anyio import to_thread
 
+from bers.bus import Bus
 from bers.claims import Owners
 from bers.config.settings import LogSettings
+from bers.errors import ConfigError
 from bers.records import Event
 from bers.redaction import redact, redact_text
+
+_log = logging.getLogger(__name__)
 
 MAIN = "monitoring"
 """The file of everything that has none of its own."""
@@ -35,9 +40,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {key: redact(value, key) for key, value in vars(record).items() if key not in _STANDARD}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        extra = {key: redact(value, key) for key, value in vars(record).items() if key not in _STANDARD}
+        line = {**extra, **line}
         return redact_text(msgspec.json.encode(line, enc_hook=str).decode())
 
 
@@ -91,6 +95,16 @@ class Logs:
         for name, encoded in lines.items():
             self._append(name, redact_text(b"\n".join(encoded).decode()) + "\n")
 
+    async def follow(self, bus: Bus, owners: Owners) -> None:
+        """Read the bus as it goes on, and tell of each event; for ever."""
+        _, end = await bus.span(0)
+        async for batch in bus.read(0, after=end):
+            if batch.events:
+                try:
+                    await to_thread.run_sync(self.tell, batch.events, owners)
+                except OSError as exc:
+                    _log.warning("events could not be written to the logs: %s", exc)
+
     def close(self) -> None:
         for handler in self._handlers.values():
             handler.close()
@@ -122,10 +136,19 @@ class _Pass(logging.Handler):
 
 @contextmanager
 def writing(settings: LogSettings, files: Mapping[str, str]) -> Generator[Logs]:
-    """Send what is logged to the files, from a thread of its own, until the block is left."""
+    """Send what is logged to the files, from a thread of its own, until the block is left.
+
+    Raise ConfigError where there can be no files.
+    """
     logs = Logs(settings, files)
-    for name in {MAIN, *files.values()} - {""}:
-        logs.handler(name)  # Whoever follows a log wants it to be there before its first line.
+    try:
+        for name in {MAIN, *files.values()} - {""}:
+            logs.handler(name)  # Whoever follows a log wants it to be there before its first line.
+    except OSError as exc:
+        remedy = "let this user write there, or choose another folder"
+        raise ConfigError(
+            f"{settings.folder!r} cannot be written to: {exc.strerror}; {remedy}", path="log.folder"
+        ) from exc
     waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
     handler = logging.handlers.QueueHandler(waiting)
     listener = logging.handlers.QueueListener(waiting, _Pass(logs))

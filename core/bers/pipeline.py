@@ -22,6 +22,10 @@ from bers.stages import Config, Context, Durable, DurableSpec, Processor, Sink, 
 
 S_co = TypeVar("S_co", covariant=True)
 
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts to deliver to a required sink, at first and at most."""
+
 WhenFull: TypeAlias = Literal["drop_oldest", "drop_newest"]
 
 _log = logging.getLogger(__name__)
@@ -66,6 +70,9 @@ class Pipeline:
     position: int = 0
     """How far it has read."""
 
+    opened: dict[str, Processor] = field(default_factory=dict[str, Processor])
+    """Its processors, by step, while it runs."""
+
     def __post_init__(self) -> None:
         self._wanted = Answers(self.wants or (lambda _: True))
 
@@ -90,6 +97,7 @@ class Pipeline:
                 (await stack.enter_async_context(step.open()), self.counters.edge(f"{self.name}/{step.id}"))
                 for step in self.processors
             ]
+            self.opened = {step.id: processor for step, (processor, _) in zip(self.processors, processors, strict=True)}
             held: dict[str, int] = {}
             for target in self.targets:
                 if target.durable:
@@ -123,7 +131,7 @@ class Pipeline:
                             batch = await _process(processor, batch, edge)
                         for target, position, edge in waited:
                             if batch.end > position:
-                                await _write(target.sink, batch, edge)
+                                await _write(target, batch, edge)
                         if batch.end > live:  # An optional sink never sees a replay.
                             for queue in queues:
                                 queue.offer(batch)
@@ -162,29 +170,44 @@ async def _process(processor: Processor, batch: Batch, edge: Edge) -> Batch:
     return result
 
 
-async def _write(sink: Sink, batch: Batch, edge: Edge) -> None:
-    size = len(batch)
-    edge.taken += size
-    edge.queued += size
-    await _deliver(sink, batch, edge)
+async def _write(target: Target, batch: Batch, edge: Edge) -> None:
+    """Deliver to a sink that is waited for. One that is not durable is asked again: nobody else has the batch."""
+    edge.taken += len(batch)
+    edge.queued += len(batch)
+    pause = FIRST_PAUSE
+    try:
+        while True:
+            try:
+                return await _deliver(target.sink, batch, edge)
+            except Exception:
+                if target.durable:
+                    raise
+                _log.exception("sink %r did not take a batch; it is asked again in %g s", target.id, pause)
+            await anyio.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+    except BaseException:
+        _lose(batch, edge)
+        raise
 
 
 async def _deliver(sink: Sink, batch: Batch, edge: Edge) -> None:
-    """Write what is counted as queued already, and count what became of it."""
-    size = len(batch)
+    """Write what is counted as queued already, and count what became of it; if it raises, it is queued still."""
     started = perf_counter()
     try:
         written = await sink.write(batch)
     except BaseException as exc:
-        edge.queued -= size
-        edge.dropped["failed"] += size
         _note(edge, exc)
         raise
     edge.seconds += perf_counter() - started
     merged = written.merged if written else 0
-    edge.queued -= size
+    edge.queued -= len(batch)
     edge.merged += merged
-    edge.out += size - merged
+    edge.out += len(batch) - merged
+
+
+def _lose(batch: Batch, edge: Edge) -> None:
+    edge.queued -= len(batch)
+    edge.dropped["failed"] += len(batch)
 
 
 def _note(edge: Edge, exc: BaseException) -> None:
@@ -231,7 +254,11 @@ class _Queue:
             self._size -= len(batch)
             try:
                 await _deliver(self._target.sink, batch, self._edge)
-            except Exception:  # One broken plugin never takes the others with it.
+            except BaseException as exc:
+                _lose(batch, self._edge)
+                if not isinstance(exc, Exception):
+                    raise
+                # One broken plugin never takes the others with it.
                 _log.exception("sink %r did not take a batch", self._target.id)
 
     def _drop(self, batch: Batch) -> None:

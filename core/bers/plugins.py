@@ -1,4 +1,4 @@
-"""Find plugins and index the stages they offer."""
+"""Find plugins and index the stages they offer; one that is broken costs nothing but itself."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
 
-import click
 import pluggy
 
 from bers import hookspecs
 from bers.catalog import Catalog
 from bers.errors import ConfigError, PluginError, unknown
-from bers.operations import AnyOperation
-from bers.stages import AnySpec
+from bers.operations import AnyOperation, Operation
+from bers.stages import AnySpec, StageSpec
 
 Kind: TypeAlias = Literal["source", "processor", "sink"]
+
+HOOKS: Mapping[Kind, str] = {"source": "bers_sources", "processor": "bers_processors", "sink": "bers_sinks"}
 
 BUILTIN_PLUGINS = (
     "bers_builtin.sources.build",
@@ -42,8 +43,8 @@ class Catalogue:
     """Every stage type that pipelines.yaml may name."""
 
     specs: Mapping[Kind, Mapping[str, AnySpec]]
-    commands: Sequence[click.Command] = ()
     failed: Mapping[str, Exception] = field(default_factory=dict[str, Exception])
+    """Plugins that are installed and cannot be used, and why."""
 
     def find(self, kind: Kind, name: str, *, path: str) -> AnySpec:
         try:
@@ -54,7 +55,7 @@ class Catalogue:
                 message += f"; plugin {plugin!r} could not be loaded: {error}"
             raise ConfigError(message, path=path) from None
 
-    def all(self) -> Sequence[tuple[Kind, AnySpec]]:
+    def all(self) -> list[tuple[Kind, AnySpec]]:
         """Every spec with its kind; one that is a sink and a source is named as both."""
         return [(kind, spec) for kind, specs in self.specs.items() for spec in specs.values()]
 
@@ -62,45 +63,58 @@ class Catalogue:
         """Every metric that any spec declares."""
         return Catalog(metric for _, spec in self.all() for metric in spec.metrics)
 
+    def with_specs(self, offers: Iterable[tuple[Kind, AnySpec]]) -> Catalogue:
+        """The same with more; raise PluginError where these cannot stand beside those that are there."""
+        specs: dict[Kind, dict[str, AnySpec]] = {kind: dict(self.specs.get(kind, {})) for kind in HOOKS}
+        for kind, spec in offers:
+            if spec.name in specs[kind]:
+                raise PluginError(f"there is a {kind} named {spec.name!r} already; choose another name")
+            specs[kind][spec.name] = spec
+        more = Catalogue({kind: dict(sorted(named.items())) for kind, named in specs.items()}, self.failed)
+        more.metrics()
+        _check_paths(more)
+        return more
+
 
 def load(*, installed: bool = True) -> Catalogue:
-    """Collect what the builtin plugins and, unless told otherwise, the installed ones offer.
-
-    A plugin that cannot be imported costs nothing until a pipeline asks for a stage we do not know.
-    """
-    manager = pluggy.PluginManager("bers")
-    manager.add_hookspecs(hookspecs)
+    """Collect what the builtin plugins and, unless told otherwise, the installed ones offer."""
+    catalogue = Catalogue({})
     for name in BUILTIN_PLUGINS:
-        manager.register(importlib.import_module(name), name)
+        catalogue = catalogue.with_specs(_offers(name, importlib.import_module(name)))
     failed: dict[str, Exception] = {}
     for point in entry_points(group="bers") if installed else ():
         try:
-            manager.register(point.load(), point.name)
+            catalogue = catalogue.with_specs(_offers(point.name, point.load()))
         except Exception as error:
             failed[point.name] = error
+    return Catalogue(catalogue.specs, failed)
+
+
+def _offers(name: str, plugin: object) -> Sequence[tuple[Kind, AnySpec]]:
+    """What one plugin offers, through pluggy; raise PluginError where it is not what a plugin may offer."""
+    manager = pluggy.PluginManager("bers")
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name)
     manager.check_pending()
-    hook = manager.hook
-    catalogue = Catalogue(
-        {
-            "source": _index("source", hook.bers_sources()),
-            "processor": _index("processor", hook.bers_processors()),
-            "sink": _index("sink", hook.bers_sinks()),
-        },
-        [command for offer in hook.bers_commands() for command in offer],
-        failed,
-    )
-    _check_paths(catalogue)
-    catalogue.metrics()
-    return catalogue
+    offers: list[tuple[Kind, AnySpec]] = [
+        (kind, spec) for kind, hook in HOOKS.items() for spec in _specs(manager, hook)
+    ]
+    if not offers:
+        raise PluginError(
+            f"it offers no stage; is `@hookimpl` or `return` missing at one of {', '.join(HOOKS.values())}?"
+        )
+    return offers
 
 
-def _index(kind: Kind, offers: Iterable[Iterable[AnySpec]]) -> Mapping[str, AnySpec]:
-    specs: dict[str, AnySpec] = {}
-    for spec in (spec for offer in offers for spec in offer):
-        if spec.name in specs:
-            raise PluginError(f"two plugins offer a {kind} named {spec.name!r}")
-        specs[spec.name] = spec
-    return dict(sorted(specs.items()))
+def _specs(manager: pluggy.PluginManager, hook: str) -> Iterable[AnySpec]:
+    answers: list[Any] = getattr(manager.hook, hook)()
+    for answer in answers:
+        if not isinstance(answer, (list, tuple)):
+            raise PluginError(f"{hook} returned {type(answer).__name__}; return a list of specs")
+        for spec in answer:  # pyright: ignore[reportUnknownVariableType]
+            if not isinstance(spec, StageSpec):
+                raise PluginError(f"{hook} returned a list with a {type(spec).__name__} in it; return specs alone")  # pyright: ignore[reportUnknownArgumentType]
+            yield spec
 
 
 def _check_paths(catalogue: Catalogue) -> None:
@@ -113,5 +127,5 @@ def _check_paths(catalogue: Catalogue) -> None:
                 raise PluginError(f"{owner!r} and {spec.name!r} both answer {' '.join(_route(operation))}")
 
 
-def _route(operation: AnyOperation | Any) -> tuple[str, str]:
-    return getattr(operation, "method", "GET"), operation.path
+def _route(operation: AnyOperation) -> tuple[str, str]:
+    return operation.method if isinstance(operation, Operation) else "GET", operation.path

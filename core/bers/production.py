@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,8 @@ from bers.units import format_duration
 from bers.web.server import running
 
 Change = tuple[Steps, Any]
+
+_log = logging.getLogger(__name__)
 
 CONFIG_FILE = "pipelines.yaml"
 
@@ -90,7 +93,7 @@ KEYS: Mapping[str, Any] = {
         "dashboardRefreshInterval": _milliseconds(("sinks", "dashboard", "refresh")),
     },
     "alerting": {"deduplication": _DEDUPLICATION, "rateLimiting": _RATE_LIMITING},
-    # The runbook shows these at the top too; both spellings mean the same (contract A17).
+    # The runbook shows these at the top too; both spellings mean the same.
     "deduplication": _DEDUPLICATION,
     "rateLimiting": _RATE_LIMITING,
 }
@@ -142,6 +145,9 @@ def start_production_monitoring(
     ``retentionPolicies.realtime``, minutes for ``shortTerm`` and days for ``mediumTerm`` and ``longTerm``.
     Raise ConfigError naming every key that is not known.
     """
+    for name in ("deduplication", "rateLimiting"):
+        if name in (config or {}) and name in (config or {}).get("alerting", {}):
+            _log.warning("%r is given twice: at the top, which counts, and under 'alerting'", name)
     faults: list[Fault] = []
     changes = _changes(config or {}, KEYS, "", faults)
     if faults:

@@ -36,6 +36,18 @@ class Secret(str):
     def reveal(self) -> str:
         return self._text
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __deepcopy__(self, _: object) -> Secret:
+        return self
+
     def __repr__(self) -> str:
         return f"Secret({MASK!r})"
 

@@ -29,7 +29,7 @@ def decode(type: type, value: Any) -> Any:
     """Make a secret or a value with a unit out of text; the ``dec_hook`` with which every config is converted."""
     if type is Secret:
         if isinstance(value, str):
-            return Secret(value)
+            return value if isinstance(value, Secret) else Secret(value)
         raise ValueError("expected text, as in ${env:NAME}")
     return units.decode(type, value)
 
@@ -82,7 +82,7 @@ def _default(field: inspect.Field) -> Any:
 def _phrase(type: inspect.Type) -> str:
     match _bare(type):
         case inspect.CustomType(cls=cls):
-            return cls.__name__.lower()
+            return "secret text" if cls is Secret else cls.__name__.lower()
         case inspect.StructType(cls=cls):
             return cls.__name__
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):

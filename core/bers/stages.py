@@ -75,6 +75,9 @@ class Context:
         outcome: Outcome | None = None,
         reason: str | None = None,
         duration_ms: float | None = None,
+        environment: str | None = None,
+        service: str | None = None,
+        version: str | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> Event:
         """An event of this stage: now, in this environment, with an id that is never used again."""
@@ -84,7 +87,9 @@ class Context:
             type,
             self.clock.time() if time is None else time,
             subject=subject,
-            environment=self.environment,
+            environment=self.environment if environment is None else environment,
+            service=service,
+            version=version,
             outcome=outcome,
             reason=reason,
             duration_ms=duration_ms,
@@ -98,7 +103,10 @@ class Emit(Protocol):
     """The way from a source to the intake."""
 
     async def __call__(self, events: Sequence[Event], /, *, durable: bool = False) -> None:
-        """Hand in events; with ``durable``, return when they survive ``kill -9``. Raise Full if they are not taken."""
+        """Hand in events. With ``durable``, return when they survive ``kill -9``, and raise Full if they are not taken.
+
+        Without, what cannot be taken is dropped and counted: the next reading is worth more than an old one.
+        """
         ...
 
 
@@ -147,6 +155,15 @@ class Durable(Sink, Protocol):
 
     async def position(self, reader: str, partition: int, *, begin: int) -> int:
         """Return the position after what a reader has delivered; one not known yet begins, durably, at ``begin``."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A stage that has something to say of itself beside its counters."""
+
+    def tell(self) -> Mapping[str, Any]:
+        """What an operator may want to know of it now, as plain values: shown by status, so quickly found."""
         ...
 
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from bers.errors import Conflict, Refused
+from bers.records import Batch
 
 T = TypeVar("T")
 
@@ -104,6 +105,18 @@ class Positions:
 
         self._held[reader, partition] = await self._database.run(work)
         return self._held[reader, partition]
+
+    async def commit(self, batch: Batch, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work and go to the end of the batch, in one transaction; if this raises, neither has happened."""
+
+        def both(connection: sqlite3.Connection) -> T:
+            result = work(connection)
+            self.move(connection, batch.reader, batch.partition, batch.end)
+            return result
+
+        result = await self._database.run(both)
+        self.moved(batch.reader, batch.partition, batch.end)
+        return result
 
     def move(self, connection: sqlite3.Connection, reader: str, partition: int, end: int) -> None:
         """Go to ``end``, inside a transaction; raise Conflict if somebody else moved this position."""

@@ -11,6 +11,7 @@ _NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9
 _SECONDS = {
     "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
 }  # fmt: skip
+_MILLISECONDS = {name: seconds * 1000 for name, seconds in _SECONDS.items()}
 _BYTES = {
     "B": 1, "By": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
@@ -115,8 +116,7 @@ def quantity(text: str, unit: str) -> float:
     Raise ValueError where the units do not fit, or a unit is missing.
     """
     if unit in ("ms", "s"):
-        seconds = _parse(text, _SECONDS, "a duration such as 100ms")
-        return seconds * 1000 if unit == "ms" else seconds
+        return _parse(text, _MILLISECONDS if unit == "ms" else _SECONDS, "a duration such as 100ms")
     if unit in ("By", "By/s"):
         per_second = text.removesuffix("/s") if unit == "By/s" else text
         return _parse(per_second, _BYTES, "a size such as 1MB")
@@ -132,7 +132,7 @@ def quantity(text: str, unit: str) -> float:
 
 
 def period(text: str, *, longest: float = 400 * 86400.0) -> float:
-    """Seconds of a ``?period=``: ``5m``, ``7d``, or an integer in milliseconds (contract A5)."""
+    """Seconds of a ``?period=``: ``5m``, ``7d``, or an integer in milliseconds."""
     try:
         seconds = int(text) / 1000 if text.isascii() and text.isdigit() else float(Duration(text))
     except (ValueError, OverflowError):
@@ -181,7 +181,8 @@ def _parse(text: str, units: dict[str, Any], wanted: str) -> float:
     if not match or match[2] not in units:
         why = "has no unit" if match and not match[2] else "is not understood"
         raise ValueError(f"{text!r} {why}; expected {wanted}")
-    value = float(match[1]) * float(units[match[2]])
+    number, scale = float(match[1]), float(units[match[2]])
+    value = number * scale if scale >= 1 else number / round(1 / scale)  # 350ms is 0.35s, and not a little more.
     if not isfinite(value):
         raise ValueError(f"{text!r} is too large; expected {wanted}")
     return value

@@ -3,8 +3,9 @@
     python tests/bench/hot_path.py [--events 200000] [--series 40]
 
 In process: batches of 1 000 events go through the intake, the journal (durable), windows, retention, the store and the
-alert rules of the shipped configuration, of which one more looks at every event. Over HTTP: the same server as `bers start` runs it, fed with batches of 100 by
-a process of its own. CPU is that of the server alone; a run ends when every pipeline has read everything.
+alert rules of the shipped configuration, with one rule more that looks at every event. Over HTTP: the same server as
+`bers start` runs it, fed with batches of 100 by a process of its own. CPU is that of the server alone; a run ends when
+every pipeline has read everything.
 """
 
 from __future__ import annotations

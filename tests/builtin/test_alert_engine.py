@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -633,10 +634,10 @@ async def test_history_is_forgotten_after_its_time() -> None:
         await rig.measure("build_performance", 6000.0)
         await rig.measure("build_performance", 10.0)
         assert len(await rig.history()) == 1
-        for _ in range(26):
-            await rig.clock.advance(3600)
-            await rig.alerts()
-        assert await rig.history() == []
+        with anyio.fail_after(5):
+            while await rig.history():  # The sweep has a thread of its own, which no clock of ours sets.
+                await rig.clock.advance(3600)
+        assert rig.clock.monotonic() > 86400
 
 
 # What cannot be

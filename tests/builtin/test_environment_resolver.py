@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import click
 import msgspec
 import pytest
 
@@ -20,6 +19,7 @@ from bers import Caller, Context, Event, Full, Nothing, Refused
 from bers.testing import VirtualClock, check_spec, run_receive, step
 from bers_builtin.sources import environment_resolver
 from bers_builtin.sources.environment_resolver import ENVIRONMENT_RESOLVER
+from bers_builtin.sources.environment_resolver.command import env
 from bers_builtin.sources.environment_resolver.config import EnvironmentResolverConfig
 from bers_builtin.sources.environment_resolver.detection import Detection
 from bers_builtin.sources.environment_resolver.resolution import Resolution
@@ -650,6 +650,4 @@ def test_an_unknown_root_is_one_line_on_stderr(tmp_path: Path) -> None:
 
 
 def test_the_command_is_offered() -> None:
-    (command,) = environment_resolver.bers_commands()
-    assert isinstance(command, click.Group)
-    assert list(command.commands) == ["detect"]
+    assert list(env.commands) == ["detect"]

@@ -33,7 +33,7 @@ def python(script: str, provider: str = "api", **options: Any) -> dict[str, Any]
 
 
 async def probed(*probes: dict[str, Any], events: int = 1, **options: Any) -> list[Event]:
-    return await run_source(PROVIDERS, events=events, timeout=20, probes=list(probes), **options)
+    return await run_source(PROVIDERS, count=events, within=20, probes=list(probes), **options)
 
 
 async def probe(options: dict[str, Any]) -> Event:

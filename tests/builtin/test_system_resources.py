@@ -29,14 +29,14 @@ async def test_the_spec_keeps_its_promises() -> None:
 
 
 async def test_b6_a_reading_has_every_metric_from_the_second_on() -> None:
-    first, second = await run_source(SYSTEM_RESOURCES, events=2, interval="50ms")
+    first, second = await run_source(SYSTEM_RESOURCES, count=2, interval="50ms")
     assert first.measures.keys() == LEVELS  # A rate is the difference of two readings.
     assert second.measures.keys() == LEVELS | RATES == {metric.name for metric in SYSTEM_RESOURCES.metrics}
     assert first.type == "system.measured"
 
 
 async def test_readings_are_those_of_this_machine_and_this_process() -> None:
-    *_, last = await run_source(SYSTEM_RESOURCES, events=3, interval="50ms")
+    *_, last = await run_source(SYSTEM_RESOURCES, count=3, interval="50ms")
     values = last.measures
     assert values["system_memory_usage"] == pytest.approx(psutil.virtual_memory().percent, abs=10)
     assert values["process_memory_rss"] == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)

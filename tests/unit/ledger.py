@@ -35,12 +35,8 @@ class Ledger(Stage[LedgerConfig]):
         return await self._positions.begin(reader, partition, begin)
 
     async def write(self, batch: Batch) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT INTO ids VALUES (?)", [(event.id,) for event in batch.events])
-            self._positions.move(connection, batch.reader, batch.partition, batch.end)
-
-        await self._database.run(work)
-        self._positions.moved(batch.reader, batch.partition, batch.end)
+        ids = [(event.id,) for event in batch.events]
+        await self._positions.commit(batch, lambda db: db.executemany("INSERT INTO ids VALUES (?)", ids))
 
 
 LEDGER = DurableSpec("ledger", LedgerConfig, Ledger)

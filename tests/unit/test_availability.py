@@ -77,3 +77,26 @@ async def test_beats_of_long_ago_are_swept(state: Database, clock: VirtualClock)
     await clock.advance(1000)
     await beats.beat(keep=500)
     assert await state.run(lambda db: db.execute("SELECT count(*) FROM heartbeats").fetchone()[0]) == 1
+
+
+async def test_a_timer_that_wakes_too_early_misses_no_beat(state: Database) -> None:
+    class Early(VirtualClock):
+        """Wakes sleepers a little before their time, as real timers may."""
+
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(max(0.0, seconds - 0.0005))
+
+    clock = Early(1_700_000_000.0)
+    beats = Heartbeats(state, clock)
+    async with anyio.create_task_group() as group:
+        group.start_soon(beats.run)
+        for second in range(60):
+            with anyio.fail_after(5):
+                while (await beats.availability()).percent < 100.0 or await _beats(state) < second // 10 + 1:
+                    await clock.advance(0.001)
+            await clock.advance(1.0)
+        group.cancel_scope.cancel()
+
+
+async def _beats(state: Database) -> int:
+    return int((await state.run(lambda db: db.execute("SELECT count(*) FROM heartbeats").fetchone()))[0])

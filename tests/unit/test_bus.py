@@ -181,3 +181,17 @@ async def test_a_full_journal_may_drop_its_oldest_instead(tmp_path: Path) -> Non
         assert end == 50 and oldest > 0
         batch = await anext(bus.read(0, after=0))
         assert (batch.end, batch.events) == (oldest, [])
+
+
+async def test_a_journal_that_was_copied_before_its_databases_goes_on_from_where_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Log(tmp_path) as bus:
+        await bus.append(0, events(1, 2))
+    async with Log(tmp_path, begin=5) as bus:
+        assert "ends at position 2 and databases beside it have seen 5" in caplog.text
+        assert await bus.append(0, events(6)) == 6
+        assert await read(bus, after=0, cuts=(1,)) == [(1, 1), (2, 6)]
+    async with Log(tmp_path, begin=5, tail_bytes=0) as bus:
+        assert await read(bus, after=0) == [(3, 6)]
+        assert await read(bus, after=3) == [(1, 6)]

@@ -85,7 +85,7 @@ async def test_joins_survive_any_order_repeats_restarts_and_failed_appends(seed:
             todo.insert(rng.randrange(len(todo) + 1), event)
         bus.failures = 0
         if rng.random() < 0.1:
-            snapshot = await intake.snapshot()
+            _, snapshot = await intake.snapshot()
         if rng.random() < 0.1:
             intake = joining(bus)
             await intake.recover(snapshot if rng.random() < 0.5 else None)

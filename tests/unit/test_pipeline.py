@@ -171,3 +171,23 @@ async def test_a_processor_that_raises_is_counted_and_ends_the_pipeline() -> Non
         await pipeline.run(await feed(events(1, 2)), begin=0, until=2)
     assert pipeline.counters.edge("test/broken").dropped == {"crashed": 2}
     assert not pipeline.counters.gaps()
+
+
+async def test_a_required_sink_is_asked_again_until_it_takes_the_batch(
+    collected: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reluctant(Stage[NoConfig]):
+        refusals = 2
+
+        async def write(self, batch: Batch) -> None:
+            if self.refusals:
+                self.refusals -= 1
+                raise OSError("not yet")
+            collected.append(batch)
+
+    monkeypatch.setattr("bers.pipeline.FIRST_PAUSE", 0.001)
+    async with Step("reluctant", SinkSpec("reluctant", NoConfig, Reluctant), NoConfig()).open() as sink:
+        pipeline = Pipeline("test", targets=[Target("reluctant", sink, required=True)])
+        await pipeline.run(await feed(events(1, 2)), begin=0, until=2)
+    edge = pipeline.counters.edge("test/reluctant")
+    assert ([len(batch) for batch in collected], edge.out, edge.errors, edge.gap()) == ([2], 2, 2, 0)

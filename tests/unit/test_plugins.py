@@ -7,7 +7,6 @@ import pytest
 
 import bers
 from bers import ConfigError, Context, Database, plugins
-from bers.errors import PluginError
 from bers.stages import AnySpec
 from bers.testing import check_spec
 
@@ -60,17 +59,39 @@ def test_a_broken_plugin_is_named_when_its_stage_is_missing(monkeypatch: pytest.
     )
 
 
-def test_two_plugins_may_not_offer_one_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "BUILTIN_PLUGINS", ("bers_builtin.sources.build",))
-    monkeypatch.setattr(plugins, "entry_points", broken("again", "tests.unit.test_plugins:Again"))
-    with pytest.raises(PluginError, match="two plugins offer a source named 'build'"):
-        plugins.load()
+BROKEN = {
+    "again": "there is a source named 'build' already; choose another name",
+    "nothing": "it offers no stage; is `@hookimpl` or `return` missing at one of bers_sources, bers_processors",
+    "bare": "bers_sources returned SourceSpec; return a list of specs",
+    "mixed": "bers_sources returned a list with a str in it; return specs alone",
+    "raises": "boom",
+    "mistyped": "unknown hook 'bers_source' in plugin",
+}
 
 
-class Again:
-    """A plugin that offers a stage which is there already."""
+@pytest.mark.parametrize(("name", "why"), BROKEN.items())
+def test_a_plugin_that_is_broken_costs_nothing_but_itself(name: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "entry_points", broken(name, f"tests.unit.test_plugins:{name.upper()}"))
+    catalogue = plugins.load()
+    assert why in str(catalogue.failed[name])
+    assert catalogue.specs == CATALOGUE.specs
 
-    @staticmethod
-    @bers.hookimpl
-    def bers_sources() -> list[AnySpec]:
-        return [CATALOGUE.specs["source"]["build"]]
+
+def offering(answer: object, hook: str = "bers_sources") -> object:
+    """A plugin whose hook returns an answer."""
+
+    def implementation() -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    implementation.__name__ = hook
+    return type("Plugin", (), {hook: staticmethod(bers.hookimpl(implementation))})
+
+
+AGAIN = offering([CATALOGUE.specs["source"]["build"]])
+NOTHING = offering([])
+BARE = offering(CATALOGUE.specs["source"]["build"])
+MIXED = offering(["build"])
+RAISES = offering(RuntimeError("boom"))
+MISTYPED = offering([], "bers_source")

@@ -178,6 +178,12 @@ def test_whole_milliseconds_survive_being_written_and_read(milliseconds: int) ->
     assert round(Duration(format_duration(milliseconds / 1000)) * 1000) == milliseconds
 
 
+@given(st.integers(0, 10**9))
+def test_milliseconds_are_exact_so_that_a_limit_is_met_exactly(milliseconds: int) -> None:
+    assert Duration(f"{milliseconds}ms") == milliseconds / 1000
+    assert quantity(f"{milliseconds}ms", "ms") == milliseconds
+
+
 @given(st.floats(0, 1e6, allow_nan=False))
 def test_a_share_survives_being_written_and_read(share: float) -> None:
     assert Percent(str(Percent(share))) == pytest.approx(share, rel=1e-5)

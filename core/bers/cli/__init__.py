@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import click
@@ -29,35 +29,45 @@ _COMMANDS = {
     "doctor": ("doctor:doctor", "Look for what could be wrong with this installation."),
 }
 _BUILTIN = {
-    "env": ("bers_builtin.sources.environment_resolver", "Detect the environment of a project directory."),
+    "env": ("bers_builtin.sources.environment_resolver.command:env", "Detect the environment of a project directory."),
 }
-"""Commands of builtin plugins, so that `bers --help` need not load them."""
+"""Commands of builtin plugins: imported when they are used, like all others."""
+
+GROUP = "bers.commands"
+"""The entry points of the commands that installed plugins add; `bers --help` reads their names, and imports nothing."""
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*_COMMANDS, *_BUILTIN, *(self._offered() if entry_points(group="bers") else ())]
+        return [*_COMMANDS, *_BUILTIN, *_installed()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _COMMANDS:
-            module, _, name = _COMMANDS[cmd_name][0].partition(":")
-            command: click.Command = getattr(import_module(f"bers.cli.{module}"), name)
-            return command
-        return self._offered().get(cmd_name)
+            return _find(f"bers.cli.{_COMMANDS[cmd_name][0]}")
+        if cmd_name in _BUILTIN:
+            return _find(_BUILTIN[cmd_name][0])
+        point = _installed().get(cmd_name)
+        return point.load() if point else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List commands by what the tables say of them: importing them all would cost more than a reader waits."""
+        """List commands by what is known of them without importing any: that would cost more than a reader waits."""
         rows = [(name, text) for name, (_, text) in (_COMMANDS | _BUILTIN).items()]
-        if entry_points(group="bers"):
-            more = {name: command for name, command in self._offered().items() if name not in _BUILTIN}
-            rows += [(name, command.get_short_help_str()) for name, command in more.items()]
+        rows += [
+            (name, f"From {point.dist.name if point.dist else 'a plugin'}.") for name, point in _installed().items()
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def _offered(self) -> dict[str, click.Command]:
-        from bers import plugins
 
-        return {command.name or "": command for command in plugins.load().commands}
+def _installed() -> dict[str, EntryPoint]:
+    own = _COMMANDS.keys() | _BUILTIN.keys()
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in own}
+
+
+def _find(place: str) -> click.Command:
+    module, _, name = place.partition(":")
+    command: click.Command = getattr(import_module(module), name)
+    return command
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

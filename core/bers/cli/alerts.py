@@ -24,7 +24,9 @@ def alerts() -> None:
 @click.option("--url", help="The server; that of this directory where not said.")
 def list_(status: str | None, json_: bool, url: str | None) -> None:
     """The alerts that somebody should look at."""
-    found: list[dict[str, Any]] = client.ask("GET", "alerts", {"status": status}, url=url)
+    path = "alerts/history" if status == "resolved" else "alerts"
+    asked = {} if status == "resolved" else {"status": status}
+    found: list[dict[str, Any]] = client.ask("GET", path, asked, url=url)
     if json_:
         output.as_json(found)
         return

@@ -56,7 +56,7 @@ def dev(config: Path | None) -> None:
     changes: list[tuple[Steps, Any]] = [(("environment",), "development"), (("log", "level"), "debug")]
     plan = read(config, changes)
     to_terminal(plan.settings.log.level)
-    if _run(plan, watch=lambda: read(config, changes)):
+    if _run(plan, watch=True):
         os.execv(sys.executable, [sys.executable, "-m", "bers", *sys.argv[1:]])
 
 
@@ -70,11 +70,16 @@ def run_detached(config: Path | None, *, replace: bool = False) -> None:
     """Start a server of its own, and return when it is ready; what it says if it does not start is said here."""
     plan = read(config)  # A configuration that is wrong is said here, before anything is started.
     data_dir = Path(plan.settings.data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
     said = data_dir / "start.log"
     command = [sys.executable, "-m", "bers", "start", *(["--replace"] if replace else [])]
     command += ["--config", str(plan.path)] if plan.path else []
-    with said.open("wb") as file:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        said.unlink(missing_ok=True)  # A server that still runs may be writing to it.
+        file = said.open("wb")
+    except OSError as exc:
+        raise lock.unwritable(data_dir, exc) from exc
+    with file:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
     deadline = time.monotonic() + READY_WITHIN
     while time.monotonic() < deadline:
@@ -87,7 +92,7 @@ def run_detached(config: Path | None, *, replace: bool = False) -> None:
     raise ConfigError(f"the server is not ready after {READY_WITHIN:g} s; see logs/monitoring.log", path="start")
 
 
-def _run(plan: Plan, *, wait: float = 0.0, watch: Any = None) -> bool:
+def _run(plan: Plan, *, wait: float = 0.0, watch: bool = False) -> bool:
     """Run until a signal says stop; True where a file has changed, and the process should start anew."""
     try:
         return anyio.run(_serve, plan, wait, watch, backend_options={"use_uvloop": True})
@@ -95,7 +100,7 @@ def _run(plan: Plan, *, wait: float = 0.0, watch: Any = None) -> bool:
         raise group.exceptions[0] from None
 
 
-async def _serve(plan: Plan, wait: float, watch: Any) -> bool:
+async def _serve(plan: Plan, wait: float, watch: bool) -> bool:
     async with running(plan, wait=wait) as node:
         _greet(plan, node)
         changed = False
@@ -104,7 +109,7 @@ async def _serve(plan: Plan, wait: float, watch: Any) -> bool:
 
                 async def look() -> None:
                     nonlocal changed
-                    await _changed(plan, watch)
+                    await _changed(plan)
                     changed = True
                     group.cancel_scope.cancel()
 
@@ -124,28 +129,26 @@ async def _signals(node: Node) -> None:
                 return
 
 
-async def _changed(plan: Plan, check: Any) -> None:
-    """Return when the configuration or the code of a plugin has changed, and the configuration is right."""
+async def _changed(plan: Plan) -> None:
+    """Return when the configuration or the code of a plugin has changed, and a new process could start with it."""
+    # In a process of its own: in this one every plugin is imported already, as it was.
+    check = [sys.executable, "-m", "bers", "check", *(["--config", str(plan.path)] if plan.path else [])]
     known = _stamps(plan)
     while True:
         await anyio.sleep(0.3)
         now = _stamps(plan)
         if now != known:
             known = now
-            try:
-                check()
-            except ConfigError as error:
-                logging.getLogger("bers").error("the change is not taken:\n%s", error)
-            else:
+            done = await anyio.run_process(check, check=False)
+            if not done.returncode:
                 return
+            logging.getLogger("bers").error("the change is not taken:\n%s", done.stderr.decode().strip())
 
 
 def _stamps(plan: Plan) -> dict[str, int]:
     """When the files were changed that make up the configuration and the plugins."""
-    modules = [
-        module for name, module in sys.modules.items() if name.startswith("bers") and not name.startswith("bers.")
-    ]
-    modules += [module for name, module in sys.modules.items() if name.startswith("bers_")]
+    packages = {spec.config.__module__.partition(".")[0] for _, spec in plan.catalogue.all()}
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]
     files = {file for module in modules if (file := getattr(module, "__file__", None))}
     if plan.path:
         files.add(str(plan.path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Plan:
     digest: str
     """Tells two configurations apart."""
 
-    @property
+    @cached_property
     def owners(self) -> Owners:
         return Owners({key: stage.claims for key, stage in self.stages.emitting.items()})
 
@@ -97,7 +98,7 @@ def plan(
             _verify(document, kind, declared.values(), metrics)
     else:
         metrics = catalogue.metrics()
-    warnings = check(document, stages, pipelines) if not document.faults else []
+    warnings = check(document, stages, pipelines)
     if document.faults:
         raise ConfigError(_in_order(document.faults))
     return Plan(document.name, path, settings, catalogue, metrics, stages, pipelines, warnings, digest)

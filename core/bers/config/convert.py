@@ -47,7 +47,7 @@ def _convert(document: Document, value: Any, type: Any, steps: Steps) -> Any:
     if origin in (dict, Mapping, _MAPPING) and _is_struct(arguments[-1]) and fields is not None:
         return {key: _convert(document, item, arguments[-1], (*steps, key)) for key, item in fields.items()}
     try:
-        return msgspec.convert(value, type, dec_hook=decode)
+        return msgspec.convert(value, type, strict=steps not in document.substituted, dec_hook=decode)
     except (msgspec.ValidationError, ValueError) as exc:
         message, at = _split(str(exc))
         document.faults.append(document.fault((*steps, *at), message))

@@ -36,6 +36,8 @@ class Document:
     value: Any
     places: dict[Steps, tuple[int, int]] = field(default_factory=dict[Steps, tuple[int, int]])
     faults: list[Fault] = field(default_factory=list[Fault])
+    substituted: set[Steps] = field(default_factory=set[Steps])
+    """Where text came from elsewhere: it may stand for a number or a switch, which a variable cannot say otherwise."""
 
     def fault(self, steps: Steps, message: str) -> Fault:
         """Something wrong at a path: at its own place, or at that of the nearest thing around it."""

@@ -27,11 +27,14 @@ def _walk(document: Document, value: Any, steps: Steps, environ: Mapping[str, st
     if not isinstance(value, str) or "${" not in value:
         return value
 
+    document.substituted.add(steps)
+
     def resolve(match: re.Match[str]) -> str:
         kind, name = match[1], match[2]
         default: str | None = match[3]
         if kind == "env":
-            found = environ.get(name) if default is None else environ.get(name, default)
+            # As in a shell: the default serves for a variable that is empty, too.
+            found = environ.get(name) if default is None else environ.get(name) or default
             if found is None:
                 remedy = f"set it, or write ${{env:{name}:-default}}"
                 document.faults.append(document.fault(steps, f"environment variable {name!r} is not set; {remedy}"))

@@ -11,6 +11,7 @@ from msgspec import Meta
 from bers.claims import UNMAPPED
 from bers.config.located import Document
 from bers.errors import unknown
+from bers.plain import as_object
 from bers.stages import AnySpec, Config, DurableSpec
 
 
@@ -78,10 +79,14 @@ def check(document: Document, stages: Stages, pipelines: Mapping[str, PipelineSe
 
 
 def _check_names(document: Document, stages: Stages, pipelines: Mapping[str, PipelineSettings]) -> None:
+    # A stage that is declared and wrong has its own fault; that it is named is none.
+    wrong = {
+        kind: _declared(document, kind) - getattr(stages, kind).keys() for kind in ("sources", "processors", "sinks")
+    }
     known = {
-        "sources": ("source", [*stages.emitting, UNMAPPED]),
-        "processors": ("processor", list(stages.processors)),
-        "sinks": ("sink", list(stages.sinks)),
+        "sources": ("source", [*stages.emitting, UNMAPPED, *wrong["sources"], *wrong["sinks"]]),
+        "processors": ("processor", [*stages.processors, *wrong["processors"]]),
+        "sinks": ("sink", [*stages.sinks, *wrong["sinks"]]),
     }
     for name, pipeline in pipelines.items():
         for kind, (word, keys) in known.items():
@@ -94,6 +99,10 @@ def _check_names(document: Document, stages: Stages, pipelines: Mapping[str, Pip
                     )
                 elif key in named[:n]:
                     document.faults.append(document.fault(steps, f"{key!r} is named twice; remove one of them"))
+
+
+def _declared(document: Document, kind: str) -> set[str]:
+    return set(as_object(document.value.get(kind)) or {})
 
 
 def _check_claims(document: Document, stages: Stages) -> None:

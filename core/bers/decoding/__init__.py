@@ -91,7 +91,7 @@ class Decoder:
                 await checkpoint()
             try:
                 if len(piece) > self._max_event:
-                    raise ValueError(f"{len(piece)} bytes are too many; an event has at most {self._max_event}")
+                    raise ValueError(f"{len(piece)} bytes are too many; an event has at most {self._max_event:d}")
                 events.append(self._one(piece, now))
             except (ValueError, msgspec.DecodeError, RecursionError) as exc:
                 rejected.append(Rejection(index, str(exc) or type(exc).__name__, self._find_id(piece)))
@@ -112,7 +112,7 @@ class Decoder:
             raise Refused("bad_request", f"the body is not JSON: {exc}") from exc
         if len(pieces) > self._max_events:
             raise Refused(
-                "invalid", f"{len(pieces)} events are too many", hint=f"send at most {self._max_events} at once"
+                "too_large", f"{len(pieces)} events are too many", hint=f"send at most {self._max_events} at once"
             )
         return pieces
 

@@ -48,7 +48,7 @@ def event(document: Mapping[str, Any], *, now: float, fallback_id: str) -> Event
     texts = {name: _text(fields, name, limit) for name, limit in _TEXTS.items()}
     if texts["source"] and texts["source"].startswith("bers:"):
         raise ValueError("source: 'bers:' is reserved for this server's own events; name the emitter")
-    given = fields.get("outcome")
+    given = _text(fields, "outcome", 40)
     measures = _measures(fields)
     return Event(
         id=texts["id"] or fallback_id,
@@ -57,7 +57,7 @@ def event(document: Mapping[str, Any], *, now: float, fallback_id: str) -> Event
         time=_time(fields.get("time"), now),
         subject=texts["subject"] or "",
         environment=texts["environment"],
-        outcome=outcome(given) if isinstance(given, str) and given else kind.outcome,
+        outcome=outcome(given) if given else kind.outcome,
         reason=texts["reason"],
         duration_ms=_duration(fields.get("duration_ms")),
         service=texts["service"],

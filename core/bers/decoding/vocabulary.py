@@ -1,4 +1,4 @@
-"""What emitters call things, and what we call them: event types and outcomes (contract B7)."""
+"""What emitters call things, and what we call them: event types and outcomes."""
 
 from __future__ import annotations
 

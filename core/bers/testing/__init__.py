@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bers import schemas
 from bers.log import Log
@@ -39,6 +40,7 @@ __all__ = [
     "VirtualClock",
     "check_spec",
     "collect",
+    "emitting",
     "feed",
     "run_pipeline",
     "run_processor",
@@ -112,31 +114,41 @@ async def run_processor(
     """Send the events through one processor in a real pipeline, and return the batch that comes out."""
     seen: list[Batch] = []
     await run_pipeline(await feed(events), processors=[step(spec, context=context, **options)], sinks=[collect(seen)])
-    (batch,) = seen
-    return batch
+    return seen[0] if seen else Batch((), end=len(events))
 
 
 async def run_source(
-    spec: SourceSpec[Any],
-    *,
-    events: int = 1,
-    timeout: float = 2.0,
-    context: Context | None = None,
-    **options: object,
+    spec: SourceSpec[Any], *, count: int = 1, within: float = 2.0, context: Context | None = None, **options: object
 ) -> list[Event]:
-    """Run one source until it has emitted so many events, and return what it emitted."""
+    """Run one source until it has emitted so many events, and return what it emitted; assert that it may emit that."""
     seen: list[Event] = []
-    source: Step[Source] = step(spec, context=context, **options)
-    with anyio.fail_after(timeout), anyio.CancelScope() as enough:
-
-        async def emit(batch: Sequence[Event], *, durable: bool = False) -> None:
-            seen.extend(batch)
-            if len(seen) >= events:
-                enough.cancel()
-
-        async with source.open() as stage:
-            await stage.run(emit)
+    with anyio.fail_after(within):
+        async with emitting(spec, context=context, **options) as events:
+            while len(seen) < count:
+                seen.append(await events.receive())
     return seen
+
+
+@asynccontextmanager
+async def emitting(
+    spec: SourceSpec[Any], *, context: Context | None = None, **options: object
+) -> AsyncGenerator[MemoryObjectReceiveStream[Event]]:
+    """Run one source for as long as the block lasts, and receive what it emits: with a virtual clock, step by step."""
+    source: Step[Source] = step(spec, context=context, **options)
+    inlet, outlet = anyio.create_memory_object_stream[Event](1_000)
+    declared = {metric.name for metric in spec.metrics}
+
+    async def emit(events: Sequence[Event], /, *, durable: bool = False) -> None:
+        for event in events:
+            assert any(_claims(claim, event.type) for claim in spec.claims), f"{spec.name} does not claim {event.type}"
+            assert event.measures.keys() <= declared, f"{spec.name} declares no metric for {event.measures}"
+            inlet.send_nowait(event)
+
+    with inlet, outlet:
+        async with source.open() as stage, anyio.create_task_group() as group:
+            group.start_soon(stage.run, emit)
+            yield outlet
+            group.cancel_scope.cancel()
 
 
 async def run_receive(

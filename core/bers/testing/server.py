@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from bers import config, plugins
 from bers.clock import Clock
 from bers.config.located import Document, parse
 from bers.operations import Surface
+from bers.stages import AnySpec
 from bers.web.server import Node, running
 
 
@@ -61,7 +62,7 @@ class Server:
         receipt: Mapping[str, Any] = reply.json()["data"]
         return receipt
 
-    async def until(self, path: str, good: Any, *, seconds: float = 5.0) -> Any:
+    async def until(self, path: str, good: Callable[[Any], Any], *, seconds: float = 5.0) -> Any:
         """Ask again and again until ``good(data)``; fail with what was answered last."""
         data: Any = None
         with anyio.move_on_after(seconds):
@@ -90,9 +91,13 @@ async def serving(
     text: str | None = None,
     *,
     changes: Sequence[tuple[tuple[str, ...], Any]] = (),
+    specs: Sequence[tuple[plugins.Kind, AnySpec]] = (),
     clock: Clock | None = None,
 ) -> AsyncGenerator[Server]:
-    """Run a server on free ports, with its files in a folder and the shipped configuration, or that of ``text``."""
+    """Run a server on free ports, with its files in a folder and the shipped configuration, or that of ``text``.
+
+    ``specs`` are stage types that may be used besides those that are installed, each with its kind.
+    """
     document: Document = config.shipped() if text is None else parse(text, "pipelines.yaml")
     at_home: list[tuple[tuple[str, ...], Any]] = [
         (("data_dir",), str(folder / ".bers")),
@@ -101,7 +106,7 @@ async def serving(
     ]
     for steps, value in (*at_home, *changes):
         document.put(steps, value)
-    async with running(config.plan(document, plugins.load()), clock=clock) as node:
+    async with running(config.plan(document, plugins.load().with_specs(specs)), clock=clock) as node:
         async with httpx2.AsyncClient(timeout=10) as client:
             with anyio.fail_after(10):
                 await node.supervisor.settled.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,13 +10,15 @@ import msgspec
 import bers
 from bers.audit import Entry
 from bers.availability import Availability
+from bers.cells import Cell, StageState
 from bers.checks import Status
 from bers.counters import Counts
 from bers.directory import Directory, Route
 from bers.errors import Refused, unknown
 from bers.health import CheckReport, Severity, Summary, overall, severity, summarize
 from bers.operations import Caller, Nothing, Operation, Reply
-from bers.supervisor import Cell, StageState, Supervisor
+from bers.stages import Telling
+from bers.supervisor import Supervisor
 
 
 class HealthReport(msgspec.Struct, rename="camel", frozen=True):
@@ -83,6 +85,8 @@ class StatusReport(msgspec.Struct, rename="camel", frozen=True):
     pipelines: Mapping[str, int]
     """How many events each pipeline has yet to read."""
     counters: Mapping[str, Counts]
+    details: Mapping[str, Mapping[str, Any]]
+    """What stages say of themselves, by their name in the counters."""
     unmapped: Mapping[str, int]
     availability: Availability
     configuration: str
@@ -160,6 +164,7 @@ class Api:
             [_stage(cell, node.clock.monotonic()) for cell in node.cells],
             {name: max(0, end - pipeline.position) for name, pipeline in node.pipelines.items()},
             node.counters.snapshot(),
+            dict(_details(node)),
             dict(node.intake.unmapped),
             await node.heartbeats.availability(),
             node.plan.digest,
@@ -196,6 +201,16 @@ def offer(directory: Directory, api: Api) -> None:
     """Add what the node itself answers to the directory."""
     for operation in OPERATIONS:
         directory.add(Route(operation, "node", lambda: api))
+
+
+def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for cell in node.cells:
+        if isinstance(cell.stage, Telling):
+            yield cell.key, cell.stage.tell()
+    for name, pipeline in node.pipelines.items():
+        for step, processor in pipeline.opened.items():
+            if isinstance(processor, Telling):
+                yield f"{name}/{step}", processor.tell()
 
 
 def _stage(cell: Cell, now: float) -> StageReport:

@@ -98,7 +98,9 @@ class App:
             await self._not_found(path, routes, surface)(scope, receive, send)
         elif method not in here:
             await _not_allowed(list(here))(scope, receive, send)
-        elif isinstance(here[method].operation, Stream):
+        elif isinstance(stream := here[method].operation, Stream) and request.method == "HEAD":
+            await Response(None, 200, {**_STREAM, "Content-Type": stream.media})(scope, receive, send)
+        elif isinstance(stream, Stream):
             await self._stream(here[method], request, values, receive, send)
         else:
             response = await self._operate(node, here[method], request, values)
@@ -172,9 +174,9 @@ class App:
     def _not_found(self, path: str, routes: Mapping[str, Route], surface: Surface) -> Response:
         hint = "GET /openapi.json lists what is answered here"
         if routes or path == openapi.INGEST:
-            at = {route.operation.surface for route in routes.values()} or {"control"}
-            ports = " and ".join(str(self._ports[one]) for one in sorted({*at, "control"}) if one in self._ports)
-            hint = f"it is answered on port {ports}"
+            at = {route.operation.surface for route in routes.values() if route.method == "GET"} - {"control", surface}
+            own = "".join(f"{self._ports.get(one)} ({one}) and on " for one in sorted(at))
+            hint = f"it is answered on port {own}{self._ports.get('control')} (everything)"
         return failure(404, "not_found", f"nothing is answered at {path[:200]} on this port", hint=hint)
 
 
@@ -210,7 +212,7 @@ def _not_allowed(methods: list[str]) -> Response:
 
 
 async def _body(request: Request) -> Mapping[str, Any]:
-    """The fields in a command's body; none where there is no body (contract B4)."""
+    """The fields in a command's body; none where there is no body."""
     if request.method not in ("POST", "DELETE"):
         return {}
     pieces: list[bytes] = []
@@ -218,14 +220,16 @@ async def _body(request: Request) -> Mapping[str, Any]:
     async for piece in request.stream():
         size += len(piece)
         if size > MAX_BODY:
-            raise Refused("invalid", f"the body has more than {MAX_BODY} bytes")
+            raise Refused("too_large", f"the body has more than {MAX_BODY} bytes")
         pieces.append(piece)
     body = b"".join(pieces)
     if not body.strip():
         return {}
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != JSON:
-        raise Refused("media", f"{media or 'no content type'!r} is not understood", hint=f"send {JSON}")
+        raise Refused(
+            "unsupported_media_type", f"{media or 'no content type'!r} is not understood", hint=f"send {JSON}"
+        )
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError) as exc:

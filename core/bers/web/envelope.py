@@ -1,4 +1,4 @@
-"""The one shape of every answer: `{success, data | error, timestamp, requestId}` (contract B3)."""
+"""The one shape of every answer: `{success, data | error, timestamp, requestId}`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from bers.schemas import encode
 
 STATUS: Mapping[Reason, int] = {
     "bad_request": 400,
-    "media": 415,
+    "unsupported_media_type": 415,
+    "too_large": 413,
     "forbidden": 403,
     "not_found": 404,
     "conflict": 409,

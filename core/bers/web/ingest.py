@@ -120,13 +120,15 @@ def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
         inflated = inflater.decompress(body, limit + 1)
         if len(inflated) <= limit and not inflater.eof:
             raise EOFError("it ends too early")
+        if inflater.unused_data:
+            raise EOFError("there is more behind its end")
     if len(inflated) > limit:
         raise OverflowError
     return inflated
 
 
 def _too_large(what: str, limit: int) -> Response:
-    return failure(413, "too_large", f"{what} has more than {limit} bytes", hint="send fewer events at once")
+    return failure(413, "too_large", f"{what} has more than {limit:d} bytes", hint="send fewer events at once")
 
 
 def _shown(event: Event) -> Any:

@@ -26,7 +26,8 @@ async def exposition(node: Supervisor) -> str:
 def _metrics(node: Supervisor, current: Mapping[str, Any]) -> Iterator[str]:
     for name, metric in node.plan.metrics.items():
         value = as_number((as_object(current.get(name)) or {}).get("current"))
-        if value is not None:
+        # Of what is counted, the newest sample says nothing: how many there were, REST tells for any period.
+        if value is not None and not name.endswith("_total"):
             yield from _head(metric.prometheus, "gauge", metric.description)
             yield f"{metric.prometheus} {_number(value * metric.scale)}"
 

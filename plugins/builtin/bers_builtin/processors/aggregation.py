@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from typing import Annotated, Any, TypeAlias
@@ -63,6 +63,9 @@ class Aggregation(Stage[AggregationConfig]):
                         windows[key] = Window.of((metric, its, start, width), value, time, end, weight)
         made = [window for windows in folds.values() for window in windows.values()]
         return replace(batch, windows=[*batch.windows, *made]) if made else batch
+
+    def tell(self) -> Mapping[str, Any]:
+        return {"ignored": dict(self.ignored)}
 
     def _ignore(self, metric: str) -> None:
         known = metric in self.ignored or len(self.ignored) < MAX_IGNORED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import exp
 from typing import Annotated, Any
@@ -68,6 +68,9 @@ class Sampling(Stage[SamplingConfig]):
             if keep or (bad and (event.source, event.subject) in bad)
         ]
         return replace(batch, events=events)
+
+    def tell(self) -> Mapping[str, float]:
+        return {"effectiveRate": self.effective_rate, "eventsPerSecond": round(self._load, 1)}
 
     def _adapt(self, arrived: int) -> None:
         """Follow the events per second of about the last second, and keep as many of them as the budget allows."""

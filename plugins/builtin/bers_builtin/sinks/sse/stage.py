@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
 from typing import Annotated, Any, Literal, Self
@@ -108,6 +108,9 @@ class Sse(Stage[SseConfig]):
                 for client in audience.clients:
                     client.scope.cancel()
             group.cancel_scope.cancel()
+
+    def tell(self) -> Mapping[str, Any]:
+        return {"clients": self.clients}
 
     async def write(self, batch: Batch) -> None:
         for number, event in enumerate(batch.events):

@@ -30,7 +30,7 @@ class Channel(Config, frozen=True):
     name: Annotated[
         str, Meta(min_length=1, max_length=100, description="The name under which deliveries and checks show it.")
     ]
-    url: Annotated[str, Meta(description="Where to POST to; https, unless the place is internal.")]
+    url: Annotated[Secret, Meta(description="Where to POST to; https, unless the place is internal.")]
     events: Annotated[
         tuple[str, ...],
         Meta(description="Event types that are told, such as alert.firing, or alert.* for all of a kind."),
@@ -41,7 +41,7 @@ class Channel(Config, frozen=True):
             description="Severities that are told; all if empty. Who was told of an alert is told when it is resolved."
         ),
     ] = ()
-    headers: Annotated[Mapping[str, str], Meta(description="Headers to send besides, such as Authorization.")] = {}
+    headers: Annotated[Mapping[str, Secret], Meta(description="Headers to send besides, such as Authorization.")] = {}
     template: Annotated[
         str,
         Meta(description="A Jinja template that makes a JSON body out of `event`; empty: the event as a CloudEvent."),
@@ -76,7 +76,7 @@ def targets(config: WebhooksConfig, context: Context) -> dict[str, tuple[Target,
             raise ConfigError(f"channel {channel.name!r}: {fault}", path=f"{path}.headers")
         place = "url"
         try:
-            target = Target(reveal(channel.url), context.own_addresses, internal=channel.allow_internal)
+            target = Target(channel.url.reveal(), context.own_addresses, internal=channel.allow_internal)
             place = "template"
             found[channel.name] = target, Body(channel.template)
         except ValueError as exc:
@@ -84,16 +84,11 @@ def targets(config: WebhooksConfig, context: Context) -> dict[str, tuple[Target,
     return found
 
 
-def reveal(text: str) -> str:
-    """The text itself, where it may be a secret."""
-    return text.reveal() if isinstance(text, Secret) else text
-
-
-def _header_faults(headers: Mapping[str, str]) -> Iterator[str]:
+def _header_faults(headers: Mapping[str, Secret]) -> Iterator[str]:
     for name, value in headers.items():
         if not _HEADER.fullmatch(name):
             yield f"{name!r} cannot name a header"
         elif name.lower() in _OURS:
             yield f"header {name!r} is set by us; leave it out"
-        elif not reveal(value).isprintable() or not reveal(value).isascii():
+        elif not value.reveal().isprintable() or not value.reveal().isascii():
             yield f"the value of header {name!r} has characters that no header can have"

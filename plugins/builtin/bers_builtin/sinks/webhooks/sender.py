@@ -12,7 +12,7 @@ import httpx2
 
 from bers import Context, __version__, redact_text
 from bers_builtin.sinks.webhooks.bodies import Body
-from bers_builtin.sinks.webhooks.config import Channel, reveal
+from bers_builtin.sinks.webhooks.config import Channel
 from bers_builtin.sinks.webhooks.deliveries import LONGEST_WAIT, Deliveries, Due
 from bers_builtin.sinks.webhooks.targets import Blocked, Target
 
@@ -97,7 +97,7 @@ class Sender:
             body = self._body.of(delivery.event)
         except ValueError as exc:
             return _Answer(None, self._masked(str(exc)))
-        headers = {name: reveal(value) for name, value in self._channel.headers.items()}
+        headers = {name: value.reveal() for name, value in self._channel.headers.items()}
         known = {name.lower() for name in headers}
         ours = {"content-type": self._body.media, "user-agent": f"bers/{__version__}"}
         headers |= {name: value for name, value in ours.items() if name not in known}
@@ -160,7 +160,7 @@ class Sender:
     def _masked(self, text: str) -> str:
         """An error without what the operator's headers say, which a receiver may well repeat."""
         for value in self._channel.headers.values():
-            for word in reveal(value).split():
+            for word in value.reveal().split():
                 if len(word) >= 8:
                     text = text.replace(word, "***")
         return redact_text(text)

@@ -3,10 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-import click
-
 from bers import Check, Interval, Metric, Nothing, Operation, SourceSpec, hookimpl
-from bers_builtin.sources.environment_resolver.command import env
 from bers_builtin.sources.environment_resolver.config import EnvironmentResolverConfig
 from bers_builtin.sources.environment_resolver.source import Cleared, EnvironmentReport, EnvironmentResolver
 
@@ -98,8 +95,3 @@ ENVIRONMENT_RESOLVER = SourceSpec(
 @hookimpl
 def bers_sources() -> Iterable[SourceSpec[Any]]:
     return [ENVIRONMENT_RESOLVER]
-
-
-@hookimpl
-def bers_commands() -> Iterable[click.Command]:
-    return [env]

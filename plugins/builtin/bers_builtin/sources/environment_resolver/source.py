@@ -19,7 +19,7 @@ from bers_builtin.sources.environment_resolver.resolver import Resolver
 from bers_builtin.sources.environment_resolver.validation import Fault, load_jsonschema
 
 FAILURES = 3
-"""So many failures in a row are consistent (contract A21)."""
+"""So many failures in a row are consistent."""
 
 MAX_LISTED = 20
 """How many faults an event or a health check lists."""

@@ -1,0 +1,1 @@
+"""Small stages: `connect`, a source; `only`, a processor; `file`, a sink."""

@@ -1,0 +1,99 @@
+"""The source `connect`, against real sockets."""
+
+import socket
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import anyio
+import msgspec
+import pytest
+from bers import Context, Event
+from bers.testing import VirtualClock, check_spec, run_source, step
+
+from bers_toolbox.connect import CONNECT
+
+
+@pytest.fixture
+def listener() -> Generator[socket.socket]:
+    """Somebody who can be reached; the kernel accepts on their behalf."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def address(server: socket.socket) -> str:
+    return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+async def test_the_spec_keeps_its_promises() -> None:
+    await check_spec(CONNECT, targets=["localhost:1"])
+
+
+async def test_a_connection_is_measured(listener: socket.socket) -> None:
+    target = address(listener)
+    (event,) = await run_source(CONNECT, targets=[target])
+    assert (event.type, event.outcome, event.labels) == ("connect.measured", "success", {"target": target})
+    assert 0 < event.measures["connect_time"] < 1000
+
+
+async def test_a_refused_connection_is_a_failure_with_its_reason_and_without_a_time(free_port: int) -> None:
+    (event,) = await run_source(CONNECT, targets=[f"127.0.0.1:{free_port}"])
+    assert (event.outcome, event.measures) == ("failure", {})
+    assert event.reason
+
+
+async def test_a_target_that_does_not_answer_is_a_timeout() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        with socket.create_connection(silent.getsockname()):  # Its queue is full: nobody else is answered.
+            async with rounds(targets=[address(silent)], timeout="50ms") as events:
+                event = await anext(events)
+    assert (event.outcome, event.measures) == ("timeout", {})
+
+
+async def test_one_target_that_fails_does_not_stop_the_others(listener: socket.socket, free_port: int) -> None:
+    events = await run_source(CONNECT, count=2, targets=[f"127.0.0.1:{free_port}", address(listener)])
+    assert {event.outcome for event in events} == {"failure", "success"}
+
+
+async def test_there_is_a_round_each_interval(listener: socket.socket, clock: VirtualClock) -> None:
+    async with rounds(Context("connect", clock=clock), targets=[address(listener)], interval="10s") as events:
+        for moment in (0, 10, 20):
+            assert (await anext(events)).time == 1_700_000_000 + moment
+            await clock.advance(10)
+
+
+@pytest.mark.parametrize("target", ["localhost", ":5432", "localhost:http", "localhost:65536"])
+def test_a_target_that_is_none_is_refused_by_name(target: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"targets\\[1\\]: '{target}' is not host:port; write it as in"):
+        step(CONNECT, targets=["localhost:1", target])
+
+
+@asynccontextmanager
+async def rounds(context: Context | None = None, **options: object) -> AsyncGenerator[AsyncGenerator[Event]]:
+    """Run the source for as long as somebody looks at what it emits."""
+    send, receive = anyio.create_memory_object_stream[Event](100)
+
+    async def emit(events: Sequence[Event], /, *, durable: bool = False) -> None:
+        for event in events:
+            await send.send(event)
+
+    async def emitted() -> AsyncGenerator[Event]:
+        while True:
+            with anyio.fail_after(2):
+                event = await receive.receive()
+            yield event
+
+    async with send, receive, aclosing(emitted()) as events, step(CONNECT, context=context, **options).open() as source:
+        async with anyio.create_task_group() as group:
+            group.start_soon(source.run, emit)
+            yield events
+            group.cancel_scope.cancel()

@@ -1,0 +1,132 @@
+"""Servers as processes: started in a folder, asked, and ended by their own id."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+import pytest
+
+from bers import lock
+from tests.acceptance.conftest import BERS, ROOT, Operator
+
+USUAL = {"health": 3001, "metrics": 3002, "control": 3003}
+
+_NAMES = ("NODE_ENV", "PICASSO_ENV", "BUILD_ENV", "BERS_EMIT_URL", "BERS_PARENT", "BERS_CHAIN")
+_T = TypeVar("_T")
+
+
+def environ(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of a process that is to know nothing of ours, with its emitter's spool in its folder."""
+    kept = {key: value for key, value in os.environ.items() if key not in _NAMES}
+    return {**kept, "BERS_EMIT_SPOOL": str(folder / "spool"), **more}
+
+
+def configure(
+    folder: Path, replaced: Mapping[str, str] | None = None, *, ports: Mapping[str, int] | None = None, more: str = ""
+) -> Path:
+    """The shipped configuration on these ports, or any that are free, with some lines replaced and others added."""
+    text = (ROOT / "pipelines.yaml").read_text()
+    for old, new in (replaced or {}).items():
+        assert old in text
+        text = text.replace(old, new)
+    at = ports or dict.fromkeys(USUAL, 0)
+    path = folder / "pipelines.yaml"
+    path.write_text(f"{text}\nserver: {{{', '.join(f'{surface}: {port}' for surface, port in at.items())}}}\n{more}")
+    return path
+
+
+def free_ports() -> dict[str, int]:
+    """Three ports that nobody listens on."""
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for each in (one, two, three):
+            each.bind(("127.0.0.1", 0))
+        return {surface: each.getsockname()[1] for surface, each in zip(USUAL, (one, two, three), strict=True)}
+
+
+@contextmanager
+def usual_ports() -> Generator[None]:
+    """Have the ports 3001 to 3003 for ourselves; skip where somebody else listens there."""
+    with (Path(tempfile.gettempdir()) / f"bers-usual-ports.{os.getuid()}").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # Another test of ours, in another process, is waited for.
+        for port in USUAL.values():
+            with socket.socket() as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    one.bind(("127.0.0.1", port))
+                except OSError:
+                    pytest.skip(f"somebody else listens on port {port}")
+        yield
+
+
+@contextmanager
+def spawned(folder: Path, *arguments: str, **more: str) -> Generator[subprocess.Popen[bytes]]:
+    """Run `bers` in a folder, with what it says in `said`; it does not outlive the block."""
+    with (folder / "said").open("ab") as said:
+        process = subprocess.Popen(
+            [*BERS, *arguments], cwd=folder, stdout=said, stderr=said, env=environ(folder, **more)
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def started(folder: Path, *arguments: str, **more: str) -> Generator[Operator]:
+    """Run `bers start`, or another command that serves, and wait until it is ready."""
+    with spawned(folder, *(arguments or ("start",)), **more) as process:
+        yield ready(folder, process)
+
+
+@contextmanager
+def detached(folder: Path) -> Generator[None]:
+    """Whichever server holds the folder when the block is left is ended, by its id."""
+    try:
+        yield
+    finally:
+        while pid := lock.holder(folder / ".bers"):
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+
+def ready(folder: Path, process: subprocess.Popen[bytes], *, seconds: float = 20.0) -> Operator:
+    """Wait until the server of a folder is ready. Where it is not that process, the process has started it."""
+
+    def ports() -> Mapping[str, int] | None:
+        assert not process.poll(), (folder / "said").read_text()
+        found = lock.announced(folder / ".bers")
+        try:
+            if found and httpx2.get(f"{found[0]}/readyz", timeout=5).status_code == 200:
+                status = httpx2.get(f"{found[0]}/api/monitoring/dashboard/status", timeout=5)
+                return status.json()["data"]["server"]["ports"] if status.status_code == 200 else None
+        except httpx2.TransportError:
+            pass  # It has just gone, and another comes in its place.
+        return None
+
+    return Operator(folder, process, until(ports, seconds))
+
+
+def until(look: Callable[[], _T | None], seconds: float = 5.0) -> _T:
+    """What was looked for, as soon as it is there."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"after {seconds} s it is still {found!r}"
+        time.sleep(0.02)
+    return found
+
+
+def at_leisure(seconds: float) -> float:
+    """So many seconds where the machine has nothing else to do; three times as many where it is busy, as with xdist."""
+    return seconds if os.getloadavg()[0] < (os.cpu_count() or 1) else 3 * seconds

@@ -1,0 +1,119 @@
+"""`bers dev`: the server starts anew when a file changes, and stays as it is when the change is wrong (C003)."""
+
+import os
+import signal
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from bers import lock
+from tests.acceptance.conftest import Operator
+from tests.integration.processes import configure, free_ports, ready, started, until
+
+PLUGIN = '''
+"""A sink of somebody else."""
+from typing import Annotated
+import msgspec
+from bers import Batch, Config, SinkSpec, Stage, hookimpl
+
+class AtticConfig(Config, frozen=True):
+    """Put things into the attic."""
+    shelf: Annotated[int, msgspec.Meta(description="Which shelf.")] = 1
+
+class Attic(Stage[AtticConfig]):
+    async def write(self, batch: Batch) -> None:
+        self.context.logger.debug("%d events for the attic", len(batch.events))
+
+@hookimpl
+def bers_sinks():
+    return [SinkSpec("attic", AtticConfig, Attic)]
+'''
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder of installed packages with a plugin in it, named like nothing of ours."""
+    site = tmp_path / "site"
+    info = site / "acme_attic-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-attic\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bers]\nattic = acme_attic\n")
+    (site / "acme_attic.py").write_text(PLUGIN)
+    return site
+
+
+@pytest.fixture
+def server(tmp_path: Path, site: Path) -> Generator[Operator]:
+    attic = {"  dashboard: {": "  attic: {}\n  dashboard: {", "[store]": "[store, attic]"}
+    configure(tmp_path, attic, ports=free_ports())
+    with started(tmp_path, "dev", PYTHONPATH=str(site), PYTHONDONTWRITEBYTECODE="1") as operator:
+        yield operator
+        os.kill(operator.process.pid, signal.SIGINT)
+        assert operator.process.wait(15) == 0
+
+
+def test_c003_dev_is_development_with_debug_logs_on_the_same_ports(server: Operator) -> None:
+    assert server.data("health")["environment"] == "development"
+    assert lock.holder(server.folder / ".bers") == server.process.pid
+    until(lambda: any(line["level"] == "DEBUG" and "attic" in line["message"] for line in server.log("monitoring")))
+
+
+def test_c003_a_change_of_the_configuration_is_taken(server: Operator) -> None:
+    before = server.data("dashboard/status")["configuration"]
+    _replace(server.folder / "pipelines.yaml", "interval: 1s", "interval: 2s")
+    _anew(server, before)
+
+
+def test_c003_a_change_of_a_plugin_is_taken(server: Operator, site: Path) -> None:
+    before = server.data("dashboard/status")["configuration"]
+    _replace(site / "acme_attic.py", "def bers_sinks():", "def bers_sinks():\n    print('dusted')")
+    until(lambda: "dusted" in _said(server), 10)
+    again = ready(server.folder, server.process)
+    assert again.data("dashboard/status")["configuration"] == before and again.data("health")["uptime"] < 10_000
+
+
+def test_c003_a_change_that_is_wrong_is_named_and_the_server_goes_on(server: Operator) -> None:
+    before = server.data("dashboard/status")["configuration"]
+    _replace(server.folder / "pipelines.yaml", "interval: 1s", "interval: soon")
+    until(lambda: "the change is not taken" in _said(server), 10)
+    assert "sources.host.interval" in _said(server) and "'soon'" in _said(server)
+    uptime = server.data("health")["uptime"]
+    assert server.data("dashboard/status")["configuration"] == before
+    _replace(server.folder / "pipelines.yaml", "interval: soon", "interval: 3s")
+    _anew(server, before)
+    assert server.data("health")["uptime"] < uptime + 10_000
+
+
+def test_c003_a_plugin_that_no_longer_loads_is_named_and_the_server_goes_on(server: Operator, site: Path) -> None:
+    uptime = server.data("health")["uptime"]
+    _replace(site / "acme_attic.py", "def bers_sinks():", "def bers_sinks(:")
+    until(lambda: "the change is not taken" in _said(server), 10)
+    assert "acme_attic.py" in _said(server) and server.data("health")["uptime"] > uptime
+    assert server.process.poll() is None
+
+
+def _replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def _said(server: Operator) -> str:
+    return (server.folder / "said").read_text()
+
+
+def _anew(server: Operator, before: str) -> None:
+    """Wait until the server runs with another configuration, in the process and on the ports that it had."""
+
+    def other() -> bool:
+        try:
+            reply = server.get("dashboard/status")
+        except httpx2.TransportError:
+            return False
+        return reply.status_code == 200 and reply.json()["data"]["configuration"] != before
+
+    until(other, 15)
+    ready(server.folder, server.process)
+    assert lock.holder(server.folder / ".bers") == server.process.pid

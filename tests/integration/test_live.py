@@ -1,0 +1,196 @@
+"""The live stream from the door to the client: what is told, how soon, and what a client that was away is told."""
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import httpx2
+import msgspec
+import pytest
+
+from tests.acceptance.conftest import Operator
+from tests.integration.processes import at_leisure, configure, started, until
+
+
+class Frame(NamedTuple):
+    """One frame, with the name that it was sent under; empty where it had none."""
+
+    name: str
+    id: str
+    data: Any
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
+    folder = tmp_path_factory.mktemp("live")
+    configure(folder, {"  sse: {}": "  sse: {heartbeat: 1s, replay: 50}"})
+    with started(folder) as operator:
+        yield operator
+
+
+@contextmanager
+def listening(server: Operator, query: str = "", **headers: str) -> Generator[Iterator[Frame]]:
+    """Open the stream; it is open when the block begins."""
+    with httpx2.stream("GET", server.url(f"events{query}"), headers=headers, timeout=5) as reply:
+        assert reply.status_code == 200
+        frames = _frames(reply.iter_lines())
+        assert _kind(hello := next(frames)) == "connected", hello
+        yield frames
+
+
+def wanted(frames: Iterator[Frame], *names: str, seconds: float = 5.0) -> list[Frame]:
+    """The next frames of these names, in this order, whatever stands between."""
+    deadline = time.monotonic() + seconds
+    found: list[Frame] = []
+    for frame in frames:
+        if _kind(frame) == names[len(found)]:
+            found.append(frame)
+        if len(found) == len(names):
+            return found
+        assert time.monotonic() < deadline, f"wanted {names}, heard {found}"
+    raise AssertionError(f"the stream ended; wanted {names}, heard {found}")
+
+
+def build(subject: str, duration: float = 900, **fields: Any) -> dict[str, Any]:
+    return {
+        "type": "build.finished",
+        "source": "ci",
+        "id": subject,
+        "subject": subject,
+        "outcome": "success",
+        "duration_ms": duration,
+        "environment": "test",
+        **fields,
+    }
+
+
+def test_c013_c160_an_event_is_on_the_stream_within_a_second(server: Operator) -> None:
+    with listening(server) as frames:
+        began = time.monotonic()
+        server.emit(build("soon"))
+        (frame,) = wanted(frames, "build-completed")
+        assert time.monotonic() - began < at_leisure(1.0)
+    assert frame.data["id"] == "soon" and frame.data["subject"] == "soon"
+    assert frame.data["data"]["measures"]["build_performance"] == 900
+
+
+def test_c033_each_step_of_an_alert_is_told_within_a_second(server: Operator) -> None:
+    with listening(server) as frames:
+        server.emit(build("slow", 5300, environment="staging"))
+        (alert,) = _step(frames, "alert_firing", 1)
+        for verb, name, left in (("acknowledge", "alert_acknowledged", 1), ("resolve", "alert_resolved", 0)):
+            server.post(f"alerts/{alert['id']}/{verb}", {"operator": "ada", "notes": "mine"})
+            _step(frames, name, left)
+
+
+def _step(frames: Iterator[Frame], name: str, left: int) -> Any:
+    """Wait for an alert's frame and for the list with so many alerts in it, whichever is first; that list."""
+    began, told, listed = time.monotonic(), False, None
+    while not told or listed is None:
+        frame = next(frames)
+        told |= frame.name == name
+        if frame.name == "active_alerts" and frame.data["total"] == left:
+            listed = frame.data["alerts"]
+        assert time.monotonic() - began < at_leisure(1.5)  # The list comes once a second at most.
+    return listed
+
+
+def test_c038_metrics_come_every_second_with_their_newest_values(server: Operator) -> None:
+    with listening(server) as frames:
+        first, second, third = wanted(frames, *["performance_metrics"] * 3)
+        assert 0.3 < (third.data["timestamp"] - second.data["timestamp"]) / 1000 < 2
+        assert first.data["timestamp"] < second.data["timestamp"]
+        assert 0 < third.data["metrics"]["system_memory_usage"]["current"] <= 100
+
+
+def test_c038_a_client_that_hears_nothing_else_is_sent_pings(server: Operator) -> None:
+    with listening(server, "?types=change.*") as frames:
+        one, two = wanted(frames, "ping", "ping")
+        assert 0.3 < (two.data["timestamp"] - one.data["timestamp"]) / 1000 < 3
+
+
+def test_who_comes_back_is_told_what_was_missed_once_and_in_order(server: Operator) -> None:
+    with listening(server, "?types=build.*") as frames:
+        server.emit(build("r-1"))
+        (seen,) = wanted(frames, "build-completed")
+    server.emit(build("r-2"))
+    server.emit(build("r-3"), build("r-4"))
+    server.until("dashboard/status", lambda data: data["pipelines"]["live"] == 0)
+    with listening(server, "?types=build.*", **{"Last-Event-ID": seen.id}) as frames:
+        server.emit(build("r-5"))
+        found = wanted(frames, *["build-completed"] * 4)
+    assert [frame.data["id"] for frame in found] == ["r-2", "r-3", "r-4", "r-5"]
+    assert len({frame.id for frame in found}) == 4 and [int(one.id) for one in found] == sorted(
+        int(o.id) for o in found
+    )
+    with listening(server, f"?types=build.*&lastEventId={found[2].id}") as frames:
+        assert wanted(frames, "build-completed")[0].data["id"] == "r-5"
+
+
+@pytest.mark.parametrize("id", ["0", "999999999", "not-an-id"])
+def test_who_was_away_for_too_long_is_told_that_there_is_a_gap(id: str, server: Operator) -> None:
+    server.emit(*(build(f"gap-{id}-{n}") for n in range(60)))
+
+    def gap() -> Frame | None:
+        with listening(server, **{"Last-Event-ID": id}) as frames:
+            return frame if (frame := next(frames)).name == "gap" else None
+
+    told = until(gap)  # Once the last of them is told.
+    assert told.data["since"] == id and "not kept" in told.data["reason"]
+
+
+def test_a28_frames_without_names_say_what_they_are_in_their_data(server: Operator) -> None:
+    with listening(server, "?format=message") as frames:
+        server.emit(build("unnamed"))
+        heard: dict[str, Frame] = {}
+        while not {"performance_metrics", "io.bers.build.finished.v1"} <= set(heard):
+            frame = next(frames)
+            heard[frame.data["type"]] = frame
+    assert {frame.name for frame in heard.values()} == {""}
+    assert heard["io.bers.build.finished.v1"].data["id"] == "unnamed"
+
+
+def test_c052_two_clients_hear_the_same_and_are_counted(server: Operator) -> None:
+    server.until("dashboard/status", lambda data: data["server"]["sseClients"] == 0)
+    with listening(server) as one, listening(server) as two:
+        assert server.data("dashboard/status")["server"]["sseClients"] == 2
+        server.emit(build("both"))
+        assert wanted(one, "build-completed") == wanted(two, "build-completed")
+    server.until("dashboard/status", lambda data: data["server"]["sseClients"] == 0)
+
+
+def test_a_filter_lets_through_what_was_asked_for_alone(server: Operator) -> None:
+    with listening(server, "?types=deployment.*,ping") as frames:
+        server.emit(build("other"), {"type": "deployment.started", "source": "ci", "id": "d", "subject": "d"})
+        names = {next(frames).name for _ in range(3)}  # With its measure, and a ping.
+        assert "deployment-started" in names and names <= {"deployment-started", "deployment-measured", "ping"}
+    assert server.get("events?types=Build!").status_code == 400
+    assert server.get("events?format=carrier-pigeon").status_code == 422
+
+
+def test_a33_of_too_many_events_at_once_the_rest_is_counted(server: Operator) -> None:
+    server.until("dashboard/status", lambda data: data["pipelines"]["live"] == 0)
+    with listening(server, "?types=change.*") as frames:
+        server.emit(*({"type": "change.merged", "source": "vcs", "id": f"c{n}x"} for n in range(400)))
+        told, counted = 0, 0
+        while told + counted < 400:
+            frame = next(frames)
+            told += frame.name == "event"
+            counted += frame.data["counts"].get("change.merged", 0) if frame.name == "events" else 0
+    assert (told + counted, told <= 150) == (400, True)
+
+
+def _kind(frame: Frame) -> str:
+    return frame.name or str(frame.data["type"])
+
+
+def _frames(lines: Iterator[str]) -> Iterator[Frame]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            yield Frame(fields.get("event", ""), fields.get("id", ""), msgspec.json.decode(fields["data"]))
+            fields = {}
