@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeAlias
@@ -177,6 +177,16 @@ class Log(AsyncContextManagerMixin):
         self._news.set()
         self._news = anyio.Event()
 
+    def _newest(self, after: int) -> list[_Piece]:
+        """What memory holds from a position on. Looked for from the end, where most readers are."""
+        pieces: list[_Piece] = []
+        for piece in reversed(self._tail):
+            if piece.end <= after:
+                break
+            pieces.append(piece)
+        pieces.reverse()
+        return pieces
+
     def _forget(self, unwanted: Callable[[_Piece], bool]) -> None:
         while self._tail and unwanted(self._tail[0]):
             piece = self._tail.popleft()
@@ -189,10 +199,11 @@ class Log(AsyncContextManagerMixin):
             if self._when_full == "drop_oldest":
                 return [], min(oldest, stop)
             raise Conflict(f"position {after}: the bus begins at {oldest}; what lay between is gone")
-        pieces: Iterable[_Piece] = self._tail
         if self._journal and (not self._tail or after < self._tail[0].start):
             frames = await self._journal.read(after)
             pieces = [_Piece(start, end, self._decode(body), len(body)) for start, end, body in frames]
+        else:
+            pieces = self._newest(after)
         at, events = after, list[Event]()
         for piece in pieces:
             if at == stop or len(events) >= MAX_EVENTS or at < piece.start:

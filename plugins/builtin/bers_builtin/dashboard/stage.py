@@ -29,6 +29,7 @@ from bers import (
 )
 from bers_builtin.dashboard.view import (
     KINDS,
+    TOLD,
     AlertRow,
     Health,
     Indicator,
@@ -91,9 +92,8 @@ class Dashboard(Stage[DashboardConfig]):
 
     async def write(self, batch: Batch) -> None:
         for event in batch.events:
-            record = Record.of(event)
-            if record.kind:
-                self._seen.append(record)
+            if event.type in TOLD:
+                self._seen.append(Record.of(event))
 
     async def page(self, ask: Nothing, caller: Caller) -> Page:
         sections = _Sections()

@@ -32,6 +32,9 @@ TYPES = {
 }
 """The kind of run that an event is about, by the first part of its type."""
 
+TOLD = frozenset(f"{subject}.{predicate}" for subject in TYPES for predicate in ("started", "finished", "lost"))
+"""The types that begin or end a run."""
+
 MOST_RUNS = 8
 
 _VERDICTS = {"healthy": "on target", "degraded": "at risk", "unhealthy": "off target"}
@@ -106,8 +109,7 @@ class Record(msgspec.Struct, frozen=True):
     @property
     def kind(self) -> str | None:
         """The kind of run that this begins or ends; None where it does neither."""
-        subject, _, predicate = self.type.partition(".")
-        return TYPES.get(subject) if predicate in ("started", "finished", "lost") else None
+        return TYPES[self.type.partition(".")[0]] if self.type in TOLD else None
 
 
 @dataclass(frozen=True)

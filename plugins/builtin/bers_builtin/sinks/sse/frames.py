@@ -24,14 +24,20 @@ class Frame:
     def __init__(
         self, position: int, name: str, content: Event | Mapping[str, Any], *, type: str = "", slot: str = ""
     ) -> None:
-        """``type`` is what filters know it by; ``slot`` names a state: of those that wait for a client, only the
+        """An event's frame may leave its ``name`` empty: it is found when somebody asks. ``type`` is what filters know
+        it by; ``slot`` names a state: of those that wait for a client, only the
         newest of a slot is sent.
         """
         self.position = position
-        self.name = name
+        self._name = name
         self.type = type or name
         self.slot = slot
         self.content = content
+
+    @property
+    def name(self) -> str:
+        """What listeners know it by."""
+        return frame_name(self.content) if not self._name and isinstance(self.content, Event) else self._name
 
     @cached_property
     def named(self) -> bytes:
@@ -49,7 +55,7 @@ class Frame:
 
 def event_frame(event: Event, position: int) -> Frame:
     """The frame that tells of an event."""
-    return Frame(position, frame_name(event), event, type=event.type)
+    return Frame(position, "", event, type=event.type)
 
 
 def frame_name(event: Event) -> str:

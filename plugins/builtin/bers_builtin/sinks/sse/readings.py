@@ -22,17 +22,19 @@ class Readings:
 
     def add(self, event: Event) -> bool:
         """Take in what an event measured; tell whether that was anything that the catalogue knows."""
-        found = False
+        found, latest = False, self._latest
         for name, value in event.measures.items():
             split = self._labels.get(name)
             if split is None:
                 continue
-            labels = tuple([(label, event.labels[label]) for label in split if label in event.labels]) if split else ()
-            known = self._latest.get((name, labels))
-            if known is None and len(self._latest) >= MOST_SERIES:
+            given = event.labels
+            labels = tuple([(label, given[label]) for label in split if label in given]) if split and given else ()
+            key = name, labels
+            known = latest.get(key)
+            if known is None and len(latest) >= MOST_SERIES:
                 self._left_out += 1
             elif known is None or event.time >= known[1]:
-                self._latest[name, labels] = value, event.time
+                latest[key] = value, event.time
             found = True
         return found
 

@@ -113,10 +113,22 @@ class Sse(Stage[SseConfig]):
         return {"clients": self.clients}
 
     async def write(self, batch: Batch) -> None:
+        urgent: list[tuple[int, Event]] = []
+        other: list[tuple[int, Event]] = []
+        measured = alarming = False
         for number, event in enumerate(batch.events):
             if number % 250 == 249:
                 await checkpoint()
-            self._take(event, event.seq or batch.end)
+            if event.measures and self._readings.add(event):
+                measured = True
+            (urgent if event.type.startswith(URGENT) else other).append((event.seq or batch.end, event))
+            alarming = alarming or event.type.startswith("alert.")
+        self._wait(self._urgent, urgent)
+        self._wait(self._other, other)
+        if measured:
+            self._metrics_due.set()
+        if alarming:
+            self._alerts_due.set()
         self._position = max(self._position, batch.end)
         if batch.events:  # Not before: what is urgent may stand last.
             self._events_due.set()
@@ -165,17 +177,13 @@ class Sse(Stage[SseConfig]):
             frames.append(Frame(end, self._alerts.name, self._alerts.content, type=self._alerts.type))
         return frames
 
-    def _take(self, event: Event, position: int) -> None:
-        if event.measures and self._readings.add(event):
-            self._metrics_due.set()
-        queue = self._urgent if event.type.startswith(URGENT) else self._other
-        queue.append((position, event))
-        if len(queue) > self._most:
+    def _wait(self, queue: deque[tuple[int, Event]], events: Sequence[tuple[int, Event]]) -> None:
+        """Let events wait to be told; of what is too much, only the number is."""
+        queue.extend(events)
+        for _ in range(len(queue) - self._most):
             at, oldest = queue.popleft()
             self._uncounted[oldest.type] += 1
             self._uncounted_to = max(self._uncounted_to, at)
-        if event.type.startswith("alert."):
-            self._alerts_due.set()
 
     async def _tell_events(self) -> None:
         waiting = sorted([*self._urgent, *self._other], key=itemgetter(0))
