@@ -44,7 +44,8 @@ dist: setup  ## Build this project's own wheels.
 	$(BIN)/uv build --all-packages --wheel --out-dir dist -q
 
 bench: setup  ## Figures of the hot path, on this machine.
-	$(BIN)/python tests/bench/hot_path.py
+	$(BIN)/python tests/bench/hot_path.py --events 300000 --series 40
+	$(BIN)/python tests/bench/hot_path.py --events 300000 --series 1000
 
 setup: .venv/.ready
 

@@ -1,14 +1,12 @@
 """The source `connect`, against real sockets."""
 
 import socket
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Generator
 
-import anyio
 import msgspec
 import pytest
-from bers import Context, Event
-from bers.testing import VirtualClock, check_spec, run_source, step
+from bers import Context
+from bers.testing import VirtualClock, check_spec, emitting, run_source, step
 
 from bers_toolbox.connect import CONNECT
 
@@ -54,8 +52,8 @@ async def test_a_target_that_does_not_answer_is_a_timeout() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen(0)
         with socket.create_connection(silent.getsockname()):  # Its queue is full: nobody else is answered.
-            async with rounds(targets=[address(silent)], timeout="50ms") as events:
-                event = await anext(events)
+            async with emitting(CONNECT, targets=[address(silent)], timeout="50ms") as events:
+                event = await events.receive()
     assert (event.outcome, event.measures) == ("timeout", {})
 
 
@@ -65,9 +63,10 @@ async def test_one_target_that_fails_does_not_stop_the_others(listener: socket.s
 
 
 async def test_there_is_a_round_each_interval(listener: socket.socket, clock: VirtualClock) -> None:
-    async with rounds(Context("connect", clock=clock), targets=[address(listener)], interval="10s") as events:
+    context = Context("connect", clock=clock)
+    async with emitting(CONNECT, context=context, targets=[address(listener)], interval="10s") as events:
         for moment in (0, 10, 20):
-            assert (await anext(events)).time == 1_700_000_000 + moment
+            assert (await events.receive()).time == 1_700_000_000 + moment
             await clock.advance(10)
 
 
@@ -75,25 +74,3 @@ async def test_there_is_a_round_each_interval(listener: socket.socket, clock: Vi
 def test_a_target_that_is_none_is_refused_by_name(target: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=f"targets\\[1\\]: '{target}' is not host:port; write it as in"):
         step(CONNECT, targets=["localhost:1", target])
-
-
-@asynccontextmanager
-async def rounds(context: Context | None = None, **options: object) -> AsyncGenerator[AsyncGenerator[Event]]:
-    """Run the source for as long as somebody looks at what it emits."""
-    send, receive = anyio.create_memory_object_stream[Event](100)
-
-    async def emit(events: Sequence[Event], /, *, durable: bool = False) -> None:
-        for event in events:
-            await send.send(event)
-
-    async def emitted() -> AsyncGenerator[Event]:
-        while True:
-            with anyio.fail_after(2):
-                event = await receive.receive()
-            yield event
-
-    async with send, receive, aclosing(emitted()) as events, step(CONNECT, context=context, **options).open() as source:
-        async with anyio.create_task_group() as group:
-            group.start_soon(source.run, emit)
-            yield events
-            group.cancel_scope.cancel()

@@ -1,11 +1,12 @@
 """How long it takes to reach a service: a TCP connection to each target, at a steady pace."""
 
-from functools import partial
 from typing import Annotated
 
 import anyio
-from bers import Config, Emit, Interval, Metric, SourceSpec, Stage, hookimpl
+from bers import Config, Emit, Event, Interval, Metric, Outcome, SourceSpec, Stage, hookimpl
 from msgspec import Meta
+
+TIME = Metric("connect_time", "ms", "How long it takes to open a TCP connection.", labels=("target",))
 
 
 class ConnectConfig(Config, frozen=True):
@@ -24,25 +25,22 @@ class ConnectConfig(Config, frozen=True):
 class Connect(Stage[ConnectConfig]):
     async def run(self, emit: Emit) -> None:
         while True:
-            async with anyio.create_task_group() as group:
-                for target in self.config.targets:
-                    group.start_soon(self._connect, target, emit)
+            await emit([await self._connect(target) for target in self.config.targets])
             await self.context.clock.sleep(self.config.interval)
 
-    async def _connect(self, target: str, emit: Emit) -> None:
+    async def _connect(self, target: str) -> Event:
         host, _, port = target.rpartition(":")
-        event = partial(self.context.event, "connect.measured", labels={"target": target})
-        began = anyio.current_time()
+        began, labels = anyio.current_time(), {"target": target}
         try:
             with anyio.fail_after(self.config.timeout):
                 await (await anyio.connect_tcp(host.strip("[]"), int(port))).aclose()
-            measured = event(outcome="success", measures={"connect_time": (anyio.current_time() - began) * 1000})
         except OSError as exc:
-            measured = event(outcome="timeout" if isinstance(exc, TimeoutError) else "failure", reason=str(exc) or None)
-        await emit([measured])
+            outcome: Outcome = "timeout" if isinstance(exc, TimeoutError) else "failure"
+            return self.context.event("connect.measured", labels=labels, outcome=outcome, reason=str(exc) or None)
+        took = {TIME.name: (anyio.current_time() - began) * 1000}
+        return self.context.event("connect.measured", labels=labels, outcome="success", measures=took)
 
 
-TIME = Metric("connect_time", "ms", "How long it takes to open a TCP connection.", labels=("target",))
 CONNECT = SourceSpec("connect", ConnectConfig, Connect, claims=("connect.measured",), metrics=(TIME,))
 
 
