@@ -82,7 +82,27 @@ CHANGES: Mapping[str, tuple[Any, Callable[[Plan], Any], Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", CHANGES)
+NUMBERS = {
+    "environment": "c085",
+    "deployment.dashboardPort": "c086",
+    "deployment.logLevel": "c087",
+    "performance.targets.configurationResolution": "c088",
+    "monitoring.metricsGranularity": "c089",
+    "monitoring.retentionPolicies.realtime": "c090",
+    "monitoring.retentionPolicies.shortTerm": "c091",
+    "performance.optimization.sampling.adaptive": "c092",
+    "performance.optimization.sampling.rate": "c093",
+    "performance.optimization.sampling.thresholdTrigger": "c094",
+    "monitoring.dashboardRefreshInterval": "c095",
+    "deduplication.enabled": "c096",
+    "deduplication.window": "c097",
+    "rateLimiting.maxAlerts": "c098",
+    "rateLimiting.window": "c099",
+}
+"""The promise that each of the runbook's own keys is."""
+
+
+@pytest.mark.parametrize("path", CHANGES, ids=lambda path: f"{NUMBERS.get(path, 'ours')}-{path}")
 def test_each_key_changes_what_the_runbook_says(path: str) -> None:
     value, look, expected = CHANGES[path]
     assert look(planned(path, value)) == expected
