@@ -281,7 +281,7 @@ async def settled(clock: VirtualClock, seconds: float, condition: Callable[[], b
     """Let time pass, and the database's thread come to an end with it."""
     await clock.advance(seconds)
     with anyio.fail_after(5):
-        while not condition():  # noqa: ASYNC110 - it comes true in a file
+        while not condition():
             await anyio.sleep(0.005)
 
 

@@ -114,7 +114,7 @@ async def write(stage: Webhooks, *events: Event) -> None:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    while not await holds():  # noqa: ASYNC110 (what we wait for is on the other side of a socket, or in a database)
+    while not await holds():
         await anyio.sleep(0.01)
 
 

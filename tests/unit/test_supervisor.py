@@ -134,7 +134,7 @@ async def node(folder: Path, diary: Diary, text: str) -> AsyncGenerator[Supervis
 
 async def until(good: Any) -> None:
     with anyio.fail_after(5):
-        while not good():  # noqa: ASYNC110 - What is waited for is somebody else's list.
+        while not good():
             await anyio.sleep(0.005)
 
 
