@@ -19,6 +19,8 @@ BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 Severity: TypeAlias = Literal["none", "info", "warning", "error", "critical"]
 
 
+BROKEN = Finding("unhealthy", "the check itself failed", {}, "See the error, and logs/monitoring.log.")
+
 SETTLING = 0.05
 """Seconds between two looks at what is unknown while everything is just starting."""
 
@@ -193,18 +195,16 @@ class Health:
             if not watch.breaker.allows():
                 return
             started = perf_counter()
-            error = None
             try:
                 with anyio.fail_after(watch.timeout):
                     finding = await watch.probe()
+                watch.report = self._as_report(watch, finding, (perf_counter() - started) * 1000)
                 watch.breaker.succeeded()
             except Exception as exc:
                 watch.breaker.failed()
                 timed_out = isinstance(exc, TimeoutError)
                 error = f"no answer within {watch.timeout:g} s" if timed_out else f"{type(exc).__name__}: {exc}"
-                finding = Finding("unhealthy", "the check itself failed", {}, "See the error, and logs/monitoring.log.")
-            duration = (perf_counter() - started) * 1000
-            watch.report = self._as_report(watch, finding, duration, error)
+                watch.report = self._as_report(watch, BROKEN, (perf_counter() - started) * 1000, error)
         await self._publish(watch.report)
 
     def _as_report(self, watch: Watch, finding: Finding, duration: float, error: str | None = None) -> CheckReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from bers.state import Database, lowest_position
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS snapshots (partition INTEGER PRIMARY KEY, body BLOB NOT NULL)"
 
+_READERS = """
+CREATE TABLE IF NOT EXISTS readers (
+    sink TEXT, reader TEXT, begin INTEGER NOT NULL, PRIMARY KEY (sink, reader)
+) WITHOUT ROWID
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -24,14 +31,35 @@ class Housekeeping:
     """Keeps a snapshot of the intake beside the positions of the sinks, and trims the journal below them all."""
 
     def __init__(
-        self, bus: Log, intake: Intake, state: Database, data_dir: Path, settings: IntakeSettings, clock: Clock
+        self,
+        bus: Log,
+        intake: Intake,
+        state: Database,
+        data_dir: Path,
+        settings: IntakeSettings,
+        clock: Clock,
+        readers: Collection[tuple[str, str]],
     ) -> None:
+        """``readers`` are the durable sinks, each with the pipelines that lead to it."""
         self._bus = bus
         self._intake = intake
         self._state = state
         self._data_dir = data_dir
         self._settings = settings
         self._clock = clock
+        self._readers = readers
+        self.begins: Mapping[tuple[str, str], int] = {}
+        """Where each reader begins that its sink does not know yet."""
+
+    async def begin(self) -> None:
+        """Write down, before anything is accepted, where readers begin that were not there before.
+
+        A sink that cannot be opened now is owed what comes from here on, and one whose database was lost gets again
+        what the journal still holds.
+        """
+        oldest, end = await self._bus.span(0)
+        known = await self._state.run(partial(_begin, readers=self._readers, end=end))
+        self.begins = {reader: max(oldest, position) for reader, position in known.items()}
 
     async def recover(self) -> None:
         """Let the intake learn again what it knew."""
@@ -41,7 +69,7 @@ class Housekeeping:
         """Keep house for ever."""
         while True:
             await self._clock.sleep(self._settings.snapshot_every)
-            self._intake.expire(self._settings.forget_after)
+            await self._intake.expire(self._settings.forget_after)
             await self.save()
 
     async def save(self) -> None:
@@ -49,11 +77,27 @@ class Housekeeping:
         try:
             position, body = await self._intake.snapshot()
             await self._state.run(partial(_store, body=body))
-            lowest = await to_thread.run_sync(lowest_position, self._data_dir)
+            lowest = await to_thread.run_sync(lowest_position, self._data_dir, self._readers)
+            if lowest is None and self._readers:
+                _log.debug("nothing of the journal is given up: a sink has not said where it stands")
+                return
             # What came after the snapshot is needed to rebuild the intake, however far the sinks have got meanwhile.
             await self._bus.trim(0, position if lowest is None else min(position, lowest))
         except Exception:
             _log.exception("the journal could not be trimmed; it is tried again")
+
+
+def _begin(
+    connection: sqlite3.Connection, *, readers: Collection[tuple[str, str]], end: int
+) -> Mapping[tuple[str, str], int]:
+    connection.execute(_READERS)
+    rows = connection.execute("SELECT sink, reader, begin FROM readers").fetchall()
+    known = {(sink, reader): int(begin) for sink, reader, begin in rows}
+    for sink, reader in known.keys() - set(readers):
+        connection.execute("DELETE FROM readers WHERE sink = ? AND reader = ?", (sink, reader))
+    for sink, reader in set(readers) - known.keys():
+        connection.execute("INSERT INTO readers VALUES (?, ?, ?)", (sink, reader, end))
+    return {reader: known.get(reader, end) for reader in readers}
 
 
 def _load(connection: sqlite3.Connection) -> bytes | None:

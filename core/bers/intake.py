@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import msgspec
+from anyio import to_thread
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from bers.bus import Bus
@@ -53,7 +54,7 @@ class _Submission:
     events: Sequence[Event]
     durable: bool
     fresh: list[Event] = field(default_factory=list[Event])
-    answer: Receipt | Full | None = None
+    answer: Receipt | Exception | None = None
 
 
 class Intake:
@@ -110,7 +111,7 @@ class Intake:
                 with anyio.CancelScope(shield=True):  # Half an append cannot be undone.
                     await self._admit(group)
         assert mine.answer is not None
-        if isinstance(mine.answer, Full):
+        if isinstance(mine.answer, Exception):
             raise mine.answer
         return mine.answer
 
@@ -120,7 +121,7 @@ class Intake:
             position = await self._bus.append(self._partition, (), durable=True)
             tables = {key: dict(table.dump()) for key, table in self._tables.items() if len(table)}
             body = msgspec.msgpack.encode(Snapshot(position, self._repeats.dump(), tables))
-        return position, zlib.compress(body, 1)
+        return position, await to_thread.run_sync(zlib.compress, body, 1)
 
     async def recover(self, snapshot: bytes | None = None) -> None:
         """Learn again what was there, from a snapshot and from the bus: call it once, before the first submit."""
@@ -144,55 +145,35 @@ class Intake:
         self._keep()
         self.unmapped.clear()
 
-    def expire(self, seconds: float) -> None:
-        """Let sources forget what has waited for longer than that."""
-        for table in self._tables.values():
-            table.expire(self._clock.time() - seconds)
-            table.keep()
+    async def expire(self, seconds: float) -> None:
+        """Let sources forget what has waited for longer than that; not while an append may still have to be undone."""
+        async with self._turn:
+            for table in self._tables.values():
+                table.expire(self._clock.time() - seconds)
+                table.keep()
 
     async def _admit(self, group: Sequence[_Submission]) -> None:
-        now, add, own, receive = self._clock.time(), self._repeats.add, self._owners.of, self._receive
-        stamp = msgspec.structs.force_setattr
-        records: list[Event] = []
+        """Take submissions together, and give each its answer; what cannot be kept is as if it had never come."""
         passed = Counter[str]()
         made = Counter[str]()
-        handled = 0
-        for one in group:
-            self._door.taken += len(one.events)
-            for event in one.events:
-                handled += 1
-                if not handled % SLICE:
-                    await cancel_shielded_checkpoint()
-                if not add(event):
-                    continue
-                stamp(event, "received", now)
-                if event.cause:  # Only sources may name one, and recovery tells the two apart by it.
-                    stamp(event, "cause", "")
-                one.fresh.append(event)
-                owner = own(event.type)
-                out = receive(owner, event)
-                passed[owner] += 1
-                if len(out) > 1:
-                    made[owner] += len(out) - 1
-                records += out
-            self._door.out += len(one.fresh)
-            self._door.filtered += len(one.events) - len(one.fresh)
         try:
+            records = await self._read(group, passed, made)
             await self._bus.append(self._partition, records, durable=any(one.durable for one in group))
         except Exception as exc:
-            refusal = exc if isinstance(exc, Full) else Full(f"the bus takes no events: {exc}", broken=True)
             for table in self._tables.values():
                 table.undo()
             for one in group:
                 self._repeats.forget(one.fresh)
+            if not isinstance(exc, (Full, OSError)) and len(group) > 1:
+                for one in group:  # One of them cannot be kept at all: the others shall not suffer for it.
+                    one.fresh = []
+                    await self._admit([one])
+                return
+            refusal = Full(f"the bus takes no events: {exc}", broken=True) if isinstance(exc, OSError) else exc
+            for one in group:
+                self._door.taken += len(one.events)
+                self._door.dropped["refused"] += len(one.events)
                 one.answer = refusal
-            for owner, count in passed.items():
-                edge = self._counters.edge(f"source/{owner}")
-                edge.taken += count
-                edge.made += made[owner]
-                edge.dropped["refused"] += count + made[owner]
-            if not isinstance(exc, (OSError, Full)):
-                raise
         else:
             self._keep()
             for owner, count in passed.items():
@@ -201,7 +182,36 @@ class Intake:
                 edge.made += made[owner]
                 edge.out += count + made[owner]
             for one in group:
+                self._door.taken += len(one.events)
+                self._door.out += len(one.fresh)
+                self._door.filtered += len(one.events) - len(one.fresh)
                 one.answer = Receipt(len(one.fresh), len(one.events) - len(one.fresh))
+
+    async def _read(self, group: Sequence[_Submission], passed: Counter[str], made: Counter[str]) -> list[Event]:
+        """Drop repeats, and let sources read what is new; return what is to be appended."""
+        now, add, own, receive = self._clock.time(), self._repeats.add, self._owners.of, self._receive
+        stamp = msgspec.structs.force_setattr
+        records: list[Event] = []
+        handled = 0
+        for one in group:
+            fresh = one.fresh
+            for event in one.events:
+                handled += 1
+                if not handled % SLICE:
+                    await cancel_shielded_checkpoint()
+                if not add(event):
+                    continue
+                fresh.append(event)
+                stamp(event, "received", now)
+                if event.cause:  # Only sources may name one, and recovery tells the two apart by it.
+                    stamp(event, "cause", "")
+                owner = own(event.type)
+                out = receive(owner, event)
+                passed[owner] += 1
+                if len(out) > 1:
+                    made[owner] += len(out) - 1
+                records += out
+        return records
 
     def _receive(self, owner: str, event: Event) -> Sequence[Event]:
         receiver = self._receivers.get(owner)
@@ -212,7 +222,7 @@ class Intake:
         table = self.table(owner)
         mark = table.mark()
         try:
-            return receiver.receive(event, table)
+            return _checked(receiver.receive(event, table))
         except Exception as exc:  # A plugin's fault costs its own figures, never the event.
             _log.exception("event %r of %r was stored as it came", event.id, event.source)
             table.undo(mark)
@@ -229,3 +239,15 @@ class Intake:
     def _keep(self) -> None:
         for table in self._tables.values():
             table.keep()
+
+
+def _checked(answer: Sequence[Event]) -> Sequence[Event]:
+    """What a source returned, if it is what a source may return: a plugin may be typed less strictly than we are."""
+    if not isinstance(answer, (list, tuple)) or not answer or not all(_is_event(one) for one in answer):
+        kind = type(answer).__name__
+        raise TypeError(f"receive returned {kind}; it returns a list of events, the event itself first")
+    return answer
+
+
+def _is_event(one: object) -> bool:
+    return isinstance(one, Event)

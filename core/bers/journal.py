@@ -50,6 +50,9 @@ class Journal:
         self._sizes = [path.stat().st_size if (path := self._path(at)).exists() else 0 for at in self._starts]
         self._file = os.open(self._path(self._starts[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._sizes[-1], self.end = self._recover()
+        self._torn = False
+        """Whether there may be something behind the last whole frame."""
+        self._closed = False
 
     @property
     def start(self) -> int:
@@ -81,7 +84,7 @@ class Journal:
             try:
                 await to_thread.run_sync(self._write, group, limiter=self._thread)
             except OSError:
-                os.ftruncate(self._file, self._sizes[-1])
+                self._torn = True
                 self._waiting.clear()
                 self._losses += 1
                 self._on_loss()
@@ -106,6 +109,8 @@ class Journal:
         return True
 
     def close(self) -> None:
+        """Let go of the file; what is added afterwards is refused."""
+        self._closed = True
         os.close(self._file)
 
     def _path(self, start: int) -> Path:
@@ -119,6 +124,11 @@ class Journal:
         return size, end
 
     def _write(self, group: Sequence[Frame]) -> None:
+        if self._closed:
+            raise OSError("the journal is closed")
+        if self._torn:
+            os.ftruncate(self._file, self._sizes[-1])
+            self._torn = False
         if self._sizes[-1] >= self._segment_bytes:
             self._begin_segment(group[0].start)
         data = b"".join(map(_encode, group))

@@ -20,6 +20,9 @@ from bers.records import Batch, Event
 MAX_EVENTS = 1_000
 """Frames are joined to batches of about so many events."""
 
+EVENT_BYTES = 1_000
+"""About what an event takes in memory; what counts where there is no journal to tell."""
+
 WhenFull: TypeAlias = Literal["refuse", "drop_oldest"]
 
 _log = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ class Log(AsyncContextManagerMixin):
     @property
     def fill(self) -> float:
         """How much of its quota the journal has used, from 0 to 1."""
-        return min(1.0, self._journal.size / self._max_bytes) if self._journal else 0.0
+        return min(1.0, (self._journal.size if self._journal else self._size) / self._max_bytes)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -98,12 +101,11 @@ class Log(AsyncContextManagerMixin):
         start = self._pending[-1].end if self._pending else self._end
         end = start + len(events)
         if events:
-            if self._journal:
-                self._make_room(self._journal)
+            self._make_room()
             for seq, event in enumerate(events, start + 1):
                 msgspec.structs.force_setattr(event, "seq", seq)
             body = self._encode(events) if self._journal else b""
-            self._pending.append(_Piece(start, end, events, len(body)))
+            self._pending.append(_Piece(start, end, events, len(body) or len(events) * EVENT_BYTES))
             if self._journal:
                 self._journal.add(Frame(start, end, body))
         if durable or not self._journal:
@@ -145,8 +147,14 @@ class Log(AsyncContextManagerMixin):
             await journal.sync()
             self._end = journal.end
 
-    def _make_room(self, journal: Journal) -> None:
-        """Hold to the quota: refuse, or give up the oldest segment."""
+    def _make_room(self) -> None:
+        """Hold to the quota: refuse, or give up the oldest."""
+        journal = self._journal
+        if journal is None:
+            if self._size >= self._max_bytes and self._when_full == "refuse":
+                raise Full(f"the bus has reached its {self._max_bytes:d} bytes of memory", retry_after=5)
+            self._forget(lambda _: self._size >= self._max_bytes)
+            return
         while journal.size >= self._max_bytes:
             if self._when_full == "refuse":
                 raise Full(f"the journal has reached its {self._max_bytes:d} bytes", retry_after=5)
@@ -173,7 +181,8 @@ class Log(AsyncContextManagerMixin):
         self._tail.append(piece)
         self._size += piece.size
         self._end = piece.end
-        self._forget(lambda _: self._size > self._tail_bytes)
+        if self._journal:  # Without one, what memory forgets is gone: that is for trim to say.
+            self._forget(lambda _: self._size > self._tail_bytes)
         self._news.set()
         self._news = anyio.Event()
 

@@ -7,22 +7,25 @@ import logging.handlers
 import queue
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from anyio import to_thread
+from anyio import sleep, to_thread
 
 from bers.bus import Bus
 from bers.claims import Owners
 from bers.config.settings import LogSettings
-from bers.errors import ConfigError
+from bers.errors import ConfigError, Conflict
 from bers.records import Event
 from bers.redaction import redact, redact_text
 
 _log = logging.getLogger(__name__)
+
+RETRY_AFTER = 1.0
+"""Seconds until events are told of again, after they could not be."""
 
 MAIN = "monitoring"
 """The file of everything that has none of its own."""
@@ -96,14 +99,22 @@ class Logs:
             self._append(name, redact_text(b"\n".join(encoded).decode()) + "\n")
 
     async def follow(self, bus: Bus, owners: Owners) -> None:
-        """Read the bus as it goes on, and tell of each event; for ever."""
-        _, end = await bus.span(0)
-        async for batch in bus.read(0, after=end):
-            if batch.events:
-                try:
-                    await to_thread.run_sync(self.tell, batch.events, owners)
-                except OSError as exc:
-                    _log.warning("events could not be written to the logs: %s", exc)
+        """Read the bus as it goes on, and tell of each event; for ever, whatever happens: a log is worth no stop."""
+        _, at = await bus.span(0)
+        while True:
+            try:
+                async with aclosing(bus.read(0, after=at)) as batches:
+                    async for batch in batches:
+                        at = batch.end
+                        if batch.events:
+                            await to_thread.run_sync(self.tell, batch.events, owners)
+            except Conflict:
+                oldest, _ = await bus.span(0)
+                _log.warning("the logs lag: events from position %d to %d are not told of", at, oldest)
+                at = max(at, oldest)
+            except Exception as exc:
+                _log.warning("events could not be written to the logs: %s", exc)
+            await sleep(RETRY_AFTER)
 
     def close(self) -> None:
         for handler in self._handlers.values():

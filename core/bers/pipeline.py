@@ -55,6 +55,8 @@ class Target(NamedTuple):
     queue: int = 10_000
     """How many records may wait for a sink that nobody waits for."""
     when_full: WhenFull = "drop_oldest"
+    begin: int | None = None
+    """Where a durable sink begins that does not know the pipeline yet: where the pipeline begins, if not told."""
 
 
 @dataclass
@@ -102,7 +104,8 @@ class Pipeline:
             for target in self.targets:
                 if target.durable:
                     durable = cast("Durable", target.sink)  # Its spec is a DurableSpec, which proves it.
-                    held[target.id] = await durable.position(self.name, partition, begin=live)
+                    begin_at = live if target.begin is None else target.begin
+                    held[target.id] = await durable.position(self.name, partition, begin=begin_at)
             if max(held.values(), default=0) > end:
                 raise Conflict(
                     f"pipeline {self.name!r} holds position {max(held.values())}, but the bus ends at {end}; "

@@ -13,6 +13,10 @@ from bers.records import Event
 Ranges: TypeAlias = list[list[int]]
 
 
+MAX_RANGES = 10_000
+"""How many ranges are kept of one prefix: an emitter that counts needs one, and one that does not is bounded."""
+
+
 class Memory(msgspec.Struct, array_like=True):
     """What :class:`Repeats` remembers, to be written down."""
 
@@ -23,8 +27,8 @@ class Memory(msgspec.Struct, array_like=True):
 class Repeats:
     """Remembers who was here.
 
-    Ids that end in a number (``SPOOL-42``) are kept as ranges and known for ever, in any order, for the ``prefixes``
-    used last. Of other ids the last ``limit`` are known.
+    Ids that end in a number that counts (``SPOOL-42``) are kept as ranges and known for ever, in any order, for the
+    ``prefixes`` used last. Of other ids the last ``limit`` are known, and of numbers with gaps the highest 10 000.
     """
 
     def __init__(self, *, limit: int = 200_000, prefixes: int = 10_000) -> None:
@@ -43,7 +47,10 @@ class Repeats:
         self._counted[key] = ranges  # Put back at the end: the prefix used longest ago is the first to go.
         if len(self._counted) > self._prefixes:
             del self._counted[next(iter(self._counted))]
-        return _insert(ranges, number)
+        new = _insert(ranges, number)
+        if len(ranges) > MAX_RANGES:  # Numbers that do not count: of those, the lowest are forgotten.
+            del ranges[0]
+        return new
 
     def forget(self, events: Iterable[Event]) -> None:
         """Undo :meth:`add` for events that were new and could not be kept."""

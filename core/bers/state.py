@@ -142,17 +142,30 @@ def highest_position(folder: Path) -> int:
     return max((position for *_, position in _rows(folder)), default=0)
 
 
-def lowest_position(folder: Path) -> int | None:
-    """The position below which no sink needs anything any more, whatever happens; None where no sink holds any.
+def lowest_position(folder: Path, readers: Collection[tuple[str, str]]) -> int | None:
+    """The position below which none of these (sink, reader) needs anything any more; None where that is not known.
 
-    Positions are read before a checkpoint syncs them: a database that is not synced with every commit may fall back.
+    It is not known while a sink has not written down where it begins, or a database cannot be read: what it may need
+    is kept. Positions are read before a checkpoint syncs them: a database that is not synced with every commit may
+    fall back.
     """
-    lowest = min((position for *_, position in _rows(folder)), default=None)
+    if not readers:
+        return None
+    held: dict[tuple[str, str], int] = {}
+    for path in folder.glob("*.db"):
+        try:
+            for sink, reader, position in _read(path):
+                held[sink, reader] = position
+        except sqlite3.DatabaseError:
+            return None
+    if not held.keys() >= set(readers):
+        return None
+    lowest = min(held[reader] for reader in readers)
     for path in _databases(folder):
         with closing(sqlite3.connect(path)) as connection:
             busy, written, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if busy or written != moved:
-                return 0
+                return None
     return lowest
 
 
@@ -179,5 +192,11 @@ def _databases(folder: Path) -> Iterator[Path]:
 
 def _rows(folder: Path) -> Iterator[tuple[str, str, int]]:
     for path in _databases(folder):
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            yield from connection.execute("SELECT sink, reader, position FROM positions")
+        yield from _read(path)
+
+
+def _read(path: Path) -> list[tuple[str, str, int]]:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'positions'").fetchone():
+            return []
+        return connection.execute("SELECT sink, reader, position FROM positions").fetchall()

@@ -67,13 +67,19 @@ class Supervisor(AsyncContextManagerMixin):
         journal = plan.settings.intake.journal
         self.bus = Log(
             self.data_dir / "journal" if journal.durable else None,
-            begin=highest_position(self.data_dir) if journal.durable else 0,
+            begin=highest_position(self.data_dir),
             max_bytes=journal.max_bytes,
             when_full=journal.when_full,
         )
         self.intake = Intake(self.bus, plan.owners, clock=self.clock, counters=self.counters)
         self._housekeeping = Housekeeping(
-            self.bus, self.intake, self.state, self.data_dir, plan.settings.intake, self.clock
+            self.bus,
+            self.intake,
+            self.state,
+            self.data_dir,
+            plan.settings.intake,
+            self.clock,
+            self._readers(durable=True),
         )
         self.health = Health(self.clock, self._publish)
         self.pipelines: dict[str, Pipeline] = {}
@@ -157,6 +163,7 @@ class Supervisor(AsyncContextManagerMixin):
         await to_thread.run_sync(keep_positions, self.data_dir, self._readers())
         for cell in self.sources.values():
             await group.start(self._keep_source, cell)
+        await self._housekeeping.begin()
         await self._housekeeping.recover()
         for unit in self._units:
             await group.start(self._keep_unit, unit)
@@ -267,6 +274,8 @@ class Supervisor(AsyncContextManagerMixin):
         async with AsyncExitStack() as stack:
             for cell in unit.cells:
                 cell.stage = await stack.enter_async_context(cell.step.open())
+            if self.stopping:
+                return
             with anyio.CancelScope() as unit.scope:  # Within the stages, so that they may still commit.
                 async with anyio.create_task_group() as group:
                     for name in unit.pipelines:
@@ -302,18 +311,25 @@ class Supervisor(AsyncContextManagerMixin):
         return Pipeline(
             name,
             [Step(one.key, one.spec, one.config, self._context(one.key)) for one in processors],
-            [self._target(self.sinks[key]) for key in declared.sinks],
+            [self._target(self.sinks[key], name) for key in declared.sinks],
             lambda event_type: owners.of(event_type) in sources,
             self.counters,
         )
 
-    def _target(self, cell: Cell) -> Target:
+    def _target(self, cell: Cell, pipeline: str) -> Target:
         delivery = cell.declared.delivery
         durable = isinstance(cell.spec, DurableSpec)
-        return Target(cell.key, cell.stage, durable, delivery.required, delivery.queue, delivery.when_full)
+        begin = self._housekeeping.begins.get((cell.key, pipeline))
+        return Target(cell.key, cell.stage, durable, delivery.required, delivery.queue, delivery.when_full, begin)
 
-    def _readers(self) -> set[tuple[str, str]]:
-        return {(key, name) for name, pipeline in self.plan.pipelines.items() for key in pipeline.sinks}
+    def _readers(self, *, durable: bool = False) -> set[tuple[str, str]]:
+        """Every sink with each pipeline that leads to it."""
+        return {
+            (key, name)
+            for name, pipeline in self.plan.pipelines.items()
+            for key in pipeline.sinks
+            if not durable or isinstance(self.plan.stages.sinks[key].spec, DurableSpec)
+        }
 
     def _cell(self, declared: Declared) -> Cell:
         return Cell(declared, self._context(declared.key), since=self.clock.monotonic())

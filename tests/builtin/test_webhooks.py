@@ -1,3 +1,4 @@
+import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -50,6 +51,12 @@ class Receiver:
         return len(self.received) >= requests
 
     async def serve(self, stream: ByteStream) -> None:
+        with contextlib.suppress(
+            anyio.EndOfStream, anyio.BrokenResourceError
+        ):  # Whoever stops may leave in the middle.
+            await self._serve(stream)
+
+    async def _serve(self, stream: ByteStream) -> None:
         async with stream:
             data = b""
             while b"\r\n\r\n" not in data:
@@ -329,6 +336,16 @@ async def test_secrets_in_headers_reach_the_receiver_and_nobody_else(tmp_path: P
         assert there.received[0].headers["authorization"] == "Bearer t0ps3cret-value"
         assert "t0ps3cret" not in delivery.last_error
         assert "t0ps3cret" not in repr(stage.config)
+
+
+async def test_a_receiver_that_says_nonsense_costs_an_attempt_and_learns_nothing(tmp_path: Path) -> None:
+    async with (
+        receiver("404 Cannot POST /services/T0001/abcdSECRETxyz123") as there,
+        telling(tmp_path, [channel(there) | {"url": f"{there.url}/services/abcdSECRETxyz123"}]) as stage,
+    ):
+        await write(stage, alert(1))
+        (delivery,) = await finished(stage)
+        assert "abcdSECRETxyz123" not in delivery.last_error
 
 
 async def test_the_same_event_read_again_is_told_once(tmp_path: Path) -> None:

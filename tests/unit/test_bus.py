@@ -195,3 +195,39 @@ async def test_a_journal_that_was_copied_before_its_databases_goes_on_from_where
     async with Log(tmp_path, begin=5, tail_bytes=0) as bus:
         assert await read(bus, after=0) == [(3, 6)]
         assert await read(bus, after=3) == [(1, 6)]
+
+
+async def test_while_the_disk_is_read_only_nothing_piles_up_and_afterwards_each_event_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError("read-only file system")
+
+    async with Log(tmp_path, patience=60) as bus:
+        monkeypatch.setattr(os, "fdatasync", refuse)
+        monkeypatch.setattr(os, "ftruncate", refuse)
+        for _ in range(3):
+            with pytest.raises(OSError, match="read-only"):
+                await bus.append(0, events(1))
+        monkeypatch.undo()
+        assert await bus.append(0, events(1)) == 1
+        assert await ids(bus) == ["e-1"]
+    async with Log(tmp_path) as bus:
+        assert await ids(bus) == ["e-1"]
+
+
+async def test_a_bus_without_a_journal_is_bounded_too() -> None:
+    bus = Log(max_bytes=3_500)
+    for n in range(4):
+        await bus.append(0, events(n))
+    with pytest.raises(Full, match="reached its 3500 bytes of memory"):
+        await bus.append(0, events(5))
+    await bus.trim(0, 2)
+    assert await bus.append(0, events(5)) == 5
+
+
+async def test_what_comes_after_the_end_is_refused_and_written_nowhere(tmp_path: Path) -> None:
+    async with Log(tmp_path) as bus:
+        await bus.append(0, events(1))
+    with pytest.raises(OSError, match="the journal is closed"):
+        await bus.append(0, events(2))

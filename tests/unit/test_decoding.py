@@ -402,3 +402,21 @@ async def test_an_event_has_a_largest_size_and_a_request_a_largest_number() -> N
     with pytest.raises(Refused) as info:
         await decode([PLAIN] * 3, decoder)
     assert (str(info.value), info.value.hint) == ("3 events are too many", "send at most 2 at once")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"time": 1e300}, "is in no calendar"),
+        ({"measures": {"x": 1.7e308}}, "measures.x: 1.7e+308 is out of range; at most 1e+18"),
+        ({"data": {"n": 1 << 70}}, "data: a whole number is too large; at most 64 bits, or write it as text"),
+    ],
+    ids=["time", "measure", "data"],
+)
+async def test_what_nobody_could_keep_is_refused_at_the_door_on_either_way(fields: dict[str, Any], error: str) -> None:
+    decoder = Decoder()
+    plain = {"id": "1", "source": "/ci", "type": "build.finished", "time": 1.0, "measures": {"x": 1.0}}
+    for _ in range(2):  # The first time reads the slow way, the second the fast one.
+        found = await decoder.decode(json.dumps([plain, {**plain, **fields}, plain]).encode(), now=NOW)
+        assert [event.id for event in found.events] == ["1", "1"]
+        assert [(one.index, error in one.error) for one in found.rejected] == [(1, True)]

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -165,9 +166,9 @@ async def test_records_are_counted_at_the_door_and_at_their_source() -> None:
     await intake.submit([Event("3", "/ci", "half.finished", 12.0, subject="b")])
     counters = intake._counters  # pyright: ignore[reportPrivateUsage]
     edge = counters.edge("source/joining")
-    assert (edge.taken, edge.made, edge.out, edge.dropped["refused"]) == (3, 2, 3, 2)
+    assert (edge.taken, edge.made, edge.out, edge.dropped) == (2, 1, 3, {})
     door = counters.edge("intake")
-    assert (door.taken, door.filtered, door.out) == (4, 1, 3)
+    assert (door.taken, door.filtered, door.out, door.dropped["refused"]) == (4, 1, 2, 1)
     assert not counters.gaps()
 
 
@@ -176,10 +177,10 @@ async def test_what_waits_too_long_for_its_other_half_is_forgotten() -> None:
     intake = Intake(Log(), OWNERS, {"joining": Joining()}, clock=clock)
     await intake.submit([copy(STARTED)])
     await clock.advance(100)
-    intake.expire(200)
+    await intake.expire(200)
     assert len(intake.table("joining")) == 1
     await clock.advance(101)
-    intake.expire(200)
+    await intake.expire(200)
     assert len(intake.table("joining")) == 0
 
 
@@ -191,3 +192,35 @@ def test_claims_are_found_by_the_longest_pattern() -> None:
         "deep",
         "unmapped",
     ]
+
+
+@pytest.mark.parametrize("answer", [None, (), ["not an event"], iter(())], ids=["none", "empty", "text", "iterator"])
+async def test_a_source_that_returns_nonsense_costs_its_figures_and_not_the_event(answer: object) -> None:
+    class Nonsense:
+        def receive(self, event: Event, table: Table) -> Any:
+            return answer
+
+    bus = Log()
+    intake = Intake(bus, OWNERS, {"joining": Nonsense()})
+    assert await intake.submit([copy(STARTED)]) == Receipt(1, 0)
+    assert [event.id for event in await everything(bus)] == ["1"]
+
+
+async def test_what_cannot_be_written_at_all_is_refused_alone_and_is_no_repeat_afterwards(tmp_path: Path) -> None:
+    async with Log(tmp_path) as bus:
+        intake = Intake(bus)
+        answers: dict[str, object] = {}
+
+        async def submit(id: str, data: dict[str, int]) -> None:
+            try:
+                answers[id] = await intake.submit([Event(id, "/ci", "reading", 0.0, data=data)])
+            except OverflowError as exc:
+                answers[id] = exc
+
+        async with anyio.create_task_group() as group:
+            for id, data in (("first", {}), ("poison", {"n": 1 << 70}), ("last", {})):
+                group.start_soon(submit, id, data)
+        assert (answers["first"], answers["last"]) == (Receipt(1, 0), Receipt(1, 0))
+        assert isinstance(answers["poison"], OverflowError)
+        assert await intake.submit([Event("poison", "/ci", "reading", 0.0)]) == Receipt(1, 0)
+        assert not intake._counters.gaps()  # pyright: ignore[reportPrivateUsage]

@@ -115,20 +115,31 @@ async def hold(path: Path, sink: str, reader: str, at: int) -> None:
     database.close()
 
 
+READERS = {("store", "metrics"), ("alerts", "alerts")}
+
+
 async def test_the_extremes_are_found_over_all_databases(tmp_path: Path) -> None:
-    assert (highest_position(tmp_path), lowest_position(tmp_path)) == (0, None)
+    assert (highest_position(tmp_path), lowest_position(tmp_path, READERS)) == (0, None)
     await hold(tmp_path / "metrics.db", "store", "metrics", 12)
     await hold(tmp_path / "state.db", "alerts", "alerts", 30)
-    (tmp_path / "damaged.db").write_bytes(b"this is no database at all, however long it is" * 100)
     sqlite3.connect(tmp_path / "foreign.db").close()
-    assert (highest_position(tmp_path), lowest_position(tmp_path)) == (30, 12)
+    assert (highest_position(tmp_path), lowest_position(tmp_path, READERS)) == (30, 12)
+
+
+async def test_nothing_is_given_up_while_a_sink_cannot_say_where_it_stands(tmp_path: Path) -> None:
+    await hold(tmp_path / "state.db", "alerts", "alerts", 30)
+    assert lowest_position(tmp_path, READERS) is None
+    (tmp_path / "metrics.db").write_bytes(b"this is no database at all, however long it is" * 100)
+    assert (highest_position(tmp_path), lowest_position(tmp_path, READERS)) == (30, None)
+    assert lowest_position(tmp_path, {("alerts", "alerts")}) is None
 
 
 async def test_a_pipeline_that_is_gone_gives_its_position_up(tmp_path: Path) -> None:
     for reader, at in (("old", 3), ("metrics", 12)):
         await hold(tmp_path / "metrics.db", "store", reader, at)
     keep_positions(tmp_path, [("store", "metrics"), ("store", "new")])
-    assert lowest_position(tmp_path) == 12
+    assert lowest_position(tmp_path, {("store", "metrics")}) == 12
+    assert lowest_position(tmp_path, {("store", "old")}) is None
 
 
 async def test_a_position_that_is_not_synced_yet_holds_the_journal(tmp_path: Path) -> None:
@@ -139,7 +150,7 @@ async def test_a_position_that_is_not_synced_yet_holds_the_journal(tmp_path: Pat
     reader.execute("SELECT * FROM positions").fetchall()  # An open reader keeps the log from being moved past it.
     writer.execute("UPDATE positions SET position = 20")
     writer.commit()
-    assert lowest_position(tmp_path) == 0
+    assert lowest_position(tmp_path, {("store", "metrics")}) is None
     reader.close()
-    assert lowest_position(tmp_path) == 20
+    assert lowest_position(tmp_path, {("store", "metrics")}) == 20
     writer.close()

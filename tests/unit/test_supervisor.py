@@ -262,14 +262,30 @@ async def test_a_pipeline_that_is_removed_gives_its_position_up(tmp_path: Path) 
     async with node(tmp_path, Diary(), text) as supervisor:
         await supervisor.intake.submit(numbered(1, 2, 3))
         await until(lambda: len(written(tmp_path / "book.db")) == 3)
-    assert lowest_position(tmp_path) == 3
+    assert lowest_position(tmp_path, {("book", "keep")}) == 3
     async with node(tmp_path, Diary(), text.replace("keep:", "renamed:")) as supervisor:
         await supervisor.intake.submit(numbered(4))
         await until(lambda: len(written(tmp_path / "book.db")) == 4)
     assert written(tmp_path / "book.db") == ["e-1", "e-2", "e-3", "e-4"]  # A new pipeline begins at the end.
     async with node(tmp_path, Diary(), "sources: {reading: {}}"):
         pass
-    assert lowest_position(tmp_path) is None
+    assert lowest_position(tmp_path, {("book", "renamed")}) is None
+
+
+async def test_a_sink_that_cannot_be_opened_is_owed_what_was_acknowledged_meanwhile(tmp_path: Path) -> None:
+    text = BOOKS.format(folder=tmp_path, after="false")
+    (tmp_path / "book.db").mkdir()  # Where the database should be, and cannot.
+    async with node(tmp_path, Diary(), text) as supervisor:
+        await supervisor.intake.submit(numbered(1, 2, 3))
+        assert supervisor.running("book") is None
+        (tmp_path / "book.db").rmdir()
+        await until(lambda: supervisor.sinks["book"].state == "ok")
+        await supervisor.intake.submit(numbered(4))
+        await until(lambda: len(written(tmp_path / "book.db")) == 4)
+    (tmp_path / "book.db").unlink()  # Lost: the journal still has everything.
+    async with node(tmp_path, Diary(), text):
+        await until(lambda: (tmp_path / "book.db").exists() and len(written(tmp_path / "book.db")) == 4)
+    assert written(tmp_path / "book.db") == ["e-1", "e-2", "e-3", "e-4"]
 
 
 async def test_sources_that_measure_are_restarted_on_request_and_others_are_not(tmp_path: Path) -> None:

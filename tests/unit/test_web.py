@@ -406,3 +406,16 @@ async def test_answers_are_json_that_others_can_read(server: Server) -> None:
     for path in ("health", "dashboard/status", "metrics", "alerts", "audit"):
         body = (await server.get(path)).content
         assert msgspec.json.decode(body)["success"] is True  # Stricter than json: it knows no NaN.
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://elsewhere.example"}, {"Origin": "null"}],
+    ids=["fetch", "origin", "null"],
+)
+async def test_a_page_of_another_site_may_write_nothing(headers: dict[str, str], server: Server) -> None:
+    for path in ("ingest", "metrics/restart"):
+        reply = await server.client.post(server.url(path), headers=headers)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (403, "forbidden")
+    own = {"Origin": server.url("/").rstrip("/"), "Sec-Fetch-Site": "same-origin"}
+    assert (await server.client.post(server.url("metrics/clear-cache"), headers=own)).status_code == 200

@@ -13,7 +13,16 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec import Meta
 
-from bers.decoding.documents import MAX_LABEL, MAX_LABELS, MAX_MEASURES, MAX_NAME, event
+from bers.decoding.documents import (
+    MAX_LABEL,
+    MAX_LABELS,
+    MAX_MEASURES,
+    MAX_NAME,
+    MAX_NUMBER,
+    check_data,
+    check_time,
+    event,
+)
 from bers.decoding.vocabulary import Canonical, canonical
 from bers.decoding.vocabulary import outcome as outcome
 from bers.errors import Refused
@@ -64,13 +73,15 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True):
     environment: _Text | None = None
     outcome: Outcome | None = None
     reason: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
-    duration_ms: Annotated[float, Meta(ge=0)] | None = None
+    duration_ms: Annotated[float, Meta(ge=0, le=MAX_NUMBER)] | None = None
     service: _Text | None = None
     version: _Text | None = None
     artifact: _Text | None = None
     vcs: Vcs | None = None
     run: Run | None = None
-    measures: Annotated[dict[str, float], Meta(max_length=MAX_MEASURES)] = {}
+    measures: Annotated[
+        dict[str, Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]], Meta(max_length=MAX_MEASURES)
+    ] = {}
     labels: Annotated[
         dict[Annotated[str, Meta(max_length=MAX_NAME)], Annotated[str, Meta(max_length=MAX_LABEL)]],
         Meta(max_length=MAX_LABELS),
@@ -122,7 +133,10 @@ class Decoder:
             return None
         if len(plains) > self._max_events or not all(map(self._is_known, plains)):
             return None
-        return [self._event(plain) for plain in plains]
+        try:
+            return [self._event(plain) for plain in plains]
+        except ValueError:
+            return None  # One by one, each for itself.
 
     def _split(self, body: bytes) -> Sequence[bytes | memoryview]:
         start = body.lstrip()[:1]
@@ -167,9 +181,12 @@ class Decoder:
         )
 
     def _event(self, plain: _Plain) -> Event:
+        """Make the event. Raise ValueError where its time or its data are such that nobody could keep them."""
         kind = self._types[plain.type]
+        if plain.data:
+            check_data(plain.data)
         return Event(
-            plain.id, plain.source, kind.type, _seconds(plain.time), plain.subject, plain.environment,
+            plain.id, plain.source, kind.type, check_time(_seconds(plain.time)), plain.subject, plain.environment,
             plain.outcome or kind.outcome, plain.reason, plain.duration_ms, plain.service, plain.version,
             plain.artifact, plain.vcs, plain.run, plain.measures, plain.labels, plain.weight, plain.chain,
             plain.traceparent, kind.origin, plain.data,

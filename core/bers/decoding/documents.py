@@ -18,6 +18,11 @@ MAX_LABELS = 20
 MAX_MEASURES = 200
 MAX_LABEL = 200
 MAX_NAME = 120
+MAX_NUMBER = 1e18
+"""Beyond that a number is a mark for something else, and sums of some of them are no numbers any more."""
+
+FIRST_TIME, LAST_TIME = -62_135_769_600.0, 253_402_300_799.0
+"""The years 1 to 9999, in seconds since 1970: no calendar, and no database of ours, goes further."""
 
 _TEXTS = {"id": 256, "source": 1024, "subject": 512, "environment": 100, "reason": 4096, "service": 200, "version": 200,
           "artifact": 512, "chain": 256, "traceparent": 128}  # fmt: skip
@@ -54,7 +59,7 @@ def event(document: Mapping[str, Any], *, now: float, fallback_id: str) -> Event
         id=texts["id"] or fallback_id,
         source=texts["source"] or "/unknown",
         type=kind.type,
-        time=_time(fields.get("time"), now),
+        time=check_time(_time(fields.get("time"), now)),
         subject=texts["subject"] or "",
         environment=texts["environment"],
         outcome=outcome(given) if given else kind.outcome,
@@ -71,7 +76,7 @@ def event(document: Mapping[str, Any], *, now: float, fallback_id: str) -> Event
         chain=texts["chain"],
         traceparent=texts["traceparent"],
         origin=_origin(fields, kind),
-        data=_rest(fields),
+        data=check_data(_rest(fields)),
     )
 
 
@@ -207,6 +212,23 @@ def _time(value: Any, now: float) -> float:
     raise ValueError(f"time: {str(value)[:40]!r} is not a time with a zone; write it as in '2026-11-23T08:00:00Z'")
 
 
+def check_time(seconds: float) -> float:
+    """The time, if a calendar has it. Raise ValueError where none has."""
+    if not FIRST_TIME <= seconds <= LAST_TIME:
+        raise ValueError(f"time: {seconds:g} s since 1970 is in no calendar; write it as in '2026-11-23T08:00:00Z'")
+    return seconds
+
+
+def check_data(data: dict[str, Any]) -> dict[str, Any]:
+    """The data, if the journal can hold it. Raise ValueError where it cannot."""
+    if data:
+        try:
+            msgspec.msgpack.encode(data)
+        except OverflowError:
+            raise ValueError("data: a whole number is too large; at most 64 bits, or write it as text") from None
+    return data
+
+
 def _duration(value: Any) -> float | None:
     if value is None:
         return None
@@ -227,6 +249,8 @@ def _weight(value: Any) -> int:
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
         raise ValueError(f"{name}: expected a finite number")
+    if abs(value) > MAX_NUMBER:
+        raise ValueError(f"{name}: {float(value):g} is out of range; at most {MAX_NUMBER:g}")
     return float(value)
 
 

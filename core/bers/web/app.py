@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -82,6 +83,8 @@ class App:
             await failure(503, "unavailable", gone, headers={"Retry-After": "1"})(scope, receive, send)
             return
         method = "GET" if request.method == "HEAD" else request.method
+        if method != "GET" and _from_elsewhere(request):
+            raise Refused("forbidden", "a page of another site asked for this", hint="only pages of this server may")
         own = {
             "/openapi.json": self._describe,
             "/metrics": self._expose if surface != "health" else None,
@@ -200,6 +203,14 @@ class _Outlet:
     async def finish(self) -> None:
         if self.opened:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that a page of another site asks. Programs say neither, and are no danger."""
+    if request.headers.get("sec-fetch-site", "none") in ("cross-site", "same-site"):
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
 
 
 def _answered(route: Route, surface: Surface) -> bool:

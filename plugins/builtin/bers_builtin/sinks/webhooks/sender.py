@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from bers import Context, __version__, redact_text
 from bers_builtin.sinks.webhooks.bodies import Body
 from bers_builtin.sinks.webhooks.config import Channel
 from bers_builtin.sinks.webhooks.deliveries import LONGEST_WAIT, Deliveries, Due
-from bers_builtin.sinks.webhooks.targets import Blocked, Target
+from bers_builtin.sinks.webhooks.targets import Target
 
 AT_ONCE = 4
 """How many deliveries one channel makes at the same time, each about another subject."""
@@ -95,8 +96,8 @@ class Sender:
     async def _attempt(self, client: httpx2.AsyncClient, delivery: Due) -> _Answer:
         try:
             body = self._body.of(delivery.event)
-        except ValueError as exc:
-            return _Answer(None, self._masked(str(exc)))
+        except Exception as exc:  # A template is the operator's: whatever it raises is an attempt that failed.
+            return _Answer(None, self._masked(str(exc) or type(exc).__name__))
         headers = {name: value.reveal() for name, value in self._channel.headers.items()}
         known = {name.lower() for name in headers}
         ours = {"content-type": self._body.media, "user-agent": f"bers/{__version__}"}
@@ -107,7 +108,7 @@ class Sender:
                 return await self._post(client, body, headers)
         except TimeoutError:
             return _Answer(None, f"no answer within {self._channel.timeout:g} s")
-        except (Blocked, OSError, httpx2.HTTPError, httpx2.InvalidURL) as exc:
+        except Exception as exc:  # Whatever a receiver does to us is an attempt that failed, and no end of the others.
             return _Answer(None, self._masked(f"{type(exc).__name__}: {exc}".strip(": ")))
 
     async def _post(self, client: httpx2.AsyncClient, body: bytes, headers: dict[str, str]) -> _Answer:
@@ -154,15 +155,17 @@ class Sender:
             return float(text[:9])
         try:
             return max(0.0, parsedate_to_datetime(text).timestamp() - self._context.clock.time())
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
 
     def _masked(self, text: str) -> str:
-        """An error without what the operator's headers say, which a receiver may well repeat."""
-        for value in self._channel.headers.values():
-            for word in value.reveal().split():
-                if len(word) >= 8:
-                    text = text.replace(word, "***")
+        """An error without what the operator's headers and the URL say, which a receiver may well repeat."""
+        _, _, path = self._channel.url.reveal().partition("://")
+        words = [word for value in self._channel.headers.values() for word in value.reveal().split()]
+        words += re.split(r"[/?&=#]", path.partition("/")[2])
+        for word in words:
+            if len(word) >= 8:
+                text = text.replace(word, "***")
         return redact_text(text)
 
     def _back_off(self, attempts: int) -> float:
