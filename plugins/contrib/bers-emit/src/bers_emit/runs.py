@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import sys
 
@@ -51,6 +52,9 @@ class Signals:
         self.received: list[signal.Signals] = []
         self._pending: list[int] = []
         self._before: dict[signal.Signals, Any] = {}
+        self._news: tuple[int, int] | None = None
+        """A pipe that has something to read when a signal has come; none outside the main thread."""
+        self._woken = -1
 
     def __enter__(self) -> Self:
         for number in (*_FORWARDED, signal.SIGINT):
@@ -59,13 +63,38 @@ class Signals:
                     self._before[number] = signal.signal(number, self._receive)
                 except ValueError:  # Not the main thread: signals are its matter.
                     return self
-        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # The system would forget the child's exit code.
-            self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Where it was ignored, the system would forget the child's exit code.
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _notice)
+        self._news = os.pipe()
+        for end in self._news:
+            os.set_blocking(end, False)
+        self._woken = signal.set_wakeup_fd(self._news[1], warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._news:
+            signal.set_wakeup_fd(self._woken)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        for end in self._news or ():
+            os.close(end)
+        self._news = None
+
+    def wait(self, child: int) -> tuple[int, Any]:
+        """Wait for the child; its status and what it used.
+
+        A signal that comes just before a call that blocks does not end that call, and its handler would run only when
+        the child is done. So we block where a signal always leaves something to read.
+        """
+        if self._news is None:
+            return os.wait4(child, 0)[1:]
+        while True:
+            ended, status, usage = os.wait4(child, os.WNOHANG)
+            if ended:
+                return status, usage
+            select.select(self._news[:1], (), ())
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._news[0], 512)
 
     def attach(self, child: int) -> None:
         """From now on signals go to this process, first those that came before it."""
@@ -113,7 +142,7 @@ def run_with(
         activity.finish("failure", reason)
         return code
     signals.attach(child)
-    _, status, usage = os.wait4(child, 0)
+    status, usage = signals.wait(child)
     signals.child = 0
     code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     activity.measure("exit_code", code)
@@ -122,6 +151,10 @@ def run_with(
     activity.measure("max_rss_bytes", usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
     activity.finish(*_outcome(status, signals.received))
     return code
+
+
+def _notice(number: int, frame: FrameType | None) -> None:
+    """A signal without a handler wakes nobody."""
 
 
 def _not_started(exc: OSError | ValueError) -> tuple[int, str]:
