@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,32 +101,33 @@ def _run(plan: Plan, *, wait: float = 0.0, watch: bool = False) -> bool:
 
 
 async def _serve(plan: Plan, wait: float, watch: bool) -> bool:
-    async with running(plan, wait=wait) as node:
-        _greet(plan, node)
-        changed = False
-        async with anyio.create_task_group() as group:
-            if watch:
-
-                async def look() -> None:
-                    nonlocal changed
-                    await _changed(plan)
-                    changed = True
-                    group.cancel_scope.cancel()
-
-                group.start_soon(look)
-            await _signals(node)
-            group.cancel_scope.cancel()
-        return changed
-
-
-async def _signals(node: Node) -> None:
-    """Wait for the signal that means stop; a hangup opens the log files anew."""
+    # Before anything is started: a signal that comes meanwhile is heeded as soon as everything is there.
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async for number in signals:
-            if number == signal.SIGHUP:
-                node.logs.reopen()
-            else:
-                return
+        async with running(plan, wait=wait) as node:
+            _greet(plan, node)
+            changed = False
+            async with anyio.create_task_group() as group:
+                if watch:
+
+                    async def look() -> None:
+                        nonlocal changed
+                        await _changed(plan)
+                        changed = True
+                        group.cancel_scope.cancel()
+
+                    group.start_soon(look)
+                await _until_stop(node, signals)
+                group.cancel_scope.cancel()
+            return changed
+
+
+async def _until_stop(node: Node, signals: AsyncIterator[signal.Signals]) -> None:
+    """Wait for the signal that means stop; a hangup opens the log files anew."""
+    async for number in signals:
+        if number == signal.SIGHUP:
+            node.logs.reopen()
+        else:
+            return
 
 
 async def _changed(plan: Plan) -> None:
