@@ -129,4 +129,6 @@ def until(look: Callable[[], _T | None], seconds: float = 5.0) -> _T:
 
 def at_leisure(seconds: float) -> float:
     """So many seconds where the machine has nothing else to do; three times as many where it is busy, as with xdist."""
-    return seconds if os.getloadavg()[0] < (os.cpu_count() or 1) else 3 * seconds
+    # The load average tells of the last minute, and not of the workers that have just begun.
+    alone = "PYTEST_XDIST_WORKER" not in os.environ and os.getloadavg()[0] < (os.cpu_count() or 1)
+    return seconds if alone else 3 * seconds
