@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from bers import Batch, Check, Config, Duration, Finding, Interval, SinkSpec, Stage, Status
 from bers.testing.server import Server, serving
+from tests.integration.processes import at_leisure
 
 Mood = Literal["healthy", "degraded", "unhealthy", "unknown", "broken"]
 
@@ -99,7 +100,7 @@ async def test_c120_c122_c123_each_event_is_a_line_in_the_log_of_its_source_with
     }
     async with serving(tmp_path) as server:
         await server.emit(*events.values())
-        with anyio.fail_after(1):
+        with anyio.fail_after(at_leisure(1.0)):
             for name, event in events.items():
                 log = anyio.Path(tmp_path / "logs" / f"{name}.log")
                 while f'"id":"{event["id"]}"' not in await log.read_text():
