@@ -79,7 +79,7 @@ class Supervisor(AsyncContextManagerMixin):
             self.data_dir,
             plan.settings.intake,
             self.clock,
-            self._readers(durable=True),
+            self._readers(),
         )
         self.health = Health(self.clock, self._publish)
         self.pipelines: dict[str, Pipeline] = {}
@@ -322,13 +322,13 @@ class Supervisor(AsyncContextManagerMixin):
         begin = self._housekeeping.begins.get((cell.key, pipeline))
         return Target(cell.key, cell.stage, durable, delivery.required, delivery.queue, delivery.when_full, begin)
 
-    def _readers(self, *, durable: bool = False) -> set[tuple[str, str]]:
-        """Every sink with each pipeline that leads to it."""
+    def _readers(self) -> set[tuple[str, str]]:
+        """Every sink that holds a position, with each pipeline that leads to it."""
         return {
             (key, name)
             for name, pipeline in self.plan.pipelines.items()
             for key in pipeline.sinks
-            if not durable or isinstance(self.plan.stages.sinks[key].spec, DurableSpec)
+            if isinstance(self.plan.stages.sinks[key].spec, DurableSpec)
         }
 
     def _cell(self, declared: Declared) -> Cell:

@@ -81,7 +81,7 @@ def test_c033_each_step_of_an_alert_is_told_within_a_second(server: Operator) ->
         (alert,) = _step(frames, "alert_firing", 1)
         for verb, name, left in (("acknowledge", "alert_acknowledged", 1), ("resolve", "alert_resolved", 0)):
             server.post(f"alerts/{alert['id']}/{verb}", {"operator": "ada", "notes": "mine"})
-            _step(frames, name, left)
+            assert len(_step(frames, name, left)) == left
 
 
 def _step(frames: Iterator[Frame], name: str, left: int) -> Any:

@@ -118,3 +118,4 @@ def test_odd_names_and_fields_break_no_build(name: Any, nobody: str) -> None:
         b.set(measures=name)
         with phase(name):
             pass
+    assert isinstance(b.subject, str) and b.subject

@@ -167,6 +167,7 @@ def test_events_arrive_while_the_process_works(receiver: Receiver) -> None:
         receiver.wait(lambda: len(receiver.events) == 1)
         emitter.emit("a.b")
         receiver.wait(lambda: len(receiver.events) == 2)
+        assert [event["type"] for event in receiver.events] == ["a.b", "a.b"]
 
 
 def test_a_server_that_comes_back_gets_everything(receiver: Receiver) -> None:
