@@ -67,7 +67,9 @@ Reason: TypeAlias = Literal[
     "full",
     "invalid",
     "not_found",
+    "rate_limited",
     "too_large",
+    "unauthenticated",
     "unavailable",
     "unsupported_media_type",
 ]
@@ -84,12 +86,15 @@ class Refused(BersError):
         hint: str = "",
         known: Iterable[str] = (),
         details: Iterable[tuple[str, str]] = (),
+        retry_after: float | None = None,
     ) -> None:
+        """``retry_after`` is in how many seconds the same request may be answered, where that is known."""
         super().__init__(message)
         self.reason: Reason = reason
         self.hint = hint
         self.known = sorted(known)
         self.details = list(details)
+        self.retry_after = retry_after
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from bers.schemas import encode
 
 STATUS: Mapping[Reason, int] = {
     "bad_request": 400,
+    "unauthenticated": 401,
     "unsupported_media_type": 415,
     "too_large": 413,
     "forbidden": 403,
@@ -22,6 +24,7 @@ STATUS: Mapping[Reason, int] = {
     "conflict": 409,
     "invalid": 422,
     "full": 429,
+    "rate_limited": 429,
     "unavailable": 503,
 }
 
@@ -41,6 +44,7 @@ def refusal(refused: Refused) -> Response:
         STATUS[refused.reason],
         refused.reason,
         str(refused),
+        headers=_headers(refused),
         hint=refused.hint,
         known=refused.known,
         details=[{"path": path, "message": message} for path, message in refused.details],
@@ -51,6 +55,15 @@ def failure(status: int, code: str, message: str, *, headers: Mapping[str, str] 
     """An answer without data: what went wrong, and what would be right."""
     error = {"code": code, "message": message, **{key: value for key, value in more.items() if value}}
     return _answer(status, {"success": False, "error": error}, headers)
+
+
+def _headers(refused: Refused) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if refused.retry_after is not None:
+        headers["Retry-After"] = str(max(1, ceil(refused.retry_after)))
+    if refused.reason == "unauthenticated":
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
 
 
 def _answer(status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
