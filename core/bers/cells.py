@@ -63,7 +63,6 @@ class Unit:
 
     cells: Sequence[Cell]
     pipelines: Sequence[str]
-    scope: anyio.CancelScope | None = None
 
 
 def units(sinks: Mapping[str, Cell], pipelines: Mapping[str, PipelineSettings]) -> list[Unit]:

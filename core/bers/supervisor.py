@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,25 +16,26 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from bers.audit import Audit
 from bers.availability import Heartbeats
-from bers.cells import Cell, Pause, Unit, once, units
-from bers.checks import Check, Finding
+from bers.cells import Cell, Unit, units
+from bers.checks import Check
 from bers.clock import Clock, SystemClock
 from bers.collection import CHECK as COLLECTION
 from bers.collection import Collection
 from bers.config import Declared, Plan
 from bers.counters import Counters
 from bers.directory import Directory, Route
-from bers.errors import Full, leaves
-from bers.health import Breaker, CheckReport, Health, Watch
+from bers.errors import Full
+from bers.health import CheckReport, Health, Watch
 from bers.housekeeping import Housekeeping
 from bers.intake import Intake
+from bers.keepers import Keeper, SourceKeeper, UnitKeeper
 from bers.log import Log
 from bers.logs import Logs
 from bers.pipeline import Pipeline, Step, Target
 from bers.records import Event
-from bers.redaction import redact_text
-from bers.stages import Context, DurableSpec, Receiver, Source
+from bers.stages import Context, DurableSpec, Source
 from bers.state import Database, highest_position, keep_positions
+from bers.watches import watch
 
 _log = logging.getLogger(__name__)
 
@@ -90,12 +91,12 @@ class Supervisor(AsyncContextManagerMixin):
         stages = plan.stages
         self.sources = {key: self._cell(declared) for key, declared in stages.sources.items()}
         self.sinks = {key: self._cell(declared) for key, declared in stages.sinks.items()}
-        self._units = units(self.sinks, plan.pipelines)
         self._go = anyio.Event()
         """Set when sources may begin to emit: everybody who has to read them is there."""
         self._strange: set[str] = set()
         """Types that a stage emitted without claiming them, and that were told of."""
-        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._sources = {key: self._source_keeper(cell) for key, cell in self.sources.items()}
+        self._units = [self._unit_keeper(unit) for unit in units(self.sinks, plan.pipelines)]
         self._offer()
 
     @property
@@ -147,7 +148,7 @@ class Supervisor(AsyncContextManagerMixin):
         """Close and open every source that measures by itself; return their keys."""
         keys = [key for key, cell in self.sources.items() if isinstance(cell.stage, Source)]
         for key in keys:
-            self._scopes[key].cancel()
+            self._sources[key].restart()
         return keys
 
     def reset_breakers(self) -> list[str]:
@@ -161,17 +162,17 @@ class Supervisor(AsyncContextManagerMixin):
 
     async def _start(self, group: TaskGroup) -> None:
         await to_thread.run_sync(keep_positions, self.data_dir, self._readers())
-        for cell in self.sources.values():
-            await group.start(self._keep_source, cell)
+        for source in self._sources.values():
+            await group.start(_run, source)
         await self._housekeeping.begin()
         await self._housekeeping.recover()
         for unit in self._units:
-            await group.start(self._keep_unit, unit)
+            await group.start(_run, unit)
         if self._logs and self.plan.settings.log.events:
             group.start_soon(self._logs.follow, self.bus, self.plan.owners)
         self._go.set()
-        for check, get in self._checks():
-            self.health.add(self._watch(check, get))
+        for one in self._watches():
+            self.health.add(one)
         group.start_soon(self.heartbeats.run)
         group.start_soon(self._housekeeping.run)
         group.start_soon(self._look_then_watch)
@@ -185,21 +186,8 @@ class Supervisor(AsyncContextManagerMixin):
     async def _stop(self) -> None:
         """Sources first, then pipelines and their sinks; name who takes longer than allowed."""
         within = self.plan.settings.stop_within
-        for cell in self.sources.values():
-            cell.become("stopping")
-        for scope in self._scopes.values():
-            scope.cancel()
-        with anyio.move_on_after(within):
-            for cell in self.sources.values():
-                await cell.done.wait()
-        for unit in self._units:
-            for cell in unit.cells:
-                cell.become("stopping")
-            if unit.scope:
-                unit.scope.cancel()
-        with anyio.move_on_after(within):
-            for cell in self.sinks.values():
-                await cell.done.wait()
+        await _stop(self._sources.values(), within)
+        await _stop(self._units, within)
         late = [cell.key for cell in self.cells if cell.state == "stopping"]
         if late:
             _log.error("did not stop within %g s: %s", within, ", ".join(late))
@@ -207,114 +195,24 @@ class Supervisor(AsyncContextManagerMixin):
 
     # Stages.
 
-    async def _keep_source(self, cell: Cell, *, task_status: TaskStatus[None]) -> None:
-        """Keep a source open; let it receive, and run. "Started" says that it was opened, or could not be."""
-        try:
-            await self._keep_source_open(cell, once(task_status))
-        finally:
-            cell.stop()
+    def _source_keeper(self, cell: Cell) -> SourceKeeper:
+        return SourceKeeper(cell, self.intake, partial(self.emit_as, cell), self._go)
 
-    async def _keep_source_open(self, cell: Cell, tell: Callable[[], None]) -> None:
-        pause = Pause(self.clock)
-        while not self.stopping:
-            cell.become("starting")
-            scope = self._scopes[cell.key] = anyio.CancelScope()
-            try:
-                async with cell.step.open() as stage:
-                    with scope:  # Within the stage, so that a stage that is stopped may still close in peace.
-                        cell.stage = stage
-                        if isinstance(stage, Receiver):
-                            self.intake.attach(cell.key, stage)
-                        cell.become("ok")
-                        tell()
-                        await self._go.wait()
-                        pause.begin()
-                        if isinstance(stage, Source):
-                            await stage.run(partial(self.emit_as, cell))
-                        await anyio.sleep_forever()
-            except Exception as exc:
-                self._failed(cell, exc)
-            finally:
-                cell.stage = None
-                self.intake.detach(cell.key)
-            tell()
-            if not (self.stopping or scope.cancelled_caught):
-                cell.restarts += 1
-                with anyio.CancelScope() as self._scopes[cell.key]:  # To stop is not to wait for the next attempt.
-                    await pause.wait()
-
-    async def _keep_unit(self, unit: Unit, *, task_status: TaskStatus[None]) -> None:
-        """Keep sinks open, and the pipelines that lead to them running."""
-        try:
-            await self._keep_unit_open(unit, once(task_status))
-        finally:
-            for cell in unit.cells:
-                cell.stop()
-
-    async def _keep_unit_open(self, unit: Unit, tell: Callable[[], None]) -> None:
-        pause = Pause(self.clock)
-        while not self.stopping:
-            for cell in unit.cells:
-                cell.become("starting")
-            try:
-                await self._run_unit(unit, pause, tell)
-            except Exception as exc:
-                for cell in unit.cells:
-                    self._failed(cell, exc)
-                    cell.restarts += 1
-            finally:
-                for cell in unit.cells:
-                    cell.stage = None
-            tell()
-            if not self.stopping:
-                with anyio.CancelScope() as unit.scope:
-                    await pause.wait()
-
-    async def _run_unit(self, unit: Unit, pause: Pause, tell: Callable[[], None]) -> None:
-        async with AsyncExitStack() as stack:
-            for cell in unit.cells:
-                cell.stage = await stack.enter_async_context(cell.step.open())
-            if self.stopping:
-                return
-            with anyio.CancelScope() as unit.scope:  # Within the stages, so that they may still commit.
-                async with anyio.create_task_group() as group:
-                    for name in unit.pipelines:
-                        pipeline = self.pipelines[name] = self._pipeline(name)
-                        await group.start(self._run_pipeline, pipeline)
-                    for cell in unit.cells:
-                        cell.become("ok")
-                        if cell.declared.source and isinstance(cell.stage, Source):
-                            group.start_soon(self._run_sink, cell, cell.stage)
-                    tell()
-                    pause.begin()
-                    await anyio.sleep_forever()
-            for cell in unit.cells:
-                cell.stage = None  # Nobody asks a stage that is closing.
-
-    async def _run_sink(self, cell: Cell, stage: Source) -> None:
-        """Let a sink emit that is a source too."""
-        await self._go.wait()
-        await stage.run(partial(self.emit_as, cell))
-
-    async def _run_pipeline(self, pipeline: Pipeline, *, task_status: TaskStatus[None]) -> None:
-        await pipeline.run(self.bus, task_status=task_status)
-
-    def _failed(self, cell: Cell, exc: BaseException) -> None:
-        reasons = "; ".join(redact_text(f"{type(leaf).__name__}: {leaf}") for leaf in leaves(exc))
-        cell.become("failing", reasons)
-        _log.error("stage %r failed: %s", cell.key, reasons, exc_info=exc)
+    def _unit_keeper(self, unit: Unit) -> UnitKeeper:
+        return UnitKeeper(unit, self.bus, self._pipeline, lambda cell: partial(self.emit_as, cell), self._go)
 
     def _pipeline(self, name: str) -> Pipeline:
         declared = self.plan.pipelines[name]
         owners, sources = self.plan.owners, frozenset(declared.sources)
         processors = [self.plan.stages.processors[key] for key in declared.processors]
-        return Pipeline(
+        pipeline = self.pipelines[name] = Pipeline(
             name,
             [Step(one.key, one.spec, one.config, self._context(one.key)) for one in processors],
             [self._target(self.sinks[key], name) for key in declared.sinks],
             lambda event_type: owners.of(event_type) in sources,
             self.counters,
         )
+        return pipeline
 
     def _target(self, cell: Cell, pipeline: str) -> Target:
         delivery = cell.declared.delivery
@@ -359,42 +257,13 @@ class Supervisor(AsyncContextManagerMixin):
 
     # Health.
 
-    def _checks(self) -> list[tuple[Check[Any], Callable[[], Any | None]]]:
-        found: list[tuple[Check[Any], Callable[[], Any | None]]] = [
-            (check, partial(self._stage_of, cell)) for cell in self.cells for check in cell.spec.checks
-        ]
+    def _watches(self) -> Iterator[Watch]:
         collection = Collection(self.bus, self.counters, self.directory, self.sources, self.sinks, self.pipelines)
-        known = [(COLLECTION, lambda: collection), *found]
-        settings = self.plan.settings.health.checks
-        return [(check, get) for check, get in known if check.name not in settings or settings[check.name].enabled]
-
-    @staticmethod
-    def _stage_of(cell: Cell) -> Any | None:
-        return cell.stage
-
-    def _watch(self, check: Check[Any], get: Callable[[], Any | None]) -> Watch:
-        own = self.plan.settings.health.checks.get(check.name)
-        breaker = self.plan.settings.health.breaker
-
-        async def probe() -> Finding:
-            stage = get()
-            if stage is None:
-                return Finding("unhealthy", "its stage is not running", {}, "See `bers status` for why.")
-            return await check.probe(stage)
-
-        return Watch(
-            check.name,
-            probe,
-            own.interval if own and own.interval else check.interval,
-            own.timeout if own and own.timeout else check.timeout,
-            own.critical if own and own.critical is not None else check.critical,
-            Breaker(
-                self.clock,
-                failures=breaker.failures,
-                reset_after=breaker.reset_after,
-                successes=breaker.successes,
-            ),
-        )
+        known: list[tuple[Check[Any], Callable[[], Any | None]]] = [(COLLECTION, lambda: collection)]
+        known += [(check, partial(_stage_of, cell)) for cell in self.cells for check in cell.spec.checks]
+        for check, stage in known:
+            if made := watch(check, stage, self.plan.settings.health, self.clock):
+                yield made
 
     async def _publish(self, report: CheckReport) -> None:
         event = self._own.event(
@@ -409,3 +278,22 @@ class Supervisor(AsyncContextManagerMixin):
             await self.intake.submit([event], durable=False)
         except Exception as exc:
             _log.warning("what check %r found could not be published: %s", report.name, exc)
+
+
+async def _run(keeper: Keeper, *, task_status: TaskStatus[None]) -> None:
+    await keeper.run(task_status=task_status)
+
+
+async def _stop(keepers: Iterable[Keeper], within: float) -> None:
+    """Tell them all to stop, and wait for them, but not for longer than that."""
+    told = list(keepers)
+    for keeper in told:
+        keeper.stop()
+    with anyio.move_on_after(within):
+        for keeper in told:
+            for cell in keeper.cells:
+                await cell.done.wait()
+
+
+def _stage_of(cell: Cell) -> Any | None:
+    return cell.stage

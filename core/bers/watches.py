@@ -1,0 +1,34 @@
+"""The checks of a node's stages, each as it is to be watched: with its own schedule and a breaker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bers.checks import Check, Finding
+from bers.clock import Clock
+from bers.config.settings import HealthSettings
+from bers.health import Breaker, Watch
+
+
+def watch(check: Check[Any], stage: Callable[[], Any | None], settings: HealthSettings, clock: Clock) -> Watch | None:
+    """How a check is made of a stage, with what the configuration changes in it; None where it says not at all."""
+    own = settings.checks.get(check.name)
+    if own and not own.enabled:
+        return None
+    breaker = settings.breaker
+
+    async def probe() -> Finding:
+        running = stage()
+        if running is None:
+            return Finding("unhealthy", "its stage is not running", {}, "See `bers status` for why.")
+        return await check.probe(running)
+
+    return Watch(
+        check.name,
+        probe,
+        own.interval if own and own.interval else check.interval,
+        own.timeout if own and own.timeout else check.timeout,
+        own.critical if own and own.critical is not None else check.critical,
+        Breaker(clock, failures=breaker.failures, reset_after=breaker.reset_after, successes=breaker.successes),
+    )
