@@ -2,44 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import anyio
-from anyio.abc import TaskStatus
 
 from bers.clock import Clock
-from bers.config import Declared, PipelineSettings
+from bers.config import Declared
+from bers.errors import leaves
 from bers.pipeline import Step
+from bers.redaction import redact_text
 from bers.stages import AnySpec, Context
+from bers.states import StageState, Standing
 
-StageState: TypeAlias = Literal["starting", "ok", "failing", "stopping", "stopped"]
+Kind: TypeAlias = Literal["source", "processor", "sink"]
 
-LONGEST_PAUSE = 30.0
-"""Seconds; what the pauses between two attempts to start a stage grow to."""
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 4.0
+"""Seconds between two attempts to start a stage, at first and at most: who is well again is seen to be within 5 s."""
+
+
+class Budget:
+    """How often something may happen within some time."""
+
+    def __init__(self, clock: Clock, most: int, within: float) -> None:
+        self._clock = clock
+        self._most = most
+        self._within = within
+        self._spent: deque[float] = deque()
+
+    @property
+    def left(self) -> int:
+        self._forget()
+        return max(0, self._most - len(self._spent))
+
+    def spend(self) -> bool:
+        """Count one more; False where that is too many."""
+        self._forget()
+        self._spent.append(self._clock.monotonic())
+        return len(self._spent) <= self._most
+
+    def restore(self) -> None:
+        self._spent.clear()
+
+    def _forget(self) -> None:
+        while self._spent and self._spent[0] <= self._clock.monotonic() - self._within:
+            self._spent.popleft()
 
 
 @dataclass
 class Cell:
-    """One declared stage, and how it is doing."""
+    """One declared stage, and how it is doing. A processor has one for each pipeline that names it."""
 
     declared: Declared
     context: Context
-    state: StageState = "stopped"
+    kind: Kind
+    standing: Standing
+    budget: Budget
+    """The restarts that it has left before it is quarantined."""
+    blocks: Budget
+    """How often it may block the event loop before it is quarantined."""
+    edges: Sequence[str]
+    """Where it is counted."""
+    pipeline: str = ""
+    """Of a processor, the pipeline."""
     stage: Any = None
     """The stage while it is open."""
     restarts: int = 0
-    error: str = ""
-    """Why it failed last."""
-    since: float = 0.0
-    """When it came to the state it is in, by the monotonic clock."""
+    raised: BaseException | None = None
+    """What it let out last, so that who catches it knows whose it is."""
+    users: int = 0
+    """How many are at work with the open stage, and have to let go before it is closed."""
     done: anyio.Event = field(default_factory=anyio.Event)
     """Set when it has stopped for good."""
 
     @property
     def key(self) -> str:
         return self.declared.key
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others: its key; of a processor, with the pipeline."""
+        return f"{self.pipeline}/{self.key}" if self.pipeline else self.key
 
     @property
     def spec(self) -> AnySpec:
@@ -49,36 +95,23 @@ class Cell:
     def step(self) -> Step[Any]:
         return Step(self.key, self.spec, self.declared.config, self.context)
 
+    @property
+    def state(self) -> StageState:
+        return self.standing.state
+
+    @property
+    def error(self) -> str:
+        """Why it failed last."""
+        return self.standing.error
+
+    @property
+    def down(self) -> bool:
+        """Whether it does not work, or is just tried again after that."""
+        return self.standing.settled in ("failing", "quarantined")
+
     def stop(self) -> None:
-        self.become("stopped")
+        self.standing.stopped()
         self.done.set()
-
-    def become(self, state: StageState, error: str = "") -> None:
-        self.state, self.error, self.since = state, error or self.error, self.context.clock.monotonic()
-
-
-@dataclass
-class Unit:
-    """What starts, stops and restarts together: sinks, and the pipelines that lead to them."""
-
-    cells: Sequence[Cell]
-    pipelines: Sequence[str]
-
-
-def units(sinks: Mapping[str, Cell], pipelines: Mapping[str, PipelineSettings]) -> list[Unit]:
-    """Group sinks that share a pipeline: they share its fate."""
-    groups: list[set[str]] = [{key} for key in sinks]
-    for pipeline in pipelines.values():
-        joined = [group for group in groups if group & set(pipeline.sinks)]
-        groups = [group for group in groups if group not in joined]
-        groups.append(set[str]().union(*joined))
-    return [
-        Unit(
-            [cell for key, cell in sinks.items() if key in group],
-            [name for name, pipeline in pipelines.items() if group & set(pipeline.sinks)],
-        )
-        for group in groups
-    ]
 
 
 class Pause:
@@ -86,7 +119,7 @@ class Pause:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seconds = 0.25
+        self._seconds = FIRST_PAUSE
         self._began: float | None = None
 
     def begin(self) -> None:
@@ -95,20 +128,12 @@ class Pause:
 
     async def wait(self) -> None:
         if self._began is not None and self._clock.monotonic() - self._began > 60:
-            self._seconds = 0.25
+            self._seconds = FIRST_PAUSE
         self._began = None
         await self._clock.sleep(self._seconds)
         self._seconds = min(LONGEST_PAUSE, self._seconds * 2)
 
 
-def once(task_status: TaskStatus[None]) -> Callable[[], None]:
-    """A way to say "started" any number of times."""
-    told = False
-
-    def tell() -> None:
-        nonlocal told
-        if not told:
-            told = True
-            task_status.started()
-
-    return tell
+def reasons(exc: BaseException) -> str:
+    """What went wrong, as it may be shown to anybody."""
+    return "; ".join(redact_text(f"{type(leaf).__name__}: {leaf}") for leaf in leaves(exc))

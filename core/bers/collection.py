@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bers.cells import Cell
 from bers.checks import Check, Finding
+from bers.config import Plan
 from bers.counters import Counters
 from bers.directory import Directory
 from bers.errors import Refused
@@ -19,6 +20,9 @@ from bers.units import Interval
 JOURNAL_REMEDY = "Make room on the disk, raise intake.journal.max_bytes, or mend the sink that lags (`bers status`)."
 STAGE_REMEDY = "See `bers status` for the error of each stage; it is restarted by itself."
 
+QUARANTINE_REMEDY = "See `bers status` for the error of each stage; mend it, then `bers stages restart KEY`."
+PLUGIN_REMEDY = "`bers plugins list` says why; mend or remove them, then `bers restart`."
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -27,14 +31,18 @@ class Collection:
     bus: Log
     counters: Counters
     directory: Directory
-    sources: Mapping[str, Cell]
-    sinks: Mapping[str, Cell]
+    cells: Callable[[], Sequence[Cell]]
     pipelines: Mapping[str, Pipeline]
+    held: Callable[[], Mapping[str, str]]
+    """The pipelines through which nothing goes, and why."""
+    plan: Plan
 
     async def look(self) -> Finding:
-        cells = [*self.sources.values(), *self.sinks.values()]
-        failing = {cell.key: cell.error for cell in cells if cell.state == "failing"}
-        required = [cell.key for cell in self.sinks.values() if cell.declared.delivery.required]
+        cells, held = self.cells(), self.held()
+        required = {cell.key for cell in cells if cell.kind == "sink" and cell.declared.delivery.required}
+        down = {cell.name: cell.error for cell in cells if cell.down}
+        weak = {cell.name: cell.standing.reason for cell in cells if cell.state == "degraded"}
+        stopped = [name for name in held if required & set(self.plan.pipelines[name].sinks)]
         door = self.counters.edge("intake")
         _, end = await self.bus.span(0)
         details = {
@@ -42,15 +50,29 @@ class Collection:
             "duplicates": door.filtered,
             "bufferUtilization": {**await self._buffers(), "journal": round(self.bus.fill, 4)},
             "lag": {name: max(0, end - pipeline.position) for name, pipeline in self.pipelines.items()},
-            "failing": failing,
+            "failing": down,
+            "quarantined": [cell.name for cell in cells if cell.standing.settled == "quarantined"],
+            "degraded": weak,
+            "held": dict(held),
+            "pluginsFailed": {name: str(error) for name, error in self.plan.catalogue.failed.items()},
             "unaccounted": self.counters.gaps(),
         }
         if self.bus.fill >= 1:
             return Finding("unhealthy", "the journal is full: new events are refused", details, JOURNAL_REMEDY)
-        if any(key in failing for key in required):
-            return Finding("unhealthy", f"a required sink fails: {', '.join(failing)}", details, STAGE_REMEDY)
-        if failing:
-            return Finding("degraded", f"failing: {', '.join(failing)}", details, STAGE_REMEDY)
+        if wrong := [key for key in required if key in down]:
+            return Finding("unhealthy", f"a required sink fails: {', '.join(wrong)}", details, _remedy(details))
+        if stopped and down:
+            message = f"nothing gets to a required sink through {', '.join(stopped)}: failing: {', '.join(down)}"
+            return Finding("unhealthy", message, details, _remedy(details))
+        if down:
+            return Finding("degraded", f"failing: {', '.join(down)}", details, _remedy(details))
+        if held:
+            names = "; ".join(f"{name}: {why}" for name, why in held.items())
+            return Finding("degraded", f"nothing goes through {names}", details, STAGE_REMEDY)
+        if weak:
+            return Finding("degraded", f"not quite well: {', '.join(weak)}", details, STAGE_REMEDY)
+        if failed := self.plan.catalogue.failed:
+            return Finding("degraded", f"plugins could not be loaded: {', '.join(failed)}", details, PLUGIN_REMEDY)
         return Finding("healthy", "events are taken in and delivered", details)
 
     async def _buffers(self) -> Mapping[str, Any]:
@@ -61,6 +83,10 @@ class Collection:
         except (KeyError, Refused):
             return {}
         return dict(reply.beside.get("bufferUtilization", {}))
+
+
+def _remedy(details: Mapping[str, Any]) -> str:
+    return QUARANTINE_REMEDY if details["quarantined"] else STAGE_REMEDY
 
 
 CHECK = Check(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -59,6 +60,18 @@ class Counters:
     def edge(self, name: str) -> Edge:
         """The edge of that name; made when first asked for."""
         return self._edges.setdefault(name, Edge())
+
+    def known(self, names: Iterable[str]) -> dict[str, Edge]:
+        """Those of these edges that there are."""
+        return {name: edge for name in names if (edge := self._edges.get(name)) is not None}
+
+    def disown(self, pipeline: str) -> None:
+        """Settle the books of a pipeline that was given up: what is inside of it is lost, whatever it does yet."""
+        for name, edge in self._edges.items():
+            if name == pipeline or name.startswith(f"{pipeline}/"):
+                settled = replace(edge, dropped=edge.dropped.copy(), queued=0)
+                settled.dropped["crashed"] += edge.queued
+                self._edges[name] = settled
 
     def snapshot(self) -> dict[str, Counts]:
         return {name: _read(edge) for name, edge in self._edges.items()}

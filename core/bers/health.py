@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
@@ -176,6 +176,12 @@ class Health:
                 return
             if waiting:
                 await self._clock.sleep(SETTLING)
+
+    async def look(self, names: Iterable[str]) -> None:
+        """Make some checks at once, because something has changed that they tell of."""
+        for name in names:
+            if name in self._watches:
+                await self._look(self._watches[name])
 
     async def run(self) -> None:
         """Make every check again and again, each at its interval."""

@@ -82,6 +82,8 @@ class Intake:
         self._waiting: list[_Submission] = []
         self._turn = anyio.Lock()
         self._door = self._counters.edge("intake")
+        self.reading = ""
+        """The source that reads events at this moment; empty while others have their turn."""
         self.unmapped: Counter[str] = Counter()
         """Types that nobody reads, and how often they came."""
 
@@ -140,6 +142,7 @@ class Intake:
                 for event in batch.events:
                     if not event.cause and self._repeats.add(event):
                         self._receive(self._owners.of(event.type), event)
+                self.reading = ""
                 if batch.end == end:
                     break
         self._keep()
@@ -198,6 +201,7 @@ class Intake:
             for event in one.events:
                 handled += 1
                 if not handled % SLICE:
+                    self.reading = ""
                     await cancel_shielded_checkpoint()
                 if not add(event):
                     continue
@@ -211,6 +215,7 @@ class Intake:
                 if len(out) > 1:
                     made[owner] += len(out) - 1
                 records += out
+        self.reading = ""
         return records
 
     def _receive(self, owner: str, event: Event) -> Sequence[Event]:
@@ -221,6 +226,7 @@ class Intake:
             return [event]
         table = self.table(owner)
         mark = table.mark()
+        self.reading = owner
         try:
             return _checked(receiver.receive(event, table))
         except Exception as exc:  # A plugin's fault costs its own figures, never the event.

@@ -3,195 +3,385 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import anyio
 from anyio.abc import TaskStatus
 
 from bers.bus import Bus
-from bers.cells import Cell, Pause, Unit, once
-from bers.errors import leaves
+from bers.cells import Cell, Pause, reasons
+from bers.config.settings import SupervisionSettings
+from bers.counters import Counters
+from bers.errors import PluginError, leaves
+from bers.guards import Fail, Post
 from bers.intake import Intake
 from bers.pipeline import Pipeline
-from bers.redaction import redact_text
 from bers.stages import Emit, Receiver, Source
+from bers.ward import Bell, Stay, Ward, late
+
+PATIENCE = 2.0
+"""Seconds for which the start of a node waits for one stage; then it goes on without."""
 
 _log = logging.getLogger(__name__)
 
+_Wish: TypeAlias = Literal["", "restart", "stop", "quarantine"]
 
-class Keeper(Protocol):
+
+@dataclass(frozen=True)
+class Keeping:
+    """What all keepers of one node share."""
+
+    ward: Ward
+    settings: SupervisionSettings
+    go: anyio.Event
+    """Set when sources may emit: when everybody is there who has to read it."""
+    bell: Bell
+    """Rung when something was opened, has ended, or was asked for."""
+
+
+class Keeper(ABC):
     """Looks after stages that start, fail and stop together."""
 
-    @property
-    def cells(self) -> Sequence[Cell]:
+    def __init__(self, cells: Sequence[Cell], keeping: Keeping, pause: Pause) -> None:
+        self.cells = cells
         """The stages; each says when it has stopped for good."""
-        ...
+        self.done = anyio.Event()
+        """Set when they all have."""
+        self._shared = keeping
+        self._pause = pause
+        self._wish: _Wish = ""
+        self._why = ""
+        """Why it was to be quarantined."""
+        self._resting = anyio.CancelScope()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Keep them open until told to stop. "Started" says that they were opened, or could not be."""
-        ...
+        """Keep them open until told to stop. "Started" says that they were opened, or that nobody waits any longer."""
+        told = False
+
+        def tell() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                task_status.started()
+
+        try:
+            while self._wish != "stop":
+                isolate, self._wish = self._wish == "quarantine", ""
+                await (self._isolate() if isolate else self._keep(tell))
+                tell()
+        finally:
+            for cell in self.cells:
+                cell.stop()
+            self.done.set()
+            self._shared.bell.ring()
 
     def restart(self) -> None:
-        """Close the stages and open them anew; at once where they wait to be tried again."""
-        ...
+        """Close the stages and open them anew; at once where they wait to be tried again, or are quarantined."""
+        for cell in self.cells:
+            cell.budget.restore()
+            cell.blocks.restore()
+        self._ask("restart")
 
     def stop(self) -> None:
         """Close the stages for good; :meth:`run` returns when they are."""
-        ...
+        for cell in self.cells:
+            cell.standing.stopping()
+        self._ask("stop")
+
+    def quarantine(self, cell: Cell, why: str) -> None:
+        """Close a stage, and leave it alone until somebody asks for it."""
+        self._why = why
+        cell.standing.quarantined(why)
+        self._ask("quarantine")
+
+    def look(self) -> None:
+        """See whether something takes too long. Called twice a second."""
+
+    @abstractmethod
+    async def _keep(self, tell: Callable[[], None]) -> None:
+        """Do it once: from opening to the end of the pause after it."""
+
+    def _ask(self, wish: _Wish) -> None:
+        if self._wish != "stop":
+            self._wish = wish
+        self._resting.cancel()
+        self._shared.bell.ring()
+
+    async def _isolate(self) -> None:
+        """Leave it alone, until somebody asks for it."""
+        _log.error("%s: quarantined, because %s", ", ".join(cell.name for cell in self.cells), self._why)
+        await self._rest(None)
+
+    async def _failed(self, cell: Cell, exc: BaseException, *, given_up: bool) -> None:
+        """Write down why a stage does not run, and wait until it may be tried again."""
+        why = reasons(exc)
+        cell.restarts += 1
+        _log.error("stage %r failed: %s", cell.name, why, exc_info=exc)
+        if given_up:
+            cell.standing.quarantined("it did not end when it was told to, and still holds what it held", why)
+            await self._rest(None)
+        elif not cell.budget.spend():
+            cell.standing.quarantined(f"it failed more than {self._shared.settings.restarts} times", why)
+            await self._rest(self._shared.settings.release_after)
+        else:
+            cell.standing.failed("it waits for its next attempt", why)
+            with anyio.CancelScope() as self._resting:
+                if not self._wish:
+                    await self._pause.wait()
+
+    async def _rest(self, seconds: float | None) -> None:
+        """Wait until somebody asks for something, or so long."""
+        with anyio.CancelScope() as self._resting:
+            if self._wish:
+                return
+            if seconds is None:
+                await anyio.sleep_forever()
+            else:
+                await self.cells[0].context.clock.sleep(seconds)
+
+    async def _leave(self, stay: Stay) -> bool:
+        """End what a stage does, and close it; False where it does not heed that, and had to be given up."""
+        stay.body.pull()
+        if not await self._shared.bell.until(lambda: stay.over, self._shared.settings.close_within):
+            return await stay.leave(min(1.0, self._shared.settings.close_within))
+        return True
 
 
-class SourceKeeper:
-    """Keeps one source open; lets it receive, and run."""
+class StageKeeper(Keeper):
+    """Keeps one source or sink open."""
 
-    def __init__(self, cell: Cell, intake: Intake, emit: Emit, go: anyio.Event) -> None:
-        """``go`` is set when it may emit: when everybody is there who has to read it."""
-        self.cells = (cell,)
+    def __init__(self, cell: Cell, keeping: Keeping, intake: Intake, emit: Emit) -> None:
+        super().__init__((cell,), keeping, Pause(cell.context.clock))
         self._cell = cell
         self._intake = intake
         self._emit = emit
-        self._go = go
-        self._scope = anyio.CancelScope()
-        """What is under way: a stage at work, or the pause before the next attempt."""
-        self._stopping = False
+        self._fault: BaseException | None = None
+        self._leaked = False
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        try:
-            await self._keep(once(task_status))
-        finally:
-            self._cell.stop()
+    def fail(self, exc: BaseException, *, given_up: bool = False) -> None:
+        """Say that the open stage is broken: it is closed, and opened anew after a pause.
 
-    def restart(self) -> None:
-        self._scope.cancel()
-
-    def stop(self) -> None:
-        self._stopping = True
-        self._cell.become("stopping")
-        self._scope.cancel()
+        ``given_up`` says that some of its work goes on and does not heed that it should not.
+        """
+        if self._cell.stage is not None and self._fault is None:
+            self._fault, self._leaked = exc, given_up
+            self._shared.bell.ring()
 
     async def _keep(self, tell: Callable[[], None]) -> None:
-        cell = self._cell
-        pause = Pause(cell.context.clock)
-        while not self._stopping:
-            cell.become("starting")
-            scope = self._scope = anyio.CancelScope()
-            try:
-                async with cell.step.open() as stage:
-                    with scope:  # Within the stage, so that a stage that is stopped may still close in peace.
-                        await self._work(stage, pause, tell)
-            except Exception as exc:
-                failed(cell, exc)
-            finally:
-                cell.stage = None
-                self._intake.detach(cell.key)
+        cell, bell, settings = self._cell, self._shared.bell, self._shared.settings
+        self._fault, self._leaked = None, False
+        cell.standing.opening()
+        stay = self._shared.ward.take(cell.name, self._live, bell=bell)
+        if not await bell.until(lambda: cell.stage is not None or stay.over or self._wish, PATIENCE):
             tell()
-            if not (self._stopping or scope.cancelled_caught):
-                cell.restarts += 1
-                with anyio.CancelScope() as self._scope:  # To stop is not to wait for the next attempt.
-                    await pause.wait()
+        if not await bell.until(lambda: cell.stage is not None or stay.over or self._wish, settings.open_within):
+            self._fault = late(cell.name, "open", settings.open_within)
+        if cell.stage is not None and not self._wish:
+            cell.standing.opened()
+            self._pause.begin()
+            tell()
+        await bell.until(lambda: stay.over or self._wish or self._fault)
+        if not self._wish and not self._fault:
+            self._fault = stay.error or PluginError(f"{cell.name}: it closed without being told to")
+        if self._wish == "restart":
+            cell.standing.opening()
+        elif self._fault and not self._wish:
+            cell.standing.failed("it is being closed", reasons(self._fault))
+        cell.stage = None  # Nobody asks a stage that is closing.
+        self._intake.detach(cell.key)
+        bell.ring()
+        await bell.until(lambda: not cell.users, settings.close_within + 2.0)
+        ended = await self._leave(stay)
+        if ended and stay.error and not self._fault:
+            _log.error("stage %r failed while it closed: %s", cell.name, reasons(stay.error), exc_info=stay.error)
+        if not ended:
+            _log.error("stage %r did not end when it was told to, and was given up", cell.name)
+        if not self._wish or (self._wish == "restart" and not ended):
+            fault = self._fault or late(cell.name, "close", settings.close_within)
+            self._wish = ""
+            await self._failed(cell, fault, given_up=not ended or self._leaked)
 
-    async def _work(self, stage: Any, pause: Pause, tell: Callable[[], None]) -> None:
+    async def _live(self, stay: Stay) -> None:
+        """The life of the stage, from opening to closing, in one task."""
         cell = self._cell
-        cell.stage = stage
-        if isinstance(stage, Receiver):
-            self._intake.attach(cell.key, stage)
-        cell.become("ok")
-        tell()
-        await self._go.wait()
-        pause.begin()
-        if isinstance(stage, Source):
+        async with cell.step.open() as stage:
+            if cell.kind == "sink" and not callable(getattr(stage, "write", None)):
+                raise PluginError(f"{cell.name}: opening it gave a {type(stage).__name__}; yield what has `write`")
+            if stage is None:
+                raise PluginError(f"{cell.name}: opening it gave nothing; yield the stage")
+            with stay.body:  # Within the stage, so that one that is stopped may still close in peace.
+                cell.stage = stage
+                if cell.kind == "source" and isinstance(stage, Receiver):
+                    self._intake.attach(cell.key, stage)
+                self._shared.bell.ring()
+                await self._work(stage)
+
+    async def _work(self, stage: Any) -> None:
+        await self._shared.go.wait()
+        # A sink may be a source too: then it says so in the file of stages.
+        if isinstance(stage, Source) and (self._cell.kind == "source" or self._cell.declared.source):
             await stage.run(self._emit)
         await anyio.sleep_forever()
 
 
-class UnitKeeper:
-    """Keeps sinks open that share pipelines, and those pipelines running."""
+class PipelineKeeper(Keeper):
+    """Keeps one pipeline at work, with the processors that are its own, while the sinks are open that it waits for."""
 
     def __init__(
         self,
-        unit: Unit,
+        name: str,
+        processors: Sequence[Cell],
+        waited: Sequence[Cell],
         bus: Bus,
-        pipeline: Callable[[str], Pipeline],
-        emit: Callable[[Cell], Emit],
-        go: anyio.Event,
+        counters: Counters,
+        keeping: Keeping,
+        pause: Pause,
+        make: Callable[[Post], Pipeline],
+        fail: Fail,
+        *,
+        holds: bool,
     ) -> None:
-        """``pipeline`` makes a pipeline by its name once its sinks are open; ``emit`` is the way in for a cell."""
-        self.cells = unit.cells
-        self._names = unit.pipelines
+        """``waited`` are the sinks that it waits for, ``make`` makes the pipeline when they are open.
+
+        ``fail`` says which of them broke. ``holds`` says that what it has not read yet is owed to somebody.
+        """
+        super().__init__(processors, keeping, pause)
+        self.name = name
+        self.held = ""
+        """Why nothing goes through it; empty while something does."""
+        self._waited = waited
         self._bus = bus
-        self._pipeline = pipeline
-        self._emit = emit
-        self._go = go
-        self._scope = anyio.CancelScope()
-        """What is under way: pipelines at work, or the pause before the next attempt."""
-        self._stopping = False
+        self._counters = counters
+        self._make = make
+        self._fail = fail
+        self._holds = holds
+        self._begin_at: int | None = None
+        """Where those go on that hold no position."""
+        self._skip = False
+        """Whether it goes on at the end of the bus: what came meanwhile is given up."""
+        self._post: Post | None = None
+        self._fault: BaseException | None = None
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        try:
-            await self._keep(once(task_status))
-        finally:
-            for cell in self.cells:
-                cell.stop()
-
-    def restart(self) -> None:
-        self._scope.cancel()
-
-    def stop(self) -> None:
-        self._stopping = True
-        for cell in self.cells:
-            cell.become("stopping")
-        self._scope.cancel()
+    def look(self) -> None:
+        if self._post and not self._fault and (overdue := self._post.overdue()):
+            if self._post.cell:
+                self._post.cell.raised = overdue
+            self._fault = overdue
+            self._shared.bell.ring()
 
     async def _keep(self, tell: Callable[[], None]) -> None:
-        pause = Pause(self.cells[0].context.clock)
-        while not self._stopping:
-            for cell in self.cells:
-                cell.become("starting")
-            scope = self._scope = anyio.CancelScope()
-            try:
-                async with AsyncExitStack() as stack:
-                    for cell in self.cells:
-                        cell.stage = await stack.enter_async_context(cell.step.open())
-                    with scope:  # Within the stages, so that they may still commit.
-                        await self._work(pause, tell)
-                    for cell in self.cells:
-                        cell.stage = None  # Nobody asks a stage that is closing.
-            except Exception as exc:
-                for cell in self.cells:
-                    failed(cell, exc)
-                    cell.restarts += 1
-            finally:
-                for cell in self.cells:
-                    cell.stage = None
+        bell = self._shared.bell
+        self._fault = None
+        if self._begin_at is None:
+            _, self._begin_at = await self._bus.span(0)
+        if not all(cell.stage is not None for cell in self._waited):
+            closed = ", ".join(cell.name for cell in self._waited if cell.stage is None)
+            self.held = f"it waits for {closed}"
             tell()
-            if not (self._stopping or scope.cancelled_caught):
-                with anyio.CancelScope() as self._scope:
-                    await pause.wait()
-
-    async def _work(self, pause: Pause, tell: Callable[[], None]) -> None:
-        async with anyio.create_task_group() as group:
-            for name in self._names:
-                await group.start(self._run_pipeline, self._pipeline(name))
             for cell in self.cells:
-                cell.become("ok")
-                if cell.declared.source and isinstance(cell.stage, Source):
-                    group.start_soon(self._run_source, cell, cell.stage)
+                cell.standing.opening(f"its pipeline waits for {closed}")
+            await bell.until(lambda: all(cell.stage is not None for cell in self._waited) or self._wish)
+            if self._wish:
+                return
+        sinks = [cell.stage for cell in self._waited]
+        post = self._post = Post(self.name, self._shared.settings)
+        for cell in self.cells:
+            cell.standing.opening()
+            cell.raised = None
+        for cell in self._waited:
+            cell.raised = None
+            cell.users += 1
+        begin = await self._next()
+        pipeline = self._make(post)
+        started = _Started(bell)
+        stay = self._shared.ward.take(
+            self.name,
+            lambda stay: pipeline.run(self._bus, begin=begin, task_status=started),
+            stage=post.at,
+            bell=bell,
+        )
+        post.stay = stay
+
+        def over() -> object:
+            replaced = any(cell.stage is not sink for cell, sink in zip(self._waited, sinks, strict=True))
+            return stay.over or self._wish or self._fault or replaced
+
+        if not await bell.until(lambda: started.told or over(), PATIENCE):
             tell()
-            pause.begin()
-            await anyio.sleep_forever()
+        await bell.until(lambda: started.told or over())
+        if started.told:
+            self.held = ""
+            self._pause.begin()
+            tell()
+        await bell.until(over)
+        fault = self._fault or stay.error
+        ended = stay.over or await stay.leave(self._shared.settings.close_within)
+        fault = fault or stay.error
+        self._post = None
+        if started.told:
+            self._begin_at = max(begin, pipeline.position)
+        if not ended:
+            self._counters.disown(self.name)
+        for cell in self._waited:
+            cell.users -= 1
+        for cell in self.cells:
+            cell.stage = None
+        bell.ring()
+        if not self._wish and (fault or not ended):
+            await self._broke(fault or late(self.name, "stop", self._shared.settings.close_within), post, ended=ended)
 
-    async def _run_pipeline(self, pipeline: Pipeline, *, task_status: TaskStatus[None]) -> None:
-        await pipeline.run(self._bus, task_status=task_status)
+    async def _isolate(self) -> None:
+        self.held, self._skip = self._why, not self._holds
+        await super()._isolate()
 
-    async def _run_source(self, cell: Cell, stage: Source) -> None:
-        """Let a sink emit that is a source too."""
-        await self._go.wait()
-        await stage.run(self._emit(cell))
+    async def _broke(self, fault: BaseException, post: Post, *, ended: bool) -> None:
+        """Say whose fault it was, and wait until it makes sense to try again."""
+        found = leaves(fault)
+        blamed = [cell for cell in (*self.cells, *self._waited) if any(cell.raised is leaf for leaf in found)]
+        for cell in blamed:
+            if cell in self._waited:
+                self._fail(cell, fault, given_up=not ended)
+        mine = [cell for cell in blamed if cell in self.cells]
+        if mine:
+            if not self._holds and self._begin_at is not None:
+                self._begin_at = max(self._begin_at, post.end)  # Counted as crashed; nobody is owed it.
+            self.held = f"{mine[0].name} failed: {reasons(fault)}"
+            for other in self.cells:
+                if other is not mine[0]:
+                    other.standing.opening(f"its pipeline stands still, because {mine[0].name} failed")
+            await self._failed(mine[0], fault, given_up=not ended)
+            # What came while nobody tried is given up where nobody is owed it.
+            self._skip = not self._holds and mine[0].standing.settled == "quarantined"
+        elif not blamed:
+            self.held = reasons(fault)
+            _log.error("pipeline %r failed: %s", self.name, self.held, exc_info=fault)
+            with anyio.CancelScope() as self._resting:
+                if not self._wish:
+                    await self._pause.wait()
+
+    async def _next(self) -> int:
+        """Where it goes on; what is given up on the way is counted."""
+        oldest, end = await self._bus.span(0)
+        begin = min(end, self._begin_at or 0)
+        to = end if self._skip else max(begin, oldest)
+        if to > begin:
+            edge = self._counters.edge(self.name)
+            edge.taken += to - begin
+            edge.dropped["quarantined" if self._skip else "trimmed"] += to - begin
+        self._skip, self._begin_at = False, to
+        return to
 
 
-def failed(cell: Cell, exc: BaseException) -> None:
-    """Write down why a stage does not run, in its cell and in the log."""
-    reasons = "; ".join(redact_text(f"{type(leaf).__name__}: {leaf}") for leaf in leaves(exc))
-    cell.become("failing", reasons)
-    _log.error("stage %r failed: %s", cell.key, reasons, exc_info=exc)
+class _Started(TaskStatus[None]):
+    """Notes that a pipeline has begun."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self.told = False
+
+    def started(self, value: None = None) -> None:
+        self.told = True
+        self._bell.ring()

@@ -122,7 +122,9 @@ class Pipeline:
                 if not (target.durable or target.required)
             ]
             cuts = [*held.values(), live] if until is None else [*held.values(), live, until]
-            self.position = min(held.values(), default=live)
+            # Who has no position of its own begins at `live`, however far the durable ones are ahead of it.
+            begins = [*held.values()] if len(held) == len(self.targets) else [*held.values(), live]
+            self.position = min(begins, default=live)
             async with anyio.create_task_group() as group:
                 for queue in queues:
                     group.start_soon(queue.run)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from asyncio import Task
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -16,7 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from bers.audit import Audit
 from bers.availability import Heartbeats
-from bers.cells import Cell, Unit, units
+from bers.cells import Budget, Cell, Kind, Pause
 from bers.checks import Check
 from bers.clock import Clock, SystemClock
 from bers.collection import CHECK as COLLECTION
@@ -24,17 +26,23 @@ from bers.collection import Collection
 from bers.config import Declared, Plan
 from bers.counters import Counters
 from bers.directory import Directory, Route
-from bers.errors import Full
+from bers.errors import Full, PluginError
 from bers.health import CheckReport, Health, Watch
 from bers.housekeeping import Housekeeping
 from bers.intake import Intake
-from bers.keepers import Keeper, SourceKeeper, UnitKeeper
+from bers.guards import Post, Waited, Way, step
+from bers.keepers import Keeper, Keeping, PipelineKeeper, StageKeeper
 from bers.log import Log
 from bers.logs import Logs
-from bers.pipeline import Pipeline, Step, Target
+from bers.pipeline import Pipeline, Target
 from bers.records import Event
+from bers.redaction import redact_text
+from bers.rounds import Rounds
 from bers.stages import Context, DurableSpec, Source
 from bers.state import Database, highest_position, keep_positions
+from bers.states import Change, Standing
+from bers.ward import Bell, Ward
+from bers.watchdog import Watchdog
 from bers.watches import watch
 
 _log = logging.getLogger(__name__)
@@ -88,21 +96,49 @@ class Supervisor(AsyncContextManagerMixin):
         self._boot = uuid4().hex[:12]
         self._own = Context("node", clock=self.clock, boot=self._boot, environment=plan.settings.environment)
         self._addresses = addresses
-        stages = plan.stages
-        self.sources = {key: self._cell(declared) for key, declared in stages.sources.items()}
-        self.sinks = {key: self._cell(declared) for key, declared in stages.sinks.items()}
-        self._go = anyio.Event()
-        """Set when sources may begin to emit: everybody who has to read them is there."""
+        self.rounds = Rounds(lambda: self.cells, lambda: self.keepers, self.counters, self._tell_change)
+        self.sources = {key: self._cell(declared, "source") for key, declared in plan.stages.sources.items()}
+        self.sinks = {key: self._cell(declared, "sink") for key, declared in plan.stages.sinks.items()}
+        self.processors = {cell.name: cell for cell in self._processor_cells()}
         self._strange: set[str] = set()
         """Types that a stage emitted without claiming them, and that were told of."""
-        self._sources = {key: self._source_keeper(cell) for key, cell in self.sources.items()}
-        self._units = [self._unit_keeper(unit) for unit in units(self.sinks, plan.pipelines)]
+        self._ward = Ward()
+        self._keeping = Keeping(self._ward, plan.settings.supervision, anyio.Event(), Bell())
+        self._sources = {key: self._stage_keeper(cell) for key, cell in self.sources.items()}
+        self._sinks = {key: self._stage_keeper(cell) for key, cell in self.sinks.items()}
+        self._pipelines = {name: self._pipeline_keeper(name) for name in plan.pipelines}
         self._offer()
 
     @property
     def cells(self) -> Sequence[Cell]:
-        """Every source and every sink."""
-        return [*self.sources.values(), *self.sinks.values()]
+        """Every source, every processor of every pipeline, and every sink."""
+        return [*self.sources.values(), *self.processors.values(), *self.sinks.values()]
+
+    @property
+    def keepers(self) -> Sequence[Keeper]:
+        """Who looks after the stages; after a pipeline's processors, together with it."""
+        return [*self._sources.values(), *self._pipelines.values(), *self._sinks.values()]
+
+    @property
+    def held(self) -> Mapping[str, str]:
+        """The pipelines through which nothing goes, and why."""
+        return {name: keeper.held for name, keeper in self._pipelines.items() if keeper.held}
+
+    @property
+    def given_up(self) -> Sequence[str]:
+        """Stages some of whose work did not end when it was told to, and still goes on."""
+        return self._ward.given_up
+
+    @property
+    def at_work(self) -> Sequence[str]:
+        """Whose code has not ended."""
+        return self._ward.inside
+
+    @property
+    def accepting(self) -> bool:
+        """Whether events are taken in and reach every sink that is required."""
+        required = [cell for cell in self.sinks.values() if cell.declared.delivery.required]
+        return self.ready and self.bus.fill < 1 and not any(cell.down for cell in required)
 
     @property
     def uptime(self) -> float:
@@ -119,6 +155,7 @@ class Supervisor(AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         try:
             async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._ward)  # Left last: who does not end keeps nothing else from it.
                 await stack.enter_async_context(self.bus)
                 group = await stack.enter_async_context(anyio.create_task_group())
                 await self._start(group)
@@ -134,6 +171,9 @@ class Supervisor(AsyncContextManagerMixin):
 
     async def emit_as(self, cell: Cell, events: Sequence[Event], /, *, durable: bool = False) -> None:
         """Hand in what a stage measured by itself."""
+        if any(not isinstance(event, Event) for event in events):
+            wrong = next(type(event).__name__ for event in events if not isinstance(event, Event))
+            raise PluginError(f"{cell.name}: it emitted a {wrong}; emit a list of events")
         strange = {event.type for event in events if self.plan.owners.of(event.type) != cell.key}
         for kind in strange - self._strange:
             self._strange.add(kind)
@@ -147,9 +187,19 @@ class Supervisor(AsyncContextManagerMixin):
     def restart_sources(self) -> list[str]:
         """Close and open every source that measures by itself; return their keys."""
         keys = [key for key, cell in self.sources.items() if isinstance(cell.stage, Source)]
+        keys += [key for key, cell in self.sources.items() if cell.stage is None and cell.down]
         for key in keys:
             self._sources[key].restart()
         return keys
+
+    def restart(self, key: str) -> list[str]:
+        """Close and open anew the stage of that key, in every pipeline; at once, and with a budget that is whole."""
+        found: list[str] = []
+        for keeper in self.keepers:
+            if names := [cell.name for cell in keeper.cells if key in (cell.key, cell.name)]:
+                found += names
+                keeper.restart()
+        return found
 
     def reset_breakers(self) -> list[str]:
         """Close every circuit breaker, of checks and of stages that have their own; return what was open."""
@@ -161,16 +211,17 @@ class Supervisor(AsyncContextManagerMixin):
         return names
 
     async def _start(self, group: TaskGroup) -> None:
+        group.start_soon(self._watch_the_loop)
         await to_thread.run_sync(keep_positions, self.data_dir, self._readers())
-        for source in self._sources.values():
-            await group.start(_run, source)
+        await _start(group, self._sources.values())
         await self._housekeeping.begin()
         await self._housekeeping.recover()
-        for unit in self._units:
-            await group.start(_run, unit)
+        await _start(group, self._sinks.values())
+        await _start(group, self._pipelines.values())
         if self._logs and self.plan.settings.log.events:
             group.start_soon(self._logs.follow, self.bus, self.plan.owners)
-        self._go.set()
+        self._keeping.go.set()
+        group.start_soon(self.rounds.run)
         for one in self._watches():
             self.health.add(one)
         group.start_soon(self.heartbeats.run)
@@ -184,41 +235,52 @@ class Supervisor(AsyncContextManagerMixin):
         await self.health.run()
 
     async def _stop(self) -> None:
-        """Sources first, then pipelines and their sinks; name who takes longer than allowed."""
-        within = self.plan.settings.stop_within
-        await _stop(self._sources.values(), within)
-        await _stop(self._units, within)
-        late = [cell.key for cell in self.cells if cell.state == "stopping"]
+        """Sources first, then pipelines, then their sinks; name who takes longer than allowed."""
+        began, within = anyio.current_time(), self.plan.settings.stop_within
+        for keepers, share in ((self._sources, 0.5), (self._pipelines, 0.75), (self._sinks, 1.0)):
+            await _stop(keepers.values(), began + within * share)
+        late = [cell.name for cell in self.cells if cell.state == "stopping"]
         if late:
             _log.error("did not stop within %g s: %s", within, ", ".join(late))
         await self._housekeeping.save()
 
     # Stages.
 
-    def _source_keeper(self, cell: Cell) -> SourceKeeper:
-        return SourceKeeper(cell, self.intake, partial(self.emit_as, cell), self._go)
+    def _stage_keeper(self, cell: Cell) -> StageKeeper:
+        return StageKeeper(cell, self._keeping, self.intake, partial(self.emit_as, cell))
 
-    def _unit_keeper(self, unit: Unit) -> UnitKeeper:
-        return UnitKeeper(unit, self.bus, self._pipeline, lambda cell: partial(self.emit_as, cell), self._go)
+    def _pipeline_keeper(self, name: str) -> PipelineKeeper:
+        declared = self.plan.pipelines[name]
+        waited = [self.sinks[key] for key in declared.sinks if _is_waited_for(self.sinks[key])]
+        processors = [self.processors[f"{name}/{key}"] for key in declared.processors]
+        return PipelineKeeper(
+            name, processors, waited, self.bus, self.counters, self._keeping, Pause(self.clock),
+            partial(self._pipeline, name), self._fail, holds=bool(waited),
+        )  # fmt: skip
 
-    def _pipeline(self, name: str) -> Pipeline:
+    def _pipeline(self, name: str, post: Post) -> Pipeline:
         declared = self.plan.pipelines[name]
         owners, sources = self.plan.owners, frozenset(declared.sources)
-        processors = [self.plan.stages.processors[key] for key in declared.processors]
         pipeline = self.pipelines[name] = Pipeline(
             name,
-            [Step(one.key, one.spec, one.config, self._context(one.key)) for one in processors],
-            [self._target(self.sinks[key], name) for key in declared.sinks],
+            [step(self.processors[f"{name}/{key}"], post) for key in declared.processors],
+            [self._target(self.sinks[key], name, post) for key in declared.sinks],
             lambda event_type: owners.of(event_type) in sources,
             self.counters,
         )
         return pipeline
 
-    def _target(self, cell: Cell, pipeline: str) -> Target:
+    def _target(self, cell: Cell, pipeline: str, post: Post) -> Target:
         delivery = cell.declared.delivery
         durable = isinstance(cell.spec, DurableSpec)
         begin = self._housekeeping.begins.get((cell.key, pipeline))
-        return Target(cell.key, cell.stage, durable, delivery.required, delivery.queue, delivery.when_full, begin)
+        shared = self._keeping
+        way = Way(cell, shared.ward, shared.bell, shared.settings, self._fail)
+        sink = Waited(cell, post) if _is_waited_for(cell) else way
+        return Target(cell.key, sink, durable, delivery.required, delivery.queue, delivery.when_full, begin)
+
+    def _fail(self, cell: Cell, exc: BaseException, /, *, given_up: bool = False) -> None:
+        self._sinks[cell.key].fail(exc, given_up=given_up)
 
     def _readers(self) -> set[tuple[str, str]]:
         """Every sink that holds a position, with each pipeline that leads to it."""
@@ -229,8 +291,29 @@ class Supervisor(AsyncContextManagerMixin):
             if isinstance(self.plan.stages.sinks[key].spec, DurableSpec)
         }
 
-    def _cell(self, declared: Declared) -> Cell:
-        return Cell(declared, self._context(declared.key), since=self.clock.monotonic())
+    def _processor_cells(self) -> Iterator[Cell]:
+        for name, pipeline in self.plan.pipelines.items():
+            for key in pipeline.processors:
+                yield self._cell(self.plan.stages.processors[key], "processor", name)
+
+    def _cell(self, declared: Declared, kind: Kind, pipeline: str = "") -> Cell:
+        supervision, key = self.plan.settings.supervision, declared.key
+        edges = {
+            "source": [f"source/{key}"],
+            "processor": [f"{pipeline}/{key}"],
+            "sink": [f"{name}/{key}" for name, one in self.plan.pipelines.items() if key in one.sinks],
+        }
+        cell = Cell(
+            declared,
+            self._context(key),
+            kind,
+            Standing(self.clock, lambda change: self.rounds.changed(cell, change)),
+            Budget(self.clock, supervision.restarts, supervision.within),
+            Budget(self.clock, supervision.watchdog.blocks, supervision.watchdog.within),
+            edges[kind],
+            pipeline,
+        )
+        return cell
 
     def _context(self, key: str) -> Context:
         return Context(
@@ -255,10 +338,52 @@ class Supervisor(AsyncContextManagerMixin):
                     offered.add(id(operation))
                     self.directory.add(Route(operation, spec.name, partial(self.running, spec.name)))
 
+    async def _watch_the_loop(self) -> None:
+        settings = self.plan.settings.supervision.watchdog
+        async with Watchdog(settings.block, self.rounds.stood_still, self._at_work_in, lambda: self._packages):
+            await anyio.sleep_forever()
+
+    def _at_work_in(self, task: Task[object] | None) -> str:
+        """Whose code a task runs at this moment."""
+        owner = self.intake.reading
+        return owner if owner in self.sources else self._ward.stage_of(task)
+
+    @cached_property
+    def _packages(self) -> Mapping[str, str]:
+        """The stage that a module belongs to, where there is only one."""
+        modules = Counter(cell.spec.config.__module__ for cell in self.cells)
+        return {
+            module: cell.name for cell in self.cells if modules[module := cell.spec.config.__module__] == 1
+        }
+
+    async def _tell_change(self, cell: Cell, change: Change) -> None:
+        """Say that a stage came to another state, and look at once at what depends on it."""
+        event = self._own.event(
+            "stage.changed",
+            subject=cell.name,
+            outcome="success" if change.after == "ok" else "failure",
+            reason=redact_text(change.reason) or None,
+            data={
+                "stage": cell.name,
+                "use": cell.spec.name,
+                "kind": cell.kind,
+                "state": change.after,
+                "before": change.before,
+                "error": redact_text(change.error),
+            },
+        )
+        try:
+            await self.intake.submit([event], durable=False)
+        except Exception as exc:
+            _log.warning("that stage %r is %s could not be published: %s", cell.name, change.after, exc)
+        await self.health.look([COLLECTION.name, *(check.name for check in cell.spec.checks)])
+
     # Health.
 
     def _watches(self) -> Iterator[Watch]:
-        collection = Collection(self.bus, self.counters, self.directory, self.sources, self.sinks, self.pipelines)
+        collection = Collection(
+            self.bus, self.counters, self.directory, lambda: self.cells, self.pipelines, lambda: self.held, self.plan
+        )
         known: list[tuple[Check[Any], Callable[[], Any | None]]] = [(COLLECTION, lambda: collection)]
         known += [(check, partial(_stage_of, cell)) for cell in self.cells for check in cell.spec.checks]
         for check, stage in known:
@@ -280,19 +405,29 @@ class Supervisor(AsyncContextManagerMixin):
             _log.warning("what check %r found could not be published: %s", report.name, exc)
 
 
+async def _start(group: TaskGroup, keepers: Iterable[Keeper]) -> None:
+    """Start them side by side: one that takes long to open keeps nobody else from it."""
+    async with anyio.create_task_group() as starting:
+        for keeper in keepers:
+            starting.start_soon(group.start, partial(_run, keeper))
+
+
 async def _run(keeper: Keeper, *, task_status: TaskStatus[None]) -> None:
     await keeper.run(task_status=task_status)
 
 
-async def _stop(keepers: Iterable[Keeper], within: float) -> None:
+async def _stop(keepers: Iterable[Keeper], deadline: float) -> None:
     """Tell them all to stop, and wait for them, but not for longer than that."""
     told = list(keepers)
     for keeper in told:
         keeper.stop()
-    with anyio.move_on_after(within):
+    with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
         for keeper in told:
-            for cell in keeper.cells:
-                await cell.done.wait()
+            await keeper.done.wait()
+
+
+def _is_waited_for(cell: Cell) -> bool:
+    return isinstance(cell.spec, DurableSpec) or cell.declared.delivery.required
 
 
 def _stage_of(cell: Cell) -> Any | None:

@@ -91,6 +91,43 @@ class HealthSettings(Config, frozen=True):
     checks: Annotated[dict[str, CheckSettings], Meta(description="What is different for single checks, by name.")] = {}
 
 
+class WatchdogSettings(Config, frozen=True):
+    """What is done about a stage that keeps everybody waiting, because its code does not await."""
+
+    block: Annotated[Interval, Meta(description="How long the event loop may stand still until somebody is blamed.")] = (
+        Interval("500ms")
+    )
+    blocks: Annotated[int, Meta(gt=0, description="A stage that has blocked it so often is quarantined.")] = 3
+    within: Annotated[Interval, Meta(description="Within what time.")] = Interval("10m")
+
+
+class SupervisionSettings(Config, frozen=True):
+    """What is done about stages that fail, hang or block."""
+
+    restarts: Annotated[
+        int, Meta(ge=0, description="So many times a stage is started anew after a failure, then it is quarantined.")
+    ] = 5
+    within: Annotated[Interval, Meta(description="Within what time.")] = Interval("10m")
+    release_after: Annotated[
+        Interval,
+        Meta(
+            description="How long after its last failure a quarantined stage is tried once more. One that hung and did "
+            "not end when it was told to, or that blocked the event loop, waits for `bers stages restart`."
+        ),
+    ] = Interval("60s")
+    open_within: Annotated[Interval, Meta(description="How long a stage may take to open.")] = Interval("30s")
+    process_within: Annotated[Interval, Meta(description="How long a processor may take over one batch.")] = Interval(
+        "10s"
+    )
+    write_within: Annotated[Interval, Meta(description="How long a sink may take over one batch.")] = Interval("30s")
+    close_within: Annotated[Interval, Meta(description="How long a stage may take to close; then it is given up.")] = (
+        Interval("5s")
+    )
+    watchdog: Annotated[WatchdogSettings, Meta(description="What is done about a stage that blocks.")] = (
+        WatchdogSettings()
+    )
+
+
 class MetricSettings(Config, frozen=True):
     """How one metric differs from what its stage says."""
 
@@ -113,3 +150,6 @@ class Settings(Config, frozen=True):
     intake: Annotated[IntakeSettings, Meta(description="How events come in.")] = IntakeSettings()
     health: Annotated[HealthSettings, Meta(description="How checks are made.")] = HealthSettings()
     metrics: Annotated[dict[str, MetricSettings], Meta(description="What is different for single metrics.")] = {}
+    supervision: Annotated[
+        SupervisionSettings, Meta(description="What is done about stages that fail, hang or block.")
+    ] = SupervisionSettings()

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 import bers
 from bers.audit import Entry
 from bers.availability import Availability
-from bers.cells import Cell, StageState
+from bers.cells import Cell
 from bers.checks import Status
 from bers.counters import Counts
 from bers.directory import Directory, Route
 from bers.errors import Refused, unknown
 from bers.health import CheckReport, Severity, Summary, overall, severity, summarize
 from bers.operations import Caller, Nothing, Operation, Reply
+from bers.redaction import redact_text
 from bers.stages import Telling
+from bers.states import StageState
 from bers.supervisor import Supervisor
 
 
@@ -72,6 +74,16 @@ class StageReport(msgspec.Struct, rename="camel", frozen=True):
     restarts: int
     since: int
     error: str | None = None
+    """What it failed of last, which may be long ago."""
+    error_at: int | None = None
+    """When that was, in milliseconds since 1970."""
+    reason: str | None = None
+    """Why it is in this state."""
+    kind: Literal["source", "processor", "sink"] = "source"
+    pipeline: str | None = None
+    """Of a processor, the pipeline that it is in."""
+    restarts_left: int = 0
+    """How often it may fail until it is quarantined."""
 
 
 class StatusReport(msgspec.Struct, rename="camel", frozen=True):
@@ -92,12 +104,24 @@ class StatusReport(msgspec.Struct, rename="camel", frozen=True):
     configuration: str
     """Tells two configurations apart."""
     warnings: list[str]
+    held: Mapping[str, str]
+    """The pipelines through which nothing goes at present, and why."""
+    plugins_failed: Mapping[str, str]
+    """Plugins that are installed and cannot be used, and why."""
+    given_up: list[str]
+    """Stages some of whose work did not end when it was told to; it goes on until the process ends."""
 
 
 class Restarted(msgspec.Struct, frozen=True):
-    """The sources that were started anew."""
+    """The stages that are started anew."""
 
     restarted: list[str]
+
+
+class AskStage(msgspec.Struct, forbid_unknown_fields=True):
+    """Which stage, by its key in pipelines.yaml."""
+
+    stage: str
 
 
 class WasReset(msgspec.Struct, frozen=True):
@@ -169,10 +193,23 @@ class Api:
             await node.heartbeats.availability(),
             node.plan.digest,
             list(node.plan.warnings),
+            node.held,
+            {name: redact_text(f"{type(error).__name__}: {error}") for name, error in node.plan.catalogue.failed.items()},
+            list(node.given_up),
         )
 
     async def restart_sources(self, ask: Nothing, caller: Caller) -> Restarted:
         return Restarted(self._node.restart_sources())
+
+    async def stages(self, ask: Nothing, caller: Caller) -> list[StageReport]:
+        return [_stage(cell, self._node.clock.monotonic()) for cell in self._node.cells]
+
+    async def restart_stage(self, ask: AskStage, caller: Caller) -> Restarted:
+        found = self._node.restart(ask.stage)
+        if not found:
+            known = {cell.key for cell in self._node.cells}
+            raise Refused("not_found", unknown("stage", ask.stage, known), known=known)
+        return Restarted(found)
 
     async def reset_breakers(self, ask: Nothing, caller: Caller) -> WasReset:
         return WasReset(self._node.reset_breakers())
@@ -185,6 +222,11 @@ OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
     Operation("GET", "health", Api.health, Nothing, HealthReport, "The health of this node.", surface="health"),
     Operation("GET", "health/{check}", Api.check, AskCheck, CheckReport, "What a check found last.", surface="health"),
     Operation("GET", "dashboard/status", Api.status, Nothing, StatusReport, "What runs, and how."),
+    Operation("GET", "stages", Api.stages, Nothing, list[StageReport], "How every stage is doing."),
+    Operation(
+        "POST", "stages/{stage}/restart", Api.restart_stage, AskStage, Restarted,
+        "Start a stage anew, at once and out of quarantine, with a budget of restarts that is whole.", scope="admin",
+    ),
     Operation(
         "POST", "metrics/restart", Api.restart_sources, Nothing, Restarted,
         "Start every source anew that measures by itself; what is stored stays.", scope="admin",
@@ -206,14 +248,24 @@ def offer(directory: Directory, api: Api) -> None:
 def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for cell in node.cells:
         if isinstance(cell.stage, Telling):
-            yield cell.key, cell.stage.tell()
-    for name, pipeline in node.pipelines.items():
-        for step, processor in pipeline.opened.items():
-            if isinstance(processor, Telling):
-                yield f"{name}/{step}", processor.tell()
+            try:
+                yield cell.name, cell.stage.tell()
+            except Exception as exc:  # What a stage says of itself is never worth the whole answer.
+                yield cell.name, {"error": redact_text(f"{type(exc).__name__}: {exc}")}
 
 
 def _stage(cell: Cell, now: float) -> StageReport:
+    standing = cell.standing
     return StageReport(
-        cell.key, cell.spec.name, cell.state, cell.restarts, int((now - cell.since) * 1000), cell.error or None
+        cell.key,
+        cell.spec.name,
+        standing.state,
+        cell.restarts,
+        int((now - standing.since) * 1000),
+        redact_text(standing.error) or None,
+        int(standing.error_at * 1000) if standing.error_at is not None else None,
+        redact_text(standing.reason) or None,
+        cell.kind,
+        cell.pipeline or None,
+        cell.budget.left,
     )

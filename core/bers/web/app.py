@@ -74,7 +74,7 @@ class App:
         surface = self._surfaces.get(scope["server"][1], "control")
         path = scope["path"].rstrip("/") or "/"
         if path in ("/livez", "/readyz"):
-            ready = path == "/livez" or (self._node is not None and self._node.ready and self._node.bus.fill < 1)
+            ready = path == "/livez" or (self._node is not None and self._node.accepting)
             await Response(status_code=200 if ready else 503)(scope, receive, send)
             return
         node = self._node

@@ -7,11 +7,10 @@ from typing import Any
 
 from bers.errors import Refused
 from bers.plain import as_number, as_object
+from bers.states import STATES
 from bers.supervisor import Supervisor
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
-
-_STATES = ("starting", "ok", "failing", "stopping", "stopped")
 
 
 async def exposition(node: Supervisor) -> str:
@@ -58,11 +57,17 @@ def _own(node: Supervisor) -> Iterator[str]:
         yield f'bers_stage_seconds_total{{stage="{_label(stage)}"}} {edge.seconds:.6f}'
     yield from _head("bers_stage_state", "gauge", "1 for the state that a stage is in.")
     for cell in node.cells:
-        for state in _STATES:
-            yield f'bers_stage_state{{stage="{_label(cell.key)}",state="{state}"}} {int(cell.state == state)}'
+        for state in STATES:
+            yield f'bers_stage_state{{stage="{_label(cell.name)}",state="{state}"}} {int(cell.state == state)}'
     yield from _head("bers_stage_restarts_total", "counter", "How often a stage was started again after a failure.")
     for cell in node.cells:
-        yield f'bers_stage_restarts_total{{stage="{_label(cell.key)}"}} {cell.restarts}'
+        yield f'bers_stage_restarts_total{{stage="{_label(cell.name)}"}} {cell.restarts}'
+    yield from _head("bers_loop_blocked_total", "counter", "How often the event loop stood still, by whose fault.")
+    for stage, number in node.rounds.blocks.items():
+        yield f'bers_loop_blocked_total{{stage="{_label(stage)}"}} {number}'
+    yield from _head("bers_loop_blocked_seconds_total", "counter", "For how long the event loop stood still.")
+    for stage, number in node.rounds.blocked.items():
+        yield f'bers_loop_blocked_seconds_total{{stage="{_label(stage)}"}} {number / 1000:.3f}'
     yield from _head("bers_journal_fill_ratio", "gauge", "How much of its quota the journal has used.")
     yield f"bers_journal_fill_ratio {node.bus.fill:.6f}"
     yield from _head("bers_uptime_seconds", "gauge", "Time since this node was started.")

@@ -1,0 +1,155 @@
+"""What finds a stage that keeps everybody waiting, because its code does not await: which one, and where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import NamedTuple, Self
+
+from anyio import AsyncContextManagerMixin
+
+BEAT = 0.1
+"""Seconds between two signs of life that the event loop is asked for."""
+
+SAMPLES = 50
+"""How often one block is looked at, at most."""
+
+
+class Block(NamedTuple):
+    """The event loop stood still."""
+
+    stage: str
+    """Whose code it was; empty where it was nobody's that we know."""
+    seconds: float
+    stack: str
+
+
+@dataclass
+class _Sight:
+    """What was seen of one block."""
+
+    stages: Counter[str] = field(default_factory=Counter[str])
+    stacks: dict[str, str] = field(default_factory=dict[str, str])
+    tasks: set[int] = field(default_factory=set[int])
+    looks: int = 0
+
+
+class Watchdog(AsyncContextManagerMixin):
+    """Asks the event loop for signs of life, and looks at its stack when there are none.
+
+    It is a thread of Python, and has to be: what it looks for is that no task can run. It sleeps nearly all the time.
+    """
+
+    def __init__(
+        self,
+        block: float,
+        told: Callable[[Block], None],
+        stage_of: Callable[[asyncio.Task[object] | None], str],
+        packages: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """``told`` is called in the event loop after each block of at least so many seconds.
+
+        ``stage_of`` knows whose code a task runs, ``packages`` whose a module is; both are asked from the thread.
+        """
+        self._block = block
+        self._told = told
+        self._stage_of = stage_of
+        self._packages = packages
+        self._end = threading.Event()
+        self._alive = 0
+        """How many signs of life there were."""
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+        watching = threading.Thread(target=self._watch, args=(loop, thread), name="bers-watchdog", daemon=True)
+        watching.start()
+        try:
+            yield self
+        finally:
+            self._end.set()
+            watching.join()  # It ends within a beat.
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        while not self._end.is_set():
+            asked, cpu = self._alive, time.process_time()
+            began = last = time.monotonic()
+            try:
+                loop.call_soon_threadsafe(self._live)
+            except RuntimeError:  # The loop is closed.
+                return
+            sight = _Sight()
+            while not self._end.wait(BEAT) and self._alive == asked:
+                now = time.monotonic()
+                if now - last > BEAT + self._block and time.process_time() - cpu < (now - last) / 2:
+                    break  # The whole process was stopped, or starved: that is nobody's fault.
+                if now - began >= self._block and sight.looks < SAMPLES:
+                    self._look(sight, loop, thread)
+                last, cpu = now, time.process_time()
+            else:
+                seconds = time.monotonic() - began
+                if sight.looks and not self._end.is_set():
+                    self._tell(loop, self._judge(sight, seconds))
+                elif seconds > self._block + 2 * BEAT and time.process_time() - cpu > seconds / 2:
+                    # C code that holds the lock of the interpreter keeps us out too.
+                    self._tell(loop, Block("", seconds, "it was over before anybody could look"))
+
+    def _live(self) -> None:
+        self._alive += 1
+
+    def _look(self, sight: _Sight, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]
+        task = asyncio.current_task(loop)
+        sight.looks += 1
+        sight.tasks.add(id(task))
+        stage = (self._stage_of(task) or _owner(frame, self._packages())) if frame else ""
+        sight.stages[stage] += 1
+        if frame and stage not in sight.stacks:
+            sight.stacks[stage] = "".join(traceback.format_stack(frame)[-12:]).rstrip()
+
+    def _judge(self, sight: _Sight, seconds: float) -> Block:
+        """Blame who was at work all the time: where tasks took turns, there was just much to do."""
+        stage, _ = sight.stages.most_common(1)[0]
+        return Block(stage if len(sight.tasks) == 1 else "", seconds, sight.stacks.get(stage, ""))
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, block: Block) -> None:
+        try:
+            loop.call_soon_threadsafe(self._told, block)
+        except RuntimeError:
+            return
+
+
+def _owner(frame: FrameType | None, packages: Mapping[str, str]) -> str:
+    """The stage whose module the innermost frame of any stage is from."""
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        while module:
+            if module in packages:
+                return packages[module]
+            module = module.rpartition(".")[0]
+        frame = frame.f_back
+    return ""
+
+
+def exit_after(seconds: float, code: int, who: Callable[[], str]) -> None:
+    """End the process in so many seconds, come what may: for what does not heed that it should end.
+
+    A thread, because the event loop may be what stands still. Where the process ends before, so does this.
+    """
+
+    def end() -> None:
+        time.sleep(seconds)
+        sys.stderr.write(f"this process did not end within {seconds:g} s and is ended by force; still at work: {who()}\n")
+        sys.stderr.flush()
+        os._exit(code)
+
+    threading.Thread(target=end, name="bers-last-resort", daemon=True).start()
