@@ -40,6 +40,8 @@ class Keeping:
     """Set when sources may emit: when everybody is there who has to read it."""
     bell: Bell
     """Rung when something was opened, has ended, or was asked for."""
+    stir: Callable[[], None] = lambda: None
+    """Called when a pipeline was held up, or is no longer."""
 
 
 class Keeper(ABC):
@@ -250,8 +252,7 @@ class PipelineKeeper(Keeper):
         """
         super().__init__(processors, keeping, pause)
         self.name = name
-        self.held = ""
-        """Why nothing goes through it; empty while something does."""
+        self._held = ""
         self._waited = waited
         self._bus = bus
         self._counters = counters
@@ -264,6 +265,17 @@ class PipelineKeeper(Keeper):
         """Whether it goes on at the end of the bus: what came meanwhile is given up."""
         self._post: Post | None = None
         self._fault: BaseException | None = None
+
+    @property
+    def held(self) -> str:
+        """Why nothing goes through it; empty while something does."""
+        return self._held
+
+    @held.setter
+    def held(self, why: str) -> None:
+        if why != self._held:
+            self._held = why
+            self._shared.stir()
 
     def look(self) -> None:
         if self._post and not self._fault and (overdue := self._post.overdue()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
 
 import anyio
 
@@ -30,14 +29,16 @@ class Rounds:
         cells: Callable[[], Sequence[Cell]],
         keepers: Callable[[], Sequence[Keeper]],
         counters: Counters,
-        told: Callable[[Cell, Change], Awaitable[None]],
+        told: Callable[[Cell | None, Change | None], Awaitable[None]],
     ) -> None:
-        """``told`` hears of every change from one settled state to another, in order."""
+        """``told`` hears of every change from one settled state to another, in order; and of nothing in particular where
+        a pipeline was held up, or is no longer.
+        """
         self._cells = cells
         self._keepers = keepers
         self._counters = counters
         self._told = told
-        self._changes: list[tuple[Cell, Change]] = []
+        self._changes: list[tuple[Cell | None, Change | None]] = []
         self._bell = Bell()
         self.blocks: Counter[str] = Counter()
         """How often the event loop stood still, by the name of the stage; empty where it was none."""
@@ -50,6 +51,11 @@ class Rounds:
         why = f": {change.reason}" if change.reason else ""
         _log.log(level, "stage %r was %s and is %s%s", cell.name, change.before, change.after, why)
         self._changes.append((cell, change))
+        self._bell.ring()
+
+    def stir(self) -> None:
+        """Something is not as it was, though no stage came to another state."""
+        self._changes.append((None, None))
         self._bell.ring()
 
     def stood_still(self, block: Block) -> None:
@@ -65,7 +71,7 @@ class Rounds:
         if keeper is None or cell is None:
             return
         reason = f"it blocked the event loop for {block.seconds:.1f} s"
-        cell.standing.stumbled(reason, monotonic(), f"{reason}, at {_place(block.stack)}")
+        cell.standing.stumbled(reason, f"{reason}, at {_place(block.stack)}")
         cell.blocks.spend()
         if not cell.blocks.left and cell.stage is not None:
             keeper.quarantine(cell, f"{reason}, once too often; `bers stages restart {cell.key}` starts it anew")
@@ -80,11 +86,10 @@ class Rounds:
 
     def look(self) -> None:
         """Make one round."""
-        now = monotonic()
         for keeper in self._keepers():
             keeper.look()
         for cell in self._cells():
-            cell.standing.look(self._counters.known(cell.edges), now)
+            cell.standing.look(self._counters.known(cell.edges))
 
     async def _tell(self) -> None:
         while True:

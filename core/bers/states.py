@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Literal, NamedTuple, TypeAlias
 
 from bers.clock import Clock
@@ -81,10 +82,13 @@ class Standing:
         self._become("starting", reason)
 
     def opened(self) -> None:
-        """It is there, and its past is forgiven."""
-        self._open, self._troubled = True, None
+        """It is there. Whether it is well again after a failure, shows when it has worked for a while."""
+        now = monotonic()
+        again = self.settled in ("failing", "quarantined")
+        self._troubled = (now, "it was started anew after a failure") if again else None
+        self._open = True
         self._tracks.clear()
-        self._become("ok")
+        self._derive(now)
 
     def failed(self, reason: str, error: str = "") -> None:
         """It does not run, and is to be tried again."""
@@ -108,14 +112,17 @@ class Standing:
 
     # What happens at its edges.
 
-    def stumbled(self, reason: str, now: float, error: str = "") -> None:
+    def stumbled(self, reason: str, error: str = "") -> None:
         """There was a fault that did not end it."""
         self._remember(error)
-        self._troubled = now, reason
-        self._derive(now)
+        self._troubled = monotonic(), reason
+        self._derive(self._troubled[0])
 
-    def look(self, edges: Mapping[str, Edge], now: float) -> None:
-        """See what its edges have counted since the last look. ``now`` is by a clock that cannot be set."""
+    def look(self, edges: Mapping[str, Edge], now: float | None = None) -> None:
+        """See what its edges have counted since the last look. ``now`` is by the machine's monotonic clock: what hangs,
+        hangs in real time, whatever the node's clock says.
+        """
+        now = monotonic() if now is None else now
         for name, edge in edges.items():
             track = self._tracks.get(name)
             if track is None:

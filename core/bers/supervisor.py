@@ -96,14 +96,14 @@ class Supervisor(AsyncContextManagerMixin):
         self._boot = uuid4().hex[:12]
         self._own = Context("node", clock=self.clock, boot=self._boot, environment=plan.settings.environment)
         self._addresses = addresses
-        self.rounds = Rounds(lambda: self.cells, lambda: self.keepers, self.counters, self._tell_change)
+        self.rounds = Rounds(lambda: self.cells, lambda: self.keepers, self.counters, self._tell)
         self.sources = {key: self._cell(declared, "source") for key, declared in plan.stages.sources.items()}
         self.sinks = {key: self._cell(declared, "sink") for key, declared in plan.stages.sinks.items()}
         self.processors = {cell.name: cell for cell in self._processor_cells()}
         self._strange: set[str] = set()
         """Types that a stage emitted without claiming them, and that were told of."""
         self._ward = Ward()
-        self._keeping = Keeping(self._ward, plan.settings.supervision, anyio.Event(), Bell())
+        self._keeping = Keeping(self._ward, plan.settings.supervision, anyio.Event(), Bell(), self.rounds.stir)
         self._sources = {key: self._stage_keeper(cell) for key, cell in self.sources.items()}
         self._sinks = {key: self._stage_keeper(cell) for key, cell in self.sinks.items()}
         self._pipelines = {name: self._pipeline_keeper(name) for name in plan.pipelines}
@@ -352,31 +352,27 @@ class Supervisor(AsyncContextManagerMixin):
     def _packages(self) -> Mapping[str, str]:
         """The stage that a module belongs to, where there is only one."""
         modules = Counter(cell.spec.config.__module__ for cell in self.cells)
-        return {
-            module: cell.name for cell in self.cells if modules[module := cell.spec.config.__module__] == 1
-        }
+        return {module: cell.name for cell in self.cells if modules[module := cell.spec.config.__module__] == 1}
 
-    async def _tell_change(self, cell: Cell, change: Change) -> None:
+    async def _tell(self, cell: Cell | None, change: Change | None) -> None:
         """Say that a stage came to another state, and look at once at what depends on it."""
-        event = self._own.event(
-            "stage.changed",
-            subject=cell.name,
-            outcome="success" if change.after == "ok" else "failure",
-            reason=redact_text(change.reason) or None,
-            data={
-                "stage": cell.name,
-                "use": cell.spec.name,
-                "kind": cell.kind,
-                "state": change.after,
-                "before": change.before,
-                "error": redact_text(change.error),
-            },
-        )
-        try:
-            await self.intake.submit([event], durable=False)
-        except Exception as exc:
-            _log.warning("that stage %r is %s could not be published: %s", cell.name, change.after, exc)
-        await self.health.look([COLLECTION.name, *(check.name for check in cell.spec.checks)])
+        if cell and change:
+            await self._submit(
+                "stage.changed",
+                subject=cell.name,
+                outcome="success" if change.after == "ok" else "failure",
+                reason=redact_text(change.reason) or None,
+                data={
+                    "stage": cell.name,
+                    "use": cell.spec.name,
+                    "kind": cell.kind,
+                    "state": change.after,
+                    "before": change.before,
+                    "error": redact_text(change.error),
+                },
+            )
+        checks = [check.name for check in cell.spec.checks] if cell else []
+        await self.health.look([COLLECTION.name, *checks])
 
     # Health.
 
@@ -391,7 +387,7 @@ class Supervisor(AsyncContextManagerMixin):
                 yield made
 
     async def _publish(self, report: CheckReport) -> None:
-        event = self._own.event(
+        await self._submit(
             "health.checked",
             subject=report.name,
             outcome="success" if report.status == "healthy" else "failure",
@@ -399,10 +395,13 @@ class Supervisor(AsyncContextManagerMixin):
             duration_ms=report.duration,
             data={"status": report.status, "breaker": report.breaker.state},
         )
+
+    async def _submit(self, type: str, *, subject: str, **fields: Any) -> None:
+        """Hand in an event of our own; what it tells is in the answers of REST too, so it may be lost."""
         try:
-            await self.intake.submit([event], durable=False)
+            await self.intake.submit([self._own.event(type, subject=subject, **fields)], durable=False)
         except Exception as exc:
-            _log.warning("what check %r found could not be published: %s", report.name, exc)
+            _log.warning("%s of %r could not be published: %s", type, subject, exc)
 
 
 async def _start(group: TaskGroup, keepers: Iterable[Keeper]) -> None:

@@ -148,7 +148,9 @@ def exit_after(seconds: float, code: int, who: Callable[[], str]) -> None:
 
     def end() -> None:
         time.sleep(seconds)
-        sys.stderr.write(f"this process did not end within {seconds:g} s and is ended by force; still at work: {who()}\n")
+        sys.stderr.write(
+            f"this process did not end within {seconds:g} s and is ended by force; still at work: {who()}\n"
+        )
         sys.stderr.flush()
         os._exit(code)
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "stop": ("stop:stop", "Stop the server of this directory."),
     "restart": ("stop:restart", "Start a new server in place of the one that runs; nothing is lost."),
     "status": ("status:status", "What runs, and how it is doing."),
+    "stages": ("stages:stages", "How stages are doing, and starting one anew."),
     "check": ("check:check", "Say everything that is wrong with pipelines.yaml."),
     "graph": ("graph:graph", "Draw the pipelines, as mermaid or dot."),
     "plugins": ("plugins:plugins", "The stages there are, and their options."),

@@ -11,7 +11,7 @@ import click
 _COLOURS = {
     **dict.fromkeys(("healthy", "ok", "resolved"), "green"),
     **dict.fromkeys(("degraded", "warning", "unknown", "starting", "acknowledged"), "yellow"),
-    **dict.fromkeys(("unhealthy", "failing", "active", "error", "critical"), "red"),
+    **dict.fromkeys(("unhealthy", "failing", "quarantined", "active", "error", "critical"), "red"),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bers.cli import client, output
+from bers.cli import client, output, stages
 from bers.units import format_duration
 
 
@@ -40,6 +40,14 @@ def _show(health: dict[str, Any], report: dict[str, Any]) -> None:
     click.echo()
     checks = [[one["name"], one["status"], one["breaker"]["state"], one["message"]] for one in health["checks"]]
     output.table(["check", "status", "breaker", "what it found"], checks)
-    stages = [[one["key"], one["use"], one["state"], one["restarts"], one.get("error")] for one in report["stages"]]
-    output.table(["stage", "use", "state", "restarts", "last error"], stages)
-    output.table(["pipeline", "lag"], list(report["pipelines"].items()))
+    rows = [stages.row(one) for one in report["stages"]]
+    output.table(["stage", "use", "state", "since", "restarts", "left", "why", "last error"], rows)
+    held = report["held"]
+    lags = [[name, lag, held.get(name)] for name, lag in report["pipelines"].items()]
+    lags += [[name, None, why] for name, why in held.items() if name not in report["pipelines"]]
+    output.table(["pipeline", "lag", "stands still, because"], lags)
+    for name, why in report["pluginsFailed"].items():
+        click.echo(f"plugin {name!r} could not be loaded: {why}", err=True)
+    if report["givenUp"]:
+        names = ", ".join(report["givenUp"])
+        click.echo(f"work that did not end when it was told to, and goes on: {names}; `bers restart` ends it", err=True)

@@ -94,9 +94,9 @@ class HealthSettings(Config, frozen=True):
 class WatchdogSettings(Config, frozen=True):
     """What is done about a stage that keeps everybody waiting, because its code does not await."""
 
-    block: Annotated[Interval, Meta(description="How long the event loop may stand still until somebody is blamed.")] = (
-        Interval("500ms")
-    )
+    block: Annotated[
+        Interval, Meta(description="How long the event loop may stand still until somebody is blamed.")
+    ] = Interval("500ms")
     blocks: Annotated[int, Meta(gt=0, description="A stage that has blocked it so often is quarantined.")] = 3
     within: Annotated[Interval, Meta(description="Within what time.")] = Interval("10m")
 

@@ -194,7 +194,10 @@ class Api:
             node.plan.digest,
             list(node.plan.warnings),
             node.held,
-            {name: redact_text(f"{type(error).__name__}: {error}") for name, error in node.plan.catalogue.failed.items()},
+            {
+                name: redact_text(f"{type(error).__name__}: {error}")
+                for name, error in node.plan.catalogue.failed.items()
+            },
             list(node.given_up),
         )
 

@@ -11,7 +11,17 @@ import msgspec
 
 from bers import Event, as_cloudevent, redact
 
-URGENT = ("alert.", "health.", "build.", "testsuiterun.", "validation.", "deployment.", "service.", "incident.")
+URGENT = (
+    "alert.",
+    "health.",
+    "build.",
+    "testsuiterun.",
+    "validation.",
+    "deployment.",
+    "service.",
+    "incident.",
+    "stage.",
+)
 """What is told one by one for longest when there is too much: alerts, health and runs."""
 
 _KINDS = {"build": "build", "testsuiterun": "validation", "validation": "validation", "deployment": "deployment"}

@@ -1,0 +1,508 @@
+"""A stage that fails, hangs, leaks, blocks or answers nonsense harms nobody but itself, and everybody is told the truth."""
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import pytest
+
+from bers import Batch, Config, DurableSpec, Emit, Event, ProcessorSpec, SinkSpec, SourceSpec, Stage, Table
+from bers.plugins import Kind
+from bers.stages import AnySpec
+from bers.testing.server import Server, serving
+from tests.unit.ledger import Ledger, LedgerConfig, written
+
+LONG = bool(os.environ.get("BERS_TEST_LONG"))
+RATE = 5_000
+SECONDS = 10.0 if LONG else 1.5
+"""How long each fault lasts under load."""
+TRUTH = 5.0
+"""Seconds within which status and health say what is so."""
+
+
+class NoConfig(Config, frozen=True):
+    """Nothing to configure."""
+
+
+@dataclass
+class World:
+    """What is to go wrong, and what the stages that work have got."""
+
+    fault: str = ""
+    place: str = ""
+    heard: Counter[str] = field(default_factory=Counter[str])
+    opened: Counter[str] = field(default_factory=Counter[str])
+
+    def strikes(self, place: str) -> str:
+        return self.fault if self.place == place else ""
+
+    async def strike(self, place: str) -> Any:
+        """Do what goes wrong at that place; return what is to be returned instead of an answer."""
+        match self.strikes(place):
+            case "raise":
+                raise RuntimeError("it is broken")
+            case "hang":
+                await anyio.sleep_forever()
+            case "leak":
+                while self.strikes(place) == "leak":
+                    try:
+                        await anyio.sleep(0.02)
+                    except BaseException:
+                        pass
+            case "cancel":
+                raise asyncio.CancelledError
+            case "exit":
+                raise SystemExit(3)
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "generator exit":
+                raise GeneratorExit
+            case "group":
+                raise BaseExceptionGroup("both", [KeyboardInterrupt(), RuntimeError("one")])
+            case "block":
+                self.fault = ""
+                time.sleep(2)  # noqa: ASYNC251
+            case _:
+                pass
+
+
+class Shaky(Stage[Any]):
+    world: World
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        await self.world.strike("open")
+        self.world.opened[self.context.stage_id] += 1
+        yield self
+        await self.world.strike("close")
+
+
+class Good(Stage[Any]):
+    world: World
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        self.world.opened[self.context.stage_id] += 1
+        yield self
+
+
+class Reading(Good):
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        return [event]
+
+
+class ShakyReading(Shaky):
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        match self.world.strikes("receive"):
+            case "raise":
+                raise RuntimeError("it is broken")
+            case "nonsense":
+                return "events"  # type: ignore[return-value]
+            case "block":
+                self.world.fault = ""
+                time.sleep(2)
+            case _:
+                pass
+        return [event]
+
+
+class ShakySource(Shaky):
+    async def run(self, emit: Emit) -> None:
+        while True:
+            await self.world.strike("run")
+            if self.world.strikes("run") == "nonsense":
+                await emit(["not an event"])  # type: ignore[list-item]
+            await emit([self.context.event("shaky.ticked")])
+            await anyio.sleep(0.05)
+
+
+class ShakyProcessor(Shaky):
+    async def process(self, batch: Batch) -> Batch:
+        await self.world.strike("process")
+        match self.world.strikes("process"):
+            case "none":
+                return None  # type: ignore[return-value]
+            case "another end":
+                return replace(batch, end=batch.end + 1)
+            case "no events":
+                return replace(batch, events=["one"])
+            case _:
+                return batch
+
+
+class ShakySink(Shaky):
+    async def write(self, batch: Batch) -> Any:
+        await self.world.strike("write")
+        self.world.heard[self.context.stage_id] += len(batch.events)
+        return 7 if self.world.strikes("write") == "nonsense" else None
+
+
+class ShakyLedger(Ledger):
+    world: World
+
+    async def write(self, batch: Batch) -> None:
+        await self.world.strike("write")
+        await super().write(batch)
+
+
+class Hearing(Good):
+    async def write(self, batch: Batch) -> None:
+        self.world.heard[self.context.stage_id] += len(batch.events)
+
+
+def specs(world: World) -> list[tuple[Kind, AnySpec]]:
+    def of(stage: type[Any]) -> Any:
+        return type(stage.__name__, (stage,), {"world": world})
+
+    return [
+        ("source", SourceSpec("good-reading", NoConfig, of(Reading), claims=("load.*",))),
+        ("source", SourceSpec("shaky-reading", NoConfig, of(ShakyReading), claims=("shaky-load.*",))),
+        ("source", SourceSpec("shaky-source", NoConfig, of(ShakySource), claims=("shaky.*",))),
+        ("processor", ProcessorSpec("shaky-processor", NoConfig, of(ShakyProcessor))),
+        ("sink", SinkSpec("shaky-sink", NoConfig, of(ShakySink))),
+        ("sink", SinkSpec("hearing", NoConfig, of(Hearing))),
+        ("sink", DurableSpec("ledger", LedgerConfig, Ledger)),
+        ("sink", DurableSpec("shaky-ledger", LedgerConfig, of(ShakyLedger))),
+    ]
+
+
+HASTY = """
+version: 1
+environment: production
+supervision:
+  restarts: {restarts}
+  within: 60s
+  release_after: {release}
+  open_within: 1s
+  process_within: 1s
+  write_within: 1s
+  close_within: 500ms
+"""
+
+SOURCES = """
+sources: {reading: {use: good-reading}, shaky: {use: shaky-source}, shaky-read: {use: shaky-reading}}
+sinks: {book: {use: ledger, path: FOLDER/book.db, delivery: {required: true}}, plain: {use: hearing}}
+pipelines:
+  keep: {sources: [reading, shaky, shaky-read, unmapped], sinks: [book]}
+  hear: {sources: [reading], sinks: [plain]}
+"""
+
+PROCESSOR = """
+sources: {reading: {use: good-reading}}
+processors: {shaky: {use: shaky-processor}}
+sinks: {book: {use: ledger, path: FOLDER/book.db, delivery: {required: true}}, plain: {use: hearing}, beside: {use: hearing}}
+pipelines:
+  keep: {sources: [reading], sinks: [book]}
+  hear: {sources: [reading], sinks: [plain]}
+  shake: {sources: [reading], processors: [shaky], sinks: [beside]}
+"""
+
+SINK = """
+sources: {reading: {use: good-reading}}
+sinks:
+  book: {use: ledger, path: FOLDER/book.db, delivery: {required: true}}
+  plain: {use: hearing}
+  shaky: {use: shaky-sink, delivery: {queue: 2000}}
+pipelines:
+  keep: {sources: [reading], sinks: [book]}
+  hear: {sources: [reading], sinks: [shaky, plain]}
+"""
+
+REQUIRED = """
+sources: {reading: {use: good-reading}}
+sinks:
+  book: {use: ledger, path: FOLDER/book.db}
+  plain: {use: hearing}
+  beside: {use: ledger, path: FOLDER/beside.db}
+  shaky: {use: shaky-ledger, path: FOLDER/shaky.db, delivery: {required: true}}
+pipelines:
+  keep: {sources: [reading], sinks: [book]}
+  hear: {sources: [reading], sinks: [plain]}
+  shake: {sources: [reading], sinks: [beside, shaky]}
+"""
+
+
+@asynccontextmanager
+async def node(
+    folder: Path, world: World, text: str, *, restarts: int = 1000, release: str = "60s"
+) -> AsyncGenerator[Server]:
+    head = HASTY.format(restarts=restarts, release=release)
+    async with serving(folder, head + text.replace("FOLDER", str(folder)), specs=specs(world)) as server:
+        try:
+            yield server
+        finally:
+            world.fault = ""  # What leaks, leaks no longer: the process has to end.
+
+
+class Load:
+    """Hands in so many events a second, and knows which were accepted."""
+
+    def __init__(self, server: Server, type: str = "load.put") -> None:
+        self._server = server
+        self._type = type
+        self.accepted = 0
+
+    async def run(self, seconds: float) -> None:
+        began, size, name = time.monotonic(), 100, os.urandom(4).hex()
+        for n in range(int(RATE * seconds / size)):
+            await anyio.sleep(max(0.0, began + n * size / RATE - time.monotonic()))
+            batch = [Event(f"{name}-{n}-{k}", "/ci", self._type, time.time()) for k in range(size)]
+            receipt = await self._server.node.supervisor.intake.submit(batch)
+            self.accepted += receipt.new
+
+
+async def truth(server: Server, states: set[str], key: str = "shaky", **more: Any) -> dict[str, Any]:
+    """Wait until status says that a stage is in one of these states, and health says what follows from it."""
+
+    def good(report: Any) -> bool:
+        (stage,) = [one for one in report["stages"] if one["key"] == key]
+        return stage["state"] in states
+
+    report = await server.until("dashboard/status", good, seconds=TRUTH)
+    (stage,) = [one for one in report["stages"] if one["key"] == key]
+    return dict(stage)
+
+
+async def healthy(server: Server, *statuses: str) -> dict[str, Any]:
+    """Wait until the check of the collection finds one of these; what it finds."""
+    found: dict[str, Any] = {}
+    with anyio.move_on_after(TRUTH):
+        while True:
+            found = (await server.get("health/metrics-collector")).json()["data"]
+            if found["status"] in statuses:
+                return found
+            await anyio.sleep(0.05)
+    raise AssertionError(f"after {TRUTH} s health still says {found}")
+
+
+async def delivered(good: Callable[[], bool], seconds: float = 5.0) -> None:
+    with anyio.fail_after(seconds):
+        while not good():
+            await anyio.sleep(0.01)
+
+
+async def suffer(
+    server: Server, world: World, folder: Path, place: str, fault: str, *, required: bool = False, restart: bool = False
+) -> dict[str, Any]:
+    """Let something go wrong under load; assert what everybody is told, and that siblings have got everything."""
+    await healthy(server, "healthy")
+    load = Load(server)
+    async with anyio.create_task_group() as group:
+        world.place, world.fault = place, fault
+        if place in ("open", "close"):
+            server.node.supervisor.restart("shaky")
+        group.start_soon(load.run, SECONDS)
+        wrong = {"degraded", "failing", "quarantined"} | ({"starting"} if place == "open" else set())
+        stage = await truth(server, wrong)
+        await healthy(server, "unhealthy" if required else "degraded")
+        assert (await server.get("/readyz")).status_code == (503 if required else 200)
+        exposed = (await server.get("/metrics")).text
+        assert 'state="quarantined"' in exposed
+    await delivered(lambda: world.heard["plain"] >= load.accepted)
+    await delivered(lambda: len(written(folder / "book.db")) >= load.accepted)
+    assert world.heard["plain"] == load.accepted == int(RATE * SECONDS)
+    assert not server.node.supervisor.counters.gaps()
+    for key in ("book", "plain", "reading"):
+        assert (await truth(server, {"ok"}, key))["restarts"] == 0
+    world.fault = ""
+    await anyio.sleep(0)
+    if restart:
+        await truth(server, {"quarantined"})
+        reply = await server.post("stages/shaky/restart")
+        assert reply.status_code == 200, reply.text
+    await anyio.sleep(0)
+    async with anyio.create_task_group() as group:
+        group.start_soon(load.run, 1.0)
+        well = await truth(server, {"ok"})
+        await healthy(server, "healthy")
+        assert (await server.get("/readyz")).status_code == 200
+    assert well["error"], "what it failed of last is still known"
+    assert not server.node.supervisor.counters.gaps()
+    return stage
+
+
+EVIL = ["raise", "hang", "leak", "cancel", "exit", "interrupt", "generator exit", "group"]
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [("run", "raise"), ("run", "cancel"), ("run", "exit"), ("run", "group"), ("run", "nonsense"),
+     ("open", "raise"), ("open", "hang"), ("open", "exit")],
+)  # fmt: skip
+async def test_a_source_that_fails_harms_nobody(place: str, fault: str, tmp_path: Path) -> None:
+    world = World()
+    async with node(tmp_path, world, SOURCES) as server:
+        await suffer(server, world, tmp_path, place, fault)
+
+
+@pytest.mark.parametrize("fault", EVIL)
+async def test_a_processor_that_fails_harms_nobody(fault: str, tmp_path: Path) -> None:
+    world = World()
+    async with node(tmp_path, world, PROCESSOR) as server:
+        await suffer(server, world, tmp_path, "process", fault, restart=fault == "leak")
+
+
+@pytest.mark.parametrize("fault", ["none", "another end", "no events"])
+async def test_a_processor_that_returns_nonsense_is_told_what_to_return(fault: str, tmp_path: Path) -> None:
+    world = World()
+    async with node(tmp_path, world, PROCESSOR) as server:
+        stage = await suffer(server, world, tmp_path, "process", fault)
+    assert "shake/shaky: process returned a" in stage["error"].replace("NoneType", "a NoneType")
+    assert "; return " in stage["error"]
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [*(("write", fault) for fault in EVIL), ("write", "nonsense"), ("open", "raise"), ("open", "hang")],
+)
+async def test_an_optional_sink_that_fails_harms_not_even_those_beside_it(
+    place: str, fault: str, tmp_path: Path
+) -> None:
+    world = World()
+    async with node(tmp_path, world, SINK) as server:
+        await suffer(server, world, tmp_path, place, fault, restart=fault == "leak")
+
+
+@pytest.mark.parametrize("fault", ["raise", "hang", "leak", "exit"])
+async def test_a_required_sink_that_fails_holds_its_pipeline_up_and_nothing_else(fault: str, tmp_path: Path) -> None:
+    world = World()
+    async with node(tmp_path, world, REQUIRED) as server:
+        await suffer(server, world, tmp_path, "write", fault, required=True, restart=fault == "leak")
+        accepted = server.node.supervisor.counters.edge("source/reading").out
+        for name in ("book", "beside", "shaky"):
+            await delivered(lambda name=name: len(written(tmp_path / f"{name}.db")) == accepted)
+        assert (await truth(server, {"ok"}, "beside"))["restarts"] == 0
+    assert written(tmp_path / "shaky.db") == written(tmp_path / "beside.db") == written(tmp_path / "book.db")
+
+
+@pytest.mark.parametrize("fault", ["raise", "nonsense"])
+async def test_a_source_that_cannot_read_costs_its_own_figures_alone(fault: str, tmp_path: Path) -> None:
+    world = World(fault, "receive")
+    async with node(tmp_path, world, SOURCES) as server:
+        load, shaky = Load(server), Load(server, "shaky-load.put")
+        async with anyio.create_task_group() as group:
+            group.start_soon(load.run, SECONDS)
+            group.start_soon(shaky.run, SECONDS)
+            await truth(server, {"failing", "degraded"}, "shaky-read")
+            await healthy(server, "degraded")
+        await delivered(lambda: world.heard["plain"] == load.accepted)
+        world.fault = ""
+        async with anyio.create_task_group() as group:
+            group.start_soon(shaky.run, 1.0)
+            await truth(server, {"ok"}, "shaky-read")
+            await healthy(server, "healthy")
+        await delivered(lambda: len(written(tmp_path / "book.db")) >= load.accepted + shaky.accepted)
+
+
+async def test_a_stage_that_keeps_failing_is_quarantined_and_comes_back_by_itself(tmp_path: Path) -> None:
+    world = World()
+    async with node(tmp_path, world, PROCESSOR, restarts=2, release="1s") as server:
+        load = Load(server)
+        world.place, world.fault = "process", "raise"
+        async with anyio.create_task_group() as group:
+            group.start_soon(load.run, 4.0)
+            stage = await truth(server, {"quarantined"})
+            assert (stage["restarts"], stage["restartsLeft"]) == (3, 0)
+            assert stage["reason"] == "it failed more than 2 times"
+            found = await healthy(server, "degraded")
+            assert found["details"]["quarantined"] == ["shake/shaky"]
+            assert "bers stages restart" in found["remediation"]
+            world.fault = ""
+            await truth(server, {"ok"})
+        await delivered(lambda: world.heard["plain"] == load.accepted)
+        edge = server.node.supervisor.counters.edge("shake")
+        assert edge.dropped["quarantined"] > 0
+        await delivered(lambda: edge.taken == server.node.supervisor.counters.edge("intake").out)
+        crashed = server.node.supervisor.counters.edge("shake/shaky").dropped["crashed"]
+        await delivered(lambda: world.heard["beside"] == edge.out - crashed)
+
+
+async def test_a_stage_in_quarantine_is_let_out_by_an_operator(tmp_path: Path) -> None:
+    world = World("raise", "run")
+    async with node(tmp_path, world, SOURCES, restarts=0) as server:
+        await truth(server, {"quarantined"})
+        world.fault = ""
+        done = await anyio.run_process(
+            [sys.executable, "-m", "bers", "stages", "restart", "shaky", "--url", server.url("/")[:-1]]
+        )
+        assert done.stdout.decode() == "starting anew: shaky\n"
+        await truth(server, {"ok"})
+        assert (await server.post("stages/unknown/restart")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "name"),
+    [(SOURCES, "run", "shaky"), (SOURCES, "receive", "shaky-read"), (PROCESSOR, "process", "shake/shaky"),
+     (SINK, "write", "shaky"), (REQUIRED, "write", "shaky"), (SOURCES, "open", "shaky")],
+)  # fmt: skip
+async def test_who_blocks_the_loop_is_named_with_its_stack(
+    text: str, place: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    async with node(tmp_path, world, text) as server:
+        supervisor = server.node.supervisor
+        load = Load(server, "shaky-load.put" if place == "receive" else "load.put")
+        async with anyio.create_task_group() as group:
+            group.start_soon(load.run, SECONDS)
+            await anyio.sleep(0.3)
+            world.place, world.fault = place, "block"
+            if place == "open":
+                supervisor.restart(name)
+            await delivered(lambda: not world.fault)
+            ended = time.monotonic()
+            await delivered(lambda: supervisor.rounds.blocks[name] == 1, 1.0)
+            assert time.monotonic() - ended < 1.0
+        assert f"the event loop was blocked for 2.0 s by stage '{name}'" in caplog.text.replace("2.1 s", "2.0 s")
+        assert "time.sleep(2)" in caplog.text
+        if place != "receive":
+            await delivered(lambda: world.heard["plain"] == load.accepted, 1.0)
+        exposed = (await server.get("/metrics")).text
+        assert f'bers_loop_blocked_total{{stage="{name}"}} 1' in exposed
+
+
+async def test_who_blocks_the_loop_three_times_is_kept_from_it(tmp_path: Path) -> None:
+    world = World()
+    async with node(tmp_path, world, SINK) as server:
+        load = Load(server)
+        async with anyio.create_task_group() as group:
+            group.start_soon(load.run, 8.0)
+            for n in range(3):
+                world.place, world.fault = "write", "block"
+                await delivered(lambda n=n: server.node.supervisor.rounds.blocks["shaky"] == n + 1, 8.0)
+            stage = await truth(server, {"quarantined"})
+            assert "blocked the event loop" in stage["reason"]
+            world.fault = "block"
+            await healthy(server, "degraded")
+        await delivered(lambda: world.heard["plain"] == load.accepted, 1.0)
+        assert world.fault == "block", "it was not called again"
+        world.fault = ""
+        await server.post("stages/shaky/restart")
+        await truth(server, {"ok"})
+
+
+async def test_changes_are_told_on_the_stream(tmp_path: Path) -> None:
+    world = World()
+    text = SOURCES.replace("plain: {use: hearing}}", "plain: {use: hearing}, sse: {}}")
+    text += "  live: {sources: [unmapped], sinks: [sse]}\n"
+    async with node(tmp_path, world, text) as server, server.events("?types=stage.*") as frames:
+        world.place, world.fault = "run", "raise"
+        told: list[tuple[str, str]] = []
+        with anyio.fail_after(TRUTH):
+            async for frame in frames:
+                if frame.data["type"] == "io.bers.stage.changed.v1":
+                    data = frame.data["data"]["data"]
+                    told.append((data["before"], data["state"]))
+                    if len(told) == 1:
+                        assert data["error"] == "RuntimeError: it is broken"
+                        world.fault = ""
+                    if data["state"] == "ok":
+                        break
+        assert told == [("ok", "failing"), ("failing", "degraded"), ("degraded", "ok")]
