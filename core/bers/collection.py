@@ -35,14 +35,15 @@ class Collection:
     pipelines: Mapping[str, Pipeline]
     held: Callable[[], Mapping[str, str]]
     """The pipelines through which nothing goes, and why."""
-    plan: Plan
+    plan: Callable[[], Plan]
+    """The configuration that is in place."""
 
     async def look(self) -> Finding:
-        cells, held = self.cells(), self.held()
+        cells, held, plan = self.cells(), self.held(), self.plan()
         required = {cell.key for cell in cells if cell.kind == "sink" and cell.declared.delivery.required}
         down = {cell.name: cell.error for cell in cells if cell.down}
         weak = {cell.name: cell.standing.reason for cell in cells if cell.state == "degraded"}
-        stopped = [name for name in held if required & set(self.plan.pipelines[name].sinks)]
+        stopped = [name for name in held if required & set(plan.pipelines[name].sinks)]
         door = self.counters.edge("intake")
         _, end = await self.bus.span(0)
         details = {
@@ -54,7 +55,7 @@ class Collection:
             "quarantined": [cell.name for cell in cells if cell.standing.settled == "quarantined"],
             "degraded": weak,
             "held": dict(held),
-            "pluginsFailed": {name: str(error) for name, error in self.plan.catalogue.failed.items()},
+            "pluginsFailed": {name: str(error) for name, error in plan.catalogue.failed.items()},
             "unaccounted": self.counters.gaps(),
         }
         if self.bus.fill >= 1:
@@ -71,7 +72,7 @@ class Collection:
             return Finding("degraded", f"nothing goes through {names}", details, STAGE_REMEDY)
         if weak:
             return Finding("degraded", f"not quite well: {', '.join(weak)}", details, STAGE_REMEDY)
-        if failed := self.plan.catalogue.failed:
+        if failed := plan.catalogue.failed:
             return Finding("degraded", f"plugins could not be loaded: {', '.join(failed)}", details, PLUGIN_REMEDY)
         return Finding("healthy", "events are taken in and delivered", details)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup
 
 from bers.checks import Finding, Status
 from bers.clock import Clock
@@ -130,7 +131,11 @@ class Watch:
     critical: bool
     breaker: Breaker
     report: CheckReport | None = None
+    basis: object = None
+    """What it was made of: a watch made of the same is the same."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Cancelled when it is not to be made any more."""
 
 
 class Health:
@@ -141,9 +146,27 @@ class Health:
         self._clock = clock
         self._publish = publish
         self._watches: dict[str, Watch] = {}
+        self._group: TaskGroup | None = None
+        """Where the checks are made, while they are made regularly."""
 
     def add(self, watch: Watch) -> None:
         self._watches[watch.name] = watch
+
+    def change(self, watches: Iterable[Watch]) -> None:
+        """Make these checks from now on. One that was made on the same basis goes on, with its breaker and report."""
+        before, self._watches = self._watches, {}
+        for watch in watches:
+            known = before.get(watch.name)
+            if known and known.basis is not None and known.basis == watch.basis:
+                self._watches[watch.name] = before.pop(watch.name)
+                continue
+            if known:
+                watch.report = known.report  # Until the first look, what was known is better than nothing.
+            self._watches[watch.name] = watch
+            if self._group:
+                self._group.start_soon(self._repeat, watch, 0.0)
+        for gone in before.values():
+            gone.scope.cancel()
 
     @property
     def names(self) -> Sequence[str]:
@@ -185,16 +208,21 @@ class Health:
 
     async def run(self) -> None:
         """Make every check again and again, each at its interval."""
-        async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as self._group:
             for watch in self._watches.values():
-                group.start_soon(self._repeat, watch)
+                self._group.start_soon(self._repeat, watch)
+            await anyio.sleep_forever()
 
-    async def _repeat(self, watch: Watch) -> None:
-        while True:
-            known = watch.report is not None and watch.report.status != "unknown"
-            # What is unknown is looked at again soon: just after the start, most things are.
-            await self._clock.sleep(watch.interval if known else min(watch.interval, IMPATIENCE))
-            await self._look(watch)
+    async def _repeat(self, watch: Watch, first: float | None = None) -> None:
+        """Look again and again, for the first time after so many seconds, or else after an interval."""
+        with watch.scope:
+            while True:
+                known = watch.report is not None and watch.report.status != "unknown"
+                # What is unknown is looked at again soon: just after the start, most things are.
+                pause = watch.interval if known else min(watch.interval, IMPATIENCE)
+                await self._clock.sleep(pause if first is None else first)
+                first = None
+                await self._look(watch)
 
     async def _look(self, watch: Watch) -> None:
         async with watch.turn:

@@ -61,6 +61,16 @@ class Housekeeping:
         known = await self._state.run(partial(_begin, readers=self._readers, end=end))
         self.begins = {reader: max(oldest, position) for reader, position in known.items()}
 
+    async def expect(self, readers: Collection[tuple[str, str]]) -> None:
+        """Write down, before they are there, where further readers begin: here. :meth:`settle` decides about them."""
+        self._readers = {*self._readers, *readers}
+        await self.begin()
+
+    async def settle(self, readers: Collection[tuple[str, str]], settings: IntakeSettings) -> None:
+        """Say which readers there are after all, and how house is kept from now on; the others give up their place."""
+        self._readers, self._settings = set(readers), settings
+        await self.begin()
+
     async def recover(self) -> None:
         """Let the intake learn again what it knew."""
         await self._intake.recover(await self._state.run(_load))

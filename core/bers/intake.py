@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -47,6 +48,18 @@ class Snapshot(msgspec.Struct, array_like=True):
     position: int
     repeats: Memory
     tables: dict[str, dict[str, Event]]
+
+
+class Seat(Protocol):
+    """Where a source takes its place among those that read."""
+
+    def attach(self, key: str, receiver: Receiver) -> None:
+        """Let it read the events it owns, from now on."""
+        ...
+
+    def detach(self, key: str) -> None:
+        """Let it read no more."""
+        ...
 
 
 @dataclass
@@ -98,6 +111,25 @@ class Intake:
     def detach(self, key: str) -> None:
         """A source that is not running reads nothing; its events are kept as they come."""
         self._receivers.pop(key, None)
+
+    @asynccontextmanager
+    async def between(self) -> AsyncGenerator[None]:
+        """Wait until no frame is in the making, and let none begin before the block is left."""
+        async with self._turn:
+            yield
+
+    def tables(self, keys: Iterable[str]) -> dict[str, Table | None]:
+        """The tables of these sources, for :meth:`own`."""
+        return {key: self._tables.get(key) for key in keys}
+
+    def own(self, owners: Owners, tables: Mapping[str, Table | None]) -> None:
+        """Let these own the events, with these tables; None forgets one. Call it :meth:`between` two frames."""
+        self._owners = owners
+        for key, table in tables.items():
+            if table is None:
+                self._tables.pop(key, None)
+            else:
+                self._tables[key] = table
 
     async def submit(self, events: Sequence[Event], *, durable: bool = True) -> Receipt:
         """Return when the events, and the originals of the repeats among them, survive ``kill -9``.

@@ -17,7 +17,7 @@ from bers.config.settings import SupervisionSettings
 from bers.counters import Counters
 from bers.errors import PluginError, leaves
 from bers.guards import Fail, Post
-from bers.intake import Intake
+from bers.intake import Seat
 from bers.pipeline import Pipeline
 from bers.stages import Emit, Receiver, Source
 from bers.ward import Bell, Stay, Ward, late
@@ -121,6 +121,7 @@ class Keeper(ABC):
         """Write down why a stage does not run, and wait until it may be tried again."""
         why = reasons(exc)
         cell.restarts += 1
+        self._shared.bell.ring()
         _log.error("stage %r failed: %s", cell.name, why, exc_info=exc)
         if given_up:
             cell.standing.quarantined("it did not end when it was told to, and still holds what it held", why)
@@ -155,7 +156,7 @@ class Keeper(ABC):
 class StageKeeper(Keeper):
     """Keeps one source or sink open."""
 
-    def __init__(self, cell: Cell, keeping: Keeping, intake: Intake, emit: Emit) -> None:
+    def __init__(self, cell: Cell, keeping: Keeping, intake: Seat, emit: Emit) -> None:
         super().__init__((cell,), keeping, Pause(cell.context.clock))
         self._cell = cell
         self._intake = intake
@@ -245,10 +246,12 @@ class PipelineKeeper(Keeper):
         fail: Fail,
         *,
         holds: bool,
+        begin: int | None = None,
     ) -> None:
         """``waited`` are the sinks that it waits for, ``make`` makes the pipeline when they are open.
 
         ``fail`` says which of them broke. ``holds`` says that what it has not read yet is owed to somebody.
+        ``begin`` is where those go on that hold no position: the end of the bus if not told.
         """
         super().__init__(processors, keeping, pause)
         self.name = name
@@ -259,12 +262,29 @@ class PipelineKeeper(Keeper):
         self._make = make
         self._fail = fail
         self._holds = holds
-        self._begin_at: int | None = None
+        self.at_work = False
+        """Whether it runs."""
+        self._pipeline: Pipeline | None = None
+        self._finishing = False
+        self._begin_at = begin
         """Where those go on that hold no position."""
         self._skip = False
         """Whether it goes on at the end of the bus: what came meanwhile is given up."""
         self._post: Post | None = None
         self._fault: BaseException | None = None
+
+    @property
+    def position(self) -> int | None:
+        """How far it has come; None where it has never run."""
+        return self._begin_at
+
+    def finish(self) -> None:
+        """Stop for good when what was read has been delivered; at once where nothing is at work."""
+        if self._pipeline is None:
+            self.stop()
+        else:
+            self._finishing = True
+            self._pipeline.finish()
 
     @property
     def held(self) -> str:
@@ -276,6 +296,7 @@ class PipelineKeeper(Keeper):
         if why != self._held:
             self._held = why
             self._shared.stir()
+            self._shared.bell.ring()
 
     def look(self) -> None:
         if self._post and not self._fault and (overdue := self._post.overdue()):
@@ -307,7 +328,7 @@ class PipelineKeeper(Keeper):
             cell.raised = None
             cell.users += 1
         begin = await self._next()
-        pipeline = self._make(post)
+        pipeline = self._pipeline = self._make(post)
         started = _Started(bell)
         stay = self._shared.ward.take(
             self.name,
@@ -325,14 +346,18 @@ class PipelineKeeper(Keeper):
             tell()
         await bell.until(lambda: started.told or over())
         if started.told:
-            self.held = ""
+            self.held, self.at_work = "", True
+            self._shared.bell.ring()
             self._pause.begin()
             tell()
         await bell.until(over)
         fault = self._fault or stay.error
         ended = stay.over or await stay.leave(self._shared.settings.close_within)
         fault = fault or stay.error
-        self._post = None
+        self._post = self._pipeline = None
+        self.at_work = False
+        if self._finishing:
+            self._wish = "stop"
         if started.told:
             self._begin_at = max(begin, pipeline.position)
         if not ended:

@@ -77,6 +77,10 @@ class Log(AsyncContextManagerMixin):
         """How much of its quota the journal has used, from 0 to 1."""
         return min(1.0, (self._journal.size if self._journal else self._size) / self._max_bytes)
 
+    def limit(self, max_bytes: int, when_full: WhenFull) -> None:
+        """Hold to another quota from now on, or to the same in another way."""
+        self._max_bytes, self._when_full = max_bytes, when_full
+
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         if self._folder is None:

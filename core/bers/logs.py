@@ -6,7 +6,7 @@ import logging
 import logging.handlers
 import queue
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from anyio import sleep, to_thread
 
 from bers.bus import Bus
 from bers.claims import Owners
+from bers.config import Plan
 from bers.config.settings import LogSettings
 from bers.errors import ConfigError, Conflict
 from bers.records import Event
@@ -48,6 +49,11 @@ class JsonLines(logging.Formatter):
         return redact_text(msgspec.json.encode(line, enc_hook=str).decode())
 
 
+def files_of(plan: Plan) -> dict[str, str]:
+    """The log file of every stage, by key; an empty name means none."""
+    return {key: stage.spec.log if not stage.source else "" for key, stage in plan.stages.emitting.items()}
+
+
 class Logs:
     """The open log files of one node."""
 
@@ -56,6 +62,14 @@ class Logs:
         self._settings = settings
         self._files = files
         self._handlers: dict[str, logging.handlers.RotatingFileHandler] = {}
+
+    def change(self, settings: LogSettings, files: Mapping[str, str]) -> None:
+        """Write as these say from now on; the folder stays. Raise OSError where a file that is new cannot be made."""
+        self._settings, self._files = settings, files
+        for name in {MAIN, *files.values()} - {""}:
+            handler = self.handler(name)
+            handler.maxBytes, handler.backupCount = settings.max_bytes, settings.keep
+        logging.getLogger("bers").setLevel(settings.level.upper())
 
     def reopen(self) -> None:
         """Let go of the files, which somebody may have moved; each is made anew in its place."""
@@ -98,8 +112,11 @@ class Logs:
         for name, encoded in lines.items():
             self._append(name, redact_text(b"\n".join(encoded).decode()) + "\n")
 
-    async def follow(self, bus: Bus, owners: Owners) -> None:
-        """Read the bus as it goes on, and tell of each event; for ever, whatever happens: a log is worth no stop."""
+    async def follow(self, bus: Bus, owners: Callable[[], Owners]) -> None:
+        """Read the bus as it goes on, and tell of each event; for ever, whatever happens: a log is worth no stop.
+
+        ``owners`` says who owns the events at present.
+        """
         _, at = await bus.span(0)
         while True:
             try:
@@ -107,7 +124,7 @@ class Logs:
                     async for batch in batches:
                         at = batch.end
                         if batch.events:
-                            await to_thread.run_sync(self.tell, batch.events, owners)
+                            await to_thread.run_sync(self.tell, batch.events, owners())
             except Conflict:
                 oldest, _ = await bus.span(0)
                 _log.warning("the logs lag: events from position %d to %d are not told of", at, oldest)

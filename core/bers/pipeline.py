@@ -77,6 +77,17 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self._wanted = Answers(self.wants or (lambda _: True))
+        self._finishing = False
+        self._reading = anyio.CancelScope()
+
+    def choose(self, wants: Callable[[str], bool]) -> None:
+        """Take other event types, from the next batch on."""
+        self.wants, self._wanted = wants, Answers(wants)
+
+    def finish(self) -> None:
+        """Read no more. :meth:`run` returns when everything that was read has been delivered."""
+        self._finishing = True
+        self._reading.cancel()
 
     async def run(
         self,
@@ -130,8 +141,11 @@ class Pipeline:
                     group.start_soon(queue.run)
                 task_status.started()
                 async with aclosing(bus.read(partition, after=self.position, cuts=cuts)) as batches:
-                    while until is None or self.position < until:
-                        batch = self._select(await anext(batches))
+                    while not self._finishing and (until is None or self.position < until):
+                        with anyio.CancelScope() as self._reading:
+                            batch = self._select(await anext(batches))
+                        if self._reading.cancelled_caught:
+                            break
                         for processor, edge in processors:
                             batch = await _process(processor, batch, edge)
                         for target, position, edge in waited:
@@ -250,6 +264,13 @@ class _Queue:
         self._news.set()
 
     async def run(self) -> None:
+        try:
+            await self._run()
+        finally:
+            while self._waiting:  # It was not given the time to deliver these.
+                self._drop(self._waiting.popleft(), "stopped")
+
+    async def _run(self) -> None:
         while self._waiting or not self._closed:
             if not self._waiting:
                 await self._news.wait()
@@ -266,10 +287,10 @@ class _Queue:
                 # One broken plugin never takes the others with it.
                 _log.exception("sink %r did not take a batch", self._target.id)
 
-    def _drop(self, batch: Batch) -> None:
+    def _drop(self, batch: Batch, why: str = "full") -> None:
         self._size -= len(batch)
         self._edge.queued -= len(batch)
-        self._edge.dropped["full"] += len(batch)
+        self._edge.dropped[why] += len(batch)
 
 
 def target(step: Step[Any], sink: Any, *, required: bool = False) -> Target:

@@ -14,7 +14,7 @@ from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
 from bers import plugins
-from bers.config import load
+from bers.config import Plan, load
 from bers.config.located import Steps
 from bers.errors import ConfigError, Fault, unknown
 from bers.operations import Surface
@@ -128,9 +128,13 @@ class ProductionMonitoring:
 
     def _start(self) -> None:
         plan = load(self._path, plugins.load(), changes=self._changes)
+
+        def reread() -> Plan:
+            return load(self._path, plan.catalogue, changes=self._changes)
+
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
-            node = stack.enter_context(portal.wrap_async_context_manager(running(plan)))
+            node = stack.enter_context(portal.wrap_async_context_manager(running(plan, reread=reread)))
             self.ports = node.ports
             self._stack = stack.pop_all()
 

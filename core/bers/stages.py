@@ -196,6 +196,11 @@ class StageSpec(Generic[C, S_co]):
     that begin inside the config."""
     log: str = "monitoring"
     """The file below ``logs/`` that tells of it; empty where its events are too many to be told."""
+    alone: bool = False
+    """Whether no second instance may be open beside it, because it listens on a port or owns a file: a reload closes
+    the old one first, and opens it again where the new one cannot be opened. Durable ones are always treated so."""
+    reads_targets: bool = False
+    """Whether it looks at the metrics' targets only as it opens: it is opened anew when one of them changes."""
 
     @property
     def summary(self) -> str:

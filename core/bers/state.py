@@ -178,6 +178,13 @@ def keep_positions(folder: Path, readers: Collection[tuple[str, str]]) -> None:
                     connection.execute("DELETE FROM positions WHERE sink = ? AND reader = ?", (sink, reader))
 
 
+def forget_positions(folder: Path, readers: Collection[tuple[str, str]]) -> None:
+    """Forget the position of each of these (sink, reader), while their sinks are closed."""
+    for path in _databases(folder):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.executemany("DELETE FROM positions WHERE sink = ? AND reader = ?", list(readers))
+
+
 def _databases(folder: Path) -> Iterator[Path]:
     """The files that hold positions; one that is damaged is left to its owner to report."""
     for path in sorted(folder.glob("*.db")):

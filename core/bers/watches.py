@@ -11,8 +11,13 @@ from bers.config.settings import HealthSettings
 from bers.health import Breaker, Watch
 
 
-def watch(check: Check[Any], stage: Callable[[], Any | None], settings: HealthSettings, clock: Clock) -> Watch | None:
-    """How a check is made of a stage, with what the configuration changes in it; None where it says not at all."""
+def watch(
+    check: Check[Any], stage: Callable[[], Any | None], settings: HealthSettings, clock: Clock, basis: object = None
+) -> Watch | None:
+    """How a check is made of a stage, with what the configuration changes in it; None where it says not at all.
+
+    ``basis`` tells one stage from another: while it is the same, and the settings are, the watch may go on.
+    """
     own = settings.checks.get(check.name)
     if own and not own.enabled:
         return None
@@ -31,4 +36,5 @@ def watch(check: Check[Any], stage: Callable[[], Any | None], settings: HealthSe
         own.timeout if own and own.timeout else check.timeout,
         own.critical if own and own.critical is not None else check.critical,
         Breaker(clock, failures=breaker.failures, reset_after=breaker.reset_after, successes=breaker.successes),
+        basis=(basis, check, own, breaker),
     )

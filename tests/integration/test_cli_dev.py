@@ -1,4 +1,4 @@
-"""`bers dev`: the server starts anew when a file changes, and stays as it is when the change is wrong (C003)."""
+"""`bers dev`: what changes in a file is taken, in place or by a new start, and nothing is where it is wrong (C003)."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 
 from bers import lock
 from tests.acceptance.conftest import Operator
-from tests.integration.processes import configure, free_ports, ready, started, until
+from tests.integration.processes import at_leisure, configure, free_ports, ready, started, until
 
 PLUGIN = '''
 """A sink of somebody else."""
@@ -60,36 +60,48 @@ def test_c003_dev_is_development_with_debug_logs_on_the_same_ports(server: Opera
     until(lambda: any(line["level"] == "DEBUG" and "attic" in line["message"] for line in server.log("monitoring")))
 
 
-def test_c003_a_change_of_the_configuration_is_taken(server: Operator) -> None:
-    before = server.data("dashboard/status")["configuration"]
+def test_c003_a_change_of_the_configuration_is_taken_in_place(server: Operator) -> None:
+    before, uptime = server.data("config"), server.data("health")["uptime"]
     _replace(server.folder / "pipelines.yaml", "interval: 1s", "interval: 2s")
+    after = server.until("config", lambda config: config["hash"] != before["hash"], seconds=10)
+    assert (after["generation"], after["reload"]["by"], after["reload"]["result"]) == (2, "dev", "ok")
+    assert after["reload"]["changed"]["sources"]["changed"] == ["host"]
+    assert server.data("health")["uptime"] > uptime and server.data("health")["environment"] == "development"
+
+
+def test_c003_what_a_running_server_cannot_change_is_taken_by_a_new_start(server: Operator) -> None:
+    before = server.data("config")["hash"]
+    _replace(server.folder / "pipelines.yaml", "server: {", "intake: {journal: {durable: false}}\nserver: {")
     _anew(server, before)
+    assert server.data("config")["generation"] == 1
 
 
 def test_c003_a_change_of_a_plugin_is_taken(server: Operator, site: Path) -> None:
-    before = server.data("dashboard/status")["configuration"]
+    before = server.data("dashboard/status")["configuration"]["hash"]
     _replace(site / "acme_attic.py", "def bers_sinks():", "def bers_sinks():\n    print('dusted')")
-    until(lambda: "dusted" in _said(server), 10)
+    until(lambda: "dusted" in _said(server), at_leisure(10))
     again = ready(server.folder, server.process)
-    assert again.data("dashboard/status")["configuration"] == before and again.data("health")["uptime"] < 10_000
+    assert again.data("dashboard/status")["configuration"]["hash"] == before and again.data("health")["uptime"] < 10_000
 
 
 def test_c003_a_change_that_is_wrong_is_named_and_the_server_goes_on(server: Operator) -> None:
-    before = server.data("dashboard/status")["configuration"]
+    before = server.data("dashboard/status")["configuration"]["hash"]
     _replace(server.folder / "pipelines.yaml", "interval: 1s", "interval: soon")
-    until(lambda: "the change is not taken" in _said(server), 10)
+    until(lambda: "the change is not taken" in _said(server), at_leisure(10))
     assert "sources.host.interval" in _said(server) and "'soon'" in _said(server)
     uptime = server.data("health")["uptime"]
-    assert server.data("dashboard/status")["configuration"] == before
+    assert server.data("dashboard/status")["configuration"]["hash"] == before
+    failed = server.data("config")
+    assert failed["result"] == "failed" and failed["faults"][0]["path"] == "sources.host.interval"
     _replace(server.folder / "pipelines.yaml", "interval: soon", "interval: 3s")
-    _anew(server, before)
-    assert server.data("health")["uptime"] < uptime + 10_000
+    server.until("config", lambda config: config["result"] == "ok" and config["hash"] != before, seconds=10)
+    assert server.data("health")["uptime"] > uptime
 
 
 def test_c003_a_plugin_that_no_longer_loads_is_named_and_the_server_goes_on(server: Operator, site: Path) -> None:
     uptime = server.data("health")["uptime"]
     _replace(site / "acme_attic.py", "def bers_sinks():", "def bers_sinks(:")
-    until(lambda: "the change is not taken" in _said(server), 10)
+    until(lambda: "the change is not taken" in _said(server), at_leisure(10))
     assert "acme_attic.py" in _said(server) and server.data("health")["uptime"] > uptime
     assert server.process.poll() is None
 
@@ -112,8 +124,8 @@ def _anew(server: Operator, before: str) -> None:
             reply = server.get("dashboard/status")
         except httpx2.TransportError:
             return False
-        return reply.status_code == 200 and reply.json()["data"]["configuration"] != before
+        return reply.status_code == 200 and reply.json()["data"]["configuration"]["hash"] != before
 
-    until(other, 15)
+    until(other, at_leisure(15))
     ready(server.folder, server.process)
     assert lock.holder(server.folder / ".bers") == server.process.pid

@@ -21,7 +21,7 @@ LAYERS = [
     {"audit", "availability", "directory", "health", "intake", "lock", "pipeline", "plugins"},
     {"config"},
     {"cells", "housekeeping", "logs", "watches"},
-    {"collection", "guards"},
+    {"collection", "guards", "reloading"},
     {"keepers"},
     {"rounds"},
     {"supervisor"},

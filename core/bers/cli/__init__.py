@@ -17,6 +17,7 @@ _COMMANDS = {
     "dev": ("start:dev", "Run the server for development: debug logs, started anew when a file changes."),
     "stop": ("stop:stop", "Stop the server of this directory."),
     "restart": ("stop:restart", "Start a new server in place of the one that runs; nothing is lost."),
+    "reload": ("reload:reload", "Let the server that runs take the changed configuration; nothing else stops."),
     "status": ("status:status", "What runs, and how it is doing."),
     "stages": ("stages:stages", "How stages are doing, and starting one anew."),
     "check": ("check:check", "Say everything that is wrong with pipelines.yaml."),

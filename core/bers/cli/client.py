@@ -39,12 +39,16 @@ def address(data_dir: Path = Path(".bers")) -> str:
     return found[0] if found else DEFAULT
 
 
-def ask(method: str, path: str, fields: Mapping[str, Any] | None = None, *, url: str | None = None) -> Any:
-    """The data of an answer. Raise Unreachable or Denied where there is none."""
-    return whole(method, path, fields, url=url)["data"]
+def ask(
+    method: str, path: str, fields: Mapping[str, Any] | None = None, *, url: str | None = None, within: float = 10
+) -> Any:
+    """The data of an answer. Raise Unreachable or Denied where there is none, or none comes in so many seconds."""
+    return whole(method, path, fields, url=url, within=within)["data"]
 
 
-def whole(method: str, path: str, fields: Mapping[str, Any] | None = None, *, url: str | None = None) -> Any:
+def whole(
+    method: str, path: str, fields: Mapping[str, Any] | None = None, *, url: str | None = None, within: float = 10
+) -> Any:
     """The whole envelope of an answer; that something is unhealthy is an answer too."""
     base = url or address()
     target = f"{base}/api/monitoring/{quote(path)}"
@@ -59,7 +63,7 @@ def whole(method: str, path: str, fields: Mapping[str, Any] | None = None, *, ur
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(target, data=data, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=within) as reply:
             return json.load(reply)
     except urllib.error.HTTPError as exc:
         body = _body(exc)

@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 import click
+from anyio.abc import TaskGroup
 
 from bers import lock, plugins
 from bers.config import Plan, load
 from bers.config.located import Steps
-from bers.errors import ConfigError
+from bers.errors import ConfigError, Refused
 from bers.logs import to_terminal
+from bers.operations import Caller
 from bers.web.server import Node, running
 
 CONFIG = "pipelines.yaml"
@@ -46,24 +48,27 @@ def start(config: Path | None, detach: bool, replace: bool) -> None:
     plan = read(config)
     wait = _take_over(plan) if replace else 0.0
     to_terminal(plan.settings.log.level)
-    _run(plan, wait=wait)
+    _run(plan, config, wait=wait)
 
 
 @click.command()
 @config_option
 def dev(config: Path | None) -> None:
-    """Run the server for development: debug logs, started anew when a file changes."""
+    """Run the server for development: debug logs; what changes in the configuration or a plugin is taken at once."""
     changes: list[tuple[Steps, Any]] = [(("environment",), "development"), (("log", "level"), "debug")]
     plan = read(config, changes)
     to_terminal(plan.settings.log.level)
-    if _run(plan, watch=True):
+    if _run(plan, config, changes, watch=True):
         os.execv(sys.executable, [sys.executable, "-m", "bers", *sys.argv[1:]])
 
 
 def read(config: Path | None, changes: Iterable[tuple[Steps, Any]] = ()) -> Plan:
     """Load the configuration that was named, or that of this directory, or the shipped one."""
-    path = config or (Path(CONFIG) if Path(CONFIG).exists() else None)
-    return load(path, plugins.load(), changes=changes)
+    return load(_path(config), plugins.load(), changes=changes)
+
+
+def _path(config: Path | None) -> Path | None:
+    return config or (Path(CONFIG) if Path(CONFIG).exists() else None)
 
 
 def run_detached(config: Path | None, *, replace: bool = False) -> None:
@@ -92,18 +97,29 @@ def run_detached(config: Path | None, *, replace: bool = False) -> None:
     raise ConfigError(f"the server is not ready after {READY_WITHIN:g} s; see logs/monitoring.log", path="start")
 
 
-def _run(plan: Plan, *, wait: float = 0.0, watch: bool = False) -> bool:
+def _run(
+    plan: Plan,
+    config: Path | None,
+    changes: Sequence[tuple[Steps, Any]] = (),
+    *,
+    wait: float = 0.0,
+    watch: bool = False,
+) -> bool:
     """Run until a signal says stop; True where a file has changed, and the process should start anew."""
+
+    def reread() -> Plan:
+        return load(_path(config), plan.catalogue, changes=changes)
+
     try:
-        return anyio.run(_serve, plan, wait, watch, backend_options={"use_uvloop": True})
+        return anyio.run(_serve, plan, reread, wait, watch, backend_options={"use_uvloop": True})
     except* ConfigError as group:
         raise group.exceptions[0] from None
 
 
-async def _serve(plan: Plan, wait: float, watch: bool) -> bool:
+async def _serve(plan: Plan, reread: Callable[[], Plan], wait: float, watch: bool) -> bool:
     # Before anything is started: a signal that comes meanwhile is heeded as soon as everything is there.
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with running(plan, wait=wait) as node:
+        async with running(plan, wait=wait, reread=reread) as node:
             _greet(plan, node)
             changed = False
             async with anyio.create_task_group() as group:
@@ -111,39 +127,58 @@ async def _serve(plan: Plan, wait: float, watch: bool) -> bool:
 
                     async def look() -> None:
                         nonlocal changed
-                        await _changed(plan)
+                        await _changed(node)
                         changed = True
                         group.cancel_scope.cancel()
 
                     group.start_soon(look)
-                await _until_stop(node, signals)
+                await _until_stop(node, signals, group)
                 group.cancel_scope.cancel()
             return changed
 
 
-async def _until_stop(node: Node, signals: AsyncIterator[signal.Signals]) -> None:
-    """Wait for the signal that means stop; a hangup opens the log files anew."""
+async def _until_stop(node: Node, signals: AsyncIterator[signal.Signals], group: TaskGroup) -> None:
+    """Wait for the signal that means stop; a hangup opens the log files anew, and reloads."""
     async for number in signals:
         if number == signal.SIGHUP:
             node.logs.reopen()
+            group.start_soon(_reload, node, "signal")
         else:
             return
 
 
-async def _changed(plan: Plan) -> None:
-    """Return when the configuration or the code of a plugin has changed, and a new process could start with it."""
-    # In a process of its own: in this one every plugin is imported already, as it was.
-    check = [sys.executable, "-m", "bers", "check", *(["--config", str(plan.path)] if plan.path else [])]
-    known = _stamps(plan)
+async def _reload(node: Node, by: str) -> bool:
+    """Put in place what the file says now; False where that could not be done, which the logs tell of."""
+    try:
+        attempt = await node.supervisor.reload(by=by)
+    except Refused:
+        return False  # The node is stopping.
+    outcome = "done" if attempt.result == "ok" else "invalid"
+    await node.supervisor.audit.record(Caller(by), "config/reload", outcome)
+    return attempt.result == "ok"
+
+
+async def _changed(node: Node) -> None:
+    """Take every change of the configuration; return when only a new process can take one, and could start with it."""
+    known = _stamps(node.supervisor.plan)
     while True:
         await anyio.sleep(0.3)
+        plan = node.supervisor.plan
         now = _stamps(plan)
-        if now != known:
-            known = now
+        differing = {file for file in {**known, **now} if known.get(file) != now.get(file)}
+        known = now
+        # What the server cannot change while it runs, or needs a plugin that was not there, a new process may take.
+        if differing and (differing != {_file(plan)} or not await _reload(node, "dev")):
+            # In a process of its own: in this one every plugin is imported already, as it was.
+            check = [sys.executable, "-m", "bers", "check", *(["--config", str(plan.path)] if plan.path else [])]
             done = await anyio.run_process(check, check=False)
             if not done.returncode:
                 return
             logging.getLogger("bers").error("the change is not taken:\n%s", done.stderr.decode().strip())
+
+
+def _file(plan: Plan) -> str:
+    return str(plan.path or CONFIG)
 
 
 def _stamps(plan: Plan) -> dict[str, int]:
@@ -151,8 +186,7 @@ def _stamps(plan: Plan) -> dict[str, int]:
     packages = {spec.config.__module__.partition(".")[0] for _, spec in plan.catalogue.all()}
     modules = [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]
     files = {file for module in modules if (file := getattr(module, "__file__", None))}
-    if plan.path:
-        files.add(str(plan.path))
+    files.add(_file(plan))
     found: dict[str, int] = {}
     for file in files:
         try:

@@ -35,8 +35,11 @@ def _show(health: dict[str, Any], report: dict[str, Any]) -> None:
             "uptime": format_duration(report["server"]["uptime"] // 1000),
             "availability": f"{availability['percent']} % over {format_duration(availability['window'] // 1000)}",
             "SSE clients": report["server"]["sseClients"],
+            "configuration": _configuration(report["configuration"]),
         }
     )
+    for warning in report["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
     click.echo()
     checks = [[one["name"], one["status"], one["breaker"]["state"], one["message"]] for one in health["checks"]]
     output.table(["check", "status", "breaker", "what it found"], checks)
@@ -51,3 +54,8 @@ def _show(health: dict[str, Any], report: dict[str, Any]) -> None:
     if report["givenUp"]:
         names = ", ".join(report["givenUp"])
         click.echo(f"work that did not end when it was told to, and goes on: {names}; `bers restart` ends it", err=True)
+
+
+def _configuration(found: dict[str, Any]) -> str:
+    failed = "" if found["result"] == "ok" else "; the last reload failed, see below"
+    return f"{found['hash']}, generation {found['generation']}, of {found['file']}{failed}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -45,6 +45,12 @@ class Plan:
     warnings: Sequence[str]
     digest: str
     """Tells two configurations apart."""
+    places: Mapping[Steps, tuple[int, int]] = field(default_factory=dict[Steps, tuple[int, int]], repr=False)
+    """Line and column of everything in the file."""
+
+    def fault(self, steps: Steps, message: str) -> Fault:
+        """Something that is wrong with it after all, located in its file."""
+        return Document(self.name, None, dict(self.places)).fault(steps, message)
 
     @cached_property
     def owners(self) -> Owners:
@@ -101,7 +107,7 @@ def plan(
     warnings = check(document, stages, pipelines)
     if document.faults:
         raise ConfigError(_in_order(document.faults))
-    return Plan(document.name, path, settings, catalogue, metrics, stages, pipelines, warnings, digest)
+    return Plan(document.name, path, settings, catalogue, metrics, stages, pipelines, warnings, digest, document.places)
 
 
 def _stages(document: Document, catalogue: Catalogue, kind: str, word: Kind) -> dict[str, Declared]:

@@ -18,6 +18,7 @@ from bers.errors import Refused, unknown
 from bers.health import CheckReport, Severity, Summary, overall, severity, summarize
 from bers.operations import Caller, Nothing, Operation, Reply
 from bers.redaction import redact_text
+from bers.reloading import Configuration
 from bers.stages import Telling
 from bers.states import StageState
 from bers.supervisor import Supervisor
@@ -101,8 +102,7 @@ class StatusReport(msgspec.Struct, rename="camel", frozen=True):
     """What stages say of themselves, by their name in the counters."""
     unmapped: Mapping[str, int]
     availability: Availability
-    configuration: str
-    """Tells two configurations apart."""
+    configuration: Configuration
     warnings: list[str]
     held: Mapping[str, str]
     """The pipelines through which nothing goes at present, and why."""
@@ -191,8 +191,8 @@ class Api:
             dict(_details(node)),
             dict(node.intake.unmapped),
             await node.heartbeats.availability(),
-            node.plan.digest,
-            list(node.plan.warnings),
+            node.configuration,
+            [*node.plan.warnings, *_warnings(node.configuration)],
             node.held,
             {
                 name: redact_text(f"{type(error).__name__}: {error}")
@@ -217,6 +217,23 @@ class Api:
     async def reset_breakers(self, ask: Nothing, caller: Caller) -> WasReset:
         return WasReset(self._node.reset_breakers())
 
+    async def configuration(self, ask: Nothing, caller: Caller) -> Configuration:
+        return self._node.configuration
+
+    async def reload(self, ask: Nothing, caller: Caller) -> Configuration:
+        attempt = await self._node.reload(by=caller.principal)
+        if attempt.result == "failed":
+            raise Refused(
+                "invalid",
+                "\n".join(
+                    ["the configuration was not taken, and the former stays in place:", *map(str, attempt.faults)]
+                ),
+                details=[
+                    (one.path, f"{one.place}: {one.message}" if one.place else one.message) for one in attempt.faults
+                ],
+            )
+        return self._node.configuration
+
     async def audit(self, ask: AskAudit, caller: Caller) -> list[Entry]:
         return list(await self._node.audit.entries(max(1, min(ask.limit, 1000))))
 
@@ -238,6 +255,15 @@ OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
         "POST", "health/circuit-breakers/reset", Api.reset_breakers, Nothing, WasReset,
         "Close every circuit breaker.", scope="admin",
     ),
+    Operation(
+        "GET", "config", Api.configuration, Nothing, Configuration,
+        "Which configuration is in place, and what came of the last reload.",
+    ),
+    Operation(
+        "POST", "config/reload", Api.reload, Nothing, Configuration,
+        "Read the file again, and change what differs; 422 says what is wrong with it, and nothing has changed then.",
+        scope="admin",
+    ),
     Operation("GET", "audit", Api.audit, AskAudit, list[Entry], "Who changed what, newest first.", scope="admin"),
 )  # fmt: skip
 
@@ -255,6 +281,11 @@ def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield cell.name, cell.stage.tell()
             except Exception as exc:  # What a stage says of itself is never worth the whole answer.
                 yield cell.name, {"error": redact_text(f"{type(exc).__name__}: {exc}")}
+
+
+def _warnings(configuration: Configuration) -> Iterator[str]:
+    if configuration.result == "failed":
+        yield f"the last reload failed, and the former configuration stays: {'; '.join(map(str, configuration.faults))}"
 
 
 def _stage(cell: Cell, now: float) -> StageReport:

@@ -49,8 +49,13 @@ class App:
     def serve(self, node: Supervisor) -> None:
         """Answer for a node from now on."""
         offer(node.directory, Api(node, self._ports))
-        self._ingest = Ingest(node.intake, node.plan.settings.intake, node.clock.time)
+        self._configure(node)
+        node.listeners.append(self._configure)
         self._node = node
+
+    def _configure(self, node: Supervisor) -> None:
+        """Hold to the node's settings, as they are from now on."""
+        self._ingest = Ingest(node.intake, node.plan.settings.intake, node.clock.time)
 
     def close(self) -> None:
         """End every stream, and take no more requests."""

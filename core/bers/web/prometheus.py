@@ -70,6 +70,15 @@ def _own(node: Supervisor) -> Iterator[str]:
         yield f'bers_loop_blocked_seconds_total{{stage="{_label(stage)}"}} {number / 1000:.3f}'
     yield from _head("bers_journal_fill_ratio", "gauge", "How much of its quota the journal has used.")
     yield f"bers_journal_fill_ratio {node.bus.fill:.6f}"
+    yield from _head("bers_config_generation", "gauge", "How many configurations this node has had in place.")
+    yield f"bers_config_generation {node.configuration.generation}"
+    yield from _head("bers_config_last_reload_successful", "gauge", "0 while the last reload has failed, else 1.")
+    yield f"bers_config_last_reload_successful {int(node.configuration.result == 'ok')}"
+    reload = node.configuration.reload
+    yield from _head(
+        "bers_config_last_reload_seconds", "gauge", "When the last reload, or else the start, was: Unix time."
+    )
+    yield f"bers_config_last_reload_seconds {(reload.at if reload else node.configuration.loaded_at) / 1000:.3f}"
     yield from _head("bers_uptime_seconds", "gauge", "Time since this node was started.")
     yield f"bers_uptime_seconds {node.uptime:.3f}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import uvicorn
 from bers import lock
 from bers.clock import Clock
 from bers.config import Plan
-from bers.logs import Logs, writing
+from bers.logs import Logs, files_of, writing
 from bers.operations import Surface
 from bers.supervisor import Supervisor
 from bers.web.app import App
@@ -39,21 +39,22 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def running(plan: Plan, *, clock: Clock | None = None, wait: float = 0.0) -> AsyncGenerator[Node]:
+async def running(
+    plan: Plan, *, clock: Clock | None = None, wait: float = 0.0, reread: Callable[[], Plan] | None = None
+) -> AsyncGenerator[Node]:
     """Run a node until the block is left. It answers from the moment its ports are bound: 503 until it is up.
 
     ``wait`` is how many seconds another process may take to let go of the ports and the data directory. Raise
-    ConfigError where it does not.
+    ConfigError where it does not. ``reread`` reads the configuration again, for a reload.
     """
     host = plan.settings.server.host
     _make_folders()
-    files = {key: stage.spec.log if not stage.source else "" for key, stage in plan.stages.emitting.items()}
     with ExitStack() as stack:
         sockets = bind(plan.settings.server, wait=wait)
         for one in sockets.values():
             stack.callback(one.close)
         stack.enter_context(lock.hold(Path(plan.settings.data_dir), wait=wait))
-        logs = stack.enter_context(writing(plan.settings.log, files))
+        logs = stack.enter_context(writing(plan.settings.log, files_of(plan)))
         at = ports(sockets)
         app = App({port: surface for surface, port in at.items()})
         server = _Server(
@@ -66,7 +67,7 @@ async def running(plan: Plan, *, clock: Clock | None = None, wait: float = 0.0) 
             group.start_soon(server.serve, list(sockets.values()))
             try:
                 addresses = [(host, port) for port in at.values()]
-                async with Supervisor(plan, clock=clock, logs=logs, addresses=addresses) as supervisor:
+                async with Supervisor(plan, clock=clock, logs=logs, addresses=addresses, reread=reread) as supervisor:
                     app.serve(supervisor)
                     lock.announce(Path(plan.settings.data_dir), _url(host, at["control"]), plan.path)
                     try:

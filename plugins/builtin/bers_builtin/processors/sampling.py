@@ -97,7 +97,7 @@ SLICE = 500
 QUIET = frozenset({None, "success", "skip"})
 """Outcomes that nobody will ask about."""
 
-SAMPLING = ProcessorSpec("sampling", SamplingConfig, Sampling)
+SAMPLING = ProcessorSpec("sampling", SamplingConfig, Sampling, reads_targets=True)
 
 
 @hookimpl

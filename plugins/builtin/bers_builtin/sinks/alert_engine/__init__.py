@@ -45,6 +45,7 @@ ALERT_ENGINE = DurableSpec(
         ),
     ),
     verify=Watches,
+    reads_targets=True,
     checks=(
         Check("alert-engine", AlertEngine.look, "Alerts are written down, and told to others."),
     ),
