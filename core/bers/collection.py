@@ -13,11 +13,14 @@ from bers.counters import Counters
 from bers.directory import Directory
 from bers.errors import Refused
 from bers.log import Log
+from bers.memory import Memory
 from bers.operations import Caller
 from bers.pipeline import Pipeline
 from bers.units import Interval
 
 JOURNAL_REMEDY = "Make room on the disk, raise intake.journal.max_bytes, or mend the sink that lags (`bers status`)."
+DISK_REMEDY = "Make room on the disk, or let this server write to its data directory; it tries again by itself."
+MEMORY_REMEDY = "Send less at once, or raise intake.memory."
 STAGE_REMEDY = "See `bers status` for the error of each stage; it is restarted by itself."
 
 QUARANTINE_REMEDY = "See `bers status` for the error of each stage; mend it, then `bers stages restart KEY`."
@@ -29,6 +32,7 @@ class Collection:
     """Everything that an event passes, to be looked at as a whole."""
 
     bus: Log
+    memory: Memory
     counters: Counters
     directory: Directory
     cells: Callable[[], Sequence[Cell]]
@@ -50,6 +54,7 @@ class Collection:
             "accepted": door.out,
             "duplicates": door.filtered,
             "bufferUtilization": {**await self._buffers(), "journal": round(self.bus.fill, 4)},
+            "memory": {"budget": self.memory.budget, "used": self.memory.used, "refused": self.memory.refused},
             "lag": {name: max(0, end - pipeline.position) for name, pipeline in self.pipelines.items()},
             "failing": down,
             "quarantined": [cell.name for cell in cells if cell.standing.settled == "quarantined"],
@@ -58,6 +63,9 @@ class Collection:
             "pluginsFailed": {name: str(error) for name, error in plan.catalogue.failed.items()},
             "unaccounted": self.counters.gaps(),
         }
+        if self.bus.fault:
+            why = f"the journal cannot be written: {self.bus.fault}; new events are refused"
+            return Finding("unhealthy", why, details, DISK_REMEDY)
         if self.bus.fill >= 1:
             return Finding("unhealthy", "the journal is full: new events are refused", details, JOURNAL_REMEDY)
         if wrong := [key for key in required if key in down]:
@@ -67,6 +75,8 @@ class Collection:
             return Finding("unhealthy", message, details, _remedy(details))
         if down:
             return Finding("degraded", f"failing: {', '.join(down)}", details, _remedy(details))
+        if self.memory.refusing:
+            return Finding("degraded", "memory is short: some new events are refused", details, MEMORY_REMEDY)
         if held:
             names = "; ".join(f"{name}: {why}" for name, why in held.items())
             return Finding("degraded", f"nothing goes through {names}", details, STAGE_REMEDY)

@@ -68,9 +68,11 @@ Reason: TypeAlias = Literal[
     "invalid",
     "not_found",
     "rate_limited",
+    "slow",
     "too_large",
     "unauthenticated",
     "unavailable",
+    "unsupported_encoding",
     "unsupported_media_type",
 ]
 

@@ -77,9 +77,13 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Keep house for ever."""
+        aged = self._clock.monotonic()
         while True:
             await self._clock.sleep(self._settings.snapshot_every)
             await self._intake.expire(self._settings.forget_after)
+            if self._clock.monotonic() - aged >= self._settings.labels.forget_after:
+                aged = self._clock.monotonic()
+                self._intake.series.age()
             await self.save()
 
     async def save(self) -> None:

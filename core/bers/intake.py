@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,11 +22,15 @@ from bers.counters import Counters
 from bers.errors import Full
 from bers.records import Event
 from bers.repeats import Memory, Repeats
+from bers.series import Series
 from bers.stages import Receiver
 from bers.tables import Table
 
 SLICE = 100
 """How many events are handled before others have their turn."""
+
+GROUP = 10_000
+"""How many events are taken together: those who wait behind them have their turn next."""
 
 MAX_UNMAPPED = 200
 """How many types nobody claims are counted by name."""
@@ -48,6 +52,7 @@ class Snapshot(msgspec.Struct, array_like=True):
     position: int
     repeats: Memory
     tables: dict[str, dict[str, Event]]
+    series: dict[str, list[str]] = {}
 
 
 class Seat(Protocol):
@@ -82,6 +87,7 @@ class Intake:
         partition: int = 0,
         clock: Clock | None = None,
         counters: Counters | None = None,
+        series: Series | None = None,
     ) -> None:
         """``receivers`` has the sources that read the events they own, by key; see also :meth:`attach`."""
         self._bus = bus
@@ -92,13 +98,17 @@ class Intake:
         self._repeats = Repeats()
         self._receivers = dict(receivers or {})
         self._tables: dict[str, Table] = {}
-        self._waiting: list[_Submission] = []
+        self._waiting: deque[_Submission] = deque()
+        self.series = series or Series({})
+        """How many series labels make."""
         self._turn = anyio.Lock()
         self._door = self._counters.edge("intake")
         self.reading = ""
         """The source that reads events at this moment; empty while others have their turn."""
         self.unmapped: Counter[str] = Counter()
         """Types that nobody reads, and how often they came."""
+        self.refused: Counter[str] = Counter()
+        """Requests that were refused at a door, by reason."""
 
     def table(self, key: str) -> Table:
         """What the source of that key remembers between events."""
@@ -140,11 +150,10 @@ class Intake:
         mine = _Submission(events, durable)
         self._waiting.append(mine)
         async with self._turn:
-            if mine.answer is None:
-                group, self._waiting = self._waiting, []
+            while mine.answer is None:
+                group = self._next_group()
                 with anyio.CancelScope(shield=True):  # Half an append cannot be undone.
                     await self._admit(group)
-        assert mine.answer is not None
         if isinstance(mine.answer, Exception):
             raise mine.answer
         return mine.answer
@@ -154,7 +163,7 @@ class Intake:
         async with self._turn:
             position = await self._bus.append(self._partition, (), durable=True)
             tables = {key: dict(table.dump()) for key, table in self._tables.items() if len(table)}
-            body = msgspec.msgpack.encode(Snapshot(position, self._repeats.dump(), tables))
+            body = msgspec.msgpack.encode(Snapshot(position, self._repeats.dump(), tables, self.series.dump()))
         return position, await to_thread.run_sync(zlib.compress, body, 1)
 
     async def recover(self, snapshot: bytes | None = None) -> None:
@@ -164,6 +173,7 @@ class Intake:
             known = msgspec.msgpack.decode(zlib.decompress(snapshot), type=Snapshot)
             if at <= known.position <= end:
                 self._repeats.load(known.repeats)
+                self.series.load(known.series)
                 for key, events in known.tables.items():
                     self.table(key).load(events)
                 at = known.position
@@ -172,6 +182,7 @@ class Intake:
         async with aclosing(self._bus.read(self._partition, after=at, cuts=[end])) as batches:
             async for batch in batches:
                 for event in batch.events:
+                    self.series.guard(event)
                     if not event.cause and self._repeats.add(event):
                         self._receive(self._owners.of(event.type), event)
                 self.reading = ""
@@ -187,6 +198,14 @@ class Intake:
                 table.expire(self._clock.time() - seconds)
                 table.keep()
 
+    def _next_group(self) -> Sequence[_Submission]:
+        group = [self._waiting.popleft()]
+        size = len(group[0].events)
+        while self._waiting and size + len(self._waiting[0].events) <= GROUP:
+            group.append(self._waiting.popleft())
+            size += len(group[-1].events)
+        return group
+
     async def _admit(self, group: Sequence[_Submission]) -> None:
         """Take submissions together, and give each its answer; what cannot be kept is as if it had never come."""
         passed = Counter[str]()
@@ -199,11 +218,14 @@ class Intake:
                 table.undo()
             for one in group:
                 self._repeats.forget(one.fresh)
+                one.fresh = []
             if not isinstance(exc, (Full, OSError)) and len(group) > 1:
                 for one in group:  # One of them cannot be kept at all: the others shall not suffer for it.
-                    one.fresh = []
                     await self._admit([one])
                 return
+            if isinstance(exc, OSError) and 0 < sum(one.durable for one in group) < len(group):
+                await self._admit([one for one in group if not one.durable])  # Memory takes them, if no file does.
+                group = [one for one in group if one.durable]
             refusal = Full(f"the bus takes no events: {exc}", broken=True) if isinstance(exc, OSError) else exc
             for one in group:
                 self._door.taken += len(one.events)
@@ -225,6 +247,7 @@ class Intake:
     async def _read(self, group: Sequence[_Submission], passed: Counter[str], made: Counter[str]) -> list[Event]:
         """Drop repeats, and let sources read what is new; return what is to be appended."""
         now, add, own, receive = self._clock.time(), self._repeats.add, self._owners.of, self._receive
+        guard = self.series.guard
         stamp = msgspec.structs.force_setattr
         records: list[Event] = []
         handled = 0
@@ -244,9 +267,10 @@ class Intake:
                 owner = own(event.type)
                 out = receive(owner, event)
                 passed[owner] += 1
+                records.append(guard(out[0]))
                 if len(out) > 1:
                     made[owner] += len(out) - 1
-                records += out
+                    records += map(guard, out[1:])
         self.reading = ""
         return records
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeAlias
 
@@ -15,13 +15,19 @@ from anyio import AsyncContextManagerMixin
 
 from bers.errors import Conflict, Full
 from bers.journal import Frame, Journal
-from bers.records import Batch, Event
+from bers.records import Batch, Event, weigh
 
 MAX_EVENTS = 1_000
 """Frames are joined to batches of about so many events."""
 
-EVENT_BYTES = 1_000
-"""About what an event takes in memory; what counts where there is no journal to tell."""
+READ_BYTES = 256 << 10
+"""How many bytes of the journal are read at a time: some thousand events."""
+
+MAX_FRAME = 1 << 20
+"""Bytes beyond which a frame is parted: who reads a frame has all of it in memory."""
+
+RETRY_EVERY = 1.0
+"""Seconds between two attempts to write again, when the journal could not be written."""
 
 WhenFull: TypeAlias = Literal["refuse", "drop_oldest"]
 
@@ -33,6 +39,9 @@ class _Piece(NamedTuple):
     end: int
     events: Sequence[Event]
     size: int
+    """About what its events take in memory."""
+    durable: bool = False
+    """Whether somebody waits for it to be on disk."""
 
 
 class Log(AsyncContextManagerMixin):
@@ -47,11 +56,13 @@ class Log(AsyncContextManagerMixin):
         begin: int = 0,
         max_bytes: int = 512 << 20,
         when_full: WhenFull = "refuse",
-        tail_bytes: int = 16 << 20,
+        tail_bytes: int = 32 << 20,
         segment_bytes: int = 16 << 20,
         patience: float = 0.1,
     ) -> None:
         """``begin`` is the position before which nothing is appended; ``max_bytes`` is what the journal may take.
+
+        ``tail_bytes`` is about what the newest events may take in memory: who keeps up reads them there.
 
         ``patience`` is how many seconds events that need not be durable wait for some that need to be.
         """
@@ -65,12 +76,20 @@ class Log(AsyncContextManagerMixin):
         self._patience = patience
         self._journal: Journal | None = None
         self._pending: deque[_Piece] = deque()
+        self._repair = anyio.Lock()
+        self.fault = ""
+        """Why the journal cannot be written, while it cannot."""
         self._tail: deque[_Piece] = deque()
         self._size = 0
         self._start = self._end = begin
         self._news = anyio.Event()
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(list[Event]).decode
+
+    @property
+    def held(self) -> int:
+        """About how many bytes the newest events take in memory."""
+        return self._size + sum(piece.size for piece in self._pending)
 
     @property
     def fill(self) -> float:
@@ -87,7 +106,7 @@ class Log(AsyncContextManagerMixin):
             yield self
             return
         self._journal = Journal(
-            self._folder, begin=self._begin, segment_bytes=self._segment_bytes, on_loss=self._pending.clear
+            self._folder, begin=self._begin, segment_bytes=self._segment_bytes, on_loss=self._save_pending
         )
         self._end = self._journal.end
         try:
@@ -97,22 +116,28 @@ class Log(AsyncContextManagerMixin):
                 yield self
                 group.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await self._sync()
+                if not self.fault:
+                    await self._sync()
         finally:
             self._journal.close()
 
     async def append(self, partition: int, events: Sequence[Event], *, durable: bool = True) -> int:
-        start = self._pending[-1].end if self._pending else self._end
+        if self.fault and durable:
+            await self._mend()
+        start = at = self._pending[-1].end if self._pending else self._end
         end = start + len(events)
         if events:
             self._make_room()
             for seq, event in enumerate(events, start + 1):
                 msgspec.structs.force_setattr(event, "seq", seq)
-            body = self._encode(events) if self._journal else b""
-            self._pending.append(_Piece(start, end, events, len(body) or len(events) * EVENT_BYTES))
-            if self._journal:
-                self._journal.add(Frame(start, end, body))
-        if durable or not self._journal:
+            for some, body in self._parts(events):
+                self._pending.append(_Piece(at, at + len(some), some, weigh(some, len(body)), durable))
+                if self._journal and not self.fault:
+                    self._journal.add(Frame(at, at + len(some), body))
+                at += len(some)
+        if self.fault:  # Memory has it, and nobody else, for as long as memory does.
+            self._publish_pending()
+        elif durable or not self._journal:
             await self._sync()
         return end
 
@@ -151,6 +176,19 @@ class Log(AsyncContextManagerMixin):
             await journal.sync()
             self._end = journal.end
 
+    def _parts(self, events: Sequence[Event]) -> Iterator[tuple[Sequence[Event], bytes]]:
+        """Frames of a size that readers can have in memory; a torn write never parts what follows from one event."""
+        if len(events) > MAX_EVENTS and (middle := _middle(events)):
+            yield from self._parts(events[:middle])
+            yield from self._parts(events[middle:])
+            return
+        body = self._encode(events) if self._journal else b""
+        if len(body) > MAX_FRAME and len(events) > 1 and (middle := _middle(events)):
+            yield from self._parts(events[:middle])
+            yield from self._parts(events[middle:])
+        else:
+            yield events, body
+
     def _make_room(self) -> None:
         """Hold to the quota: refuse, or give up the oldest."""
         journal = self._journal
@@ -169,17 +207,47 @@ class Log(AsyncContextManagerMixin):
 
     async def _sync(self) -> None:
         if self._journal:
-            await self._journal.sync()
+            try:
+                await self._journal.sync()
+            except OSError as exc:
+                self.fault = str(exc)
+                raise
         while self._pending and (not self._journal or self._pending[0].end <= self._journal.end):
             self._publish(self._pending.popleft())
 
+    def _save_pending(self) -> None:
+        """Keep in memory what nobody waits for, when it cannot be written; the others are told that it cannot."""
+        if not self.fault:
+            self.fault = "it cannot be written"
+            _log.error("the journal cannot be written: our own figures are kept in memory alone, all else is refused")
+        kept = [piece for piece in self._pending if not piece.durable]
+        self._pending.clear()
+        for piece in kept:
+            for seq, event in enumerate(piece.events, self._end + 1):
+                msgspec.structs.force_setattr(event, "seq", seq)
+            self._publish(piece._replace(start=self._end, end=self._end + len(piece.events)))
+
+    async def _mend(self) -> None:
+        """Go on writing, behind what memory alone had; raise OSError where it still cannot be written."""
+        async with self._repair:
+            journal = self._journal
+            while self.fault and journal:
+                if journal.end == self._end:
+                    self.fault = ""
+                    _log.warning("the journal is written again, from position %d on", self._end)
+                    return
+                journal.add(Frame(journal.end, self._end, self._encode([])))
+                await journal.sync()
+
     async def _sync_regularly(self) -> None:
         while True:
-            await anyio.sleep(self._patience)
-            try:
-                await self._sync()
-            except OSError:
-                _log.exception("events that need not be durable were lost")
+            await anyio.sleep(RETRY_EVERY if self.fault else self._patience)
+            with suppress(OSError):  # It has been said.
+                await (self._mend() if self.fault else self._sync())
+
+    def _publish_pending(self) -> None:
+        while self._pending:
+            self._publish(self._pending.popleft())
 
     def _publish(self, piece: _Piece) -> None:
         self._tail.append(piece)
@@ -213,7 +281,9 @@ class Log(AsyncContextManagerMixin):
                 return [], min(oldest, stop)
             raise Conflict(f"position {after}: the bus begins at {oldest}; what lay between is gone")
         if self._journal and (not self._tail or after < self._tail[0].start):
-            frames = await self._journal.read(after)
+            if after >= self._journal.end:  # Memory alone had it, and has it no more.
+                return [], min(self._tail[0].start if self._tail else self._end, stop)
+            frames = await self._journal.read(after, max_bytes=READ_BYTES)
             pieces = [_Piece(start, end, self._decode(body), len(body)) for start, end, body in frames]
         else:
             pieces = self._newest(after)
@@ -227,3 +297,11 @@ class Log(AsyncContextManagerMixin):
         if at == after:
             raise Conflict(f"position {at}: the journal is damaged here; restore it, or start its readers anew")
         return events, at
+
+
+def _middle(events: Sequence[Event]) -> int:
+    """Where to part events: near the middle, and never between one and those that follow from it; 0 for nowhere."""
+    for at in range(len(events) // 2, 0, -1):
+        if not events[at].cause:
+            return at
+    return 0

@@ -20,3 +20,17 @@ def as_list(value: object) -> list[Any] | None:
 def as_number(value: object) -> int | float | None:
     """The value if it is a number; else None. A truth value is none."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def count_values(value: object) -> int:
+    """How many values there are on all levels of a value, itself not counted."""
+    count = 0
+    level: list[Any] = [value]
+    while level:
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, (dict, list)):
+                count += len(one)  # pyright: ignore[reportUnknownArgumentType]
+                inner += one.values() if isinstance(one, dict) else one
+        level = inner
+    return count

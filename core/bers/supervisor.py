@@ -39,11 +39,14 @@ from bers.intake import Intake
 from bers.keepers import Keeper, Keeping, PipelineKeeper, StageKeeper
 from bers.log import Log
 from bers.logs import Logs, files_of
+from bers.memory import Memory
+from bers.pace import Pace
 from bers.pipeline import Pipeline, Target
 from bers.records import Event
 from bers.redaction import redact_text
 from bers.reloading import Changes, Configuration, Located, Reload, Result, alone, compare, locate, refused
 from bers.rounds import Rounds
+from bers.series import Series
 from bers.stages import Context, DurableSpec, Receiver, Source
 from bers.state import Database, forget_positions, highest_position, keep_positions
 from bers.states import Change, Standing
@@ -87,14 +90,25 @@ class Supervisor(AsyncContextManagerMixin):
         self.state = Database(self.data_dir / "state.db")
         self.heartbeats = Heartbeats(self.state, self.clock)
         self.audit = Audit(self.state, self.clock)
-        journal = plan.settings.intake.journal
+        intake, journal = plan.settings.intake, plan.settings.intake.journal
+        self.memory = Memory(int(intake.memory), self.clock)
+        self._metrics = Catalog(plan.metrics.values())
+        """What is lent to stages: it goes with the configuration."""
         self.bus = Log(
             self.data_dir / "journal" if journal.durable else None,
             begin=highest_position(self.data_dir),
             max_bytes=journal.max_bytes,
             when_full=journal.when_full,
         )
-        self.intake = Intake(self.bus, plan.owners, clock=self.clock, counters=self.counters)
+        self.memory.account("bus", lambda: self.bus.held)
+        labels = intake.labels
+        self.intake = Intake(
+            self.bus,
+            plan.owners,
+            clock=self.clock,
+            counters=self.counters,
+            series=Series(self._metrics, max_values=labels.max_values, max_series=labels.max_series),
+        )
         self._housekeeping = Housekeeping(
             self.bus,
             self.intake,
@@ -114,14 +128,13 @@ class Supervisor(AsyncContextManagerMixin):
         """Held by whoever starts or stops stages."""
         self._tasks: TaskGroup
         """Of everything that runs; there while it runs."""
-        self._metrics = Catalog(plan.metrics.values())
-        """What is lent to stages: it goes with the configuration."""
         self._numbers: dict[str, count[int]] = {}
         self._handing_over: list[Cell] = []
         """Sources that are closed, and read on until others take their place: `receive` needs nothing that is open."""
         self._given_up = set[tuple[str, str]]()
         """Readers that are no more, and whose position their sink still has: it has not been opened since."""
         self._telling: anyio.CancelScope | None = None
+        self.pace = Pace(self.bus, lambda: {name: one.position for name, one in self.pipelines.items()})
         self._logs = logs
         self._boot = uuid4().hex[:12]
         self._own = Context("node", clock=self.clock, boot=self._boot, environment=plan.settings.environment)
@@ -139,6 +152,7 @@ class Supervisor(AsyncContextManagerMixin):
         self._pipelines = {name: self._pipeline_keeper(name) for name in plan.pipelines}
         self._collection = Collection(
             self.bus,
+            self.memory,
             self.counters,
             self.directory,
             lambda: self.cells,
@@ -177,7 +191,12 @@ class Supervisor(AsyncContextManagerMixin):
     def accepting(self) -> bool:
         """Whether events are taken in and reach every sink that is required."""
         required = [cell for cell in self.sinks.values() if cell.declared.delivery.required]
-        return self.ready and self.bus.fill < 1 and not any(cell.down for cell in required)
+        return self.ready and self.taking and not any(cell.down for cell in required)
+
+    @property
+    def taking(self) -> bool:
+        """Whether events are taken in: there is room in the journal and in memory, and the journal can be written."""
+        return self.bus.fill < 1 and not self.bus.fault and not self.memory.refusing
 
     @property
     def uptime(self) -> float:
@@ -265,6 +284,7 @@ class Supervisor(AsyncContextManagerMixin):
         for one in self._watches():
             self.health.add(one)
         group.start_soon(self.heartbeats.run)
+        group.start_soon(self.memory.run)
         group.start_soon(self._housekeeping.run)
         group.start_soon(self._look_then_watch)
 

@@ -1,5 +1,7 @@
 import os
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -231,3 +233,123 @@ async def test_what_comes_after_the_end_is_refused_and_written_nowhere(tmp_path:
         await bus.append(0, events(1))
     with pytest.raises(OSError, match="the journal is closed"):
         await bus.append(0, events(2))
+
+
+async def test_many_events_are_parted_into_frames_and_never_from_what_follows_from_them(tmp_path: Path) -> None:
+    many = [Event(f"e-{n}", "/ci", "reading", 0.0, cause="" if n % 3 == 0 else f"e-{n - n % 3}") for n in range(5000)]
+    large = [Event(f"l-{n}", "/ci", "reading", 0.0, data={"text": "x" * 100_000}) for n in range(40)]
+    async with Log(tmp_path, tail_bytes=0) as bus:
+        assert await bus.append(0, many) == 5000
+        assert await bus.append(0, large) == 5040
+    journal = Journal(tmp_path)
+    frames: list[Frame] = []
+    while not frames or frames[-1].end < 5040:
+        frames += await journal.read(frames[-1].end if frames else 0)
+    journal.close()
+    assert all(frame.end - frame.start <= 1000 and len(frame.body) <= 1 << 20 for frame in frames)
+    assert all(frame.start % 3 == 0 for frame in frames if frame.start < 5000)
+    async with Log(tmp_path, tail_bytes=0) as bus:
+        assert sum(count for count, _ in await read(bus, after=0)) == 5040
+
+
+async def test_the_newest_events_take_no_more_memory_than_they_may(tmp_path: Path) -> None:
+    async with Log(tmp_path, tail_bytes=1 << 20) as bus:
+        for n in range(50):
+            nested: dict[str, Any] = {"list": [{} for _ in range(5000)]}
+            await bus.append(0, [Event(f"e-{n}", "/ci", "reading", 0.0, data=nested)])
+            assert bus.held <= 1 << 20
+
+
+class Disk:
+    """What the disk says to a write; a test breaks it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.broken = False
+        write = os.write
+
+        def guarded(file: int, data: bytes) -> int:
+            if self.broken:
+                raise OSError(28, "No space left on device")
+            return write(file, data)
+
+        monkeypatch.setattr("bers.journal.os.write", guarded)
+
+
+async def test_while_the_disk_is_full_our_own_figures_go_on_in_memory_and_the_others_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    async with Log(tmp_path, patience=0.01) as bus:
+        seen: list[str] = []
+
+        async def follow() -> None:
+            async for batch in bus.read(0, after=0):
+                seen.extend(event.id for event in batch.events)
+
+        async def until(*ids: str) -> None:
+            with anyio.fail_after(5):
+                while seen != list(ids):
+                    await anyio.sleep(0.01)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(follow)
+            await bus.append(0, events(1))
+            disk.broken = True
+            await bus.append(0, events(2), durable=False)  # It is not known yet that the disk is full.
+            await until("e-1", "e-2")
+            assert "No space left" in bus.fault
+            await bus.append(0, events(3), durable=False)
+            with pytest.raises(OSError, match="No space left"):
+                await bus.append(0, events(4))
+            await bus.append(0, events(5), durable=False)
+            await until("e-1", "e-2", "e-3", "e-5")
+            disk.broken = False
+            end = await bus.append(0, events(6))
+            assert (end, bus.fault) == (5, "")
+            await until("e-1", "e-2", "e-3", "e-5", "e-6")
+            group.cancel_scope.cancel()
+    async with Log(tmp_path) as bus:  # What memory alone had is gone, and its place is kept.
+        assert await bus.span(0) == (0, 5)
+        assert [event.id async for event in everything(bus)] == ["e-1", "e-6"]
+
+
+async def test_it_writes_again_by_itself_when_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bers.log.RETRY_EVERY", 0.02)
+    disk = Disk(monkeypatch)
+    async with Log(tmp_path, patience=0.01) as bus:
+        disk.broken = True
+        await bus.append(0, events(1), durable=False)
+        with anyio.fail_after(5):
+            while not bus.fault:
+                await anyio.sleep(0.01)
+            disk.broken = False
+            while bus.fault:
+                await anyio.sleep(0.01)
+        assert await bus.append(0, events(2)) == 2
+
+
+async def test_a_reader_that_is_late_misses_what_only_memory_had_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    async with Log(tmp_path, patience=0.01, tail_bytes=3000) as bus:
+        await bus.append(0, events(1))
+        disk.broken = True
+        for n in range(2, 12):
+            await bus.append(0, events(n), durable=False)
+            with anyio.fail_after(5):
+                while not bus.fault:
+                    await anyio.sleep(0.01)
+        assert [event.id async for event in everything(bus)] in (
+            ["e-1", "e-10", "e-11"],
+            ["e-1", "e-9", "e-10", "e-11"],
+        )
+
+
+async def everything(bus: Log) -> AsyncGenerator[Event]:
+    _, end = await bus.span(0)
+    async for batch in bus.read(0, after=0):
+        for event in batch.events:
+            yield event
+        if batch.end == end:
+            return

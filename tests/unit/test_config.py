@@ -321,3 +321,9 @@ def test_the_shipped_configuration_is_the_one_in_the_root_and_has_no_fault() -> 
     assert found.digest == load(root, load_plugins(installed=False), environ={}).digest
     assert found.warnings == []
     assert found.settings.server.control == 3003
+
+
+def test_a_budget_of_memory_that_is_too_small_is_refused_with_the_least_there_may_be() -> None:
+    document = parse("intake: {memory: 64MiB}", "pipelines.yaml")
+    with pytest.raises(ConfigError, match=r"intake\.memory: 64MiB is too little for this process; write at least"):
+        plan(document, load_plugins(installed=False))

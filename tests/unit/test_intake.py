@@ -135,6 +135,26 @@ async def test_after_a_full_disk_a_resend_is_no_repeat(tmp_path: Path) -> None:
         assert await intake.submit([copy(STARTED)]) == Receipt(1, 0)
 
 
+async def test_own_figures_are_kept_where_the_disk_refuses_what_came_with_them() -> None:
+    bus = FullDisk()
+    intake = joining(bus)
+    answers: dict[str, object] = {}
+
+    async def submit(id: str, durable: bool) -> None:
+        try:
+            answers[id] = await intake.submit([replace_id(id)], durable=durable)
+        except Full as exc:
+            answers[id] = exc.broken
+
+    bus.failures = 1  # For all of them together.
+    async with anyio.create_task_group() as group:
+        for id, durable in (("0", True), ("1", True), ("own-1", False), ("2", True), ("own-2", False)):
+            group.start_soon(submit, id, durable)
+    assert answers == {"0": True, "1": True, "2": True, "own-1": Receipt(1, 0), "own-2": Receipt(1, 0)}
+    assert [event.id for event in await everything(bus)] == ["own-1", "own-2"]
+    assert not intake._counters.gaps()  # pyright: ignore[reportPrivateUsage]
+
+
 async def test_a_full_journal_refuses_and_says_when_to_come_again(tmp_path: Path) -> None:
     async with Log(tmp_path, max_bytes=1) as bus:
         intake = joining(bus)

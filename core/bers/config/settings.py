@@ -9,6 +9,9 @@ from msgspec import Meta
 from bers.stages import Config
 from bers.units import Duration, Interval, Quantity, Size
 
+LEAST_MEMORY = Size("128MiB")
+"""Half of it is what a node takes that has nothing to do."""
+
 
 class LogSettings(Config, frozen=True):
     """What is written below `logs/`."""
@@ -33,6 +36,16 @@ class ServerSettings(Config, frozen=True):
     health: Annotated[int, Meta(ge=0, le=65535, description="The port of health reads.")] = 3001
     metrics: Annotated[int, Meta(ge=0, le=65535, description="The port of metrics reads.")] = 3002
     control: Annotated[int, Meta(ge=0, le=65535, description="The port of everything, and of all writes.")] = 3003
+    max_connections: Annotated[
+        int,
+        Meta(ge=16, le=100_000, description="The most connections; health and metrics have a sixteenth each of them."),
+    ] = 4096
+    headers_within: Annotated[
+        Interval, Meta(description="How long the headers of a request may take; then the connection is closed.")
+    ] = Interval("10s")
+    idle_within: Annotated[
+        Interval, Meta(description="How long a connection is kept open on which nothing is asked.")
+    ] = Interval("15s")
 
 
 class JournalSettings(Config, frozen=True):
@@ -48,6 +61,19 @@ class JournalSettings(Config, frozen=True):
     ] = "refuse"
 
 
+class LabelSettings(Config, frozen=True):
+    """How many series labels may make. What is beyond is counted as `other`; the event keeps its own."""
+
+    max_values: Annotated[
+        int, Meta(gt=0, le=100_000, description="The most values of one label, of those that metrics are split by.")
+    ] = 1000
+    max_series: Annotated[int, Meta(gt=0, le=100_000, description="The most series of one metric.")] = 2000
+    forget_after: Annotated[
+        Interval,
+        Meta(description="A value that was not seen for so long, or up to twice that, makes room for another."),
+    ] = Interval("12h")
+
+
 class IntakeSettings(Config, frozen=True):
     """How events come in."""
 
@@ -56,6 +82,18 @@ class IntakeSettings(Config, frozen=True):
     max_body: Annotated[Size, Meta(description="The largest request, as it was sent.")] = Size("10MiB")
     max_inflated: Annotated[Size, Meta(description="The largest request, decompressed.")] = Size("16MiB")
     max_events: Annotated[int, Meta(gt=0, description="The most events in one request.")] = 10_000
+    body_within: Annotated[
+        Interval, Meta(description="How long a body may take to arrive; then it is refused with 408.")
+    ] = Interval("30s")
+    memory: Annotated[
+        Size,
+        Meta(description="What this process may take of memory; beyond, new events are refused with 429."),
+    ] = Size("512MiB")
+    events_per_second: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="The most events a second from one sender; beyond, it is answered with 429."),
+    ] = None
+    labels: Annotated[LabelSettings, Meta(description="How many series labels may make.")] = LabelSettings()
     snapshot_every: Annotated[
         Interval,
         Meta(description="Time between two snapshots of what is remembered; the journal is trimmed after each."),
@@ -63,6 +101,10 @@ class IntakeSettings(Config, frozen=True):
     forget_after: Annotated[Interval, Meta(description="How long a source waits for the other half of a thing.")] = (
         Interval("24h")
     )
+
+    def __post_init__(self) -> None:
+        if self.memory < LEAST_MEMORY:
+            raise ValueError(f"memory: {self.memory} is too little for this process; write at least {LEAST_MEMORY}")
 
 
 class BreakerSettings(Config, frozen=True):

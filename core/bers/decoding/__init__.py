@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -20,13 +20,14 @@ from bers.decoding.documents import (
     MAX_NAME,
     MAX_NUMBER,
     check_data,
+    check_parts,
     check_time,
     event,
 )
 from bers.decoding.vocabulary import Canonical, canonical
 from bers.decoding.vocabulary import outcome as outcome
 from bers.errors import Refused
-from bers.records import Event, Outcome, Run, Vcs
+from bers.records import Event, Outcome, Run, Vcs, weigh
 
 WHOLE = 128 << 10
 """Bodies of so many bytes are decoded at once: within a millisecond or two."""
@@ -36,6 +37,12 @@ MAX_WORDS = 1_000
 
 SLICE = 100
 """How many events are decoded before others have their turn."""
+
+MANY_PIECES = 200_000
+"""From so many commas on, the events of a body are counted before anything is made of them."""
+
+MAX_ERROR = 400
+"""Characters of what is said of one event."""
 
 MEDIA = ("application/json", "application/cloudevents+json", "application/cloudevents-batch+json")
 """The content types that are understood."""
@@ -107,29 +114,43 @@ class Decoder:
         self._types: dict[str, Canonical] = {}
         self._measures: set[str] = set()
 
-    async def decode(self, body: bytes, *, now: float) -> Decoded:
-        """Decode one object or an array of them. Raise Refused where the body is neither."""
+    async def decode(
+        self, body: bytes | bytearray, *, now: float, grow: Callable[[int], None] = lambda size: None
+    ) -> Decoded:
+        """Decode one object or an array of them. Raise Refused where the body is neither.
+
+        ``grow`` is told, now and then, about how many bytes the events take that were made so far.
+        """
+        if body[: len(_BOM)] == _BOM:
+            body = body[len(_BOM) :]
         if len(body) <= min(WHOLE, self._max_event) and (known := self._at_once(body)) is not None:
             return Decoded(known, [])
         pieces = self._split(body)
         events: list[Event] = []
         rejected: list[Rejection] = []
-        for index, piece in enumerate(pieces):
+        size = weighed = read = 0
+        for index, raw in enumerate(pieces):
+            piece = memoryview(raw)
             if index and not index % SLICE:
+                size += weigh(events[weighed:], read)
+                weighed, read = len(events), 0
+                grow(size)
                 await checkpoint()
+            read += len(piece)
             try:
                 if len(piece) > self._max_event:
                     raise ValueError(f"{len(piece)} bytes are too many; an event has at most {self._max_event:d}")
                 events.append(self._one(piece, now))
             except (ValueError, msgspec.DecodeError, RecursionError) as exc:
-                rejected.append(Rejection(index, str(exc) or type(exc).__name__, self._find_id(piece)))
+                error = (str(exc) or type(exc).__name__)[:MAX_ERROR]
+                rejected.append(Rejection(index, error, self._find_id(piece)))
         return Decoded(events, rejected)
 
-    def _at_once(self, body: bytes) -> list[Event] | None:
+    def _at_once(self, body: bytes | bytearray) -> list[Event] | None:
         """Decode a body of nothing but plain events whose words are known; None where it is not one."""
         try:
             plains = _PLAINS.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if len(plains) > self._max_events or not all(map(self._is_known, plains)):
             return None
@@ -138,24 +159,42 @@ class Decoder:
         except ValueError:
             return None  # One by one, each for itself.
 
-    def _split(self, body: bytes) -> Sequence[bytes | memoryview]:
-        start = body.lstrip()[:1]
+    def _split(self, body: bytes | bytearray) -> Sequence[msgspec.Raw | bytes | bytearray]:
+        start = body[:100].lstrip()[:1] or body.lstrip()[:1]
+        if body.startswith(_UTF_16) or b"\0" in body[:4]:
+            raise Refused("bad_request", "the body is not UTF-8", hint="send JSON in UTF-8")
         try:
             if start == b"[":
-                pieces: list[bytes | memoryview] = [memoryview(raw) for raw in self._pieces.decode(body)]
+                if body.count(b",") > MANY_PIECES:
+                    self._count(body)
+                pieces: Sequence[msgspec.Raw | bytes | bytearray] = self._pieces.decode(body)
             elif start == b"{":
                 pieces = [body]
             else:
                 raise Refused(
                     "bad_request", "the body is not an event", hint="send one JSON object, or an array of them"
                 )
-        except (msgspec.DecodeError, RecursionError) as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise Refused("bad_request", f"the body is not JSON: {exc}") from exc
         if len(pieces) > self._max_events:
-            raise Refused(
-                "too_large", f"{len(pieces)} events are too many", hint=f"send at most {self._max_events} at once"
-            )
+            raise self._too_many(f"{len(pieces)} events are too many")
         return pieces
+
+    def _count(self, body: bytes | bytearray) -> None:
+        """Raise Refused where there are more events than may be, before as many pieces are made of the body."""
+        left = self._max_events
+
+        def count(_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise self._too_many(f"more than {self._max_events} events are too many")
+
+        nothing = msgspec.defstruct("_Nothing", [], namespace={"__post_init__": count})
+        msgspec.json.decode(body, type=list[nothing])  # type: ignore[valid-type]
+
+    def _too_many(self, message: str) -> Refused:
+        return Refused("too_large", message, hint=f"send at most {self._max_events} at once")
 
     def _one(self, piece: bytes | memoryview, now: float) -> Event:
         try:
@@ -185,6 +224,8 @@ class Decoder:
         kind = self._types[plain.type]
         if plain.data:
             check_data(plain.data)
+        if plain.vcs or plain.run:
+            check_parts(plain.vcs, plain.run)
         return Event(
             plain.id, plain.source, kind.type, check_time(_seconds(plain.time)), plain.subject, plain.environment,
             plain.outcome or kind.outcome, plain.reason, plain.duration_ms, plain.service, plain.version,
@@ -194,9 +235,16 @@ class Decoder:
 
     def _find_id(self, piece: bytes | memoryview) -> str | None:
         try:
-            return self._id.decode(piece).id
-        except (msgspec.DecodeError, RecursionError):
+            found = self._id.decode(piece).id
+            return found and found[:MAX_ID]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+
+
+MAX_ID = 256
+
+_BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class _Id(msgspec.Struct):

@@ -17,13 +17,16 @@ from bers.directory import Route
 from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.supervisor import Supervisor
-from bers.web import openapi, prometheus
+from bers.web import bodies, openapi, prometheus
 from bers.web.api import Api, offer
 from bers.web.envelope import JSON, failure, refusal, success
 from bers.web.ingest import Ingest
 
 MAX_BODY = 64 << 10
 """The largest body of a command, in bytes; events have limits of their own."""
+
+BODY_WITHIN = 10.0
+"""Seconds in which the body of a command has to arrive."""
 
 _SECURITY = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
@@ -55,7 +58,7 @@ class App:
 
     def _configure(self, node: Supervisor) -> None:
         """Hold to the node's settings, as they are from now on."""
-        self._ingest = Ingest(node.intake, node.plan.settings.intake, node.clock.time)
+        self._ingest = Ingest(node.intake, node.plan.settings.intake, node.clock, node.memory, node.pace)
 
     def close(self) -> None:
         """End every stream, and take no more requests."""
@@ -177,7 +180,8 @@ class App:
 
     async def _take(self, request: Request, node: Supervisor, surface: Surface) -> Response:
         assert self._ingest is not None, "it is there as long as the node is"
-        return await self._ingest.answer(request)
+        address = request.client.host if request.client else ""
+        return await self._ingest.answer(request, address)
 
     def _not_found(self, path: str, routes: Mapping[str, Route], surface: Surface) -> Response:
         hint = "GET /openapi.json lists what is answered here"
@@ -231,14 +235,7 @@ async def _body(request: Request) -> Mapping[str, Any]:
     """The fields in a command's body; none where there is no body."""
     if request.method not in ("POST", "DELETE"):
         return {}
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > MAX_BODY:
-            raise Refused("too_large", f"the body has more than {MAX_BODY} bytes")
-        pieces.append(piece)
-    body = b"".join(pieces)
+    body = await bodies.read(request, limit=MAX_BODY, within=BODY_WITHIN)
     if not body.strip():
         return {}
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -248,7 +245,7 @@ async def _body(request: Request) -> Mapping[str, Any]:
         )
     try:
         fields = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise Refused("bad_request", f"the body is not JSON: {exc}") from exc
     if not isinstance(fields, dict):
         raise Refused("bad_request", "the body is not a JSON object")

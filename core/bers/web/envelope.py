@@ -17,7 +17,9 @@ from bers.schemas import encode
 STATUS: Mapping[Reason, int] = {
     "bad_request": 400,
     "unauthenticated": 401,
+    "unsupported_encoding": 415,
     "unsupported_media_type": 415,
+    "slow": 408,
     "too_large": 413,
     "forbidden": 403,
     "not_found": 404,
@@ -63,6 +65,8 @@ def _headers(refused: Refused) -> dict[str, str]:
         headers["Retry-After"] = str(max(1, ceil(refused.retry_after)))
     if refused.reason == "unauthenticated":
         headers["WWW-Authenticate"] = "Bearer"
+    if refused.reason == "slow":
+        headers["Connection"] = "close"
     return headers
 
 

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import msgspec
 import zstandard
 from anyio import to_thread
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
+from bers.clock import Clock
 from bers.config.settings import IntakeSettings
 from bers.decoding import MEDIA, Decoder, Rejection
 from bers.errors import Full, Refused
 from bers.intake import Intake
-from bers.records import Event
-from bers.web.envelope import failure, success
+from bers.memory import Hold, Memory
+from bers.pace import Pace
+from bers.rates import Rates
+from bers.records import EVENT_BYTES, Event
+from bers.web import bodies
+from bers.web.envelope import success
+
+ENCODINGS = ("identity", "gzip", "deflate", "zstd")
+
+EXPANSION = 8
+"""How many bytes of memory a byte of JSON becomes, until it is known better: 7 to 9 were measured, 1 of long texts."""
+
+TURNS = 4
+"""How many requests are decoded at a time. More would take longer together, and their events would be there at once."""
+
+PIECE = 1 << 20
+"""Bytes that are decompressed at a time."""
+
+MAX_WINDOW = 8 << 20
+"""How far back a zstd stream may refer, in bytes: as much as its standard asks everybody to have."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -35,100 +56,121 @@ class DryRun(msgspec.Struct, frozen=True):
 
 
 class Ingest:
-    """Takes events over HTTP."""
+    """Takes events over HTTP, as many at a time as there is memory for."""
 
-    def __init__(self, intake: Intake, settings: IntakeSettings, now: Any) -> None:
+    def __init__(self, intake: Intake, settings: IntakeSettings, clock: Clock, memory: Memory, pace: Pace) -> None:
         self._intake = intake
         self._settings = settings
-        self._now = now
+        self._clock = clock
+        self._memory = memory
+        self._pace = pace
+        self._rates = Rates(settings.events_per_second, clock) if settings.events_per_second else None
         self._decoder = Decoder(max_event=settings.max_event, max_events=settings.max_events)
+        self._turns = anyio.Semaphore(TURNS)
 
-    async def answer(self, request: Request) -> Response:
-        """Take what the request holds; 202 says that it survives ``kill -9``."""
+    async def answer(self, request: Request, principal: str) -> Response:
+        """Take what the request holds; 202 says that it survives ``kill -9``. ``principal`` is who is counted."""
+        try:
+            with self._memory.hold() as hold:
+                return await self._take(request, principal, hold)
+        except Refused as refused:
+            self._intake.refused[refused.reason] += 1
+            raise
+
+    async def _take(self, request: Request, principal: str, hold: Hold) -> Response:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media and media not in MEDIA and media != "application/x-www-form-urlencoded":
             # curl -d without a header says "form": the body tells whether it is one.
-            return failure(415, "unsupported_media_type", f"{media!r} is not understood", known=list(MEDIA))
-        body = await self._read(request)
-        if isinstance(body, Response):
-            return body
-        decoded = await self._decoder.decode(body, now=self._now())
+            raise Refused("unsupported_media_type", f"{media!r} is not understood", known=MEDIA)
+        encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
+        if encoding not in ENCODINGS:
+            raise Refused("unsupported_encoding", f"{encoding!r} is not understood", known=ENCODINGS[1:])
+        if self._rates and (wait := self._rates.wait(principal)):
+            raise self._too_fast(wait)
+        if (size := bodies.declared(request)) <= self._settings.max_body:
+            await self._memory.wait(size * EXPANSION)
+        body = await bodies.read(
+            request,
+            limit=self._settings.max_body,
+            within=self._settings.body_within,
+            grow=lambda size: hold.grow(size * EXPANSION),
+            hint="send fewer events at once",
+        )
+        async with self._turns:
+            if encoding != "identity":
+                body = await self._inflate(body, encoding, hold)
+            decoded = await self._decoder.decode(body, now=self._clock.time(), grow=hold.grow)
+            del body
+            hold.grow(len(decoded.events) * EVENT_BYTES)
         if request.query_params.get("dry_run") in ("1", "true"):
             return success(DryRun([_shown(event) for event in decoded.events], list(decoded.rejected)))
         if not decoded.events and decoded.rejected:
-            return failure(
-                422,
+            raise Refused(
                 "invalid",
                 f"none of the {len(decoded.rejected)} events was taken",
-                details=[{"path": f"[{one.index}]", "message": one.error} for one in decoded.rejected[:100]],
+                details=[(f"[{one.index}]", one.error) for one in decoded.rejected[:100]],
             )
+        if self._rates and (wait := self._rates.take(principal, len(decoded.events))):
+            raise self._too_fast(wait)
         try:
-            receipt = await self._intake.submit(decoded.events)
+            async with self._pace.passing(len(decoded.events)):
+                receipt = await self._intake.submit(decoded.events)
         except Full as full:
-            seconds = str(max(1, round(full.retry_after)))
-            if full.broken:
-                return failure(
-                    503,
-                    "unavailable",
-                    str(full),
-                    hint="nothing was kept; send it again",
-                    headers={"Retry-After": seconds},
-                )
-            return failure(
-                429, "full", str(full), hint="nothing was kept; send it again", headers={"Retry-After": seconds}
-            )
+            raise Refused(
+                "unavailable" if full.broken else "full",
+                str(full),
+                hint="nothing was kept; send it again",
+                retry_after=full.retry_after,
+            ) from full
         return success(Receipt(receipt.new, receipt.repeated, list(decoded.rejected)), status=202)
 
-    async def _read(self, request: Request) -> bytes | Response:
-        limit = self._settings.max_body
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > limit:
-            return _too_large("the body", limit)
-        pieces: list[bytes] = []
-        size = 0
+    async def _inflate(self, body: bytes | bytearray, encoding: str, hold: Hold) -> bytearray:
+        """Decompress piece by piece, and stop at the limit: a bomb costs no more than it."""
+        limit = self._settings.max_inflated
+        inflated = bytearray()
+        pieces = _pieces(body, encoding)
         try:
-            async for piece in request.stream():
-                size += len(piece)
-                if size > limit:
-                    return _too_large("the body", limit)
-                pieces.append(piece)
-        except ClientDisconnect:
-            return failure(400, "bad_request", "the client left before it had sent everything")
-        body = b"".join(pieces)
-        encoding = request.headers.get("content-encoding", "identity").strip().lower()
-        if encoding in ("", "identity"):
-            return body
-        if encoding not in ("gzip", "deflate", "zstd"):
-            return failure(
-                415, "unsupported_encoding", f"{encoding!r} is not understood", known=["gzip", "deflate", "zstd"]
-            )
-        try:
-            return await to_thread.run_sync(_inflate, body, encoding, int(self._settings.max_inflated))
-        except OverflowError:
-            return _too_large("the decompressed body", self._settings.max_inflated)
+            while piece := await to_thread.run_sync(next, pieces, b""):
+                if len(inflated) + len(piece) > limit:
+                    raise Refused(
+                        "too_large",
+                        f"the decompressed body has more than {limit:d} bytes",
+                        hint="send fewer events at once",
+                    )
+                hold.grow((len(inflated) + len(piece)) * EXPANSION)
+                inflated += piece
         except (zlib.error, zstandard.ZstdError, EOFError) as exc:
             raise Refused("bad_request", f"the body is not {encoding}: {exc}") from exc
+        return inflated
+
+    def _too_fast(self, wait: float) -> Refused:
+        return Refused(
+            "rate_limited",
+            f"more than {self._settings.events_per_second:g} events a second came from one sender",
+            hint="nothing was kept; send it again",
+            retry_after=wait,
+        )
 
 
-def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """Decompress, and stop at the limit: a bomb costs no more than it."""
+def _pieces(body: bytes | bytearray, encoding: str) -> Iterator[bytes]:
+    """What a body is when it is decompressed, so much at a time."""
     if encoding == "zstd":
-        with zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
-            inflated = reader.read(limit + 1)
-    else:
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32 if encoding == "gzip" else zlib.MAX_WBITS)
-        inflated = inflater.decompress(body, limit + 1)
-        if len(inflated) <= limit and not inflater.eof:
+        inflater = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+        with inflater.stream_reader(body, read_across_frames=True) as reader:
+            while piece := reader.read(PIECE):
+                yield piece
+        return
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32 if encoding == "gzip" else zlib.MAX_WBITS)
+    rest: bytes | bytearray | memoryview = body
+    while not inflate.eof:
+        piece = inflate.decompress(rest, PIECE)
+        rest = inflate.unconsumed_tail
+        if piece:
+            yield piece
+        elif not inflate.eof:
             raise EOFError("it ends too early")
-        if inflater.unused_data:
-            raise EOFError("there is more behind its end")
-    if len(inflated) > limit:
-        raise OverflowError
-    return inflated
-
-
-def _too_large(what: str, limit: int) -> Response:
-    return failure(413, "too_large", f"{what} has more than {limit:d} bytes", hint="send fewer events at once")
+    if inflate.unused_data:
+        raise EOFError("there is more behind its end")
 
 
 def _shown(event: Event) -> Any:

@@ -79,6 +79,19 @@ def _own(node: Supervisor) -> Iterator[str]:
         "bers_config_last_reload_seconds", "gauge", "When the last reload, or else the start, was: Unix time."
     )
     yield f"bers_config_last_reload_seconds {(reload.at if reload else node.configuration.loaded_at) / 1000:.3f}"
+    yield from _head("bers_memory_budget_bytes", "gauge", "What this process may take of memory.")
+    yield f"bers_memory_budget_bytes {node.memory.budget}"
+    yield from _head("bers_memory_resident_bytes", "gauge", "What this process takes of memory.")
+    yield f"bers_memory_resident_bytes {node.memory.resident}"
+    yield from _head("bers_memory_used_bytes", "gauge", "What is held of memory, by who holds it.")
+    for account, held in node.memory.accounts():
+        yield f'bers_memory_used_bytes{{account="{_label(account)}"}} {held}'
+    yield from _head("bers_intake_refused_total", "counter", "Requests with events that were refused, by reason.")
+    for reason, number in node.intake.refused.items():
+        yield f'bers_intake_refused_total{{reason="{_label(reason)}"}} {number}'
+    yield from _head("bers_intake_labels_folded_total", "counter", "Values of labels that became `other`, by label.")
+    for name, number in node.intake.series.folded.items():
+        yield f'bers_intake_labels_folded_total{{label="{_label(name)}"}} {number}'
     yield from _head("bers_uptime_seconds", "gauge", "Time since this node was started.")
     yield f"bers_uptime_seconds {node.uptime:.3f}"
 

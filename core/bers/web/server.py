@@ -18,6 +18,7 @@ from bers.logs import Logs, files_of, writing
 from bers.operations import Surface
 from bers.supervisor import Supervisor
 from bers.web.app import App
+from bers.web.connections import Connections, limited
 from bers.web.sockets import bind, ports
 
 
@@ -56,11 +57,14 @@ async def running(
         stack.enter_context(lock.hold(Path(plan.settings.data_dir), wait=wait))
         logs = stack.enter_context(writing(plan.settings.log, files_of(plan)))
         at = ports(sockets)
-        app = App({port: surface for surface, port in at.items()})
+        surfaces: dict[int, Surface] = {port: surface for surface, port in at.items()}
+        app = App(surfaces)
+        connections = Connections(plan.settings.server, surfaces)
         server = _Server(
             uvicorn.Config(
                 app, lifespan="off", ws="none", log_config=None, access_log=False, server_header=False,
                 proxy_headers=False, timeout_graceful_shutdown=2, backlog=2048,
+                **limited(plan.settings.server, connections),
             )
         )  # fmt: skip
         async with anyio.create_task_group() as group:

@@ -180,15 +180,18 @@ _WHEN = {
     "invalid": "A field is missing, or has a value that does not fit; `details` names it.",
     "not_found": "Nothing has that name, or nothing is answered at that path on this port.",
     "too_large": "A body, or a number of events, beyond a limit.",
+    "unauthenticated": "Nobody was named who may ask this.",
+    "rate_limited": "Too much came from one sender; `Retry-After` says when to try again.",
+    "unsupported_encoding": "A body of events in a compression that is not understood.",
+    "slow": "The body did not arrive in time; the connection is closed.",
     "conflict": "It cannot be done in the state that things are in.",
     "forbidden": "Not allowed.",
     "unavailable": "The stage that answers is not declared or not running, or the server starts or stops.",
-    "full": "The journal is full; `Retry-After` says when to try again.",
+    "full": "The journal or the memory is full; `Retry-After` says when to try again.",
 }
 _MORE_CODES = [
     ["405", "`method_not_allowed`", "The path is answered, but not with this method; `Allow` names those that are."],
     ["415", "`unsupported_media_type`", "A body of events of a type that is not understood."],
-    ["415", "`unsupported_encoding`", "A body of events in a compression that is not understood."],
     ["500", "`internal`", "A fault of ours; `logs/monitoring.log` has it."],
 ]
 _INGEST = f"""
@@ -211,7 +214,14 @@ _INGEST_ANSWERS = [
     ["200", "With `?dry_run=1`: `data.events` shows each event as it would be read, and nothing is kept."],
     ["400, 415, 413", "The body cannot be read, is of no known type, or is too large."],
     ["422", "None of the events can be taken; `details` says why of each."],
-    ["429", "The journal is full. Nothing was kept; send it again after `Retry-After` seconds."],
+    ["408", "The body did not arrive in time. Nothing was kept, and the connection is closed."],
+    [
+        "429",
+        (
+            "The journal or the memory is full, or one sender is too fast; the message says which. Nothing was kept; "
+            "send it again after `Retry-After` seconds."
+        ),
+    ],
     ["503", "The journal cannot be written, or the server starts or stops. Nothing was kept; send it again."],
 ]
 _INGEST_REPEATS = """

@@ -125,6 +125,8 @@ class AlertEngine(Stage[AlertConfig]):
                 try:
                     await emit([self._as_event(letter) for letter in letters], durable=True)
                 except Full as full:
+                    if full.broken:  # Somebody has to be told of a full disk now; it is written down afterwards.
+                        await emit([self._as_event(letter) for letter in letters])
                     await self.context.clock.sleep(full.retry_after)
                 else:
                     await self._ledger.sent(letters[-1].seq)
