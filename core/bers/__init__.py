@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bers.records import Tier as Tier
     from bers.records import Vcs as Vcs
     from bers.records import Window as Window
+    from bers.redaction import Redactor as Redactor
     from bers.redaction import Secret as Secret
     from bers.redaction import redact as redact
     from bers.redaction import redact_text as redact_text
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from bers.state import Database as Database
     from bers.state import Positions as Positions
     from bers.tables import Table as Table
+    from bers.targets import Blocked as Blocked
+    from bers.targets import Target as Target
     from bers.units import Duration as Duration
     from bers.units import Interval as Interval
     from bers.units import Percent as Percent
@@ -74,6 +77,7 @@ __version__ = "1.0.0"
 _HOMES = {
     "Batch": "records",
     "BersError": "errors",
+    "Blocked": "targets",
     "Caller": "operations",
     "Catalog": "catalog",
     "Check": "checks",
@@ -105,6 +109,7 @@ _HOMES = {
     "ProcessorSpec": "stages",
     "Quantity": "units",
     "Receiver": "stages",
+    "Redactor": "redaction",
     "Refused": "errors",
     "Reply": "operations",
     "Run": "records",
@@ -119,6 +124,7 @@ _HOMES = {
     "Stream": "operations",
     "SystemClock": "clock",
     "Table": "tables",
+    "Target": "targets",
     "Telling": "stages",
     "Tier": "records",
     "Vcs": "records",

@@ -9,7 +9,7 @@ import msgspec
 
 from bers.clock import Clock
 from bers.operations import Caller
-from bers.redaction import redact_text
+from bers.redaction import Redactor
 from bers.state import Database
 
 _SCHEMA = """
@@ -34,12 +34,13 @@ class Entry(msgspec.Struct, rename="camel", frozen=True):
 class Audit:
     """The rows, in the node's own database; only ever added to."""
 
-    def __init__(self, state: Database, clock: Clock) -> None:
+    def __init__(self, state: Database, clock: Clock, redactor: Redactor | None = None) -> None:
+        self._redactor = redactor or Redactor()
         self._state = state
         self._clock = clock
 
     async def record(self, caller: Caller, action: str, outcome: str) -> None:
-        row = (self._clock.time(), caller.principal, caller.address, redact_text(action), outcome)
+        row = (self._clock.time(), caller.principal, caller.address, self._redactor.text(action), outcome)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_SCHEMA)

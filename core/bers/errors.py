@@ -30,6 +30,14 @@ class Fault:
     place: str = ""
     """``file:line:col`` where there is a file."""
 
+    @property
+    def position(self) -> tuple[str, int | None, int | None]:
+        """The file, the line and the column; empty and None where there is none."""
+        file, *numbers = self.place.rsplit(":", 2)
+        if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+            return file, int(numbers[0]), int(numbers[1])
+        return self.place, None, None
+
     def __str__(self) -> str:
         return f"{self.place}: {self.path}: {self.message}" if self.place else f"{self.path}: {self.message}"
 

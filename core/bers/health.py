@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from bers.checks import Finding, Status
 from bers.clock import Clock
-from bers.redaction import redact, redact_text
+from bers.redaction import Redactor
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 Severity: TypeAlias = Literal["none", "info", "warning", "error", "critical"]
@@ -141,8 +141,11 @@ class Watch:
 class Health:
     """Every check of this node."""
 
-    def __init__(self, clock: Clock, publish: Callable[[CheckReport], Awaitable[None]]) -> None:
-        """``publish`` is told what each look found."""
+    def __init__(
+        self, clock: Clock, publish: Callable[[CheckReport], Awaitable[None]], redactor: Redactor | None = None
+    ) -> None:
+        """``publish`` is told what each look found, as ``redactor`` lets it be told."""
+        self._redactor = redactor or Redactor()
         self._clock = clock
         self._publish = publish
         self._watches: dict[str, Watch] = {}
@@ -247,11 +250,11 @@ class Health:
             finding.status,
             int(self._clock.time() * 1000),
             round(duration, 3),
-            redact_text(finding.message),
+            self._redactor.text(finding.message),
             watch.critical,
             self._breaker(watch),
-            redact(finding.details),
-            redact_text(error) if error else None,
+            self._redactor.value(finding.details),
+            self._redactor.text(error) if error else None,
             finding.remediation or None,
         )
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import anyio
 import msgspec
 from anyio import to_thread
-from anyio.lowlevel import cancel_shielded_checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from bers.bus import Bus
 from bers.claims import UNMAPPED, Owners
@@ -21,6 +21,7 @@ from bers.clock import Clock, SystemClock
 from bers.counters import Counters
 from bers.errors import Full
 from bers.records import Event
+from bers.redaction import Redactor
 from bers.repeats import Memory, Repeats
 from bers.series import Series
 from bers.stages import Receiver
@@ -88,6 +89,7 @@ class Intake:
         clock: Clock | None = None,
         counters: Counters | None = None,
         series: Series | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         """``receivers`` has the sources that read the events they own, by key; see also :meth:`attach`."""
         self._bus = bus
@@ -95,6 +97,7 @@ class Intake:
         self._partition = partition
         self._clock = clock or SystemClock()
         self._counters = counters or Counters()
+        self._redactor = redactor or Redactor()
         self._repeats = Repeats()
         self._receivers = dict(receivers or {})
         self._tables: dict[str, Table] = {}
@@ -141,13 +144,15 @@ class Intake:
             else:
                 self._tables[key] = table
 
-    async def submit(self, events: Sequence[Event], *, durable: bool = True) -> Receipt:
+    async def submit(self, events: Sequence[Event], *, durable: bool = True, clean: bool = False) -> Receipt:
         """Return when the events, and the originals of the repeats among them, survive ``kill -9``.
 
         Raise Full if the bus does not take them: nothing is remembered then. Cancelled, they may or may not be in;
-        handing them in again is right in every case. The events are the intake's from here on.
+        handing them in again is right in every case. The events are the intake's from here on. ``clean`` says that
+        the redactor found the bytes clean that they were decoded from.
         """
-        mine = _Submission(events, durable)
+        # Before anything else: repeats, and what waits for its other half, know events as they are kept.
+        mine = _Submission(await self._mask(events, clean), durable)
         self._waiting.append(mine)
         async with self._turn:
             while mine.answer is None:
@@ -205,6 +210,14 @@ class Intake:
             group.append(self._waiting.popleft())
             size += len(group[-1].events)
         return group
+
+    async def _mask(self, events: Sequence[Event], clean: bool) -> Sequence[Event]:
+        masked: list[Event] = []
+        for start in range(0, len(events), SLICE):
+            if start:
+                await checkpoint()
+            masked += self._redactor.events(events[start : start + SLICE], clean=clean)
+        return masked
 
     async def _admit(self, group: Sequence[_Submission]) -> None:
         """Take submissions together, and give each its answer; what cannot be kept is as if it had never come."""

@@ -21,7 +21,7 @@ from bers.config import Plan
 from bers.config.settings import LogSettings
 from bers.errors import ConfigError, Conflict
 from bers.records import Event
-from bers.redaction import redact, redact_text
+from bers.redaction import Redactor
 
 _log = logging.getLogger(__name__)
 
@@ -35,18 +35,23 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonLines(logging.Formatter):
-    """One log record as one JSON object; what looks like a secret is masked."""
+    """One log record as one JSON object, without what nobody may read."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": _stamp(record.created),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self._redactor.text(record.getMessage()),
         }
-        extra = {key: redact(value, key) for key, value in vars(record).items() if key not in _STANDARD}
-        line = {**extra, **line}
-        return redact_text(msgspec.json.encode(line, enc_hook=str).decode())
+        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        # What is no plain value becomes text before it is looked at, not behind our back.
+        plain = msgspec.to_builtins(extra, enc_hook=str, str_keys=True)
+        return msgspec.json.encode({**self._redactor.value(plain), **line}).decode()
 
 
 def files_of(plan: Plan) -> dict[str, str]:
@@ -57,10 +62,11 @@ def files_of(plan: Plan) -> dict[str, str]:
 class Logs:
     """The open log files of one node."""
 
-    def __init__(self, settings: LogSettings, files: Mapping[str, str]) -> None:
+    def __init__(self, settings: LogSettings, files: Mapping[str, str], redactor: Redactor | None = None) -> None:
         """``files`` has the name of the log file of every stage, by key; an empty name means none."""
         self._settings = settings
         self._files = files
+        self._redactor = redactor or Redactor()
         self._handlers: dict[str, logging.handlers.RotatingFileHandler] = {}
 
     def change(self, settings: LogSettings, files: Mapping[str, str]) -> None:
@@ -93,7 +99,7 @@ class Logs:
                 backupCount=self._settings.keep,
                 encoding="utf-8",
             )
-            handler.setFormatter(JsonLines())
+            handler.setFormatter(JsonLines(self._redactor))
             self._handlers[name] = handler
         return self._handlers[name]
 
@@ -108,9 +114,12 @@ class Logs:
         for event in events:
             owner = owners.of(event.type)
             if name := self._files.get(owner, MAIN):
-                lines.setdefault(name, []).append(_encode(_line(event, owner)))
+                lines.setdefault(name, []).append(_encode(_line(self._redactor.named(event), owner)))
         for name, encoded in lines.items():
-            self._append(name, redact_text(b"\n".join(encoded).decode()) + "\n")
+            joined = b"\n".join(encoded)
+            if not self._redactor.is_clean(joined):  # Kept before its pattern was configured.
+                joined = b"\n".join(map(self._redactor.encoded, encoded))
+            self._append(name, joined.decode() + "\n")
 
     async def follow(self, bus: Bus, owners: Callable[[], Owners]) -> None:
         """Read the bus as it goes on, and tell of each event; for ever, whatever happens: a log is worth no stop.
@@ -163,12 +172,12 @@ class _Pass(logging.Handler):
 
 
 @contextmanager
-def writing(settings: LogSettings, files: Mapping[str, str]) -> Generator[Logs]:
+def writing(settings: LogSettings, files: Mapping[str, str], redactor: Redactor | None = None) -> Generator[Logs]:
     """Send what is logged to the files, from a thread of its own, until the block is left.
 
     Raise ConfigError where there can be no files.
     """
-    logs = Logs(settings, files)
+    logs = Logs(settings, files, redactor)
     try:
         for name in {MAIN, *files.values()} - {""}:
             logs.handler(name)  # Whoever follows a log wants it to be there before its first line.
@@ -194,10 +203,21 @@ def writing(settings: LogSettings, files: Mapping[str, str]) -> Generator[Logs]:
         logs.close()
 
 
-def to_terminal(level: str) -> None:
+class _Plain(logging.Formatter):
+    """A line for people, without what nobody may read."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redactor.text(super().format(record))
+
+
+def to_terminal(level: str, redactor: Redactor) -> None:
     """Say warnings and errors on stderr too, where a person started the server."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Plain(redactor))
     handler.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
     logging.getLogger("bers").addHandler(handler)
 
@@ -228,7 +248,7 @@ def _line(event: Event, owner: str) -> dict[str, Any]:
         "labels",
     ):
         if value := getattr(event, name):
-            line[name] = redact(value) if name == "labels" else value
+            line[name] = value
     return line
 
 

@@ -110,8 +110,11 @@ def _schema(type: inspect.Type) -> dict[str, Any]:
             return (_SECRET if cls is Secret else units.schema(cls)) | extra
         case inspect.StructType() as struct:
             return _object(struct) | extra
-        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            return {"type": "array", "items": _schema(item)} | extra
+        case (
+            inspect.ListType(item_type=item, min_length=least, max_length=most)
+            | inspect.VarTupleType(item_type=item, min_length=least, max_length=most)
+        ):
+            return {"type": "array", "items": _schema(item)} | _known(minItems=least, maxItems=most) | extra
         case inspect.DictType(value_type=value):
             return {"type": "object", "additionalProperties": _schema(value)} | extra
         case inspect.UnionType(types=types):
@@ -126,8 +129,8 @@ def _schema(type: inspect.Type) -> dict[str, Any]:
             return {"type": "integer"} | _bounds(gt, ge, lt, le) | extra
         case inspect.FloatType(gt=gt, ge=ge, lt=lt, le=le):
             return {"type": "number"} | _bounds(gt, ge, lt, le) | extra
-        case inspect.StrType(pattern=pattern):
-            return {"type": "string"} | ({"pattern": pattern} if pattern else {}) | extra
+        case inspect.StrType(pattern=pattern, min_length=least, max_length=most):
+            return {"type": "string"} | _known(pattern=pattern, minLength=least, maxLength=most) | extra
         case _:
             return extra
 
@@ -150,5 +153,8 @@ def _object(struct: inspect.StructType) -> dict[str, Any]:
 
 
 def _bounds(gt: float | None, ge: float | None, lt: float | None, le: float | None) -> dict[str, Any]:
-    named = {"exclusiveMinimum": gt, "minimum": ge, "exclusiveMaximum": lt, "maximum": le}
-    return {name: value for name, value in named.items() if value is not None}
+    return _known(exclusiveMinimum=gt, minimum=ge, exclusiveMaximum=lt, maximum=le)
+
+
+def _known(**limits: Any) -> dict[str, Any]:
+    return {name: value for name, value in limits.items() if value is not None}

@@ -21,6 +21,7 @@ from bers.clock import Clock, SystemClock
 from bers.errors import Refused
 from bers.operations import AnyOperation
 from bers.records import Batch, Event, Outcome
+from bers.redaction import Redactor
 from bers.state import Database
 from bers.tables import Table
 
@@ -57,6 +58,8 @@ class Context:
     own_addresses: Sequence[tuple[str, int]] = ()
     """Where this node itself listens; a notification must not go there."""
     boot: str = field(default_factory=lambda: uuid4().hex[:12])
+    redactor: Redactor = field(default_factory=Redactor)
+    """Masks what nobody may read, as the configuration says: for what a stage writes or sends that is no event."""
     _numbers: count[int] = field(default_factory=count)
 
     @property

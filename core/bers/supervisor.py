@@ -43,7 +43,7 @@ from bers.memory import Memory
 from bers.pace import Pace
 from bers.pipeline import Pipeline, Target
 from bers.records import Event
-from bers.redaction import redact_text
+from bers.redaction import identity_key
 from bers.reloading import Changes, Configuration, Located, Reload, Result, alone, compare, locate, refused
 from bers.rounds import Rounds
 from bers.series import Series
@@ -88,8 +88,11 @@ class Supervisor(AsyncContextManagerMixin):
         self.directory = Directory()
         self.data_dir = Path(plan.settings.data_dir)
         self.state = Database(self.data_dir / "state.db")
+        self.redactor = plan.redactor.keyed(partial(identity_key, self.data_dir))
+        self._redactors = (plan.redactor, self.redactor)
+        """That of the logs, and that of everybody else."""
         self.heartbeats = Heartbeats(self.state, self.clock)
-        self.audit = Audit(self.state, self.clock)
+        self.audit = Audit(self.state, self.clock, self.redactor)
         intake, journal = plan.settings.intake, plan.settings.intake.journal
         self.memory = Memory(int(intake.memory), self.clock)
         self._metrics = Catalog(plan.metrics.values())
@@ -108,6 +111,7 @@ class Supervisor(AsyncContextManagerMixin):
             clock=self.clock,
             counters=self.counters,
             series=Series(self._metrics, max_values=labels.max_values, max_series=labels.max_series),
+            redactor=self.redactor,
         )
         self._housekeeping = Housekeeping(
             self.bus,
@@ -118,7 +122,7 @@ class Supervisor(AsyncContextManagerMixin):
             self.clock,
             _readers(plan),
         )
-        self.health = Health(self.clock, self._publish)
+        self.health = Health(self.clock, self._publish, self.redactor)
         self.pipelines: dict[str, Pipeline] = {}
         self.configuration = Configuration(1, plan.digest, plan.name, int(self.clock.time() * 1000))
         self.listeners: list[Callable[[Supervisor], None]] = []
@@ -405,6 +409,7 @@ class Supervisor(AsyncContextManagerMixin):
             self.directory.call,
             self._addresses,
             self._boot,
+            self.redactor,
             self._numbers.setdefault(key, count()),  # Numbers of a stage go on, however often it is changed.
         )
 
@@ -440,14 +445,14 @@ class Supervisor(AsyncContextManagerMixin):
                 "stage.changed",
                 subject=cell.name,
                 outcome="success" if change.after == "ok" else "failure",
-                reason=redact_text(change.reason) or None,
+                reason=self.redactor.text(change.reason) or None,
                 data={
                     "stage": cell.name,
                     "use": cell.spec.name,
                     "kind": cell.kind,
                     "state": change.after,
                     "before": change.before,
-                    "error": redact_text(change.error),
+                    "error": self.redactor.text(change.error),
                 },
             )
         checks = [check.name for check in cell.spec.checks] if cell else []
@@ -481,7 +486,7 @@ class Supervisor(AsyncContextManagerMixin):
             faults = locate(exc.faults)
         except Exception as exc:
             _log.exception("the configuration could not be put in place")
-            faults = [Located("", "$", redact_text(f"{type(exc).__name__}: {exc}"))]
+            faults = [Located("", "$", self.redactor.text(f"{type(exc).__name__}: {exc}"))]
         duration = round((self.clock.monotonic() - began) * 1000, 3)
         result: Result = "failed" if faults else "ok"
         attempt = Reload(int(at * 1000), by, result, duration, changes, faults)
@@ -498,6 +503,8 @@ class Supervisor(AsyncContextManagerMixin):
         changes = compare(self.plan, plan, reopened={sink for sink, _ in given_up})
         if faults := refused(changes, plan):
             raise ConfigError(faults)
+        for redactor in self._redactors:  # Before anybody is given what it has to mask.
+            redactor.learn(plan.redactor)
         old, go = self.plan, anyio.Event()
         async with AsyncExitStack() as undo:
             retired = await self._carry_out(plan, changes, go, given_up, undo)

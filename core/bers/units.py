@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from math import isfinite, nan
 from typing import Any, Self
 
@@ -80,6 +81,20 @@ TYPES: tuple[type, ...] = (Interval, Duration, Size, Percent, Quantity)
 EXAMPLES = {Interval: "1s", Duration: "5m", Size: "64MiB", Percent: "80%", Quantity: "100ms"}
 
 
+def _pattern(units: Iterable[str], *, positive: bool = False) -> str:
+    """What text with one of these units looks like, for JSON Schema."""
+    something = r"(?=[0-9.]*[1-9])" if positive else ""
+    return rf"^\s*{something}\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\s*({'|'.join(units)})\s*$"
+
+
+_PATTERNS: dict[type, str] = {
+    Interval: _pattern(_SECONDS, positive=True),
+    Duration: _pattern(_SECONDS),
+    Size: _pattern(_BYTES),
+    Percent: r"^\s*[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\s*%\s*$",
+}
+
+
 def decode(type: type, value: Any) -> Any:
     """Make a value of one of our types; a ``dec_hook`` for msgspec. Raise ValueError with the remedy."""
     if type is Quantity and isinstance(value, (str, int, float)) and not isinstance(value, bool):
@@ -106,7 +121,10 @@ def encode(value: Any) -> Any:
 def schema(type: type) -> dict[str, Any]:
     """The JSON Schema of one of our types; a ``schema_hook`` for msgspec."""
     if type in TYPES:
-        return {"type": "string", "description": (type.__doc__ or "").partition("\n")[0], "examples": [EXAMPLES[type]]}
+        described = {"description": (type.__doc__ or "").partition("\n")[0], "examples": [EXAMPLES[type]]}
+        if type is Quantity:
+            return {"type": ["string", "number"], **described}
+        return {"type": "string", "pattern": _PATTERNS[type], **described}
     raise NotImplementedError(type)
 
 

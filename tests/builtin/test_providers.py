@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import ssl
 import sys
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import anyio.lowlevel
@@ -22,7 +24,6 @@ from bers.testing import VirtualClock, check_spec, run_receive, run_source, step
 from bers_builtin.sources import providers
 from bers_builtin.sources.environment_resolver import ENVIRONMENT_RESOLVER
 from bers_builtin.sources.providers import PROVIDERS
-from bers_builtin.sources.providers.address import is_metadata
 from bers_builtin.sources.providers.breaker import Breaker
 
 CANARY = "ghp_canary0123456789canary0123456789"
@@ -257,17 +258,13 @@ async def test_a_certificate_has_to_fit_the_name_that_was_asked(
     assert "certificate" in (does_not.reason or "").lower()
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1%eth0", "fd00:ec2::254"])
-def test_metadata_addresses_are_known(address: str) -> None:
-    assert is_metadata(address)
-    assert not is_metadata("127.0.0.1")
+async def test_a_name_that_leads_to_a_metadata_address_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", Mock(return_value=answer))
+    event = await probe({"provider": "state", "kind": "http", "url": "http://innocent.example/latest"})
 
-
-async def test_a_name_that_leads_to_a_metadata_address_is_not_asked() -> None:
-    # A number that only the resolver reads as an address.
-    event = await probe({"provider": "state", "kind": "http", "url": "http://2852039166/latest"})
-
-    assert (event.outcome, event.reason) == ("error", "2852039166 leads to a link-local address; such are not probed")
+    reason = "innocent.example leads to 169.254.169.254, where machines keep their credentials"
+    assert (event.outcome, event.reason) == ("error", reason)
 
 
 # Order and breakers
@@ -483,9 +480,22 @@ async def test_a_passive_provider_is_what_was_heard_of_it_last() -> None:
         ),
         ([{"provider": "a", "kind": "command"}], "argv: a probe of kind 'command' needs it"),
         ([{"provider": "a", "kind": "event", "url": "http://x"}], "url: a probe of kind 'event' has no use for it"),
-        ([{"provider": "a", "kind": "http", "url": "ftp://x"}], "url: it is no address; write 'https://host/path'"),
-        ([{"provider": "a", "kind": "http", "url": "http://169.254.169.254/x"}], "url: 169.254.169.254 is link-local"),
-        ([{"provider": "a", "kind": "http", "url": "http://[::ffff:169.254.1.1]/"}], "link-local"),
+        (
+            [{"provider": "a", "kind": "http", "url": "ftp://x"}],
+            "url: the URL is not absolute; write https://HOST/PATH",
+        ),
+        (
+            [{"provider": "a", "kind": "http", "url": "http://169.254.169.254/x"}],
+            "url: 169.254.169.254 is an address where machines keep their credentials",
+        ),
+        (
+            [{"provider": "a", "kind": "http", "url": "http://127.0.0.1/", "allow_internal": False}],
+            "url: 127.0.0.1 is an internal address; set allow_internal: true if that is meant",
+        ),
+        (
+            [{"provider": "a", "kind": "http", "url": "http://2852039166/latest"}],
+            "where machines keep their credentials",
+        ),
         ([{"provider": "a", "kind": "python", "callable": "x"}], "callable: 'x' names no function"),
         ([{"provider": "a", "kind": "http", "url": "http://x", "expect": {"json": {"ok": 1}}}], "write '/ok'"),
     ],

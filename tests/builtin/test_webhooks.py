@@ -13,10 +13,10 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute
 
 from bers import Batch, Caller, ConfigError, Context, Database, Event, Refused, Secret
+from bers.targets import is_internal
 from bers.testing import check_spec, step
 from bers_builtin.sinks.webhooks import WEBHOOKS, ListDeliveries, Webhooks
 from bers_builtin.sinks.webhooks.deliveries import Delivery
-from bers_builtin.sinks.webhooks.targets import is_internal
 
 QUICK = {"attempts": 6, "initial": "20ms", "max": "100ms"}
 
@@ -400,7 +400,8 @@ REFUSED = [
     ("http://0.0.0.0:3003/", True, "this monitoring itself"),
     ("https://localhost/", False, "internal address"),
     ("https://10.1.2.3/", False, "internal address"),
-    ("https://169.254.169.254/latest/", False, "internal address"),
+    ("https://169.254.169.254/latest/", True, "where machines keep their credentials"),
+    ("https://[::ffff:100.100.100.200]/", True, "where machines keep their credentials"),
     ("https://0x7f000001/", False, "internal address"),
     ("https://example.org:99999/", False, "cannot be read"),
     ("https://exämple.org/", False, "percent-encode"),

@@ -11,8 +11,8 @@ import pytest
 import bers
 from bers import config, hookspecs, plugins, schemas
 from bers.cli import cli
+from bers.config.runbook import KEYS
 from bers.plain import as_object
-from bers.production import KEYS
 from bers.supervisor import Supervisor
 from bers.web import api
 from tests.docs import generate

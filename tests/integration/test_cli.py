@@ -15,8 +15,8 @@ from tests.acceptance.conftest import BERS, Operator
 from tests.integration.processes import configure, free_ports, started
 
 COMMANDS = [
-    "start", "dev", "stop", "restart", "status", "check", "graph", "plugins", "emit", "run", "alerts", "report",
-    "openapi", "doctor", "env",
+    "start", "dev", "stop", "restart", "status", "check", "config", "schema", "graph", "plugins", "emit", "run",
+    "alerts", "report", "openapi", "doctor", "env",
 ]  # fmt: skip
 
 
@@ -145,7 +145,9 @@ def test_check_names_every_fault_with_its_place_and_is_exit_code_1(tmp_path: Pat
     assert any(line.startswith("pipelines.yaml:6:") and "did you mean 'build'" in line for line in lines)
     said = json.loads(bers(tmp_path, "check", "--json").stdout)
     assert said["ok"] is False and len(said["faults"]) == len(lines)
-    assert {"place", "path", "message"} == set(said["faults"][0])
+    assert {"file", "line", "column", "place", "path", "message"} == set(said["faults"][0])
+    assert all(f"{one['file']}:{one['line']}:{one['column']}" == one["place"] for one in said["faults"])
+    assert all(isinstance(one["line"], int) and isinstance(one["column"], int) for one in said["faults"])
 
 
 @pytest.mark.parametrize("command", ["start", "dev", "graph", "openapi", "stop"])

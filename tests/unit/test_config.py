@@ -25,7 +25,7 @@ from bers import (
     SourceSpec,
     Stage,
 )
-from bers.config import Plan, load, plan, shipped
+from bers.config import Plan, Settings, load, plan, shipped
 from bers.config.located import parse, read
 from bers.plugins import Catalogue
 from bers.plugins import load as load_plugins
@@ -54,7 +54,7 @@ class SomeConfig(Config, frozen=True):
     key: Annotated[Secret | None, Meta(description="A key.")] = None
     name: Annotated[str, Meta(description="A name.")] = ""
     share: Annotated[float, Meta(description="A share.", ge=0, le=1)] = 1.0
-    rules: Annotated[tuple[Rule, ...], Meta(description="Rules.")] = ()
+    rules: Annotated[tuple[Rule, ...], Meta(description="Rules.", max_length=3)] = ()
     by_name: Annotated[dict[str, Rule], Meta(description="Rules by name.")] = {}
 
     def __post_init__(self) -> None:
@@ -87,6 +87,7 @@ CATALOGUE = Catalogue(
             "build": SourceSpec("build", NoConfig, Nobody, claims=("build.*",), metrics=METRICS),
             "other-build": SourceSpec("other-build", NoConfig, Nobody, claims=("build.*",)),
             "host": SourceSpec("host", SomeConfig, Nobody),
+            "engine-too": SourceSpec("engine-too", NoConfig, Nobody, claims=("note.*",)),
             "engine": SourceSpec("engine", NoConfig, Nobody, claims=("alert.*",)),
         },
         "processor": {
@@ -96,6 +97,7 @@ CATALOGUE = Catalogue(
         "sink": {
             "store": DurableSpec("store", NoConfig, Nobody, checks=(Check("store", Nobody.look),)),
             "engine": DurableSpec("engine", NoConfig, Nobody),
+            "engine-too": DurableSpec("engine-too", NoConfig, Nobody),
             "file": SinkSpec("file", SomeConfig, Nobody),
         },
     }
@@ -112,19 +114,26 @@ def refused(text: str, environ: Mapping[str, str] | None = None) -> str:
     return str(info.value)
 
 
+ENVIRON = {"FILE_KEY": "k-0815-4711", "FILE_TOKEN": "hunter2hunter2", "PORT_TEXT": "many"}
+
+TOP = [*Settings.__struct_fields__, "sources", "processors", "sinks", "pipelines"]
+"""Every key that the file may begin a line with."""
+
+
 def broken() -> Iterator[Any]:
     """Every case of broken_pipelines.txt: what it is called, the file, and after `!!` what is said about it."""
-    cases = Path(__file__).with_name("broken_pipelines.txt").read_text(encoding="utf-8")
+    lines = Path(__file__).with_name("broken_pipelines.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    cases = "".join(line for line in lines if not line.startswith("## ")).strip("\n")  # Headings are for readers.
     for case in cases.removeprefix("== ").split("\n== "):
         title, *lines = case.rstrip("\n").split("\n")
         text = "\n".join(line for line in lines if not line.startswith("!! "))
         said = "\n".join(line.removeprefix("!! ") for line in lines if line.startswith("!! "))
-        yield pytest.param(text, said, id=title)
+        yield pytest.param(text, said.replace("{every top-level key}", ", ".join(sorted(TOP))), id=title)
 
 
 @pytest.mark.parametrize(("text", "message"), list(broken()))
 def test_a_fault_is_named_with_its_place_and_remedy(text: str, message: str) -> None:
-    assert refused(text) == message
+    assert refused(text, ENVIRON) == message
 
 
 def test_a_control_character_is_refused() -> None:
@@ -302,7 +311,7 @@ def test_changes_are_laid_over_the_file_and_keep_what_they_do_not_name(tmp_path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "$: cannot be read: No such file or directory"),
+        (None, "$: cannot be read: No such file or directory; name a file that this user may read"),
         (b"environment: \xff", "$: is not UTF-8 at byte 13; save it as UTF-8"),
     ],
 )
@@ -327,3 +336,35 @@ def test_a_budget_of_memory_that_is_too_small_is_refused_with_the_least_there_ma
     document = parse("intake: {memory: 64MiB}", "pipelines.yaml")
     with pytest.raises(ConfigError, match=r"intake\.memory: 64MiB is too little for this process; write at least"):
         plan(document, load_plugins(installed=False))
+
+
+def test_a_stage_of_a_plugin_that_could_not_be_loaded_says_why() -> None:
+    broken = Catalogue(CATALOGUE.specs, {"attic": ImportError("No module named 'shelf'")})
+    with pytest.raises(ConfigError) as info:
+        plan(parse("sinks: {attic: {}}", "pipelines.yaml"), broken, environ={})
+    assert str(info.value) == (
+        "pipelines.yaml:1:9: sinks.attic: unknown sink 'attic'; known: engine, engine-too, file, store; "
+        "plugin 'attic' could not be loaded: No module named 'shelf'"
+    )
+
+
+def test_the_redactor_knows_what_came_from_elsewhere_and_is_secret_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file\n")
+    text = f"""\
+environment: ${{env:WHERE}}
+server: {{control: "${{env:PORT:-3001}}"}}
+sinks:
+  token-sink: {{use: file, name: plain-name, key: literal-secret}}
+  file: {{name: "${{env:API_TOKEN}}", key: "${{file:{tmp_path / "key"}}}"}}
+"""
+    environ = {
+        "WHERE": "production",
+        "API_TOKEN": "by-its-variable",
+        "OTHER_PASSWORD": "not-mentioned",
+        "PORT": "30010",
+    }
+    redactor = planned(text, environ).redactor
+    for secret in ("literal-secret", "by-its-variable", "from-a-file", "not-mentioned"):
+        assert redactor.text(f"<{secret}>") == "<***>"
+    for plain in ("production", "plain-name", "30010", "3001", "file"):
+        assert redactor.text(f"<{plain}>") == f"<{plain}>"

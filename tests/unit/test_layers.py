@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors"},
-    {"plain", "units"},
+    {"plain", "shapes", "targets", "units"},
     {"sketch"},
     {"records", "ward", "watchdog"},
     {"catalog", "clock", "counters", "redaction", "schemas"},

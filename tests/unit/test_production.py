@@ -11,7 +11,7 @@ import pytest
 
 from bers import ConfigError, plugins, start_production_monitoring
 from bers.config import Plan, load
-from bers.production import KEYS
+from bers.config.runbook import KEYS
 
 CATALOGUE = plugins.load(installed=False)
 FREE = {"dashboardPort": 0, "healthPort": 0, "metricsPort": 0}
@@ -199,7 +199,7 @@ async def test_two_on_one_folder_are_refused(folder: Path) -> None:
 
 
 async def test_a_value_that_the_plan_refuses_is_told_before_anything_starts(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"processors\.sampling\.rate: expected `float` <= 1\.0"):
+    with pytest.raises(ConfigError, match=r"processors\.sampling\.rate: is out of range; write at most 1"):
         await start_production_monitoring({"performance": {"optimization": {"sampling": {"rate": 2}}}})
     assert not (folder / ".bers").exists()
 

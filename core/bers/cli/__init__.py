@@ -21,6 +21,8 @@ _COMMANDS = {
     "status": ("status:status", "What runs, and how it is doing."),
     "stages": ("stages:stages", "How stages are doing, and starting one anew."),
     "check": ("check:check", "Say everything that is wrong with pipelines.yaml."),
+    "config": ("config:config", "Show the whole configuration, or bring an old file up to date."),
+    "schema": ("schema:schema", "Print the JSON Schema of pipelines.yaml, for editors."),
     "graph": ("graph:graph", "Draw the pipelines, as mermaid or dot."),
     "plugins": ("plugins:plugins", "The stages there are, and their options."),
     "emit": ("emit:emit", "Hand in one event."),

@@ -9,7 +9,7 @@ import click
 
 from bers.cli import output
 from bers.cli.start import config_option, read
-from bers.errors import ConfigError
+from bers.errors import ConfigError, Fault
 
 
 @click.command()
@@ -21,7 +21,7 @@ def check(config: Path | None, json_: bool) -> None:
         plan = read(config)
     except ConfigError as error:
         if json_:
-            faults = [{"place": one.place, "path": one.path, "message": one.message} for one in error.faults]
+            faults = [_plain(fault) for fault in error.faults]
             output.as_json({"ok": False, "faults": faults, "warnings": []})
         else:
             click.echo(str(error), err=True)
@@ -36,3 +36,15 @@ def check(config: Path | None, json_: bool) -> None:
         f"{plan.name}: {len(stages.sources)} sources, {len(stages.processors)} processors, "
         f"{len(stages.sinks)} sinks, {len(plan.pipelines)} pipelines; nothing wrong"
     )
+
+
+def _plain(fault: Fault) -> dict[str, str | int | None]:
+    file, line, column = fault.position
+    return {
+        "file": file,
+        "line": line,
+        "column": column,
+        "place": fault.place,
+        "path": fault.path,
+        "message": fault.message,
+    }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -19,9 +23,10 @@ from anyio.abc import TaskGroup
 from bers import lock, plugins
 from bers.config import Plan, load
 from bers.config.located import Steps
-from bers.errors import ConfigError, Refused
+from bers.errors import ConfigError, Refused, leaves
 from bers.logs import to_terminal
 from bers.operations import Caller
+from bers.redaction import Redactor
 from bers.web.server import Node, running
 
 CONFIG = "pipelines.yaml"
@@ -47,7 +52,7 @@ def start(config: Path | None, detach: bool, replace: bool) -> None:
         return
     plan = read(config)
     wait = _take_over(plan) if replace else 0.0
-    to_terminal(plan.settings.log.level)
+    to_terminal(plan.settings.log.level, plan.redactor)
     _run(plan, config, wait=wait)
 
 
@@ -57,7 +62,7 @@ def dev(config: Path | None) -> None:
     """Run the server for development: debug logs; what changes in the configuration or a plugin is taken at once."""
     changes: list[tuple[Steps, Any]] = [(("environment",), "development"), (("log", "level"), "debug")]
     plan = read(config, changes)
-    to_terminal(plan.settings.log.level)
+    to_terminal(plan.settings.log.level, plan.redactor)
     if _run(plan, config, changes, watch=True):
         os.execv(sys.executable, [sys.executable, "-m", "bers", *sys.argv[1:]])
 
@@ -110,10 +115,19 @@ def _run(
     def reread() -> Plan:
         return load(_path(config), plan.catalogue, changes=changes)
 
+    sys.excepthook = partial(_say, plan.redactor)
     try:
         return anyio.run(_serve, plan, reread, wait, watch, backend_options={"use_uvloop": True})
     except* ConfigError as group:
-        raise group.exceptions[0] from None
+        faults = [fault for error in leaves(group) if isinstance(error, ConfigError) for fault in error.faults]
+        raise ConfigError(
+            [dataclasses.replace(fault, message=plan.redactor.text(fault.message)) for fault in faults]
+        ) from None
+
+
+def _say(redactor: Redactor, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what ended the process as Python does, without what nobody may read."""
+    sys.stderr.write(redactor.text("".join(traceback.format_exception(kind, error, trace))))
 
 
 async def _serve(plan: Plan, reread: Callable[[], Plan], wait: float, watch: bool) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -16,12 +16,15 @@ from bers.catalog import Catalog
 from bers.claims import UNMAPPED, Owners
 from bers.config.convert import MISSING, convert
 from bers.config.located import Document, Steps, parse, read, steps_of
-from bers.config.settings import Settings
+from bers.config.migration import OLD, VERSION
+from bers.config.secret_values import redactor
+from bers.config.settings import RedactionSettings, Settings
 from bers.config.substitution import substitute
 from bers.config.wiring import Declared, Delivery, PipelineSettings, Stages, check
 from bers.errors import ConfigError, Fault, unknown
 from bers.plain import as_object
-from bers.plugins import Catalogue, Kind
+from bers.plugins import HOOKS, Catalogue, Kind
+from bers.redaction import Redactor
 from bers.stages import AnySpec
 from bers.units import quantity
 
@@ -47,6 +50,8 @@ class Plan:
     """Tells two configurations apart."""
     places: Mapping[Steps, tuple[int, int]] = field(default_factory=dict[Steps, tuple[int, int]], repr=False)
     """Line and column of everything in the file."""
+    redactor: Redactor = field(default_factory=Redactor, repr=False, compare=False)
+    """Masks what nobody may read."""
 
     def fault(self, steps: Steps, message: str) -> Fault:
         """Something that is wrong with it after all, located in its file."""
@@ -92,7 +97,11 @@ def plan(
     known = [*own, *(key for key, _ in _KINDS), "pipelines"]
     for key in tree:
         if key not in known:
-            document.faults.append(document.fault((key,), unknown("key", key, known)))
+            message = unknown("key", key, known)
+            if key in OLD:
+                message += "; the runbook names it so: `bers config migrate` writes it as this file has it"
+            document.faults.append(document.fault((key,), message))
+    _check_version(document)
     settings = convert(document, {key: tree[key] for key in tree if key in own}, Settings, ())
     kinds = {kind: _stages(document, catalogue, kind, word) for kind, word in _KINDS}
     stages = Stages(kinds["sources"], kinds["processors"], kinds["sinks"])
@@ -105,9 +114,25 @@ def plan(
     else:
         metrics = catalogue.metrics()
     warnings = check(document, stages, pipelines)
+    masking = redactor(
+        document,
+        settings.redaction if isinstance(settings, Settings) else RedactionSettings(),
+        [settings, *(stage.config for declared in kinds.values() for stage in declared.values())],
+        environ,
+    )
     if document.faults:
-        raise ConfigError(_in_order(document.faults))
-    return Plan(document.name, path, settings, catalogue, metrics, stages, pipelines, warnings, digest, document.places)
+        faults = [replace(fault, message=masking.text(fault.message)) for fault in document.faults]
+        raise ConfigError(_in_order(faults))
+    places = document.places
+    return Plan(document.name, path, settings, catalogue, metrics, stages, pipelines, warnings, digest, places, masking)
+
+
+def _check_version(document: Document) -> None:
+    version = document.value.get("version", VERSION)
+    if isinstance(version, int) and not isinstance(version, bool) and version != VERSION:
+        remedy = "run `bers config migrate`" if version < VERSION else "install the bers that the file was written for"
+        message = f"version {version} is not understood: this bers reads version {VERSION}; {remedy}"
+        document.faults.append(document.fault(("version",), message))
 
 
 def _stages(document: Document, catalogue: Catalogue, kind: str, word: Kind) -> dict[str, Declared]:
@@ -119,7 +144,9 @@ def _stages(document: Document, catalogue: Catalogue, kind: str, word: Kind) -> 
             continue
         options = as_object({} if value is None else value)
         if options is None:
-            document.faults.append(document.fault(steps, "expected options; write {} where there are none"))
+            document.faults.append(
+                document.fault(steps, "expected options, as in {key: value}; write {} where there are none")
+            )
             continue
         declared = _stage(document, catalogue, word, steps, options)
         if declared:
@@ -133,10 +160,16 @@ def _stage(
     key = str(steps[-1])
     use = options.get("use", key)
     here = (*steps, "use") if "use" in options else steps
+    if not isinstance(use, str):
+        document.faults.append(document.fault(here, f"expected the name of a {word}; write one, or remove `use`"))
+        return None
     try:
-        spec = catalogue.find(word, str(use), path="")
+        spec = catalogue.find(word, use, path="")
     except ConfigError as exc:
-        document.faults.append(document.fault(here, exc.faults[0].message))
+        message = exc.faults[0].message
+        others = [other for other in HOOKS if other != word and use in catalogue.specs.get(other, {})]
+        hint = f"; it is a {others[0]}: declare it under `{others[0]}s:`" if others else ""
+        document.faults.append(document.fault(here, message + hint))
         return None
     rest = {name: value for name, value in options.items() if name not in _RESERVED}
     config = convert(document, rest, spec.config, steps)
@@ -174,7 +207,9 @@ def _map(document: Document, key: str) -> dict[str, Any]:
     value = document.value.get(key)
     found = as_object({} if value is None else value)
     if found is None:
-        document.faults.append(document.fault((key,), "expected a map of names"))
+        document.faults.append(
+            document.fault((key,), "expected keys with options; write them one below the other, as in `build: {}`")
+        )
     return found or {}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from bers.config.located import Document, Steps, spell, steps_of
+from bers.config.phrases import plainly
 from bers.errors import unknown
 from bers.plain import as_list, as_object
 from bers.schemas import decode
@@ -37,25 +38,30 @@ def _convert(document: Document, value: Any, type: Any, steps: Steps) -> Any:
     origin, arguments = get_origin(bare), get_args(bare)
     fields, items = as_object(value), as_list(value)
     if origin is Literal and value is not None and value not in arguments:
-        document.faults.append(document.fault(steps, unknown("value", str(value), map(str, arguments))))
+        document.faults.append(document.fault(steps, _no_choice(value, arguments)))
         return None
     if _is_struct(bare) and fields is not None and not bare.__struct_config__.tag:
         return _struct(document, fields, bare, steps)
-    if origin in (list, tuple) and arguments and _is_struct(arguments[0]) and items is not None:
+    if _is_list(origin, arguments) and items is not None:
+        _check_length(document, len(items), type, steps)
         made = [_convert(document, item, arguments[0], (*steps, n)) for n, item in enumerate(items)]
         return made if origin is list else tuple(made)
-    if origin in (dict, Mapping, _MAPPING) and _is_struct(arguments[-1]) and fields is not None:
+    if origin in (dict, Mapping, _MAPPING) and fields is not None:
+        _check_length(document, len(fields), type, steps)
+        for key in fields:
+            _convert(document, key, arguments[0], (*steps, key))
         return {key: _convert(document, item, arguments[-1], (*steps, key)) for key, item in fields.items()}
     try:
         return msgspec.convert(value, type, strict=steps not in document.substituted, dec_hook=decode)
     except (msgspec.ValidationError, ValueError) as exc:
         message, at = _split(str(exc))
-        document.faults.append(document.fault((*steps, *at), message))
+        document.faults.append(document.fault((*steps, *at), plainly(message)))
         return None
 
 
 _STRUCT = type(msgspec.Struct)
 _MAPPING = get_origin(Mapping[str, str])
+_SEQUENCE = get_origin(Sequence[str])
 
 
 def _bare(type: Any) -> Any:
@@ -66,7 +72,31 @@ def _bare(type: Any) -> Any:
     return _bare(options[0]) if len(options) == 1 else type
 
 
+def _no_choice(value: Any, choices: tuple[Any, ...]) -> str:
+    if str(value) in map(str, choices):
+        remedy = "with quotes" if isinstance(choices[0], str) else "without quotes"
+        return f"{str(value)!r} is of another type than is expected; write it {remedy}"
+    return unknown("value", str(value), map(str, choices))
+
+
 _UNIONS = (UnionType, Union)
+
+
+def _is_list(origin: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether it is a list of any length, whose items are looked at one by one, so that all faults are found."""
+    return origin in (list, Sequence, _SEQUENCE) or (origin is tuple and len(arguments) == 2 and arguments[1] is ...)
+
+
+def _check_length(document: Document, length: int, type: Any, steps: Steps) -> None:
+    while hasattr(type, "__metadata__"):
+        for meta in type.__metadata__:
+            least: int | None = getattr(meta, "min_length", None)
+            most: int | None = getattr(meta, "max_length", None)
+            if least is not None and length < least:
+                document.faults.append(document.fault(steps, plainly(f"expected `array` of length >= {least}")))
+            if most is not None and length > most:
+                document.faults.append(document.fault(steps, plainly(f"expected `array` of length <= {most}")))
+        type = get_args(type)[0]
 
 
 def _is_struct(type: Any) -> bool:

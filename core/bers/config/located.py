@@ -38,6 +38,8 @@ class Document:
     faults: list[Fault] = field(default_factory=list[Fault])
     substituted: set[Steps] = field(default_factory=set[Steps])
     """Where text came from elsewhere: it may stand for a number or a switch, which a variable cannot say otherwise."""
+    secrets: set[str] = field(default_factory=set[str])
+    """What came from elsewhere and is a secret."""
 
     def fault(self, steps: Steps, message: str) -> Fault:
         """Something wrong at a path: at its own place, or at that of the nearest thing around it."""
@@ -82,7 +84,8 @@ def parse(text: str, name: str) -> Document:
         mark = exc.problem_mark or exc.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         problem = " ".join(part for part in (exc.context, exc.problem) if part)
-        raise ConfigError([Fault("$", f"not YAML: {problem}; check indentation and quotes", place)]) from exc
+        line = text.splitlines()[mark.line] if mark and mark.line < text.count("\n") + 1 and text else ""
+        raise ConfigError([Fault("$", f"not YAML: {problem}; {_remedy(problem, line)}", place)]) from exc
     except yaml.YAMLError as exc:
         raise ConfigError([Fault("$", f"not YAML: {' '.join(str(exc).split())}", name)]) from exc
     except RecursionError as exc:
@@ -97,12 +100,29 @@ def parse(text: str, name: str) -> Document:
     return document
 
 
+def _remedy(problem: str, line: str) -> str:
+    if "'\\t'" in problem:
+        return "indent with spaces"
+    if "${" in line and "flow" in problem:
+        return "within { } and [ ], put what has a ${...} in it in quotes"
+    if "another document" in problem:
+        return "take the --- out, or keep the second in a file of its own"
+    return "check indentation and quotes"
+
+
 def read(path: Path) -> Document:
     """Read a YAML file; raise ConfigError if it cannot be read."""
+    return parse(text_of(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """What a file says; raise ConfigError if it cannot be read."""
     try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
+        return path.read_text(encoding="utf-8")
     except OSError as exc:
-        raise ConfigError([Fault("$", f"cannot be read: {exc.strerror}", str(path))]) from exc
+        raise ConfigError(
+            [Fault("$", f"cannot be read: {exc.strerror}; name a file that this user may read", str(path))]
+        ) from exc
     except UnicodeDecodeError as exc:
         raise ConfigError([Fault("$", f"is not UTF-8 at byte {exc.start}; save it as UTF-8", str(path))]) from exc
 

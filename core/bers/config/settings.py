@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from bers.shapes import objection
 from bers.stages import Config
 from bers.units import Duration, Interval, Quantity, Size
 
@@ -178,6 +179,28 @@ class MetricSettings(Config, frozen=True):
     )
 
 
+class RedactionSettings(Config, frozen=True):
+    """What is masked besides credentials of known shapes and the values of secrets that stand in this file."""
+
+    names: Annotated[
+        tuple[Annotated[str, Meta(min_length=2, max_length=100)], ...],
+        Meta(description="Names whose values are secrets, besides `token`, `password` and the like: `iban`."),
+    ] = ()
+    patterns: Annotated[
+        tuple[Annotated[str, Meta(max_length=1000)], ...],
+        Meta(
+            description="Regular expressions of what is masked; where one has a group, only that is. Each is tried on "
+            "every text of every event."
+        ),
+    ] = ()
+    emails: Annotated[bool, Meta(description="Whether addresses of e-mail are masked too.")] = True
+
+    def __post_init__(self) -> None:
+        for number, pattern in enumerate(self.patterns):
+            if fault := objection(pattern):
+                raise ValueError(f"patterns[{number}]: {fault}")
+
+
 class Settings(Config, frozen=True):
     """Everything in pipelines.yaml beside the stages."""
 
@@ -190,6 +213,7 @@ class Settings(Config, frozen=True):
     log: Annotated[LogSettings, Meta(description="What is written below `logs/`.")] = LogSettings()
     server: Annotated[ServerSettings, Meta(description="Where the server listens.")] = ServerSettings()
     intake: Annotated[IntakeSettings, Meta(description="How events come in.")] = IntakeSettings()
+    redaction: Annotated[RedactionSettings, Meta(description="What nobody may read.")] = RedactionSettings()
     health: Annotated[HealthSettings, Meta(description="How checks are made.")] = HealthSettings()
     metrics: Annotated[dict[str, MetricSettings], Meta(description="What is different for single metrics.")] = {}
     supervision: Annotated[

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from bers.config.located import Document, Steps
 from bers.plain import as_list, as_object
+from bers.redaction import is_secret_name
 
 _REFERENCE = re.compile(r"\$\{([a-z]+):([^}]*?)(?::-([^}]*))?\}")
 
@@ -17,6 +19,12 @@ _REFERENCE = re.compile(r"\$\{([a-z]+):([^}]*?)(?::-([^}]*))?\}")
 def substitute(document: Document, environ: Mapping[str, str] | None = None) -> None:
     """Replace every reference in the document's text; what is missing is noted as a fault."""
     document.value = _walk(document, document.value, (), os.environ if environ is None else environ)
+
+
+def names_secret(steps: Steps) -> bool:
+    """Whether what stands at a path is a secret by the name of an option; the keys of stages are only names."""
+    options = steps[2:] if steps[:1] in (("sources",), ("processors",), ("sinks",), ("pipelines",)) else steps
+    return any(is_secret_name(str(step)) for step in options)
 
 
 def _walk(document: Document, value: Any, steps: Steps, environ: Mapping[str, str]) -> Any:
@@ -37,13 +45,26 @@ def _walk(document: Document, value: Any, steps: Steps, environ: Mapping[str, st
             found = environ.get(name) if default is None else environ.get(name) or default
             if found is None:
                 remedy = f"set it, or write ${{env:{name}:-default}}"
-                document.faults.append(document.fault(steps, f"environment variable {name!r} is not set; {remedy}"))
+                close = get_close_matches(name, environ, 1, cutoff=0.8)
+                guess = f"; did you mean {close[0]!r}? If not," if close else ";"
+                document.faults.append(
+                    document.fault(steps, f"environment variable {name!r} is not set{guess} {remedy}")
+                )
+            if found and (is_secret_name(name) or names_secret(steps)):
+                document.secrets.add(found)
             return found or ""
         if kind == "file":
             try:
-                return Path(name).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as exc:
-                document.faults.append(document.fault(steps, f"file {name!r} cannot be read: {exc}"))
+                # Nobody puts into a file what everybody may read where it is used.
+                content = Path(name).read_text(encoding="utf-8").strip()
+                document.secrets.add(content)
+                return content
+            except OSError as exc:
+                why = f"file {name!r} cannot be read: {exc.strerror}; name a file that this user may read"
+                document.faults.append(document.fault(steps, why))
+                return ""
+            except UnicodeDecodeError:
+                document.faults.append(document.fault(steps, f"file {name!r} is not UTF-8; save it as UTF-8"))
                 return ""
         document.faults.append(
             document.fault(steps, f"unknown reference ${{{kind}:…}}; known: ${{env:…}}, ${{file:…}}")

@@ -94,9 +94,9 @@ def _check_names(document: Document, stages: Stages, pipelines: Mapping[str, Pip
             for n, key in enumerate(named):
                 steps = ("pipelines", name, kind, n)
                 if key not in keys:
-                    document.faults.append(
-                        document.fault(steps, f"{unknown(word, key, keys)}; declare it under `{kind}:`")
-                    )
+                    elsewhere = [other for other in ("sources", "processors", "sinks") if key in getattr(stages, other)]
+                    hint = f"it is declared under `{elsewhere[0]}:`" if elsewhere else f"declare it under `{kind}:`"
+                    document.faults.append(document.fault(steps, f"{unknown(word, key, keys)}; {hint}"))
                 elif key in named[:n]:
                     document.faults.append(document.fault(steps, f"{key!r} is named twice; remove one of them"))
 

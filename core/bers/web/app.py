@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from bers.directory import Route
 from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
+from bers.redaction import Redactor
 from bers.supervisor import Supervisor
 from bers.web import bodies, openapi, prometheus
 from bers.web.api import Api, offer
@@ -48,17 +49,20 @@ class App:
         self._node: Supervisor | None = None
         self._ingest: Ingest | None = None
         self._closing = anyio.Event()
+        self._redactor = Redactor()
 
     def serve(self, node: Supervisor) -> None:
         """Answer for a node from now on."""
         offer(node.directory, Api(node, self._ports))
+        self._redactor = node.redactor
         self._configure(node)
         node.listeners.append(self._configure)
         self._node = node
 
     def _configure(self, node: Supervisor) -> None:
         """Hold to the node's settings, as they are from now on."""
-        self._ingest = Ingest(node.intake, node.plan.settings.intake, node.clock, node.memory, node.pace)
+        intake = node.plan.settings.intake
+        self._ingest = Ingest(node.intake, intake, node.clock, node.memory, node.pace, node.redactor)
 
     def close(self) -> None:
         """End every stream, and take no more requests."""
@@ -72,7 +76,7 @@ class App:
         try:
             await self._answer(request, scope, receive, send)
         except Refused as refused:
-            await refusal(refused)(scope, receive, send)
+            await self._masked(refusal(refused))(scope, receive, send)
         except Exception:
             _log.exception("%s %s could not be answered", request.method, request.url.path)
             broken = failure(500, "internal", "this is our fault", hint="see logs/monitoring.log")
@@ -101,12 +105,12 @@ class App:
         if (answer := own.get(path)) is not None:
             wanted = "POST" if path == openapi.INGEST else "GET"
             response = await answer(request, node, surface) if method == wanted else _not_allowed([wanted])
-            await response(scope, receive, send)
+            await self._masked(response)(scope, receive, send)
             return
         routes, values = node.directory.match(path)
         here = {name: route for name, route in routes.items() if _answered(route, surface)}
         if not here:
-            await self._not_found(path, routes, surface)(scope, receive, send)
+            await self._masked(self._not_found(path, routes, surface))(scope, receive, send)
         elif method not in here:
             await _not_allowed(list(here))(scope, receive, send)
         elif isinstance(stream := here[method].operation, Stream) and request.method == "HEAD":
@@ -115,7 +119,7 @@ class App:
             await self._stream(here[method], request, values, receive, send)
         else:
             response = await self._operate(node, here[method], request, values)
-            await response(scope, receive, send)
+            await self._masked(response)(scope, receive, send)
 
     async def _operate(self, node: Supervisor, route: Route, request: Request, values: Mapping[str, str]) -> Response:
         operation = route.operation
@@ -169,6 +173,22 @@ class App:
                 raise refused.exceptions[0] from None
         with anyio.move_on_after(1, shield=True):  # A client that does not read keeps nobody waiting.
             await outlet.finish()
+
+    def _masked(self, response: Response) -> Response:
+        """The answer without what nobody may read, whoever put it in: an error's text, a stage, what was kept before
+        a pattern was configured.
+        """
+        body = bytes(response.body)
+        if response.media_type == JSON:
+            masked = self._redactor.encoded(body)
+        elif response.media_type == prometheus.MEDIA:
+            masked = body if self._redactor.is_clean(body) else self._redactor.text(body.decode()).encode()
+        else:
+            masked = self._redactor.page(body)
+        if masked is not body:
+            response.body = masked
+            response.headers["content-length"] = str(len(masked))
+        return response
 
     async def _describe(self, request: Request, node: Supervisor, surface: Surface) -> Response:
         routes = [route for route in node.directory.routes if _answered(route, surface)]

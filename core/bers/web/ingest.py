@@ -22,6 +22,7 @@ from bers.memory import Hold, Memory
 from bers.pace import Pace
 from bers.rates import Rates
 from bers.records import EVENT_BYTES, Event
+from bers.redaction import Redactor
 from bers.web import bodies
 from bers.web.envelope import success
 
@@ -38,6 +39,9 @@ PIECE = 1 << 20
 
 MAX_WINDOW = 8 << 20
 """How far back a zstd stream may refer, in bytes: as much as its standard asks everybody to have."""
+
+SEARCHED = 256 << 10
+"""Bytes that are searched for secrets at once, within a millisecond; larger bodies are searched a slice at a time."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -58,7 +62,16 @@ class DryRun(msgspec.Struct, frozen=True):
 class Ingest:
     """Takes events over HTTP, as many at a time as there is memory for."""
 
-    def __init__(self, intake: Intake, settings: IntakeSettings, clock: Clock, memory: Memory, pace: Pace) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        settings: IntakeSettings,
+        clock: Clock,
+        memory: Memory,
+        pace: Pace,
+        redactor: Redactor,
+    ) -> None:
+        self._redactor = redactor
         self._intake = intake
         self._settings = settings
         self._clock = clock
@@ -100,10 +113,13 @@ class Ingest:
             if encoding != "identity":
                 body = await self._inflate(body, encoding, hold)
             decoded = await self._decoder.decode(body, now=self._clock.time(), grow=hold.grow)
+            clean = len(body) <= SEARCHED and self._redactor.is_clean(body, foreign=True)
             del body
             hold.grow(len(decoded.events) * EVENT_BYTES)
         if request.query_params.get("dry_run") in ("1", "true"):
-            return success(DryRun([_shown(event) for event in decoded.events], list(decoded.rejected)))
+            return success(
+                DryRun([_shown(self._redactor.event(event)) for event in decoded.events], list(decoded.rejected))
+            )
         if not decoded.events and decoded.rejected:
             raise Refused(
                 "invalid",
@@ -114,7 +130,7 @@ class Ingest:
             raise self._too_fast(wait)
         try:
             async with self._pace.passing(len(decoded.events)):
-                receipt = await self._intake.submit(decoded.events)
+                receipt = await self._intake.submit(decoded.events, clean=clean)
         except Full as full:
             raise Refused(
                 "unavailable" if full.broken else "full",

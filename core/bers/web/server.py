@@ -55,7 +55,7 @@ async def running(
         for one in sockets.values():
             stack.callback(one.close)
         stack.enter_context(lock.hold(Path(plan.settings.data_dir), wait=wait))
-        logs = stack.enter_context(writing(plan.settings.log, files_of(plan)))
+        logs = stack.enter_context(writing(plan.settings.log, files_of(plan), plan.redactor))
         at = ports(sockets)
         surfaces: dict[int, Surface] = {port: surface for surface, port in at.items()}
         app = App(surfaces)

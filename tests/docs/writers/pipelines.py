@@ -7,7 +7,7 @@ from typing import Any
 
 from bers.config import Delivery, PipelineSettings, Settings
 from bers.config.located import spell
-from bers.production import KEYS
+from bers.config.runbook import KEYS
 from bers.units import EXAMPLES, TYPES
 from tests.docs.writers import markdown
 

@@ -21,13 +21,13 @@ from bers import (
     Finding,
     Full,
     Positions,
+    Redactor,
     Refused,
     Reply,
     Stage,
     Table,
     format_duration,
     period,
-    redact_text,
 )
 from bers_builtin.sinks.alert_engine.alerts import Alert, Status
 from bers_builtin.sinks.alert_engine.answers import (
@@ -58,6 +58,7 @@ class AlertEngine(Stage[AlertConfig]):
     """Whatever changes a state holds the turn until that is committed, together with the positions that led to it."""
 
     def __init__(self, config: AlertConfig, context: Context) -> None:
+        config = _masked(config, context.redactor)
         super().__init__(config, context)
         self._evaluator = Evaluator(config, context.metrics, context.clock)
         self._ledger = Ledger(context.state, context.stage_id)
@@ -280,7 +281,7 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def acknowledge(self, ask: Answer, caller: Caller) -> Alert:
         """Take an alert on. Doing it again changes nothing."""
-        deed = _deed(ask, caller)
+        deed = _deed(ask, caller, self.context.redactor)
         async with self._turn:
             self._assert_sound()
             alert = await self._find(ask.id)
@@ -292,7 +293,7 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def resolve(self, ask: Answer, caller: Caller) -> Alert:
         """End an alert. Doing it again changes nothing; what comes after may reopen it."""
-        deed = _deed(ask, caller)
+        deed = _deed(ask, caller, self.context.redactor)
         async with self._turn:
             self._assert_sound()
             alert = await self._find(ask.id)
@@ -362,13 +363,22 @@ def _choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> s
     return chosen
 
 
-def _deed(ask: Answer, caller: Caller) -> Deed:
+def _masked(config: AlertConfig, redactor: Redactor) -> AlertConfig:
+    """The rules, with their annotations as they may be told: they go wherever alerts go."""
+    rules = [
+        msgspec.structs.replace(rule, annotations=redactor.value(rule.annotations)) if rule.annotations else rule
+        for rule in config.rules
+    ]
+    return msgspec.structs.replace(config, rules=tuple(rules))
+
+
+def _deed(ask: Answer, caller: Caller, redactor: Redactor) -> Deed:
     principal = "" if caller.principal == "anonymous" else caller.principal
-    operator = redact_text(ask.operator.strip()) or principal
+    operator = redactor.text(ask.operator.strip()) or principal
     if not operator:
         remedy = 'say who does this, as in {"operator": "admin", "notes": "..."}'
         raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
-    return Deed(operator, caller.principal, redact_text(ask.notes.strip()), caller.address)
+    return Deed(operator, caller.principal, redactor.text(ask.notes.strip()), caller.address)
 
 
 def _report(watch: Watch, living: Sequence[Status], pending: int) -> RuleReport:

@@ -217,7 +217,11 @@ class Sse(Stage[SseConfig]):
         except Exception:  # The alert engine's fault, and no reason to stop telling the rest.
             self.context.logger.exception("the active alerts could not be read for the stream")
             return
-        content = {"timestamp": self._now(), "total": len(alerts), "alerts": alerts[:MOST_ALERTS]}
+        content = {
+            "timestamp": self._now(),
+            "total": len(alerts),
+            "alerts": self.context.redactor.everywhere(alerts[:MOST_ALERTS]),
+        }
         self._alerts = Frame(self._ring.end, "active_alerts", content, type="alert.active", slot="active_alerts")
         await self._tell_all(self._alerts)
 

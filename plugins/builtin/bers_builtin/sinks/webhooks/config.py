@@ -8,9 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from bers import Config, ConfigError, Context, Duration, Interval, Secret
+from bers import Config, ConfigError, Context, Duration, Interval, Secret, Target
 from bers_builtin.sinks.webhooks.bodies import Body
-from bers_builtin.sinks.webhooks.targets import Target
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "webhook-id", "idempotency-key"})
@@ -49,7 +48,7 @@ class Channel(Config, frozen=True):
     timeout: Annotated[Interval, Meta(description="How long one attempt may take.")] = Interval("10s")
     retries: Annotated[Retries, Meta(description="How often a delivery is tried, and how far apart.")] = Retries()
     allow_internal: Annotated[
-        bool, Meta(description="Whether the place may be loopback, private or link-local; http is allowed there too.")
+        bool, Meta(description="Whether the place may be loopback or in a private network; http is allowed there too.")
     ] = False
 
 

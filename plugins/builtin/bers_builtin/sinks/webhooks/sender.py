@@ -11,11 +11,10 @@ from typing import NamedTuple
 import anyio
 import httpx2
 
-from bers import Context, __version__, redact_text
+from bers import Context, Target, __version__
 from bers_builtin.sinks.webhooks.bodies import Body
 from bers_builtin.sinks.webhooks.config import Channel
 from bers_builtin.sinks.webhooks.deliveries import LONGEST_WAIT, Deliveries, Due
-from bers_builtin.sinks.webhooks.targets import Target
 
 AT_ONCE = 4
 """How many deliveries one channel makes at the same time, each about another subject."""
@@ -166,7 +165,7 @@ class Sender:
         for word in words:
             if len(word) >= 8:
                 text = text.replace(word, "***")
-        return redact_text(text)
+        return self._context.redactor.text(text)
 
     def _back_off(self, attempts: int) -> float:
         retries = self._channel.retries

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
-from bers import Config, Interval, unknown
-from bers_builtin.sources.providers.address import is_metadata
+from bers import Config, Interval, Target, unknown
 
 Kind: TypeAlias = Literal["command", "http", "python", "event"]
 
@@ -56,6 +53,13 @@ class Probe(Config, frozen=True):
         ),
     ] = ()
     url: Annotated[str, Meta(description="Address, http or https; redirections are not followed.")] = ""
+    allow_internal: Annotated[
+        bool,
+        Meta(
+            description="Whether the address may be loopback or in a private network, as those of providers are; "
+            "never where clouds hand out a machine's credentials."
+        ),
+    ] = True
     callable: Annotated[str, Meta(description="Function, as `package.module:name`; it runs in a thread.")] = ""
     expect: Annotated[Expect, Meta(description="What an HTTP provider has to answer.")] = Expect()
     timeout: Annotated[Interval, Meta(description="How long a probe may take.")] = Interval("5s")
@@ -78,9 +82,16 @@ class Probe(Config, frozen=True):
             if kind != self.kind and given:
                 raise ValueError(f"{option}: a probe of kind {self.kind!r} has no use for it; remove it")
         if self.url:
-            _check_url(self.url)
+            self.target()
         if self.callable and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", self.callable):
             raise ValueError(f"callable: {self.callable!r} names no function; write 'package.module:name'")
+
+    def target(self) -> Target:
+        """Where an HTTP provider is. Raise ValueError where it must not be asked."""
+        try:
+            return Target(self.url, internal=self.allow_internal, plain=True, credentials=True)
+        except ValueError as exc:
+            raise ValueError(f"url: {exc}") from None
 
 
 class ProvidersConfig(Config, frozen=True):
@@ -120,19 +131,3 @@ class ProvidersConfig(Config, frozen=True):
 
 def _sorted(probes: Sequence[Probe]) -> Sequence[str]:
     return list(TopologicalSorter({probe.provider: probe.depends_on for probe in probes}).static_order())
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as exc:
-        raise ValueError(f"url: it is no address: {exc}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("url: it is no address; write 'https://host/path'")
-    try:
-        address = ip_address(parts.hostname)
-    except ValueError:
-        return  # A name; what it leads to is seen when it is asked.
-    if is_metadata(str(address)):
-        raise ValueError(f"url: {address} is link-local, where machines keep their credentials; such are not probed")

@@ -17,8 +17,7 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 from anyio.abc import ByteReceiveStream, Process
 
-from bers import Outcome, redact_text
-from bers_builtin.sources.providers.address import is_metadata
+from bers import Blocked, Outcome, Redactor
 from bers_builtin.sources.providers.config import Probe
 
 if TYPE_CHECKING:
@@ -142,24 +141,23 @@ def _judged(answer: object, ms: float) -> Result:
 
 
 async def _http(probe: Probe, client: AsyncClient) -> Result:
-    from httpx2 import URL, ConnectError, HTTPError
+    from httpx2 import ConnectError, HTTPError
 
-    url = URL(probe.url)
+    target = probe.target()
     start = perf_counter()
     try:
-        found = await anyio.getaddrinfo(url.host, url.port or (443 if url.scheme == "https" else 80), type=1)
+        addresses = await target.addresses()
+    except Blocked as exc:
+        return Result("error", reason=str(exc))
     except OSError as exc:
-        return Result("error", reason=f"{url.host} cannot be resolved: {exc.strerror}")
-    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
-    if any(map(is_metadata, addresses)):
-        return Result("error", reason=f"{url.host} leads to a link-local address; such are not probed")
+        return Result("error", reason=f"{target.host} cannot be resolved: {exc.strerror}")
     for address in addresses:
         # The address that was checked is the one that is asked: a name may lead elsewhere the next time.
         request = client.build_request(
             "GET",
-            url.copy_with(host=address),
-            headers={"host": url.netloc.decode("ascii"), "connection": "close"},
-            extensions={"sni_hostname": url.host},
+            target.at(address),
+            headers={"host": target.authority, "connection": "close"},
+            extensions={"sni_hostname": target.host},
         )
         try:
             response = await client.send(request, stream=True, follow_redirects=False)
@@ -170,10 +168,10 @@ async def _http(probe: Probe, client: AsyncClient) -> Result:
                 await response.aclose()
         except ConnectError as exc:
             if address == addresses[-1]:
-                return Result("error", reason=f"no connection to {url.host}: {_named(exc)}")
+                return Result("error", reason=f"no connection to {target.host}: {_named(exc)}")
         except HTTPError as exc:
             return Result("error", reason=_named(exc))
-    return Result("error", reason=f"{url.host} has no address")
+    return Result("error", reason=f"{target.host} has no address")
 
 
 async def _answered(probe: Probe, response: Response, ms: float) -> Result:
@@ -212,6 +210,6 @@ def _at(document: Any, path: str) -> Any:
     return document
 
 
-def told(reason: str) -> str:
+def told(reason: str, redactor: Redactor) -> str:
     """A reason as it may be told: what providers say may be long, and may hold credentials."""
-    return redact_text(reason)[:300]
+    return redactor.text(reason)[:300]

@@ -168,7 +168,7 @@ class Providers(Stage[ProvidersConfig]):
         if provider.waits_for or not provider.breaker.allows():
             return None
         result = await ask(probe, self._client, provider.thread)
-        result = result._replace(reason=told(result.reason))
+        result = result._replace(reason=told(result.reason, self.context.redactor))
         provider.result, provider.at = result, self.context.clock.time()
         if result.outcome == "success":
             provider.ms = result.ms
@@ -203,7 +203,7 @@ class Providers(Stage[ProvidersConfig]):
         at, ms, error = provider.at, provider.ms, None
         if event:
             at, ms = event.time, event.measures.get("provider_initialization_time")
-            error = None if event.outcome in (None, "success") else told(event.reason or str(event.outcome))
+            error = None if event.outcome in (None, "success") else self._said(event)
         elif provider.result and provider.result.outcome != "success":
             error = provider.result.reason
         return ProviderState(
@@ -240,7 +240,10 @@ class Providers(Stage[ProvidersConfig]):
             return "unknown", f"nothing was heard of it for {probe.max_age}"
         if event.outcome in (None, "success"):
             return "healthy", "initialised"
-        return "unhealthy", told(event.reason or str(event.outcome))
+        return "unhealthy", self._said(event)
+
+    def _said(self, event: Event) -> str:
+        return told(event.reason or str(event.outcome), self.context.redactor)
 
     async def _pause(self) -> None:
         """Wait for the interval to end, or for somebody who wants to know now."""

@@ -1,0 +1,99 @@
+"""The JSON Schema of the whole file, for editors: every key, every stage that is installed, every option."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bers.config.settings import Settings
+from bers.config.wiring import Delivery, PipelineSettings
+from bers.plain import as_list, as_object
+from bers.plugins import Catalogue, Kind
+from bers.schemas import json_schema
+from bers.stages import AnySpec
+
+_KINDS: tuple[tuple[Kind, str], ...] = (("source", "sources"), ("processor", "processors"), ("sink", "sinks"))
+_REFERENCE = {"type": "string", "pattern": r"\$\{(env|file):"}
+
+
+def file_schema(catalogue: Catalogue) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of pipelines.yaml, with the stages of a catalogue."""
+    schema = json_schema(Settings)
+    properties: dict[str, Any] = schema["properties"]
+    checks = sorted({check.name for _, spec in catalogue.all() for check in spec.checks} | {"metrics-collector"})
+    properties["health"]["properties"]["checks"]["propertyNames"] = {"enum": checks}
+    properties["metrics"]["propertyNames"] = {"enum": sorted(catalogue.metrics())}
+    definitions: dict[str, Any] = {"delivery": json_schema(Delivery)}
+    for kind, key in _KINDS:
+        specs = catalogue.specs[kind]
+        for name, spec in specs.items():
+            definitions[f"{kind}.{name}"] = _stage(spec)
+        definitions[kind] = _by_use(kind, specs)
+        properties[key] = {
+            "type": ["object", "null"],
+            "description": f"Every {kind}, by the name that pipelines know it by.",
+            "properties": {name: _by_key(kind, name) for name in specs},
+            "additionalProperties": {"$ref": f"#/$defs/{kind}"},
+        }
+    properties["pipelines"] = {
+        "type": ["object", "null"],
+        "description": "Every pipeline, by its name.",
+        "additionalProperties": json_schema(PipelineSettings),
+    }
+    whole: dict[str, Any] = _with_references(schema | {"$defs": definitions})
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "pipelines.yaml", **whole}
+
+
+def _stage(spec: AnySpec) -> dict[str, Any]:
+    schema = json_schema(spec.config)
+    own = {
+        "use": {"type": "string", "const": spec.name, "description": "Its type, where its key is another."},
+        "primary": {"type": "boolean", "default": False, "description": "Whether it answers for all of its type."},
+        "delivery": {"$ref": "#/$defs/delivery"},
+    }
+    return schema | {"properties": schema["properties"] | own}
+
+
+def _by_key(kind: Kind, name: str) -> dict[str, Any]:
+    """A stage that is named like a type: of that type, unless it says otherwise."""
+    return {
+        "if": {"type": "object", "required": ["use"]},
+        "then": {"$ref": f"#/$defs/{kind}"},
+        "else": {"anyOf": [{"$ref": f"#/$defs/{kind}.{name}"}, {"type": "null"}]},
+    }
+
+
+def _by_use(kind: Kind, specs: Mapping[str, AnySpec]) -> dict[str, Any]:
+    """A stage that says of which type it is."""
+    return {
+        "type": "object",
+        "required": ["use"],
+        "properties": {"use": {"enum": list(specs)}},
+        "allOf": [
+            {
+                "if": {"properties": {"use": {"const": name}}, "required": ["use"]},
+                "then": {"$ref": f"#/$defs/{kind}.{name}"},
+            }
+            for name in specs
+        ],
+    }
+
+
+def _with_references(schema: Any, *, within: str = "") -> Any:
+    """The same, where whatever is one value may be a reference to one that stands elsewhere, too."""
+    if (items := as_list(schema)) is not None:
+        return [_with_references(one, within=within) for one in items]
+    keys = as_object(schema)
+    if keys is None or within in ("default", "examples", "if", "propertyNames"):
+        return schema
+    made: dict[str, Any] = {
+        key: {name: _with_references(inner) for name, inner in value.items()}
+        if key in ("properties", "$defs")
+        else _with_references(value, within=key)
+        for key, value in keys.items()
+    }
+    strict = made.get("type") in ("integer", "number", "boolean") or "enum" in made or "pattern" in made
+    if strict and "const" not in made:
+        said = {key: made.pop(key) for key in ("description", "default", "examples") if key in made}
+        return {"anyOf": [made, _REFERENCE], **said}
+    return made

@@ -1,0 +1,396 @@
+"""Secrets and addresses of people are planted wherever text comes in, and come out nowhere."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import pytest
+
+from bers.redaction import KEY_FILE
+from tests.acceptance.conftest import BERS, Operator
+from tests.integration.processes import configure, environ, started
+
+PLUGIN = '''\
+from collections.abc import Mapping
+import os
+
+from bers import (
+    Caller, Check, Config, Finding, Nothing, Operation, Refused, Secret, SourceSpec, Stage, hookimpl,
+)
+
+
+class SieveConfig(Config, frozen=True):
+    """A plugin that keeps nothing to itself."""
+
+    code: Secret
+    note: str = ""
+
+
+class Sieve(Stage[SieveConfig]):
+    async def run(self, emit):
+        code = self.config.code.reveal()
+        log = self.context.logger
+        log.error("signing in with %s", code, extra={"session": {"password": os.environ["PLAIN_WORD"]}, "seen": code})
+        try:
+            raise ValueError(f"cannot reach https://ada:{os.environ['URL_WORD']}@db.example/x with {code}")
+        except ValueError:
+            log.exception("it did not go well")
+        await emit([
+            self.context.event("sieve.told", reason=f"it said {code}", labels={"code": code}, data={"deep": [code]})
+        ])
+        raise RuntimeError(f"{code} and {os.environ['SIEVE_TOKEN']} and mail to {os.environ['MAIL']}")
+
+    async def check(self):
+        return Finding("degraded", f"signed in with {self.config.code.reveal()}", {
+            "token": os.environ["PLAIN_WORD"], "mail": os.environ["MAIL"], "nested": [self.config.code.reveal()],
+        }, f"change {self.config.code.reveal()}")
+
+    async def broken(self):
+        raise RuntimeError(f"the check itself says {self.config.code.reveal()}")
+
+    def tell(self) -> Mapping[str, object]:
+        return {"code": self.config.code.reveal(), "mail": os.environ["MAIL"]}
+
+    async def answer(self, ask: Nothing, caller: Caller) -> dict[str, str]:
+        return {"said": f"{self.config.code.reveal()} {os.environ['MAIL']}"}
+
+    async def refuse(self, ask: Nothing, caller: Caller) -> dict[str, str]:
+        raise Refused("conflict", f"not with {self.config.code.reveal()}", hint=os.environ["MAIL"])
+
+    async def crash(self, ask: Nothing, caller: Caller) -> dict[str, str]:
+        raise RuntimeError(f"crashed with {self.config.code.reveal()}")
+
+
+@hookimpl
+def bers_sources():
+    return [SourceSpec(
+        "sieve", SieveConfig, Sieve, claims=("sieve.*",),
+        checks=(
+            Check("sieve-check", Sieve.check, interval=1.0), Check("sieve-broken", Sieve.broken, interval=1.0),
+        ),
+        operations=(
+            Operation("GET", "sieve", Sieve.answer, Nothing, dict[str, str], "Answer."),
+            Operation("GET", "sieve/refuse", Sieve.refuse, Nothing, dict[str, str], "Refuse."),
+            Operation("GET", "sieve/crash", Sieve.crash, Nothing, dict[str, str], "Crash."),
+        ),
+    )]
+'''
+
+
+def word(number: int) -> str:
+    """A secret that no pattern knows: only its name, or where it came from, tells of it."""
+    return f"canary{number:02}zq{number * 7919:06}"
+
+
+def token(number: int) -> str:
+    return "ghp_" + f"Canary{number:02}".ljust(36, "x")
+
+
+def mail(number: int) -> str:
+    return f"canary{number:02}@people.example"
+
+
+# What the server's environment holds, by the name of the variable.
+ENVIRONMENT = {
+    "SIEVE_CODE": word(1),
+    "PLAIN_WORD": word(2),
+    "URL_WORD": word(3),
+    "SIEVE_TOKEN": word(4),
+    "MAIL": mail(5),
+    "HOOK_TOKEN": word(6),
+    "BERS_MONITORING_API_KEY": word(7),
+    "DEPLOY_PASSWORD": word(8),
+    "ODD_SECRET": 'canary09 "quo/ted" +&<x>',
+}
+FILE = word(10)
+LITERAL = word(11)
+HOOK_PATH = word(12)
+PROBE_WORD = word(13)
+QUERY_WORD = word(14)
+ANNOTATION = token(15)
+PEM = "-----BEGIN PRIVATE KEY-----\ncanary16MIIE\n-----END PRIVATE KEY-----"
+JWT = "eyJhbGciOiJIUzI1NiJ9.canary17eyJzdWIiOiIx.canary17signature"
+
+EVENTS: list[dict[str, Any]] = [
+    {"labels": {"user": mail(20), "password": word(21), token(22): "a key is a secret too"}},
+    {"labels": {mail(23): "x"}, "data": {"nested": [{"deeper": {"api_key": word(24)}}, mail(25), token(26)]}},
+    {"reason": f"clone of https://ada:{word(27)}@git.example/x.git failed; ask {mail(28)}"},
+    {"subject": f"run of {mail(29)}"},
+    {"source": f"https://ci:{word(30)}@ci.example/job"},
+    {"id": f"id-{token(31)}"},
+    {"run": {"system": "ci", "url": f"https://ci.example/job?token={word(32)}", "job": mail(33)}},
+    {"vcs": {"repository": f"https://bot:{word(34)}@git.example/x.git", "ref": token(35)}},
+    {"service": mail(36), "version": token(37), "artifact": f"pkg:npm/x?access_token={word(38)}"},
+    {"environment": mail(39)},
+    {"chain": token(40)},
+    {"measures": {token(41): 1.0}},
+    {"type": f"custom.{ENVIRONMENT['SIEVE_TOKEN']}"},
+    {"reason": f"Authorization: Bearer canary42{'b' * 20}"},
+    {"reason": PEM, "data": {"jwt": JWT}},
+    {"data": {"cookies": {"session": word(43)}, "text": "glpat-canary44" + "c" * 16}},
+    {"reason": "AKIACANARY45" + "D" * 8},
+    {"data": {"header": "Basic " + base64.b64encode(f"ada:{ENVIRONMENT['DEPLOY_PASSWORD']}".encode()).decode()}},
+    {"data": {"url": f"https://x.example/{quote(ENVIRONMENT['ODD_SECRET'], safe='')}"}},
+    {"reason": f"it said {ENVIRONMENT['ODD_SECRET']} and {ENVIRONMENT['HOOK_TOKEN']} and {FILE} and {LITERAL}"},
+    {"detail": {"environment": "production", "token": word(46), "mail": mail(47)}},
+    {"type": "service.failed", "outcome": "failure", "subject": mail(48), "reason": f"xoxb-canary49-{'e' * 12}"},
+]
+
+# What is no event, and is refused with an error that may repeat it.
+BROKEN = [
+    {"type": f"build.finished {mail(50)}", "id": token(51), "source": "/x"},
+    {"type": "custom.x", "source": "/x", "time": token(52)},
+    {"type": "custom.x", "source": "/x", "measures": {token(53) + "!": 1}},
+    {"type": "custom.x", "source": "/x", "labels": {token(54): 5}},
+    {"type": "custom.x", "source": "/x", "outcome": token(55)},
+]
+
+PLANTED = sorted(
+    {
+        *ENVIRONMENT.values(), FILE, LITERAL, HOOK_PATH, PROBE_WORD, QUERY_WORD, ANNOTATION, "canary16MIIE", "canary17",
+        *(word(n) for n in (21, 24, 27, 30, 32, 34, 38, 43, 46)),
+        *(mail(n) for n in (20, 23, 25, 28, 29, 33, 36, 39, 47, 48, 50, 56, 57)),
+        *(token(n) for n in (22, 26, 31, 35, 37, 40, 41, 51, 52, 53, 54, 55, 58, 59, 60, 61)),
+        "canary42", "canary44", "CANARY45", "canary49", "canary62",
+        base64.b64encode(f"ada:{ENVIRONMENT['DEPLOY_PASSWORD']}".encode()).decode(),
+        quote(ENVIRONMENT["ODD_SECRET"], safe=""),
+    }
+)  # fmt: skip
+
+SEEN = f"canary-shown-{os.getpid()}"
+"""What is no secret, and has to come out: a search that finds nothing proves nothing."""
+
+
+class Listener:
+    """Somebody who is told of alerts: what it was sent, headers aside, which are meant for it."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                listener.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                sent = self.headers["Authorization"]
+                # The first time it says no, and repeats what it was sent, as some do.
+                self.send_response(200 if len(listener.bodies) > 1 else 500)
+                self.end_headers()
+                self.wfile.write(f"no {sent} {HOOK_PATH}".encode())
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture(scope="module")
+def listener() -> Generator[Listener]:
+    listener = Listener()
+    thread = threading.Thread(target=listener.server.serve_forever)
+    thread.start()
+    yield listener
+    listener.server.shutdown()
+    listener.server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Mapping[str, bytes]:
+    """Everything that a server said while canaries came in at every door, by where it said it."""
+    folder = tmp_path_factory.mktemp("canaries")
+    site = folder / "site"
+    info = site / "acme_sieve-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-sieve\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bers]\nsieve = acme_sieve\n")
+    (site / "acme_sieve.py").write_text(PLUGIN)
+    (folder / "secret.txt").write_text(FILE + "\n")
+    port = listener.server.server_address[1]
+    _configure(folder, port)
+    variables = {**ENVIRONMENT, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    found: dict[str, bytes] = {}
+    with started(folder, **variables) as operator, operator.stream() as frames:
+        _plant(operator)
+        found |= {f"answer {n}": reply.content for n, reply in enumerate(_provoked(operator))}
+        operator.until(
+            "records?type=custom.*&limit=500",
+            lambda records: any(SEEN in str(record) for record in records),
+            seconds=10,
+        )
+        alert = operator.until("alerts", lambda alerts: alerts)[0]
+        reply = operator.post(
+            f"alerts/{alert['id']}/acknowledge", {"operator": mail(56), "notes": f"{mail(57)} {token(58)}"}
+        )
+        assert reply.status_code == 200, reply.text
+        found["acknowledged"] = reply.content
+        operator.until(
+            "webhooks/deliveries", lambda told: any(one["status"] == "delivered" for one in told), seconds=15
+        )
+        found |= {f"GET {path} on {surface}": body for path, surface, body in _read(operator)}
+        found["stream"] = "\n".join(str(frame) for frame in _until_seen(frames)).encode()
+        for command in (
+            ["status"], ["status", "--json"], ["alerts", "list"], ["alerts", "list", "--json"], ["check"],
+            ["check", "--json"], ["config", "show"], ["config", "show", "--json"], ["graph"], ["doctor"],
+            ["plugins", "list"], ["report"],
+        ):  # fmt: skip
+            found["bers " + " ".join(command)] = _said(folder, command, variables)
+        operator.process.terminate()
+        assert operator.process.wait(15) == 0
+    broken = folder / "broken.yaml"
+    broken.write_text((folder / "pipelines.yaml").read_text().replace("interval: 1s", 'interval: "${env:SIEVE_TOKEN}"'))
+    found["bers check of a broken file"] = _said(folder, ["check", "-c", "broken.yaml", "--json"], variables)
+    assert b"sources.host.interval" in found["bers check of a broken file"]
+    found |= {f"webhook {n}": body for n, body in enumerate(listener.bodies)}
+    for path in sorted(folder.rglob("*")):
+        kept = path.suffix in (".yaml", ".txt") or path.is_relative_to(site) or path.name == KEY_FILE
+        if path.is_file() and not kept:
+            found[f"file {path.relative_to(folder)}"] = path.read_bytes()
+    return found
+
+
+def _configure(folder: Path, port: int) -> None:
+    replaced = {
+        "  providers: {}": f"""\
+  sieve:
+    code: ${{env:SIEVE_CODE}}
+    note: {LITERAL}x
+  providers:
+    interval: 1s
+    probes:
+      - {{provider: db, kind: http, url: "http://ada:{PROBE_WORD}@127.0.0.1:9/x?token={QUERY_WORD}", required: false}}
+      - {{provider: cmd, kind: command, argv: [sh, -c, "echo {token(59)} >&2; exit 3"], required: false}}
+      - {{provider: gone, kind: python, callable: "json:loads", required: false}}
+""",
+        "  webhooks: {}": f"""\
+  webhooks:
+    channels:
+      - name: chat
+        url: http://127.0.0.1:{port}/hook/{HOOK_PATH}
+        allow_internal: true
+        headers: {{Authorization: "Bearer ${{env:HOOK_TOKEN}}", X-Literal: {LITERAL}, X-Odd: "${{env:ODD_SECRET}}"}}
+        retries: {{attempts: 5, initial: 50ms}}
+""",
+        "  alert-engine: {}": f"""\
+  alert-engine:
+    rules:
+      - name: Service Failed
+        event: service.failed
+        outcome: failure
+        annotations: {{password: "{ANNOTATION}", file: "${{file:secret.txt}}"}}
+""",
+        "providers, host]\n    processors": "providers, host, sieve]\n    processors",
+    }  # fmt: skip
+    configure(folder, replaced)
+
+
+def _plant(operator: Operator) -> None:
+    events = [
+        {"type": "custom.canary", "id": f"event-{n}", "source": "/canaries", **fields}
+        for n, fields in enumerate(EVENTS)
+    ]
+    for event in events:  # Each alone, and all together: the two are decoded in different ways.
+        assert operator.post("ingest", [event]).status_code == 202, event
+    operator.emit(*({**event, "id": event["id"] + "-again"} for event in events))
+    operator.emit({"type": "custom.canary", "id": "shown", "source": "/canaries", "reason": SEEN})
+
+
+def _provoked(operator: Operator) -> Iterator[httpx2.Response]:
+    """Answers to what is wrong."""
+    good = {"type": "custom.canary", "source": "/canaries", "id": "good"}
+    for event in BROKEN:
+        yield operator.post("ingest", [event])
+        yield operator.post("ingest", [good, event])
+        yield operator.post("ingest?dry_run=1", [event])
+    yield operator.post("ingest?dry_run=1", [{**good, "labels": {"mail": mail(20), "password": word(21)}}])
+    plain = {"Content-Type": "application/json"}
+    for body in (f"not JSON {token(60)} {mail(20)}", f'{{"type": "{token(60)}', f'"{token(60)}"'):
+        yield httpx2.post(operator.url("ingest"), content=body, headers=plain)
+    yield httpx2.post(
+        operator.url("ingest"), content="x", headers={"Content-Type": f"text/{token(60).lower()}{mail(20)}"}
+    )
+    yield httpx2.post(operator.url("ingest"), content="x", headers={"Content-Encoding": token(60)})
+    for path in (
+        f"nothing/{token(61)}", f"nothing/{mail(20)}?token={word(21)}", f"metrics/{token(61)}", f"health/{token(61)}",
+        f"alerts/{token(61)}/acknowledge", f"metrics?period={token(61)}", f"records?limit={token(61)}",
+        f"alerts?status={mail(20)}", f"metrics/x?by={token(61)}", f"dashboard/status?{token(61)}={mail(20)}",
+        "sieve", "sieve/refuse", "sieve/crash",
+    ):  # fmt: skip
+        yield operator.get(path)
+    yield operator.post(f"alerts/{token(61)}/acknowledge", {"operator": "x", "notes": "x"})
+    yield operator.post("alerts/x/acknowledge", {token(61): mail(20)})
+    yield operator.post("metrics/clear-cache", {"password": token(61)})
+    yield httpx2.get(operator.url("events") + f"?types={token(61)}&period={mail(20)}&nothing={token(61)}")
+
+
+def _read(operator: Operator) -> Iterator[tuple[str, str, bytes]]:
+    """Every GET of every listener's description, for people and for programs."""
+    alert = operator.data("alerts")[0]["id"]
+    values = {"{type}": "error_rate", "{check}": "sieve-check", "{id}": alert}
+    for surface in ("health", "metrics", "control"):
+        described = operator.get("/openapi.json", surface).json()
+        paths = [path for path, methods in described["paths"].items() if "get" in methods]
+        assert len(paths) > 1
+        more = ["/metrics"] if surface != "health" else []
+        for path in ["/openapi.json", *more, *paths]:
+            if path.endswith("/events"):
+                continue  # It has no end; see the frames.
+            for name, value in values.items():
+                path = path.replace(name, value)
+            yield path, surface, operator.get(path, surface).content
+    for path in (
+        "records?limit=500&type=*",
+        "metrics?period=1h",
+        "health/sieve-broken",
+        "audit?limit=1000",
+        "alerts/history",
+    ):
+        yield path, "control", operator.get(path).content
+
+
+def _until_seen(frames: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    seen = set[str]()
+    for name, data in frames:
+        yield name, data
+        seen.add(name)
+        if {"alert_acknowledged"} <= seen:
+            return
+
+
+def _said(folder: Path, command: list[str], variables: Mapping[str, str]) -> bytes:
+    done = subprocess.run(
+        [*BERS, *command], cwd=folder, capture_output=True, check=False, timeout=60, env=environ(folder, **variables)
+    )
+    assert done.returncode in (0, 1), done.stderr.decode()
+    return done.stdout + done.stderr
+
+
+def test_there_are_fifty_canaries_and_more() -> None:
+    assert len(PLANTED) >= 50
+
+
+def test_what_is_no_secret_comes_out(outputs: Mapping[str, bytes]) -> None:
+    where = {name.partition(" ")[0] for name, content in outputs.items() if SEEN.encode() in content}
+    assert where >= {"GET", "stream", "file"}
+
+
+@pytest.mark.parametrize("canary", PLANTED)
+def test_c154_c155_c156_a_canary_is_in_no_output(canary: str, outputs: Mapping[str, bytes]) -> None:
+    spelled = {canary, canary.lower(), quote(canary), repr(canary)[1:-1], canary.replace('"', '\\"')}
+    leaks = {
+        name: _around(content, one) for name, content in outputs.items() for one in spelled if one.encode() in content
+    }
+    assert not leaks
+
+
+def _around(content: bytes, canary: str) -> bytes:
+    at = content.index(canary.encode())
+    return content[max(0, at - 120) : at + 60]
