@@ -275,6 +275,7 @@ def offer(directory: Directory, api: Api) -> None:
 
 
 def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "intake", {"refused": dict(node.intake.refused), "folded": dict(node.intake.series.folded)}
     for cell in node.cells:
         if isinstance(cell.stage, Telling):
             try:
