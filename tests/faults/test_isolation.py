@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from bers import Batch, Config, DurableSpec, Emit, Event, ProcessorSpec, SinkSpec, SourceSpec, Stage, Table
@@ -313,12 +314,12 @@ async def suffer(
     for key in ("book", "plain", "reading"):
         assert (await truth(server, {"ok"}, key))["restarts"] == 0
     world.fault = ""
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     if restart:
         await truth(server, {"quarantined"})
         reply = await server.post("stages/shaky/restart")
         assert reply.status_code == 200, reply.text
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     async with anyio.create_task_group() as group:
         group.start_soon(load.run, 1.0)
         well = await truth(server, {"ok"})

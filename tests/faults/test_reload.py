@@ -1,4 +1,4 @@
-"""A node is reloaded again and again, rightly and wrongly, under 5 000 events a second: nothing is lost, nothing doubled."""
+"""A node that is reloaded again and again, rightly and wrongly, under 5 000 events a second, loses and doubles nothing."""
 
 import asyncio
 import os
@@ -156,7 +156,7 @@ async def _at_rest() -> tuple[int, set[str]]:
         now = {id(task) for task in asyncio.all_tasks()}
         tasks = now if not tasks else tasks & now
     files: set[str] = set()
-    for number in os.listdir("/proc/self/fd"):
+    for one in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            files.add(os.readlink(f"/proc/self/fd/{number}"))
+            files.add(str(one.readlink()))
     return len(tasks), files

@@ -1,4 +1,4 @@
-"""A server takes a changed configuration without a restart: on a hangup, over REST, by command; and says what came of it."""
+"""A server takes a changed configuration on a hangup, over REST and by command, and says everywhere what came of it."""
 
 import os
 import signal

@@ -353,3 +353,15 @@ async def everything(bus: Log) -> AsyncGenerator[Event]:
             yield event
         if batch.end == end:
             return
+
+
+async def test_a_running_bus_takes_another_limit() -> None:
+    bus = Log(None, max_bytes=1_000)
+    await bus.append(0, events(1))
+    with pytest.raises(Full):
+        await bus.append(0, events(2))
+    bus.limit(10_000, "refuse")
+    await bus.append(0, events(2))
+    bus.limit(1_000, "drop_oldest")
+    await bus.append(0, events(3))
+    assert await bus.span(0) == (2, 3)

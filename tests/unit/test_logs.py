@@ -171,3 +171,17 @@ def test_the_level_is_what_the_settings_say_and_is_put_back(tmp_path: Path) -> N
     assert logging.getLogger("bers").level == before
     logging.getLogger("bers.test").warning("after")
     assert len(lines(tmp_path / "monitoring.log")) == 1
+
+
+def test_a_running_log_takes_other_settings(tmp_path: Path) -> None:
+    with logs(tmp_path) as found:
+        found.tell([finished("1")], OWNERS)
+        settings = LogSettings(folder=str(tmp_path), level="warning", max_bytes=Size("4KiB"), keep=1)
+        found.change(settings, {"build": "other", "host": "host"})
+        logging.getLogger("bers.stage.host").info("not said any more")
+        logging.getLogger("bers.stage.host").warning("said")
+        found.tell([finished(f"{n}", reason="x" * 500) for n in range(2, 30)], OWNERS)
+        assert (tmp_path / "host.log").exists()  # Before its first line.
+    assert [line["message"] for line in lines(tmp_path / "host.log")] == ["said"]
+    assert [line["id"] for line in lines(tmp_path / "build.log")] == ["1"]
+    assert [path.name for path in sorted(tmp_path.glob("other.log*"))] == ["other.log", "other.log.1"]

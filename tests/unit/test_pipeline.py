@@ -191,3 +191,68 @@ async def test_a_required_sink_is_asked_again_until_it_takes_the_batch(
         await pipeline.run(await feed(events(1, 2)), begin=0, until=2)
     edge = pipeline.counters.edge("test/reluctant")
     assert ([len(batch) for batch in collected], edge.out, edge.errors, edge.gap()) == ([2], 2, 2, 0)
+
+
+async def test_a_pipeline_that_is_to_finish_delivers_what_it_read_and_another_goes_on_there(tmp_path: Path) -> None:
+    class Slow(Stage[NoConfig]):
+        async def write(self, batch: Batch) -> None:
+            await turn.wait()
+            heard.extend(event.id for event in batch.events)
+
+    heard: list[str] = []
+    turn, bus = anyio.Event(), await feed()
+    async with (
+        ledger(tmp_path).open() as durable,
+        Step("slow", SinkSpec("slow", NoConfig, Slow), NoConfig()).open() as optional,
+    ):
+        targets = [Target("ledger", durable, durable=True), Target("slow", optional)]
+        first, second = Pipeline("test", targets=targets), Pipeline("test", targets=targets)
+        async with anyio.create_task_group() as group:
+            await group.start(first.run, bus)
+            await bus.append(0, events(1, 2))
+            with anyio.fail_after(2):
+                while first.position < 2:
+                    await anyio.wait_all_tasks_blocked()
+            first.finish()
+            await bus.append(0, [Event("later", "/ci", "reading", 0.0)])
+            await anyio.wait_all_tasks_blocked()
+            assert (first.position, heard) == (2, [])
+            turn.set()
+        assert heard == ["e-0", "e-1"]
+        await second.run(bus, begin=first.position, until=3)
+    assert heard == ["e-0", "e-1", "later"] == written(tmp_path / "ledger.db")
+    assert not first.counters.gaps() and not first.counters.edge("test/slow").dropped
+
+
+async def test_what_waits_for_a_sink_when_its_pipeline_is_stopped_is_counted() -> None:
+    class Stuck(Stage[NoConfig]):
+        async def write(self, batch: Batch) -> None:
+            await anyio.sleep_forever()
+
+    bus = await feed()
+    async with Step("stuck", SinkSpec("stuck", NoConfig, Stuck), NoConfig()).open() as sink:
+        pipeline = Pipeline("test", targets=[Target("stuck", sink)])
+        async with anyio.create_task_group() as group:
+            await group.start(pipeline.run, bus)
+            for n in range(3):
+                await bus.append(0, [Event(f"e-{n}", "/ci", "reading", 0.0)])
+                await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+    edge = pipeline.counters.edge("test/stuck")
+    assert (edge.taken, dict(edge.dropped), edge.queued) == (3, {"failed": 1, "stopped": 2}, 0)
+
+
+async def test_a_running_pipeline_takes_other_types_from_the_next_batch_on(collected: list[Batch]) -> None:
+    bus = await feed()
+    async with collect(collected).open() as sink:
+        pipeline = Pipeline("test", targets=[Target("collect", sink)], wants=lambda kind: kind == "one")
+        async with anyio.create_task_group() as group:
+            await group.start(pipeline.run, bus)
+            for wanted in ("one", "two"):
+                pipeline.choose(lambda kind, wanted=wanted: kind == wanted)
+                await bus.append(0, [Event(f"{kind}-{wanted}", "/ci", kind, 0.0) for kind in ("one", "two")])
+                with anyio.fail_after(2):
+                    while not any(event.id.endswith(wanted) for batch in collected for event in batch.events):
+                        await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+    assert [event.id for batch in collected for event in batch.events] == ["one-one", "two-two"]

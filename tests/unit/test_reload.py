@@ -1,7 +1,6 @@
 """A reload changes what differs and nothing else; one that fails leaves everything as it was, and no task behind."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -45,6 +44,8 @@ class Diary:
     lines: list[str] = field(default_factory=list[str])
     hanging: set[str] = field(default_factory=set[str])
     """Who never opens."""
+    hung: list[str] = field(default_factory=list[str])
+    """Who was to be opened, and hangs."""
 
 
 class Options(Config, frozen=True):
@@ -64,6 +65,7 @@ class Recorded(Stage[Any]):
         if size < 0:
             raise OSError(f"{name} has no room")
         if name in self.diary.hanging:
+            self.diary.hung.append(name)
             await anyio.sleep_forever()
         self.diary.lines.append(f"{name}({size}) opened")
         async with anyio.create_task_group() as group:
@@ -168,8 +170,9 @@ pipelines:
 class Node:
     """A node whose file can be written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_within: str = "200ms") -> None:
         self.folder = folder
+        self.open_within = open_within
         self.diary = Diary()
         self.stages = catalogue(self.diary)
         self.text = TEXT.format(folder=folder)
@@ -181,7 +184,7 @@ class Node:
         document = parse(self.now, "pipelines.yaml")
         document.put(("data_dir",), str(self.folder))
         document.value.setdefault("stop_within", "2s")
-        document.put(("supervision",), {"open_within": "200ms", "close_within": "500ms"})
+        document.put(("supervision",), {"open_within": self.open_within, "close_within": "500ms"})
         return plan(document, self.stages, environ={})
 
     async def reload(self, *replaced: tuple[str, str]) -> Reload:
@@ -223,8 +226,8 @@ class Node:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncGenerator[Node]:
-    node = Node(folder)
+async def running(folder: Path, open_within: str = "200ms") -> AsyncGenerator[Node]:
+    node = Node(folder, open_within)
     async with Supervisor(node.read(), reread=node.read) as node.supervisor:
         with anyio.fail_after(5):
             await node.supervisor.settled.wait()
@@ -246,9 +249,9 @@ def left() -> tuple[int, set[str]]:
     as somebody else in the process has the database locked.
     """
     files: set[str] = set()
-    for number in os.listdir("/proc/self/fd"):
+    for one in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # The listing itself was one of them.
-            files.add(os.readlink(f"/proc/self/fd/{number}"))
+            files.add(str(one.readlink()))
     return len(asyncio.all_tasks()), files
 
 
@@ -499,6 +502,23 @@ async def test_a_reload_that_is_abandoned_is_carried_out(tmp_path: Path) -> None
             await anyio.sleep(0.001)
             group.cancel_scope.cancel()
         assert node.stage("reading").config.size == node.supervisor.configuration.generation - 1
+
+
+async def test_a_node_that_is_to_stop_does_not_wait_for_a_reload_that_hangs(tmp_path: Path) -> None:
+    attempts: list[Reload] = []
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            async with running(tmp_path, "1h") as node:
+                node.diary.hanging.add("ear")
+
+                async def reload() -> None:
+                    attempts.append(await node.reload(("ear: {use: hearing}", "ear: {use: hearing, size: 1}")))
+
+                group.start_soon(reload)
+                await until(lambda: node.diary.hung)
+    assert attempts[0].result == "failed" and "this node is stopping" in attempts[0].faults[0].message
+    with pytest.raises(Refused, match="this node is stopping"):
+        await node.supervisor.reload()
 
 
 async def test_a_check_of_an_untouched_stage_goes_on_and_that_of_a_changed_one_is_made_at_once(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import bers
 
 _COMMANDS = {
     "start": ("start:start", "Run the server, in the foreground or detached."),
-    "dev": ("start:dev", "Run the server for development: debug logs, started anew when a file changes."),
+    "dev": ("start:dev", "Run the server for development: debug logs; what changes in a file is taken at once."),
     "stop": ("stop:stop", "Stop the server of this directory."),
     "restart": ("stop:restart", "Start a new server in place of the one that runs; nothing is lost."),
     "reload": ("reload:reload", "Let the server that runs take the changed configuration; nothing else stops."),
