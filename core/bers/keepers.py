@@ -57,7 +57,7 @@ class Keeper(ABC):
         self._wish: _Wish = ""
         self._why = ""
         """Why it was to be quarantined."""
-        self._resting = anyio.CancelScope()
+        self._resting: anyio.CancelScope | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep them open until told to stop. "Started" says that they were opened, or that nobody waits any longer."""
@@ -109,7 +109,8 @@ class Keeper(ABC):
     def _ask(self, wish: _Wish) -> None:
         if self._wish != "stop":
             self._wish = wish
-        self._resting.cancel()
+        if self._resting:
+            self._resting.cancel()
         self._shared.bell.ring()
 
     async def _isolate(self) -> None:

@@ -78,7 +78,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._wanted = Answers(self.wants or (lambda _: True))
         self._finishing = False
-        self._reading = anyio.CancelScope()
+        self._reading: anyio.CancelScope | None = None
 
     def choose(self, wants: Callable[[str], bool]) -> None:
         """Take other event types, from the next batch on."""
@@ -87,7 +87,8 @@ class Pipeline:
     def finish(self) -> None:
         """Read no more. :meth:`run` returns when everything that was read has been delivered."""
         self._finishing = True
-        self._reading.cancel()
+        if self._reading:
+            self._reading.cancel()
 
     async def run(
         self,
@@ -145,7 +146,7 @@ class Pipeline:
                         with anyio.CancelScope() as self._reading:
                             batch = self._select(await anext(batches))
                         if self._reading.cancelled_caught:
-                            break
+                            break  # To finish is not to wait for what comes next.
                         for processor, edge in processors:
                             batch = await _process(processor, batch, edge)
                         for target, position, edge in waited:

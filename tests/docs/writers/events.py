@@ -52,6 +52,13 @@ TYPES: Mapping[str, str] = {
 }
 """The types that builtin sources read or tell, and what they mean."""
 
+OWN: Mapping[str, str] = {
+    "health.checked": "A health check found something; its status is in `data`.",
+    "stage.changed": "A stage came to another state; which, and why, is in `data` and `reason`.",
+    "config.reloaded": "A reload has ended: what changed is in `data`, and every fault in `reason`.",
+}
+"""The types that the node itself tells."""
+
 CDEVENTS = (
     "dev.cdevents.build.queued.0.2.0",
     "dev.cdevents.build.started.0.2.0",
@@ -88,6 +95,8 @@ def page() -> str:
         "taken; these mean something to a builtin source. The source that claims a type reads it: joins what belongs "
         "together by `source` and `subject`, and gives measures the names of the [metrics](metrics.md).",
         markdown.table(["type", "read by", "meaning"], _types()),
+        "The node itself tells these; nobody claims them.",
+        markdown.table(["type", "meaning"], [[markdown.code(type), text] for type, text in OWN.items()]),
         "What nobody claims belongs to the source `unmapped`. " + _reserved(),
         "## Other spellings",
         "A type is brought to that form first; `origin` keeps what it was. An underscore is a hyphen, upper case is "

@@ -185,7 +185,9 @@ _WHEN = {
     "unsupported_encoding": "A body of events in a compression that is not understood.",
     "slow": "The body did not arrive in time; the connection is closed.",
     "conflict": "It cannot be done in the state that things are in.",
-    "forbidden": "Not allowed.",
+    "unauthenticated": "A key is asked for, and there is none, or one that is not known or not valid any more.",
+    "forbidden": "The key lacks the scope, the address or the name may not, or a page of another site asks.",
+    "rate_limited": "Too many requests, or too many wrong keys; `Retry-After` says when to come again.",
     "unavailable": "The stage that answers is not declared or not running, or the server starts or stops.",
     "full": "The journal or the memory is full; `Retry-After` says when to try again.",
 }
