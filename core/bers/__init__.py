@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bers.errors import Full as Full
     from bers.errors import PluginError as PluginError
     from bers.errors import Refused as Refused
+    from bers.errors import Rejected as Rejected
     from bers.errors import unknown as unknown
     from bers.hookspecs import hookimpl as hookimpl
     from bers.operations import Caller as Caller
@@ -111,6 +112,7 @@ _HOMES = {
     "Receiver": "stages",
     "Redactor": "redaction",
     "Refused": "errors",
+    "Rejected": "errors",
     "Reply": "operations",
     "Run": "records",
     "Secret": "redaction",

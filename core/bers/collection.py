@@ -10,6 +10,7 @@ from bers.cells import Cell
 from bers.checks import Check, Finding
 from bers.config import Plan
 from bers.counters import Counters
+from bers.dead_letters import DeadLetters
 from bers.directory import Directory
 from bers.errors import Refused
 from bers.log import Log
@@ -21,6 +22,7 @@ from bers.units import Interval
 JOURNAL_REMEDY = "Make room on the disk, raise intake.journal.max_bytes, or mend the sink that lags (`bers status`)."
 DISK_REMEDY = "Make room on the disk, or let this server write to its data directory; it tries again by itself."
 MEMORY_REMEDY = "Send less at once, or raise intake.memory."
+DEAD_REMEDY = "Look at them (`bers dead list`), then replay or drop them; dead_letters.max_bytes says how many may be."
 STAGE_REMEDY = "See `bers status` for the error of each stage; it is restarted by itself."
 
 QUARANTINE_REMEDY = "See `bers status` for the error of each stage; mend it, then `bers stages restart KEY`."
@@ -41,6 +43,7 @@ class Collection:
     """The pipelines through which nothing goes, and why."""
     plan: Callable[[], Plan]
     """The configuration that is in place."""
+    dead: DeadLetters
 
     async def look(self) -> Finding:
         cells, held, plan = self.cells(), self.held(), self.plan()
@@ -61,6 +64,7 @@ class Collection:
             "degraded": weak,
             "held": dict(held),
             "pluginsFailed": {name: str(error) for name, error in plan.catalogue.failed.items()},
+            "deadLetters": {"letters": self.dead.count, "bytes": self.dead.bytes, "droppedRecords": self.dead.dropped},
             "unaccounted": self.counters.gaps(),
         }
         if self.bus.fault:
@@ -84,6 +88,8 @@ class Collection:
             return Finding("degraded", f"not quite well: {', '.join(weak)}", details, STAGE_REMEDY)
         if failed := plan.catalogue.failed:
             return Finding("degraded", f"plugins could not be loaded: {', '.join(failed)}", details, PLUGIN_REMEDY)
+        if self.dead.full:
+            return Finding("degraded", "the dead letters have reached their quota", details, DEAD_REMEDY)
         return Finding("healthy", "events are taken in and delivered", details)
 
     async def _buffers(self) -> Mapping[str, Any]:

@@ -6,12 +6,13 @@ Our exceptions.
   x PluginError        the person who wrote the plugin can fix it
   x Full               the emitter keeps its events and hands them in again later
   x Conflict           a position is not what its holder believes: somebody else moved it
+  x Rejected           a sink will never take a batch, or some of its records
   x Refused            a request cannot be answered as it was put; the person who sent it can fix it
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, TypeAlias
@@ -66,6 +67,18 @@ class Full(BersError):
 
 class Conflict(BersError):
     """A position lies where it cannot be; going on would lose events or count them twice."""
+
+
+class Rejected(BersError):
+    """A sink can never take a batch, or some records of it, however often it is asked; nothing of it was taken."""
+
+    def __init__(self, message: str, records: Mapping[int, str] | None = None) -> None:
+        """``records`` says why of each record that is to blame, by index: events first, then windows.
+
+        Where it names none, the batch is handed in again in parts until the ones to blame are found.
+        """
+        super().__init__(message)
+        self.records = dict(records or {})
 
 
 Reason: TypeAlias = Literal[

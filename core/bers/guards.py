@@ -13,7 +13,7 @@ import anyio
 
 from bers.cells import Cell
 from bers.config.settings import SupervisionSettings
-from bers.errors import PluginError
+from bers.errors import PluginError, Rejected
 from bers.pipeline import Step
 from bers.records import Batch, Event, Window
 from bers.stages import Processor, Written
@@ -176,7 +176,14 @@ class Waited:
     async def write(self, batch: Batch) -> Written | None:
         post, cell = self._post, self._cell
         within = post.settings.write_within
-        return _written(cell, await post.inside(cell, "write a batch", within, self._sink.write, batch))
+        try:
+            written = _written(cell, await post.inside(cell, "write a batch", within, self._sink.write, batch))
+        except Rejected:
+            cell.raised = None  # It works, and says so of records.
+            raise
+        if cell.raised is not None:
+            cell.raised = None  # It was asked again, and took it.
+        return written
 
 
 class Way:

@@ -147,8 +147,8 @@ class Log(AsyncContextManagerMixin):
             while after >= self._end:
                 await self._news.wait()
             stop = next((stop for stop in stops if stop > after), self._end)
-            events, after = await self._take(after, stop)
-            yield Batch(events, partition=partition, end=after)
+            events, after, size = await self._take(after, stop)
+            yield Batch(events, partition=partition, end=after, size=size)
 
     async def span(self, partition: int) -> tuple[int, int]:
         return (self._journal.start if self._journal else self._start), self._end
@@ -274,29 +274,30 @@ class Log(AsyncContextManagerMixin):
             self._size -= piece.size
             self._start = piece.end
 
-    async def _take(self, after: int, stop: int) -> tuple[Sequence[Event], int]:
+    async def _take(self, after: int, stop: int) -> tuple[Sequence[Event], int, int]:
         oldest, _ = await self.span(0)
         if after < oldest:
             if self._when_full == "drop_oldest":
-                return [], min(oldest, stop)
+                return [], min(oldest, stop), 0
             raise Conflict(f"position {after}: the bus begins at {oldest}; what lay between is gone")
         if self._journal and (not self._tail or after < self._tail[0].start):
             if after >= self._journal.end:  # Memory alone had it, and has it no more.
-                return [], min(self._tail[0].start if self._tail else self._end, stop)
+                return [], min(self._tail[0].start if self._tail else self._end, stop), 0
             frames = await self._journal.read(after, max_bytes=READ_BYTES)
             pieces = [_Piece(start, end, self._decode(body), len(body)) for start, end, body in frames]
         else:
             pieces = self._newest(after)
-        at, events = after, list[Event]()
+        at, size, events = after, 0, list[Event]()
         for piece in pieces:
             if at == stop or len(events) >= MAX_EVENTS or at < piece.start:
                 break
             if at < piece.end:
                 events += piece.events[at - piece.start : stop - piece.start]
                 at = min(piece.end, stop)
+                size += piece.size
         if at == after:
             raise Conflict(f"position {at}: the journal is damaged here; restore it, or start its readers anew")
-        return events, at
+        return events, at, size
 
 
 def _middle(events: Sequence[Event]) -> int:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
+from random import Random
 from time import perf_counter
-from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskStatus
 
 from bers.bus import Bus
 from bers.claims import Answers
+from bers.clock import Clock, SystemClock
 from bers.counters import Counters, Edge
+from bers.dead_letters import DeadLetters
+from bers.delivery import Courier, Delivery, Target
 from bers.errors import Conflict
+from bers.queues import Queue
 from bers.records import Batch
-from bers.stages import Config, Context, Durable, DurableSpec, Processor, Sink, StageSpec
+from bers.redaction import redact_text
+from bers.stages import Config, Context, Durable, DurableSpec, Processor, StageSpec
 
 S_co = TypeVar("S_co", covariant=True)
-
-FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 30.0
-"""Seconds between two attempts to deliver to a required sink, at first and at most."""
-
-WhenFull: TypeAlias = Literal["drop_oldest", "drop_newest"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,21 +40,6 @@ class Step(Generic[S_co]):
         return self.spec.open(self.config, replace(self.context, stage_id=self.id))
 
 
-class Target(NamedTuple):
-    """A sink that is open, and how batches get to it."""
-
-    id: str
-    sink: Sink
-    durable: bool = False
-    required: bool = False
-    """Whether the pipeline waits for it. A durable one is always waited for."""
-    queue: int = 10_000
-    """How many records may wait for a sink that nobody waits for."""
-    when_full: WhenFull = "drop_oldest"
-    begin: int | None = None
-    """Where a durable sink begins that does not know the pipeline yet: where the pipeline begins, if not told."""
-
-
 @dataclass
 class Pipeline:
     """Carries batches from the bus to its sinks. ``name`` is what durable sinks know its position by."""
@@ -69,11 +50,20 @@ class Pipeline:
     wants: Callable[[str], bool] | None = None
     """Which event types it takes; all if not told."""
     counters: Counters = field(default_factory=Counters)
+    clock: Clock = field(default_factory=SystemClock)
+    random: Random = field(default_factory=Random)
+    """What pauses between attempts are drawn from."""
+    dead: DeadLetters | None = None
+    """Where what can never be delivered goes; it is dropped if not told."""
     position: int = 0
     """How far it has read."""
 
     opened: dict[str, Processor] = field(default_factory=dict[str, Processor])
     """Its processors, by step, while it runs."""
+    deliveries: dict[str, Courier] = field(default_factory=dict[str, Courier])
+    """How it gets to each sink, by its id, while it runs: whether that fails, since when, and why."""
+    queues: dict[str, Queue] = field(default_factory=dict[str, Queue])
+    """What waits for each sink that nobody waits for."""
 
     def __post_init__(self) -> None:
         self._wanted = Answers(self.wants or (lambda _: True))
@@ -123,41 +113,49 @@ class Pipeline:
                     f"pipeline {self.name!r} holds position {max(held.values())}, but the bus ends at {end}; "
                     f"restore the journal, or start with an empty data directory"
                 )
-            waited = [
-                (target, held.get(target.id, live), self.counters.edge(f"{self.name}/{target.id}"))
-                for target in self.targets
-                if target.durable or target.required
-            ]
-            queues = [
-                _Queue(target, self.counters.edge(f"{self.name}/{target.id}"))
-                for target in self.targets
-                if not (target.durable or target.required)
-            ]
+            self.deliveries = {target.id: self._courier(target) for target in self.targets}
+            self.queues = {
+                target.id: Queue(self.deliveries[target.id]) for target in self.targets if not target.waited_for
+            }
+            waited = [self.deliveries[target.id] for target in self.targets if target.waited_for]
+            queues = list(self.queues.values())
+            for name, courier in self.deliveries.items():
+                await courier.begin(held.get(name, live))
             cuts = [*held.values(), live] if until is None else [*held.values(), live, until]
             # Who has no position of its own begins at `live`, however far the durable ones are ahead of it.
             begins = [*held.values()] if len(held) == len(self.targets) else [*held.values(), live]
             self.position = min(begins, default=live)
-            async with anyio.create_task_group() as group:
-                for queue in queues:
-                    group.start_soon(queue.run)
-                task_status.started()
-                async with aclosing(bus.read(partition, after=self.position, cuts=cuts)) as batches:
-                    while not self._finishing and (until is None or self.position < until):
-                        with anyio.CancelScope() as self._reading:
-                            batch = self._select(await anext(batches))
-                        if self._reading.cancelled_caught:
-                            break  # To finish is not to wait for what comes next.
-                        for processor, edge in processors:
-                            batch = await _process(processor, batch, edge)
-                        for target, position, edge in waited:
-                            if batch.end > position:
-                                await _write(target, batch, edge)
-                        if batch.end > live:  # An optional sink never sees a replay.
-                            for queue in queues:
-                                queue.offer(batch)
-                        self.position = batch.end
-                for queue in queues:
-                    queue.close()
+            async with anyio.create_task_group() as watches:
+                for courier in self.deliveries.values():
+                    watches.start_soon(courier.watch)
+                async with anyio.create_task_group() as group:
+                    for queue in queues:
+                        group.start_soon(queue.run)
+                    task_status.started()
+                    for courier in waited:
+                        await courier.settle()
+                    async with aclosing(bus.read(partition, after=self.position, cuts=cuts)) as batches:
+                        while not self._finishing and (until is None or self.position < until):
+                            with anyio.CancelScope() as self._reading:
+                                batch = self._select(await anext(batches))
+                            if self._reading.cancelled_caught:
+                                break  # To finish is not to wait for what comes next.
+                            for processor, edge in processors:
+                                batch = await _process(processor, batch, edge)
+                            for courier in waited:
+                                if batch.end > courier.position:
+                                    await courier.take(batch)
+                            if batch.end > live:  # An optional sink never sees a replay.
+                                for queue in queues:
+                                    queue.offer(batch)
+                            self.position = batch.end
+                    for queue in queues:
+                        queue.close()
+                watches.cancel_scope.cancel()
+
+    def _courier(self, target: Target) -> Courier:
+        edge = self.counters.edge(f"{self.name}/{target.id}")
+        return Courier(self.name, target, edge, self.clock, self.random, self.dead)
 
     def _select(self, batch: Batch) -> Batch:
         events, edge = batch.events, self.counters.edge(self.name)
@@ -190,110 +188,12 @@ async def _process(processor: Processor, batch: Batch, edge: Edge) -> Batch:
     return result
 
 
-async def _write(target: Target, batch: Batch, edge: Edge) -> None:
-    """Deliver to a sink that is waited for. One that is not durable is asked again: nobody else has the batch."""
-    edge.taken += len(batch)
-    edge.queued += len(batch)
-    pause = FIRST_PAUSE
-    try:
-        while True:
-            try:
-                return await _deliver(target.sink, batch, edge)
-            except Exception:
-                if target.durable:
-                    raise
-                _log.exception("sink %r did not take a batch; it is asked again in %g s", target.id, pause)
-            await anyio.sleep(pause)
-            pause = min(LONGEST_PAUSE, pause * 2)
-    except BaseException:
-        _lose(batch, edge)
-        raise
-
-
-async def _deliver(sink: Sink, batch: Batch, edge: Edge) -> None:
-    """Write what is counted as queued already, and count what became of it; if it raises, it is queued still."""
-    started = perf_counter()
-    try:
-        written = await sink.write(batch)
-    except BaseException as exc:
-        _note(edge, exc)
-        raise
-    edge.seconds += perf_counter() - started
-    merged = written.merged if written else 0
-    edge.queued -= len(batch)
-    edge.merged += merged
-    edge.out += len(batch) - merged
-
-
-def _lose(batch: Batch, edge: Edge) -> None:
-    edge.queued -= len(batch)
-    edge.dropped["failed"] += len(batch)
-
-
 def _note(edge: Edge, exc: BaseException) -> None:
     if isinstance(exc, Exception):
         edge.errors += 1
-        edge.last_error = f"{type(exc).__name__}: {exc}"
-
-
-class _Queue:
-    """What waits for an optional sink: bounded in records."""
-
-    def __init__(self, target: Target, edge: Edge) -> None:
-        self._target = target
-        self._edge = edge
-        self._waiting: deque[Batch] = deque()
-        self._size = 0
-        self._news = anyio.Event()
-        self._closed = False
-
-    def offer(self, batch: Batch) -> None:
-        size = len(batch)
-        if not size:
-            return
-        self._edge.taken += size
-        self._edge.queued += size
-        self._waiting.append(batch)
-        self._size += size
-        while self._size > self._target.queue and len(self._waiting) > 1:
-            newest = self._target.when_full == "drop_newest"
-            self._drop(self._waiting.pop() if newest else self._waiting.popleft())
-        self._news.set()
-
-    def close(self) -> None:
-        self._closed = True
-        self._news.set()
-
-    async def run(self) -> None:
-        try:
-            await self._run()
-        finally:
-            while self._waiting:  # It was not given the time to deliver these.
-                self._drop(self._waiting.popleft(), "stopped")
-
-    async def _run(self) -> None:
-        while self._waiting or not self._closed:
-            if not self._waiting:
-                await self._news.wait()
-                self._news = anyio.Event()
-                continue
-            batch = self._waiting.popleft()
-            self._size -= len(batch)
-            try:
-                await _deliver(self._target.sink, batch, self._edge)
-            except BaseException as exc:
-                _lose(batch, self._edge)
-                if not isinstance(exc, Exception):
-                    raise
-                # One broken plugin never takes the others with it.
-                _log.exception("sink %r did not take a batch", self._target.id)
-
-    def _drop(self, batch: Batch, why: str = "full") -> None:
-        self._size -= len(batch)
-        self._edge.queued -= len(batch)
-        self._edge.dropped[why] += len(batch)
+        edge.last_error = redact_text(f"{type(exc).__name__}: {exc}")
 
 
 def target(step: Step[Any], sink: Any, *, required: bool = False) -> Target:
     """How a pipeline reaches an open sink of that step."""
-    return Target(step.id, sink, isinstance(step.spec, DurableSpec), required)
+    return Target(step.id, sink, isinstance(step.spec, DurableSpec), Delivery(required=required))

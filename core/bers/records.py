@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -173,7 +173,22 @@ class Batch:
     partition: int = 0
     end: int = 0
     """The position after this batch."""
+    size: int = 0
+    """About how many bytes its events took on the bus."""
 
     def __len__(self) -> int:
         """How many records there are, of both kinds."""
         return len(self.events) + len(self.windows)
+
+
+def only(batch: Batch, records: Collection[int]) -> Batch:
+    """The batch with some of its records alone: by index, events first, then windows."""
+    events = [event for n, event in enumerate(batch.events) if n in records]
+    windows = [window for n, window in enumerate(batch.windows, len(batch.events)) if n in records]
+    return replace(batch, events=events, windows=windows)
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """The batch in two parts; both name its end."""
+    middle = len(batch) // 2
+    return only(batch, range(middle)), only(batch, range(middle, len(batch)))

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 from uuid import uuid4
 
@@ -142,22 +143,39 @@ class Processor(Protocol):
 
 
 class Written(NamedTuple):
-    """What became of a batch, where there is more to say than that it was delivered."""
+    """What became of a batch, where there is more to say than that it was delivered.
+
+    Records are named by their index: events first, then windows.
+    """
 
     merged: int = 0
     """How many of its records were folded into others that were here already."""
+    rejected: Mapping[int, str] = MappingProxyType({})
+    """Which records can never be delivered, each with the reason: they become dead letters. A durable sink raises
+    :class:`Rejected` instead, because what it returns from is committed already."""
+    kept: Mapping[int, str] = MappingProxyType({})
+    """Which records were not taken this time, each with the reason: they alone are handed in again after a pause. Not
+    for durable sinks, which take a batch as a whole."""
 
 
 class Sink(Protocol):
     async def write(self, batch: Batch) -> Written | None:
-        """Deliver the whole batch, or raise."""
+        """Deliver the batch, and say what of it was not delivered, if not all was.
+
+        Raise :class:`Rejected` for what can never be delivered. Whatever else is raised passes: the batch is handed in
+        again after a pause.
+        """
 
 
 class Durable(Sink, Protocol):
     """A sink that commits what it derived from a batch and the batch's end in one transaction."""
 
     async def position(self, reader: str, partition: int, *, begin: int) -> int:
-        """Return the position after what a reader has delivered; one not known yet begins, durably, at ``begin``."""
+        """Return the position after what a reader has delivered; one not known yet begins, durably, at ``begin``.
+
+        It is asked at the start, and again after a :meth:`write` that raised or took too long: the batch is handed in
+        again only if the position is still where it was before.
+        """
         ...
 
 

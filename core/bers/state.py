@@ -16,6 +16,9 @@ from bers.records import Batch
 
 T = TypeVar("T")
 
+DEAD_READER = "dead-letters/"
+"""Before the name of a pipeline: the reader whose position counts what a sink was handed of its dead letters."""
+
 _POSITIONS = """
 CREATE TABLE IF NOT EXISTS positions (
     sink TEXT, reader TEXT, partition INTEGER, position INTEGER NOT NULL, PRIMARY KEY (sink, reader, partition)
@@ -139,7 +142,8 @@ class Positions:
 
 def highest_position(folder: Path) -> int:
     """The highest position that any database in a folder holds: where a journal that was lost begins again."""
-    return max((position for *_, position in _rows(folder)), default=0)
+    on_the_bus = (position for _, reader, position in _rows(folder) if not reader.startswith(DEAD_READER))
+    return max(on_the_bus, default=0)
 
 
 def lowest_position(folder: Path, readers: Collection[tuple[str, str]]) -> int | None:
@@ -161,12 +165,23 @@ def lowest_position(folder: Path, readers: Collection[tuple[str, str]]) -> int |
     if not held.keys() >= set(readers):
         return None
     lowest = min(held[reader] for reader in readers)
+    return lowest if all(_synced(path) for path in _databases(folder)) else None
+
+
+def synced_position(folder: Path, sink: str, reader: str) -> int | None:
+    """The position of a reader that not even a loss of power can take back; None where there is none, or not now."""
     for path in _databases(folder):
-        with closing(sqlite3.connect(path)) as connection:
-            busy, written, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if busy or written != moved:
-                return None
-    return lowest
+        for held in _read(path):
+            if held[:2] == (sink, reader):
+                return held[2] if _synced(path) else None
+    return None
+
+
+def _synced(path: Path) -> bool:
+    """Make what is in a database durable now, however it syncs its commits; False where that cannot be at present."""
+    with closing(sqlite3.connect(path)) as connection:
+        busy, written, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return not busy and written == moved
 
 
 def keep_positions(folder: Path, readers: Collection[tuple[str, str]]) -> None:
@@ -174,7 +189,7 @@ def keep_positions(folder: Path, readers: Collection[tuple[str, str]]) -> None:
     for path in _databases(folder):
         with closing(sqlite3.connect(path)) as connection, connection:
             for sink, reader in connection.execute("SELECT DISTINCT sink, reader FROM positions").fetchall():
-                if (sink, reader) not in readers:
+                if (sink, reader.removeprefix(DEAD_READER)) not in readers:
                     connection.execute("DELETE FROM positions WHERE sink = ? AND reader = ?", (sink, reader))
 
 
@@ -182,7 +197,8 @@ def forget_positions(folder: Path, readers: Collection[tuple[str, str]]) -> None
     """Forget the position of each of these (sink, reader), while their sinks are closed."""
     for path in _databases(folder):
         with closing(sqlite3.connect(path)) as connection, connection:
-            connection.executemany("DELETE FROM positions WHERE sink = ? AND reader = ?", list(readers))
+            everyone = [(sink, name) for sink, reader in readers for name in (reader, DEAD_READER + reader)]
+            connection.executemany("DELETE FROM positions WHERE sink = ? AND reader = ?", everyone)
 
 
 def _databases(folder: Path) -> Iterator[Path]:

@@ -30,6 +30,8 @@ from bers.collection import Collection
 from bers.config import Declared, Plan
 from bers.config.located import steps_of
 from bers.counters import Counters
+from bers.dead_letters import DeadLetters
+from bers.delivery import Target
 from bers.directory import Directory, Route
 from bers.errors import ConfigError, Full, PluginError, Refused
 from bers.guards import Post, Waited, Way, step
@@ -41,7 +43,7 @@ from bers.log import Log
 from bers.logs import Logs, files_of
 from bers.memory import Memory
 from bers.pace import Pace
-from bers.pipeline import Pipeline, Target
+from bers.pipeline import Pipeline
 from bers.records import Event
 from bers.redaction import identity_key
 from bers.reloading import Changes, Configuration, Located, Reload, Result, alone, compare, locate, refused
@@ -93,6 +95,10 @@ class Supervisor(AsyncContextManagerMixin):
         """That of the logs, and that of everybody else."""
         self.heartbeats = Heartbeats(self.state, self.clock)
         self.audit = Audit(self.state, self.clock, self.redactor)
+        letters = plan.settings.dead_letters
+        self.dead = DeadLetters(
+            self.state, self.clock, self.data_dir, letters.max_bytes, letters.when_full, self.redactor.text
+        )
         intake, journal = plan.settings.intake, plan.settings.intake.journal
         self.memory = Memory(int(intake.memory), self.clock)
         self._metrics = Catalog(plan.metrics.values())
@@ -104,6 +110,7 @@ class Supervisor(AsyncContextManagerMixin):
             when_full=journal.when_full,
         )
         self.memory.account("bus", lambda: self.bus.held)
+        self.memory.account("queues", self._waiting_bytes)
         labels = intake.labels
         self.intake = Intake(
             self.bus,
@@ -163,6 +170,7 @@ class Supervisor(AsyncContextManagerMixin):
             self.pipelines,
             lambda: self.held,
             lambda: self.plan,
+            self.dead,
         )
         self._offer()
 
@@ -276,6 +284,8 @@ class Supervisor(AsyncContextManagerMixin):
     async def _start(self, group: TaskGroup) -> None:
         self._tasks = group
         group.start_soon(self._watch_the_loop)
+        await self.dead.begin()
+        await self.dead.sweep()  # By positions that a pipeline which is gone gives up next.
         await to_thread.run_sync(keep_positions, self.data_dir, _readers(self.plan))
         await _start(group, self._sources.values())
         await self._housekeeping.begin()
@@ -353,6 +363,8 @@ class Supervisor(AsyncContextManagerMixin):
             [self._target(self.sinks[key], name, post) for key in declared.sinks],
             self._wants(name),
             self.counters,
+            self.clock,
+            dead=self.dead,
         )
         return pipeline
 
@@ -361,13 +373,12 @@ class Supervisor(AsyncContextManagerMixin):
         return lambda event_type: owners.of(event_type) in sources
 
     def _target(self, cell: Cell, pipeline: str, post: Post) -> Target:
-        delivery = cell.declared.delivery
         durable = isinstance(cell.spec, DurableSpec)
         begin = self._housekeeping.begins.get((cell.key, pipeline))
         shared = self._keeping
         way = Way(cell, shared.ward, shared.bell, shared.settings, self._fail)
         sink = Waited(cell, post) if _is_waited_for(cell) else way
-        return Target(cell.key, sink, durable, delivery.required, delivery.queue, delivery.when_full, begin)
+        return Target(cell.key, sink, durable, cell.declared.delivery, begin)
 
     def _fail(self, cell: Cell, exc: BaseException, /, *, given_up: bool = False) -> None:
         keeper = self._sinks.get(cell.key)
@@ -732,6 +743,9 @@ class Supervisor(AsyncContextManagerMixin):
             duration_ms=attempt.duration,
             data={"generation": where.generation, "hash": where.hash, **msgspec.to_builtins(attempt)},
         )
+
+    def _waiting_bytes(self) -> int:
+        return sum(queue.bytes for pipeline in self.pipelines.values() for queue in pipeline.queues.values())
 
     # Health.
 

@@ -207,6 +207,21 @@ async def test_a_failed_commit_ends_the_stage_and_moves_nothing(tmp_path: Path) 
         assert await again.position("metrics", 0, begin=9) == 0
 
 
+async def test_an_event_that_cannot_be_written_down_costs_only_itself(tmp_path: Path) -> None:
+    odd = Event("odd", "/ci", "build.finished", NOW, data={"handle": object()})
+    others = [Event(f"e-{n}", "/ci", "build.finished", NOW) for n in range(9)]
+    context = Context("store", data_dir=tmp_path, clock=VirtualClock(NOW), metrics=METRICS)
+    pipeline = await run_pipeline(
+        await feed([*others[:4], odd, *others[4:]]), sinks=[step(REST_STORE, context=context)]
+    )
+    edge = pipeline.counters.edge("test/store")
+    assert (edge.out, edge.dead, edge.taken) == (9, 1, 10)
+    with sqlite3.connect(tmp_path / "metrics.db") as connection:
+        kept = [id for (id,) in connection.execute("SELECT id FROM events ORDER BY id")]
+        assert kept == [event.id for event in others]
+        assert connection.execute("SELECT position FROM positions").fetchall() == [(10,)]
+
+
 async def test_a_position_that_somebody_else_moved_ends_the_stage(tmp_path: Path) -> None:
     async def work() -> None:
         async with opened(tmp_path) as store:

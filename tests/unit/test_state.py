@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from bers import Conflict, Database, Positions, Refused
-from bers.state import highest_position, keep_positions, lowest_position
+from bers.state import highest_position, keep_positions, lowest_position, synced_position
 
 
 @pytest.fixture
@@ -154,3 +154,13 @@ async def test_a_position_that_is_not_synced_yet_holds_the_journal(tmp_path: Pat
     reader.close()
     assert lowest_position(tmp_path, {("store", "metrics")}) == 20
     writer.close()
+
+
+async def test_positions_of_dead_letters_live_with_their_pipeline_and_are_none_of_the_journal(tmp_path: Path) -> None:
+    for reader, at in (("metrics", 12), ("dead-letters/metrics", 500), ("dead-letters/old", 3)):
+        await hold(tmp_path / "metrics.db", "store", reader, at)
+    assert highest_position(tmp_path) == 12
+    keep_positions(tmp_path, [("store", "metrics")])
+    assert synced_position(tmp_path, "store", "dead-letters/metrics") == 500
+    assert synced_position(tmp_path, "store", "dead-letters/old") is None
+    assert synced_position(tmp_path, "other", "dead-letters/metrics") is None

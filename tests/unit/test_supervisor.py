@@ -11,7 +11,7 @@ import anyio
 import pytest
 from msgspec import Meta
 
-from bers import Batch, Config, Context, Emit, Event, SinkSpec, SourceSpec, Stage, Table
+from bers import Batch, Config, Conflict, Context, Emit, Event, SinkSpec, SourceSpec, Stage, Table
 from bers.config import plan
 from bers.config.located import parse
 from bers.plugins import Catalogue
@@ -95,6 +95,10 @@ class Book(Ledger):
     config: BookConfig
 
     async def write(self, batch: Batch) -> None:
+        try:
+            self.diary.crash(f"{self.context.stage_id} position")
+        except RuntimeError as exc:
+            raise Conflict("somebody was here") from exc
         if not self.config.after:
             self.diary.crash(self.context.stage_id)
         await super().write(batch)
@@ -232,17 +236,29 @@ pipelines:
 
 
 @pytest.mark.parametrize("after", ["false", "true"])
-async def test_a_crashing_sink_restarts_its_unit_and_nothing_is_written_twice(after: str, tmp_path: Path) -> None:
+async def test_a_sink_that_raises_is_asked_again_and_nothing_is_written_twice(after: str, tmp_path: Path) -> None:
     diary = Diary(crashes={"book": 2})
     async with node(tmp_path, diary, BOOKS.format(folder=tmp_path, after=after)) as supervisor:
+        for n in range(20):
+            await supervisor.intake.submit(numbered(n))
+        await until(lambda: len(written(tmp_path / "book.db")) == 20 and not diary.crashes["book"])
+        await until(lambda: supervisor.pipelines["keep"].deliveries["book"].failing_since is None)
+        assert supervisor.counters.edge("keep/book").errors == 2
+        assert supervisor.sinks["book"].restarts == 0
+        await until(lambda: len([line for line in diary.lines if "heard" in line]) == 20)
+    assert written(tmp_path / "book.db") == [f"e-{n}" for n in range(20)]
+    assert [line for line in diary.lines if "heard" in line] == [f"other heard e-{n}" for n in range(20)]
+
+
+async def test_a_sink_whose_position_is_not_what_was_believed_restarts_its_unit(tmp_path: Path) -> None:
+    diary = Diary(crashes={"book position": 2})
+    async with node(tmp_path, diary, BOOKS.format(folder=tmp_path, after="false")) as supervisor:
         for n in range(20):
             await supervisor.intake.submit(numbered(n))
         await until(lambda: supervisor.sinks["book"].restarts == 2)
         await until(lambda: len(written(tmp_path / "book.db")) == 20)
         assert supervisor.sinks["other"].restarts == 0
-        await until(lambda: len([line for line in diary.lines if "heard" in line]) == 20)
     assert written(tmp_path / "book.db") == [f"e-{n}" for n in range(20)]
-    assert [line for line in diary.lines if "heard" in line] == [f"other heard e-{n}" for n in range(20)]
 
 
 async def test_a_restart_goes_on_where_it_was_and_knows_what_was_there(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ _COMMANDS = {
     "emit": ("emit:emit", "Hand in one event."),
     "run": ("emit:run", "Run a command, and tell of its start and its end."),
     "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
+    "dead": ("dead:dead", "List, show, replay and drop dead letters."),
     "report": ("report:report", "The performance report of a period, with the availability."),
     "openapi": ("openapi:openapi", "Print the OpenAPI description of a listener."),
     "doctor": ("doctor:doctor", "Look for what could be wrong with this installation."),

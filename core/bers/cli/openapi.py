@@ -21,11 +21,12 @@ from bers.cli.start import config_option, read
 def openapi(config: Path | None, surface: str) -> None:
     """Print the OpenAPI description of a listener. No server is needed."""
     from bers.supervisor import Supervisor
-    from bers.web import api
+    from bers.web import api, dead_letters
     from bers.web.openapi import document
 
     node = Supervisor(read(config))
     api.offer(node.directory, api.Api(node, {}))
+    dead_letters.offer(node.directory, node)
     routes = [
         route
         for route in node.directory.routes

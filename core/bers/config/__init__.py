@@ -20,7 +20,8 @@ from bers.config.migration import OLD, VERSION
 from bers.config.secret_values import redactor
 from bers.config.settings import RedactionSettings, Settings
 from bers.config.substitution import substitute
-from bers.config.wiring import Declared, Delivery, PipelineSettings, Stages, check
+from bers.config.wiring import Declared, PipelineSettings, Stages, check
+from bers.delivery import Delivery
 from bers.errors import ConfigError, Fault, unknown
 from bers.plain import as_object
 from bers.plugins import HOOKS, Catalogue, Kind

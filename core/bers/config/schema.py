@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bers.config.settings import Settings
-from bers.config.wiring import Delivery, PipelineSettings
+from bers.config.wiring import PipelineSettings
+from bers.delivery import Delivery
 from bers.plain import as_list, as_object
 from bers.plugins import Catalogue, Kind
 from bers.schemas import json_schema

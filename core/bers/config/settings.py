@@ -201,6 +201,18 @@ class RedactionSettings(Config, frozen=True):
                 raise ValueError(f"patterns[{number}]: {fault}")
 
 
+class DeadLetterSettings(Config, frozen=True):
+    """What is kept of records that can never be delivered."""
+
+    max_bytes: Annotated[Size, Meta(description="What they may take before `when_full` applies.")] = Size("64MiB")
+    when_full: Annotated[
+        Literal["drop_oldest", "refuse"],
+        Meta(
+            description="Drop the oldest, or let required and durable sinks wait, and drop what others cannot deliver."
+        ),
+    ] = "drop_oldest"
+
+
 class Settings(Config, frozen=True):
     """Everything in pipelines.yaml beside the stages."""
 
@@ -215,6 +227,9 @@ class Settings(Config, frozen=True):
     intake: Annotated[IntakeSettings, Meta(description="How events come in.")] = IntakeSettings()
     redaction: Annotated[RedactionSettings, Meta(description="What nobody may read.")] = RedactionSettings()
     health: Annotated[HealthSettings, Meta(description="How checks are made.")] = HealthSettings()
+    dead_letters: Annotated[
+        DeadLetterSettings, Meta(description="What is kept of records that can never be delivered.")
+    ] = DeadLetterSettings()
     metrics: Annotated[dict[str, MetricSettings], Meta(description="What is different for single metrics.")] = {}
     supervision: Annotated[
         SupervisionSettings, Meta(description="What is done about stages that fail, hang or block.")

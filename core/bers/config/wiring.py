@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from bers.claims import UNMAPPED
 from bers.config.located import Document
+from bers.delivery import Delivery
 from bers.errors import unknown
 from bers.plain import as_object
 from bers.stages import AnySpec, Config, DurableSpec
-
-
-class Delivery(Config, frozen=True):
-    """How a sink is fed."""
-
-    required: Annotated[
-        bool, Meta(description="Whether its pipelines wait for it; a durable one is waited for anyway.")
-    ] = False
-    queue: Annotated[int, Meta(gt=0, description="How many records may wait for it where nobody does.")] = 10_000
-    when_full: Annotated[Literal["drop_oldest", "drop_newest"], Meta(description="Which go when too many wait.")] = (
-        "drop_oldest"
-    )
 
 
 class PipelineSettings(Config, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bers import schemas
+from bers.dead_letters import DeadLetters
 from bers.log import Log
 from bers.pipeline import Pipeline, Step, target
 from bers.records import Batch, Event
@@ -29,6 +30,7 @@ from bers.stages import (
     SourceSpec,
     Stage,
 )
+from bers.state import Database
 from bers.tables import Table
 from bers.testing.clock import VirtualClock
 
@@ -100,10 +102,15 @@ async def run_pipeline(
 ) -> Pipeline:
     """Run a real pipeline over what is on the bus, up to ``until`` or else its end; return it, for its counters."""
     _, end = await bus.span(0)
+    dead = DeadLetters(Database())
     async with _open(sinks) as opened:
-        targets = [target(one, sink) for one, sink in zip(sinks, opened, strict=True)]
-        pipeline = Pipeline(name, processors, targets)
-        await pipeline.run(bus, begin=begin, until=end if until is None else until)
+        try:
+            await dead.begin()
+            targets = [target(one, sink) for one, sink in zip(sinks, opened, strict=True)]
+            pipeline = Pipeline(name, processors, targets, dead=dead)
+            await pipeline.run(bus, begin=begin, until=end if until is None else until)
+        finally:
+            dead.state.close()
     assert not pipeline.counters.gaps(), f"records are unaccounted for: {pipeline.counters.gaps()}"
     return pipeline
 

@@ -38,6 +38,7 @@ def _own(node: Supervisor) -> Iterator[str]:
         ("made", "Records that a stage made."),
         ("out", "Records that a stage passed on or delivered."),
         ("filtered", "Records that a stage left out on purpose."),
+        ("dead", "Records that became dead letters."),
         ("merged", "Records that were folded into others."),
         ("errors", "Errors that a stage raised."),
     ):
@@ -52,6 +53,23 @@ def _own(node: Supervisor) -> Iterator[str]:
     yield from _head("bers_stage_queued", "gauge", "Records that are inside a stage or wait for it.")
     for stage, edge in counts.items():
         yield f'bers_stage_queued{{stage="{_label(stage)}"}} {edge.queued}'
+    for name, help in (
+        ("queue_records", "Records that wait in front of a stage."),
+        ("queue_bytes", "About how many bytes wait in front of a stage."),
+        ("queue_age_seconds", "How long that waits already which waits longest in front of a stage."),
+    ):
+        yield from _head(f"bers_stage_{name}", "gauge", help)
+        for pipeline in node.pipelines.values():
+            for key, queue in pipeline.queues.items():
+                values = {"queue_records": queue.size, "queue_bytes": queue.bytes}
+                value = values.get(name, queue.age(node.clock.monotonic()))
+                yield f'bers_stage_{name}{{stage="{_label(f"{pipeline.name}/{key}")}"}} {value:g}'
+    yield from _head("bers_dead_letters", "gauge", "Dead letters that there are.")
+    yield f"bers_dead_letters {node.dead.count}"
+    yield from _head("bers_dead_letters_bytes", "gauge", "What the dead letters take.")
+    yield f"bers_dead_letters_bytes {node.dead.bytes}"
+    yield from _head("bers_dead_letters_dropped_total", "counter", "Records whose dead letters had to give way.")
+    yield f"bers_dead_letters_dropped_total {node.dead.dropped}"
     yield from _head("bers_stage_seconds_total", "counter", "Time spent inside a stage.")
     for stage, edge in counts.items():
         yield f'bers_stage_seconds_total{{stage="{_label(stage)}"}} {edge.seconds:.6f}'

@@ -12,7 +12,7 @@ from bers.decoding import MEDIA
 from bers.directory import Route
 from bers.operations import AnyOperation, Operation, Page, Stream
 from bers.plugins import load
-from bers.web.api import OPERATIONS
+from bers.web import api, dead_letters
 from bers.web.envelope import STATUS
 from tests.docs.writers import markdown
 
@@ -21,7 +21,9 @@ PORTS = {"health": "3001, 3003", "metrics": "3002, 3003", "control": "3003"}
 
 def routes() -> list[Route]:
     """Everything that is answered below /api/monitoring/, and the page."""
-    found: list[tuple[str, AnyOperation]] = [("node", operation) for operation in OPERATIONS]
+    found: list[tuple[str, AnyOperation]] = [
+        ("node", operation) for operation in (*api.OPERATIONS, *dead_letters.OPERATIONS)
+    ]
     seen: set[int] = set()
     for _, spec in load(installed=False).all():
         for operation in spec.operations:
@@ -180,14 +182,12 @@ _WHEN = {
     "invalid": "A field is missing, or has a value that does not fit; `details` names it.",
     "not_found": "Nothing has that name, or nothing is answered at that path on this port.",
     "too_large": "A body, or a number of events, beyond a limit.",
-    "unauthenticated": "Nobody was named who may ask this.",
-    "rate_limited": "Too much came from one sender; `Retry-After` says when to try again.",
     "unsupported_encoding": "A body of events in a compression that is not understood.",
     "slow": "The body did not arrive in time; the connection is closed.",
     "conflict": "It cannot be done in the state that things are in.",
     "unauthenticated": "A key is asked for, and there is none, or one that is not known or not valid any more.",
     "forbidden": "The key lacks the scope, the address or the name may not, or a page of another site asks.",
-    "rate_limited": "Too many requests, or too many wrong keys; `Retry-After` says when to come again.",
+    "rate_limited": "Too many requests, events or wrong keys from one sender; `Retry-After` says when to come again.",
     "unavailable": "The stage that answers is not declared or not running, or the server starts or stops.",
     "full": "The journal or the memory is full; `Retry-After` says when to try again.",
 }

@@ -17,14 +17,15 @@ from bers import (
     BersError,
     Context,
     Database,
-    Event,
     Positions,
+    Rejected,
     Stage,
     Written,
 )
 
 from . import details, file, pages, segments
 from .config import RestStoreConfig
+from .details import EventRow
 from .folding import Folder
 from .pace import Pace
 from .pages import PageCache
@@ -56,7 +57,7 @@ class Store(Stage[RestStoreConfig]):
         """In segments."""
         self._segment = 0
         """The newest segment of which every window is unfolded."""
-        self._events: list[Event] = []
+        self._events: list[EventRow] = []
         self._ends: dict[tuple[str, int], int] = {}
         self._committed = 0.0
         self._since: float | None = None
@@ -102,18 +103,35 @@ class Store(Stage[RestStoreConfig]):
                 self._room = anyio.Event()
             self._urged.set()
             await self._room.wait()
-        merged = 0
+        merged, rows = 0, await self._rows(batch)
         async with self._writing:
             with anyio.CancelScope(shield=True):  # Half a batch must never be committed.
                 for count, window in enumerate(batch.windows, 1):
                     merged += self._pending.fold(self._registry.of(window), window)
                     if not count % SLICE:
                         await checkpoint()
-                self._events += batch.events
+                self._events += rows
                 self._ends[batch.reader, batch.partition] = batch.end
         if self._since is None and len(batch):
             self._since = self.context.clock.monotonic()
         return Written(merged)
+
+    async def _rows(self, batch: Batch) -> list[EventRow]:
+        """What is kept of the events; made now, because one that cannot be kept must not fail in a commit with others.
+
+        Raise Rejected for those.
+        """
+        now, rows, rejected = self.context.clock.time(), list[EventRow](), dict[int, str]()
+        for n, event in enumerate(batch.events):
+            if n % SLICE == SLICE - 1:
+                await checkpoint()
+            try:
+                rows.append(details.row(event, self.config, now))
+            except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+                rejected[n] = f"event {event.id!r} cannot be written down: {exc}"
+        if rejected:
+            raise Rejected(f"{len(rejected)} events cannot be written down", rejected)
+        return rows
 
     async def commit(self) -> None:
         """Make durable what was written, with the positions it leads to; if it raises, nothing of it is."""
@@ -225,8 +243,8 @@ class Store(Stage[RestStoreConfig]):
             group.cancel_scope.cancel()
         self._urged = anyio.Event()
 
-    async def _commit(self, windows: Partials, events: Sequence[Event], ends: dict[tuple[str, int], int]) -> None:
-        pace, now = Pace(), self.context.clock.time()
+    async def _commit(self, windows: Partials, events: Sequence[EventRow], ends: dict[tuple[str, int], int]) -> None:
+        pace = Pace()
         packed: list[bytes] = []
         rows: list[segments.Row] = []
         for series, spans in windows:
@@ -238,16 +256,12 @@ class Store(Stage[RestStoreConfig]):
                 await pace()
         if rows:
             packed.append(segments.encode(rows))
-        kept: list[details.EventRow] = []
-        for event in events:
-            kept.append(details.row(event, self.config, now))
-            await pace()
         unsaved = self._registry.unsaved() if packed else []
         saving = [(series, series.stamp) for series in unsaved]
 
         def work(connection: sqlite3.Connection) -> int:
             file.save_series(connection, unsaved)
-            details.add(connection, kept)
+            details.add(connection, events)
             for (reader, partition), end in ends.items():
                 self._positions.move(connection, reader, partition, end)
             return file.add_segments(connection, [segments.compress(data) for data in packed])
@@ -264,7 +278,7 @@ class Store(Stage[RestStoreConfig]):
             self._segment = segment
         self._make_room()
 
-    def _take_back(self, windows: Partials, events: list[Event]) -> None:
+    def _take_back(self, windows: Partials, events: list[EventRow]) -> None:
         """Undo the beginning of a commit."""
         for series in self._pending.series():
             windows.take(series, self._pending.pop(series))

@@ -1,0 +1,437 @@
+"""Dead letters: what a stage can never take, kept with the reason until somebody looks at it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+from anyio import to_thread
+
+from bers.clock import Clock, SystemClock
+from bers.errors import Full
+from bers.records import Batch, Event, Window, halves
+from bers.redaction import redact_text
+from bers.state import DEAD_READER, Database, synced_position
+
+T = TypeVar("T")
+
+Why: TypeAlias = Literal["rejected", "gave_up", "undecided"]
+"""`rejected`: the stage says so. `gave_up`: it was asked too often. `undecided`: it is not known yet which of several
+records it means; that is found out when the stage works again."""
+
+WhenFull: TypeAlias = Literal["drop_oldest", "refuse"]
+
+OVERHEAD = 200
+"""About how many bytes a letter takes beside its records and its errors."""
+
+LARGEST = 1 << 20
+"""Bytes; records that share a letter are kept in several where one would be larger."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS dead_letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL,
+    attempts INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL, first_error TEXT NOT NULL,
+    last_error TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, records INTEGER NOT NULL,
+    size INTEGER NOT NULL, turn INTEGER, replayed INTEGER NOT NULL DEFAULT 0, original BLOB NOT NULL
+)
+"""
+_INDEX = "CREATE INDEX IF NOT EXISTS dead_letters_by_place ON dead_letters (stage, pipeline, position)"
+_UNSETTLED = "stage = ? AND pipeline = ? AND (turn IS NOT NULL OR reason = 'undecided')"
+
+_IN_FLIGHT = "CREATE INDEX IF NOT EXISTS dead_letters_in_flight ON dead_letters (turn) WHERE turn IS NOT NULL"
+
+# Kept by triggers, so that no scan of the letters is needed to know whether there is room, and no path forgets it.
+_TOTALS = (
+    """
+    CREATE TABLE IF NOT EXISTS dead_letter_totals (
+        only INTEGER PRIMARY KEY CHECK (only = 0), letters INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        handed INTEGER NOT NULL
+    )
+    """,
+    "INSERT OR IGNORE INTO dead_letter_totals VALUES (0, 0, 0, 0)",
+    """
+    CREATE TRIGGER IF NOT EXISTS dead_letter_came AFTER INSERT ON dead_letters BEGIN
+        UPDATE dead_letter_totals SET letters = letters + 1, bytes = bytes + new.size;
+    END
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS dead_letter_handed AFTER UPDATE OF replayed ON dead_letters BEGIN
+        UPDATE dead_letter_totals SET handed = handed + new.replayed - old.replayed;
+    END
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS dead_letter_gone AFTER DELETE ON dead_letters BEGIN
+        UPDATE dead_letter_totals
+        SET letters = letters - 1, bytes = bytes - old.size, handed = handed - old.replayed;
+    END
+    """,
+)
+
+_COLUMNS = (
+    "id, pipeline, stage, reason, attempts, first_time, last_time, first_error, last_error, partition, position, "
+    "records, size, turn"
+)
+_INSERT = (
+    "INSERT INTO dead_letters (pipeline, stage, reason, attempts, first_time, last_time, first_error, last_error, "
+    "partition, position, records, size, original) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_encode = msgspec.msgpack.Encoder(enc_hook=str).encode  # What cannot be encoded may be why it lies here.
+_decode = msgspec.msgpack.Decoder(tuple[list[Event], list[Window]]).decode
+
+
+class Place(NamedTuple):
+    """Where letters come from, and where they are replayed: a stage, in a pipeline."""
+
+    pipeline: str
+    stage: str
+
+    @property
+    def reader(self) -> str:
+        """The name by which a durable stage knows the position of what is replayed here."""
+        return DEAD_READER + self.pipeline
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with some records, before they are a letter."""
+
+    batch: Batch
+    """The records, and the position after the batch that they came in."""
+    reason: Why
+    attempts: int
+    first_time: float
+    first_error: str
+    last_error: str
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """Some records of one batch that share a fate. Times are seconds since 1970."""
+
+    id: int
+    pipeline: str
+    stage: str
+    reason: Why
+    attempts: int
+    first_time: float
+    last_time: float
+    first_error: str
+    last_error: str
+    partition: int
+    position: int
+    """After the batch that the records came in."""
+    records: int
+    size: int
+    turn: int | None = None
+    """Its number among what was handed to a durable stage again, while that may not be durable there."""
+    batch: Batch = Batch(())
+
+    @property
+    def place(self) -> Place:
+        return Place(self.pipeline, self.stage)
+
+
+class Filter(NamedTuple):
+    """Which letters are meant; empty: all."""
+
+    pipeline: str = ""
+    stage: str = ""
+    reason: str = ""
+    before: int = 0
+    """Only those with a smaller number than this; 0: all."""
+
+
+ALL = Filter()
+
+
+@dataclass
+class DeadLetters:
+    """The letters of one node, in its own database, bounded in bytes.
+
+    A letter of a durable stage is written before the stage's position goes past it, and taken back when the stage turns
+    out never to have gone there: so a crash at any moment neither loses nor doubles one.
+    """
+
+    state: Database
+    clock: Clock = field(default_factory=SystemClock)
+    folder: Path | None = None
+    """Where the databases of durable stages lie; not told, they are taken to be durable at once."""
+    max_bytes: int = 64 << 20
+    when_full: WhenFull = "drop_oldest"
+    mask: Callable[[str], str] = redact_text
+    """What an error may say that is written down."""
+    count: int = 0
+    """How many letters there are."""
+    bytes: int = 0
+    dropped: int = 0
+    """How many records were dropped with their letters, since the start, because there was no room."""
+
+    _handed: int = 0
+    """How many letters were handed over, and are kept until that is durable."""
+
+    @property
+    def full(self) -> bool:
+        """Whether letters are dropped, or refused, because there are too many."""
+        return self.bytes >= self.max_bytes * 0.9 and (self.when_full == "refuse" or self.dropped > 0)
+
+    async def begin(self) -> None:
+        """Find out what there is from before."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for statement in (_SCHEMA, _INDEX, _IN_FLIGHT, *_TOTALS):
+                connection.execute(statement)
+
+        await self._change(work)
+
+    # For those who deliver.
+
+    async def add(self, place: Place, findings: Sequence[Finding]) -> None:
+        """Keep letters. Raise Full where there is no room and none may be dropped for them."""
+        await self._keep(place, findings, replacing=None)
+
+    async def put(self, place: Place, position: int, findings: Sequence[Finding]) -> None:
+        """The same for everything that is known of the batch that ends at a position; said again, it is kept once."""
+        await self._keep(place, findings, replacing=position)
+
+    async def take_back(self, place: Place, position: int) -> int:
+        """Forget the letters of batches that a durable stage will be handed again; return how many records."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            rows = connection.execute(
+                "DELETE FROM dead_letters WHERE stage = ? AND pipeline = ? AND position > ? RETURNING records",
+                (place.stage, place.pipeline, position),
+            ).fetchall()
+            return sum(records for (records,) in rows)
+
+        return await self._change(work)
+
+    async def unsettled(self, place: Place) -> bool:
+        """Whether there is anything that has to be handed in before all else."""
+        return await self.state.run(
+            lambda connection: (
+                connection.execute(
+                    f"SELECT 1 FROM dead_letters WHERE {_UNSETTLED} LIMIT 1", (place.stage, place.pipeline)
+                ).fetchone()
+                is not None
+            )
+        )
+
+    async def undecided(self, place: Place) -> Sequence[Letter]:
+        """The letters of which it has to be found out which records are to blame, oldest first."""
+        where = "stage = ? AND pipeline = ? AND reason = 'undecided' AND turn IS NULL ORDER BY id"
+        return await self.state.run(lambda connection: _letters(connection, where, (place.stage, place.pipeline)))
+
+    async def resume(self, place: Place, taken: int) -> None:
+        """A durable stage has everything up to a turn; what was handed to it after that was lost with its memory."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            values = (place.stage, place.pipeline, taken)
+            connection.execute("DELETE FROM dead_letters WHERE stage = ? AND pipeline = ? AND turn <= ?", values)
+            connection.execute(
+                "UPDATE dead_letters SET turn = NULL, replayed = 0, reason = 'undecided' "
+                "WHERE stage = ? AND pipeline = ? AND turn > ?",
+                values,
+            )
+
+        await self._change(work)
+
+    async def settled(self, place: Place, taken: int) -> None:
+        """Forget what a durable stage has durably: everything up to a turn."""
+        await self._change(
+            lambda connection: connection.execute(
+                "DELETE FROM dead_letters WHERE stage = ? AND pipeline = ? AND turn <= ?",
+                (place.stage, place.pipeline, taken),
+            )
+        )
+
+    async def give_turn(self, letter: Letter, taken: int) -> bool:
+        """Write down by which position of a durable stage it will be known that it took a letter: the next.
+
+        ``taken`` is where it stands; what was on its way is decided by that. False where it has the letter already.
+        """
+
+        def work(connection: sqlite3.Connection) -> bool:
+            values = (*letter.place, taken)
+            connection.execute(
+                "UPDATE dead_letters SET replayed = 1 WHERE pipeline = ? AND stage = ? AND turn <= ?", values
+            )
+            connection.execute(
+                "UPDATE dead_letters SET turn = NULL WHERE pipeline = ? AND stage = ? AND turn > ? AND NOT replayed",
+                values,
+            )
+            given = connection.execute(
+                "UPDATE dead_letters SET turn = ? WHERE id = ? AND NOT replayed", (taken + 1, letter.id)
+            )
+            return given.rowcount > 0
+
+        return await self._change(work)
+
+    async def handed_over(self, letter: Letter) -> None:
+        """A stage took it. One with a turn is kept, unseen, until that is durable; any other is gone."""
+
+        keep = " AND turn IS NULL" if self.folder else ""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE dead_letters SET replayed = 1 WHERE id = ?", (letter.id,))
+            connection.execute(f"DELETE FROM dead_letters WHERE id = ?{keep}", (letter.id,))
+
+        await self._change(work)
+
+    async def returned(self, letter: Letter, error: str, reason: Why) -> None:
+        """A stage did not take it: it stays, and knows one more attempt."""
+        now = self.clock.time()
+        await self._change(
+            lambda connection: connection.execute(
+                "UPDATE dead_letters SET attempts = attempts + 1, last_time = ?, last_error = ?, reason = ?, "
+                "turn = NULL, replayed = 0 WHERE id = ?",
+                (now, self.mask(error), reason, letter.id),
+            )
+        )
+
+    async def divide(self, letter: Letter, findings: Sequence[Finding]) -> Sequence[Letter]:
+        """Put several letters in the place of one, without those of its records that were delivered."""
+
+        def work(connection: sqlite3.Connection) -> list[Letter]:
+            connection.execute("DELETE FROM dead_letters WHERE id = ?", (letter.id,))
+            ids = _insert(connection, letter.place, findings, self.clock.time(), self.mask)
+            return [one for id in ids for one in _letters(connection, "id = ?", id)]
+
+        return await self._change(work)
+
+    async def sweep(self) -> None:
+        """Forget what was handed to durable stages, as far as it is durable there."""
+        if self.folder is None:
+            return
+        places = await self.state.run(
+            lambda connection: connection.execute(
+                "SELECT DISTINCT pipeline, stage FROM dead_letters WHERE turn IS NOT NULL"
+            ).fetchall()
+        )
+        for place in (Place(*row) for row in places):
+            position = await to_thread.run_sync(synced_position, self.folder, place.stage, place.reader)
+            if position is not None:
+                await self.settled(place, position)
+
+    # For those who look.
+
+    async def get(self, id: int) -> Letter | None:
+        """A letter with its original; None where there is none, or it was replayed."""
+        found = await self.state.run(lambda connection: _letters(connection, "id = ? AND NOT replayed", (id,)))
+        return found[0] if found else None
+
+    async def list(self, filter: Filter = ALL, limit: int = 100) -> tuple[Sequence[Letter], int]:
+        """The newest letters, without their originals, and how many there are in all."""
+        where, values = _where(filter)
+
+        def work(connection: sqlite3.Connection) -> tuple[Sequence[Letter], int]:
+            total = connection.execute(f"SELECT count(*) FROM dead_letters WHERE {where}", values).fetchone()[0]
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM dead_letters WHERE {where} ORDER BY id DESC LIMIT ?", (*values, limit)
+            )
+            return [Letter(*row) for row in rows], total
+
+        return await self.state.run(work)
+
+    async def drop(self, filter: Filter = ALL, *, id: int = 0) -> int:
+        """Forget letters for good, one or all that are meant; return how many there were."""
+        where, values = ("id = ? AND NOT replayed", [id]) if id else _where(filter)
+        return await self._change(
+            lambda connection: connection.execute(f"DELETE FROM dead_letters WHERE {where}", values).rowcount
+        )
+
+    # Privately.
+
+    async def _keep(self, place: Place, findings: Sequence[Finding], *, replacing: int | None) -> None:
+        now = self.clock.time()
+
+        def work(connection: sqlite3.Connection) -> int:
+            if replacing is not None:
+                connection.execute(
+                    "DELETE FROM dead_letters WHERE stage = ? AND pipeline = ? AND position = ?",
+                    (place.stage, place.pipeline, replacing),
+                )
+            _insert(connection, place, findings, now, self.mask)
+            return self._make_room(connection)
+
+        self.dropped += await self._change(work)
+
+    def _make_room(self, connection: sqlite3.Connection) -> int:
+        """Drop the oldest until all fit, or raise Full; return how many records were dropped."""
+        (size,) = connection.execute("SELECT bytes FROM dead_letter_totals").fetchone()
+        if size > self.max_bytes and self.when_full == "refuse":
+            raise Full(
+                f"the dead letters have reached their {self.max_bytes} bytes; replay or drop some, or raise "
+                f"dead_letters.max_bytes",
+                retry_after=30,
+            )
+        lost = 0
+        while size > self.max_bytes:
+            records, freed = connection.execute(
+                "DELETE FROM dead_letters WHERE id = (SELECT min(id) FROM dead_letters) RETURNING records, size"
+            ).fetchone()
+            lost, size = lost + records, size - freed
+        return lost
+
+    async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work in one transaction, and know afterwards how many letters there are."""
+
+        def both(connection: sqlite3.Connection) -> tuple[T, tuple[int, int, int]]:
+            result = work(connection)
+            totals = connection.execute("SELECT letters, bytes, handed FROM dead_letter_totals").fetchone()
+            return result, totals
+
+        result, (letters, self.bytes, self._handed) = await self.state.run(both)
+        self.count = letters - self._handed
+        return result
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    place: Place,
+    findings: Iterable[Finding],
+    now: float,
+    mask: Callable[[str], str],
+) -> list[tuple[int]]:
+    ids: list[tuple[int]] = []
+    for finding in findings:
+        for batch, body in _bodies(finding.batch):
+            first, last = mask(finding.first_error), mask(finding.last_error)
+            size = len(body) + OVERHEAD + len(first) + len(last)
+            row = (
+                *place, finding.reason, finding.attempts, finding.first_time, now, first, last,
+                batch.partition, batch.end, len(batch), size, body,
+            )  # fmt: skip
+            ids.append(connection.execute(f"{_INSERT} RETURNING id", row).fetchone())
+    return ids
+
+
+def _bodies(batch: Batch) -> Iterator[tuple[Batch, bytes]]:
+    """The records as they are kept, in as many pieces as are needed."""
+    body = _encode((batch.events, batch.windows))
+    if len(body) <= LARGEST or len(batch) == 1:
+        yield batch, body
+        return
+    for half in halves(batch):
+        yield from _bodies(half)
+
+
+def _letters(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Letter]:
+    found: list[Letter] = []
+    for *fields, body in connection.execute(f"SELECT {_COLUMNS}, original FROM dead_letters WHERE {where}", values):
+        events, windows = _decode(body)
+        letter = Letter(*fields)
+        batch = Batch(events, windows, letter.pipeline, letter.partition, letter.position)
+        found.append(msgspec.structs.replace(letter, batch=batch))
+    return found
+
+
+def _where(filter: Filter) -> tuple[str, list[object]]:
+    wanted: dict[str, object] = dict(zip(("pipeline = ?", "stage = ?", "reason = ?"), filter, strict=False))
+    if filter.before:
+        wanted["id < ?"] = filter.before
+    clauses = {clause: value for clause, value in wanted.items() if value}
+    return " AND ".join(["NOT replayed", *clauses]), list(clauses.values())
