@@ -381,14 +381,16 @@ class Courier:
             while waiting:
                 one = waiting.pop()
                 part = part.of(one.batch)
-                rejected: Mapping[int, str] | None = None
+                outcome: Written | Exception
                 try:
                     batch = await self._addressed(one)
-                    written = await self._write(batch) if batch else _ALL
+                    outcome = _ALL if batch is None else await self._attempt(batch)
                 except Exception as exc:
-                    rejected = self._fail(part, exc)
-                    if isinstance(exc, Conflict) and for_ever:
-                        raise
+                    outcome = exc
+                if isinstance(outcome, Exception):
+                    rejected = self._fail(part, outcome)
+                    if isinstance(outcome, Conflict) and for_ever:
+                        raise outcome
                     if rejected is None and for_ever:
                         await self._wait(part)
                         waiting.append(one)
@@ -399,7 +401,7 @@ class Courier:
                         waiting += reversed(again)
                         result += left
                     continue
-                result += await self._take_off(one, written)
+                result += await self._take_off(one, outcome)
         finally:
             self._dead(self._in_hand - others)  # Whatever happened: what was not delivered is a letter still.
         return result
@@ -492,16 +494,24 @@ class Courier:
     # Attempts.
 
     async def _attempt(self, batch: Batch) -> Written | Exception:
+        sink = self.target.sink
         try:
-            return await self._write(batch)
+            if self.target.delivery.within is not None:
+                return self._checked(await self._limited(sink.write(batch), "take a batch"), batch)
+            started = perf_counter()
+            try:
+                written = await sink.write(batch)
+            finally:
+                self.edge.seconds += perf_counter() - started
+            return _ALL if written is None else self._checked(written, batch)
         except Exception as exc:
             return exc
 
-    async def _write(self, batch: Batch) -> Written:
-        written: object = await self._limited(self.target.sink.write(batch), "take a batch")
+    def _checked(self, written: object, batch: Batch) -> Written:
+        """What a sink said, if it makes sense."""
         if written is None:
             return _ALL
-        if not isinstance(written, Written):  # pyright: ignore[reportUnnecessaryIsInstance] - A plugin's word.
+        if not isinstance(written, Written):
             raise PluginError(
                 f"sink {self.target.id!r} returned {type(written).__name__!r} from write; return None or Written"
             )
