@@ -55,7 +55,10 @@ class Post:
         return late(self.cell.name, self.verb, self._within)
 
     async def inside(self, cell: Cell, verb: str, within: float, call: Callable[..., Awaitable[R]], *args: Any) -> R:
-        """Await what a stage does when it is called. What it raises is noted as its own; an exit or a cancellation becomes an error."""
+        """Await what a stage does when it is called.
+
+        What it raises is noted as its own; an exit or a cancellation becomes an error.
+        """
         self.cell, self.verb, self._since, self._within = cell, verb, monotonic(), within
         try:
             result = await call(*args)
@@ -92,7 +95,7 @@ class _Guarded:
         post.end = batch.end
         within = post.settings.process_within
         result: object = await post.inside(cell, "process a batch", within, self.processor.process, batch)
-        if not isinstance(result, Batch):
+        if not isinstance(result, Batch):  # Whatever its type says: a plugin may be typed less strictly than we are.
             raise post.wrong(cell, f"process returned {type(result).__name__}; return a Batch")
         if (result.end, result.reader, result.partition) != (batch.end, batch.reader, batch.partition):
             raise post.wrong(
@@ -132,8 +135,8 @@ class GuardedStep(Step[Any]):
     @asynccontextmanager
     async def _open(self) -> AsyncGenerator[Any]:
         cell, post = cast("Cell", self.cell), cast("Post", self.post)
-        manager = Step.open(self)
-        processor = await post.inside(cell, "open", post.settings.open_within, manager.__aenter__)
+        manager: AbstractAsyncContextManager[Any] = Step[Any].open(self)
+        processor: Any = await post.inside(cell, "open", post.settings.open_within, manager.__aenter__)
         try:
             if not callable(getattr(processor, "process", None)):
                 raise post.wrong(cell, f"opening it gave a {type(processor).__name__}; yield what has `process`")

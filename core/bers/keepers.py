@@ -99,7 +99,7 @@ class Keeper(ABC):
         cell.standing.quarantined(why)
         self._ask("quarantine")
 
-    def look(self) -> None:
+    def look(self) -> None:  # noqa: B027 - A stage by itself has nothing that could take too long.
         """See whether something takes too long. Called twice a second."""
 
     @abstractmethod

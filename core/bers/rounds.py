@@ -31,8 +31,9 @@ class Rounds:
         counters: Counters,
         told: Callable[[Cell | None, Change | None], Awaitable[None]],
     ) -> None:
-        """``told`` hears of every change from one settled state to another, in order; and of nothing in particular where
-        a pipeline was held up, or is no longer.
+        """``told`` hears of every change from one settled state to another, in order.
+
+        It hears of nothing in particular where a pipeline was held up, or is no longer.
         """
         self._cells = cells
         self._keepers = keepers

@@ -242,9 +242,9 @@ class Supervisor(AsyncContextManagerMixin):
 
     async def emit_as(self, cell: Cell, events: Sequence[Event], /, *, durable: bool = False) -> None:
         """Hand in what a stage measured by itself."""
-        if any(not isinstance(event, Event) for event in events):
-            wrong = next(type(event).__name__ for event in events if not isinstance(event, Event))
-            raise PluginError(f"{cell.name}: it emitted a {wrong}; emit a list of events")
+        records: Sequence[object] = events  # Whatever its type says: a plugin may be typed less strictly than we are.
+        if wrong := [type(record).__name__ for record in records if not isinstance(record, Event)]:
+            raise PluginError(f"{cell.name}: it emitted a {wrong[0]}; emit a list of events")
         strange = {event.type for event in events if self.plan.owners.of(event.type) != cell.key}
         for kind in strange - self._strange:
             self._strange.add(kind)

@@ -1,4 +1,4 @@
-"""Where the code of plugins runs: in tasks of its own, so that one that does not end when it is told to can be given up."""
+"""Where the code of plugins runs: in tasks of its own, so that who does not end when told to can be given up."""
 
 from __future__ import annotations
 

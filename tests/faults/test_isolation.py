@@ -1,4 +1,4 @@
-"""A stage that fails, hangs, leaks, blocks or answers nonsense harms nobody but itself, and everybody is told the truth."""
+"""A stage that fails, hangs, leaks, blocks or answers nonsense harms nobody but itself, and the truth is told of it."""
 
 import asyncio
 import os
@@ -6,13 +6,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from bers import Batch, Config, DurableSpec, Emit, Event, ProcessorSpec, SinkSpec, SourceSpec, Stage, Table
@@ -23,7 +23,7 @@ from tests.unit.ledger import Ledger, LedgerConfig, written
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
 RATE = 5_000
-SECONDS = 10.0 if LONG else 1.5
+SECONDS = 10.0 if LONG else 1.2
 """How long each fault lasts under load."""
 TRUTH = 5.0
 """Seconds within which status and health say what is so."""
@@ -54,10 +54,8 @@ class World:
                 await anyio.sleep_forever()
             case "leak":
                 while self.strikes(place) == "leak":
-                    try:
+                    with suppress(BaseException):
                         await anyio.sleep(0.02)
-                    except BaseException:
-                        pass
             case "cancel":
                 raise asyncio.CancelledError
             case "exit":
@@ -106,7 +104,7 @@ class ShakyReading(Shaky):
             case "raise":
                 raise RuntimeError("it is broken")
             case "nonsense":
-                return "events"  # type: ignore[return-value]
+                return cast("Any", "events")
             case "block":
                 self.world.fault = ""
                 time.sleep(2)
@@ -120,7 +118,8 @@ class ShakySource(Shaky):
         while True:
             await self.world.strike("run")
             if self.world.strikes("run") == "nonsense":
-                await emit(["not an event"])  # type: ignore[list-item]
+                nonsense: Any = ["not an event"]
+                await emit(nonsense)
             await emit([self.context.event("shaky.ticked")])
             await anyio.sleep(0.05)
 
@@ -130,11 +129,11 @@ class ShakyProcessor(Shaky):
         await self.world.strike("process")
         match self.world.strikes("process"):
             case "none":
-                return None  # type: ignore[return-value]
+                return cast("Any", None)
             case "another end":
                 return replace(batch, end=batch.end + 1)
             case "no events":
-                return replace(batch, events=["one"])
+                return replace(batch, events=cast("Any", ["one"]))
             case _:
                 return batch
 
@@ -199,7 +198,10 @@ pipelines:
 PROCESSOR = """
 sources: {reading: {use: good-reading}}
 processors: {shaky: {use: shaky-processor}}
-sinks: {book: {use: ledger, path: FOLDER/book.db, delivery: {required: true}}, plain: {use: hearing}, beside: {use: hearing}}
+sinks:
+  book: {use: ledger, path: FOLDER/book.db, delivery: {required: true}}
+  plain: {use: hearing}
+  beside: {use: hearing}
 pipelines:
   keep: {sources: [reading], sinks: [book]}
   hear: {sources: [reading], sinks: [plain]}
@@ -296,13 +298,14 @@ async def suffer(
     """Let something go wrong under load; assert what everybody is told, and that siblings have got everything."""
     await healthy(server, "healthy")
     load = Load(server)
+    stage: dict[str, Any] = {}
+    well: dict[str, Any] = {}
     async with anyio.create_task_group() as group:
         world.place, world.fault = place, fault
         if place in ("open", "close"):
             server.node.supervisor.restart("shaky")
         group.start_soon(load.run, SECONDS)
-        wrong = {"degraded", "failing", "quarantined"} | ({"starting"} if place == "open" else set())
-        stage = await truth(server, wrong)
+        stage = await truth(server, {"degraded", "failing", "quarantined"} if place != "open" else NOT_WELL)
         await healthy(server, "unhealthy" if required else "degraded")
         assert (await server.get("/readyz")).status_code == (503 if required else 200)
         exposed = (await server.get("/metrics")).text
@@ -314,12 +317,10 @@ async def suffer(
     for key in ("book", "plain", "reading"):
         assert (await truth(server, {"ok"}, key))["restarts"] == 0
     world.fault = ""
-    await anyio.lowlevel.checkpoint()
     if restart:
         await truth(server, {"quarantined"})
         reply = await server.post("stages/shaky/restart")
         assert reply.status_code == 200, reply.text
-    await anyio.lowlevel.checkpoint()
     async with anyio.create_task_group() as group:
         group.start_soon(load.run, 1.0)
         well = await truth(server, {"ok"})
@@ -330,13 +331,22 @@ async def suffer(
     return stage
 
 
+NOT_WELL = {"starting", "degraded", "failing", "quarantined"}
 EVIL = ["raise", "hang", "leak", "cancel", "exit", "interrupt", "generator exit", "group"]
+
+
+def some(faults: Sequence[Any], *always: Any) -> list[Any]:
+    """All of these faults in the long run, else those that are always tried."""
+    return list(faults if LONG else always)
 
 
 @pytest.mark.parametrize(
     ("place", "fault"),
-    [("run", "raise"), ("run", "cancel"), ("run", "exit"), ("run", "group"), ("run", "nonsense"),
-     ("open", "raise"), ("open", "hang"), ("open", "exit")],
+    some(
+        [*(("run", fault) for fault in ("raise", "cancel", "exit", "group", "nonsense")),
+         *(("open", fault) for fault in ("raise", "hang", "exit"))],
+        ("run", "raise"), ("open", "hang"),
+    ),
 )  # fmt: skip
 async def test_a_source_that_fails_harms_nobody(place: str, fault: str, tmp_path: Path) -> None:
     world = World()
@@ -344,14 +354,14 @@ async def test_a_source_that_fails_harms_nobody(place: str, fault: str, tmp_path
         await suffer(server, world, tmp_path, place, fault)
 
 
-@pytest.mark.parametrize("fault", EVIL)
+@pytest.mark.parametrize("fault", some(EVIL, "hang", "leak", "interrupt"))
 async def test_a_processor_that_fails_harms_nobody(fault: str, tmp_path: Path) -> None:
     world = World()
     async with node(tmp_path, world, PROCESSOR) as server:
         await suffer(server, world, tmp_path, "process", fault, restart=fault == "leak")
 
 
-@pytest.mark.parametrize("fault", ["none", "another end", "no events"])
+@pytest.mark.parametrize("fault", some(["none", "another end", "no events"], "none"))
 async def test_a_processor_that_returns_nonsense_is_told_what_to_return(fault: str, tmp_path: Path) -> None:
     world = World()
     async with node(tmp_path, world, PROCESSOR) as server:
@@ -362,8 +372,11 @@ async def test_a_processor_that_returns_nonsense_is_told_what_to_return(fault: s
 
 @pytest.mark.parametrize(
     ("place", "fault"),
-    [*(("write", fault) for fault in EVIL), ("write", "nonsense"), ("open", "raise"), ("open", "hang")],
-)
+    some(
+        [*(("write", fault) for fault in (*EVIL, "nonsense")), ("open", "raise"), ("open", "hang")],
+        ("write", "hang"), ("write", "leak"), ("open", "raise"),
+    ),
+)  # fmt: skip
 async def test_an_optional_sink_that_fails_harms_not_even_those_beside_it(
     place: str, fault: str, tmp_path: Path
 ) -> None:
@@ -372,19 +385,19 @@ async def test_an_optional_sink_that_fails_harms_not_even_those_beside_it(
         await suffer(server, world, tmp_path, place, fault, restart=fault == "leak")
 
 
-@pytest.mark.parametrize("fault", ["raise", "hang", "leak", "exit"])
+@pytest.mark.parametrize("fault", some(["raise", "hang", "leak", "exit"], "raise"))
 async def test_a_required_sink_that_fails_holds_its_pipeline_up_and_nothing_else(fault: str, tmp_path: Path) -> None:
     world = World()
     async with node(tmp_path, world, REQUIRED) as server:
         await suffer(server, world, tmp_path, "write", fault, required=True, restart=fault == "leak")
         accepted = server.node.supervisor.counters.edge("source/reading").out
         for name in ("book", "beside", "shaky"):
-            await delivered(lambda name=name: len(written(tmp_path / f"{name}.db")) == accepted)
+            await delivered(partial(_all_there, tmp_path / f"{name}.db", accepted))
         assert (await truth(server, {"ok"}, "beside"))["restarts"] == 0
     assert written(tmp_path / "shaky.db") == written(tmp_path / "beside.db") == written(tmp_path / "book.db")
 
 
-@pytest.mark.parametrize("fault", ["raise", "nonsense"])
+@pytest.mark.parametrize("fault", some(["raise", "nonsense"], "raise"))
 async def test_a_source_that_cannot_read_costs_its_own_figures_alone(fault: str, tmp_path: Path) -> None:
     world = World(fault, "receive")
     async with node(tmp_path, world, SOURCES) as server:
@@ -477,7 +490,7 @@ async def test_who_blocks_the_loop_three_times_is_kept_from_it(tmp_path: Path) -
             group.start_soon(load.run, 8.0)
             for n in range(3):
                 world.place, world.fault = "write", "block"
-                await delivered(lambda n=n: server.node.supervisor.rounds.blocks["shaky"] == n + 1, 8.0)
+                await delivered(partial(_blocked, server, n + 1), 8.0)
             stage = await truth(server, {"quarantined"})
             assert "blocked the event loop" in stage["reason"]
             world.fault = "block"
@@ -487,6 +500,14 @@ async def test_who_blocks_the_loop_three_times_is_kept_from_it(tmp_path: Path) -
         world.fault = ""
         await server.post("stages/shaky/restart")
         await truth(server, {"ok"})
+
+
+def _all_there(path: Path, count: int) -> bool:
+    return len(written(path)) == count
+
+
+def _blocked(server: Server, times: int) -> bool:
+    return server.node.supervisor.rounds.blocks["shaky"] == times
 
 
 async def test_changes_are_told_on_the_stream(tmp_path: Path) -> None:

@@ -27,11 +27,14 @@ from bers.errors import ConfigError, Refused, leaves
 from bers.logs import to_terminal
 from bers.operations import Caller
 from bers.redaction import Redactor
+from bers.watchdog import exit_after
 from bers.web.server import Node, running
 
 CONFIG = "pipelines.yaml"
 READY_WITHIN = 20.0
 """Seconds that a detached server may take to be ready."""
+LAST_RESORT = 3.0
+"""Seconds beyond `stop_within` after which a process that still has not ended is ended by force."""
 
 config_option = click.option(
     "--config",
@@ -148,6 +151,8 @@ async def _serve(plan: Plan, reread: Callable[[], Plan], wait: float, watch: boo
                     group.start_soon(look)
                 await _until_stop(node, signals, group)
                 group.cancel_scope.cancel()
+            # A plugin that does not heed its cancellation keeps the process from ending; not for ever.
+            exit_after(plan.settings.stop_within + LAST_RESORT, 1, lambda: ", ".join(node.supervisor.at_work))
             return changed
 
 
