@@ -20,7 +20,7 @@ from bers.states import StageState, Standing
 Kind: TypeAlias = Literal["source", "processor", "sink"]
 
 FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 4.0
+LONGEST_PAUSE = 2.0
 """Seconds between two attempts to start a stage, at first and at most: who is well again is seen to be within 5 s."""
 
 

@@ -54,6 +54,10 @@ class Post:
             return None
         return late(self.cell.name, self.verb, self._within)
 
+    def excuse(self, seconds: float) -> None:
+        """Give the stage that is at work so much longer."""
+        self._since += seconds
+
     async def inside(self, cell: Cell, verb: str, within: float, call: Callable[..., Awaitable[R]], *args: Any) -> R:
         """Await what a stage does when it is called.
 
@@ -94,8 +98,8 @@ class _Guarded:
         post, cell = self.post, self.cell
         post.end = batch.end
         within = post.settings.process_within
-        result: object = await post.inside(cell, "process a batch", within, self.processor.process, batch)
-        if not isinstance(result, Batch):  # Whatever its type says: a plugin may be typed less strictly than we are.
+        result = await post.inside(cell, "process a batch", within, self.processor.process, batch)
+        if not _is_batch(result):
             raise post.wrong(cell, f"process returned {type(result).__name__}; return a Batch")
         if (result.end, result.reader, result.partition) != (batch.end, batch.reader, batch.partition):
             raise post.wrong(
@@ -111,6 +115,11 @@ class _Guarded:
     def __getattr__(self, name: str) -> Any:
         """Whatever else the processor offers, such as what it tells of itself."""
         return getattr(self.processor, name)
+
+
+def _is_batch(answer: object) -> bool:
+    """Whatever its type says: a plugin may be typed less strictly than we are."""
+    return isinstance(answer, Batch)
 
 
 def _check(post: Post, cell: Cell, name: str, records: object, kind: type) -> None:

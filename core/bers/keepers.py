@@ -102,6 +102,11 @@ class Keeper(ABC):
     def look(self) -> None:  # noqa: B027 - A stage by itself has nothing that could take too long.
         """See whether something takes too long. Called twice a second."""
 
+    def excuse(self, seconds: float) -> None:
+        """Do not count so long against anybody: nothing at all could be done."""
+        for cell in self.cells:
+            cell.standing.excuse(seconds)
+
     @abstractmethod
     async def _keep(self, tell: Callable[[], None]) -> None:
         """Do it once: from opening to the end of the pause after it."""
@@ -273,6 +278,11 @@ class PipelineKeeper(Keeper):
         """Whether it goes on at the end of the bus: what came meanwhile is given up."""
         self._post: Post | None = None
         self._fault: BaseException | None = None
+
+    def excuse(self, seconds: float) -> None:
+        super().excuse(seconds)
+        if self._post:
+            self._post.excuse(seconds)
 
     @property
     def position(self) -> int | None:

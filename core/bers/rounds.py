@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 
 import anyio
 
@@ -82,7 +83,12 @@ class Rounds:
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell)
             while True:
+                began = monotonic()
                 await anyio.sleep(EVERY)
+                late = monotonic() - began - EVERY
+                if late > EVERY:  # Nobody could do anything meanwhile: the loop was blocked, or the process stopped.
+                    for keeper in self._keepers():
+                        keeper.excuse(late)
                 self.look()
 
     def look(self) -> None:

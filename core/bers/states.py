@@ -17,7 +17,7 @@ STATES: tuple[StageState, ...] = ("starting", "ok", "degraded", "failing", "quar
 SETTLED: frozenset[StageState] = frozenset({"ok", "degraded", "failing", "quarantined"})
 """What is worth telling: the others lead to one of these."""
 
-CALM = 3.0
+CALM = 2.0
 """Seconds without a fault after which a stage that runs is well again."""
 
 STUCK = 3.0
@@ -139,6 +139,11 @@ class Standing:
             if passed > 0 or not edge.queued:
                 track.moved = now
         self._derive(now)
+
+    def excuse(self, seconds: float) -> None:
+        """Do not count so long against it: nothing at all could be done."""
+        for track in self._tracks.values():
+            track.moved += seconds
 
     def _derive(self, now: float) -> None:
         if not self._open:

@@ -242,8 +242,7 @@ class Supervisor(AsyncContextManagerMixin):
 
     async def emit_as(self, cell: Cell, events: Sequence[Event], /, *, durable: bool = False) -> None:
         """Hand in what a stage measured by itself."""
-        records: Sequence[object] = events  # Whatever its type says: a plugin may be typed less strictly than we are.
-        if wrong := [type(record).__name__ for record in records if not isinstance(record, Event)]:
+        if wrong := [type(event).__name__ for event in events if not _is_event(event)]:
             raise PluginError(f"{cell.name}: it emitted a {wrong[0]}; emit a list of events")
         strange = {event.type for event in events if self.plan.owners.of(event.type) != cell.key}
         for kind in strange - self._strange:
@@ -802,6 +801,11 @@ def _name_late(cells: Iterable[Cell], within: float) -> None:
     late = [cell.name for cell in cells if cell.state == "stopping"]
     if late:
         _log.error("did not stop within %g s: %s", within, ", ".join(late))
+
+
+def _is_event(one: object) -> bool:
+    """Whatever its type says: a plugin may be typed less strictly than we are."""
+    return isinstance(one, Event)
 
 
 def _is_waited_for(cell: Cell) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -19,13 +20,14 @@ from bers import Batch, Config, DurableSpec, Emit, Event, ProcessorSpec, SinkSpe
 from bers.plugins import Kind
 from bers.stages import AnySpec
 from bers.testing.server import Server, serving
+from tests.integration.processes import at_leisure
 from tests.unit.ledger import Ledger, LedgerConfig, written
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
 RATE = 5_000
 SECONDS = 10.0 if LONG else 1.2
 """How long each fault lasts under load."""
-TRUTH = 5.0
+TRUTH = at_leisure(5.0)
 """Seconds within which status and health say what is so."""
 
 
@@ -472,12 +474,12 @@ async def test_who_blocks_the_loop_is_named_with_its_stack(
                 supervisor.restart(name)
             await delivered(lambda: not world.fault)
             ended = time.monotonic()
-            await delivered(lambda: supervisor.rounds.blocks[name] == 1, 1.0)
-            assert time.monotonic() - ended < 1.0
-        assert f"the event loop was blocked for 2.0 s by stage '{name}'" in caplog.text.replace("2.1 s", "2.0 s")
+            await delivered(lambda: supervisor.rounds.blocks[name] == 1, at_leisure(1.0))
+            assert time.monotonic() - ended < at_leisure(1.0)
+        assert re.search(rf"the event loop was blocked for [12]\.\d s by stage '{name}'", caplog.text)
         assert "time.sleep(2)" in caplog.text
         if place != "receive":
-            await delivered(lambda: world.heard["plain"] == load.accepted, 1.0)
+            await delivered(lambda: world.heard["plain"] == load.accepted, at_leisure(1.0))
         exposed = (await server.get("/metrics")).text
         assert f'bers_loop_blocked_total{{stage="{name}"}} 1' in exposed
 
@@ -495,7 +497,7 @@ async def test_who_blocks_the_loop_three_times_is_kept_from_it(tmp_path: Path) -
             assert "blocked the event loop" in stage["reason"]
             world.fault = "block"
             await healthy(server, "degraded")
-        await delivered(lambda: world.heard["plain"] == load.accepted, 1.0)
+        await delivered(lambda: world.heard["plain"] == load.accepted, at_leisure(1.0))
         assert world.fault == "block", "it was not called again"
         world.fault = ""
         await server.post("stages/shaky/restart")
