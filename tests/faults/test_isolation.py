@@ -106,7 +106,7 @@ class ShakyReading(Shaky):
             case "raise":
                 raise RuntimeError("it is broken")
             case "nonsense":
-                return cast("Any", "events")
+                return cast("Sequence[Event]", "events")
             case "block":
                 self.world.fault = ""
                 time.sleep(2)
@@ -131,7 +131,7 @@ class ShakyProcessor(Shaky):
         await self.world.strike("process")
         match self.world.strikes("process"):
             case "none":
-                return cast("Any", None)
+                return cast("Batch", None)
             case "another end":
                 return replace(batch, end=batch.end + 1)
             case "no events":
