@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -40,15 +40,23 @@ class Audit:
         self._clock = clock
 
     async def record(self, caller: Caller, action: str, outcome: str) -> None:
-        row = (self._clock.time(), caller.principal, caller.address, self._redactor.text(action), outcome)
+        await self._state.run(self.row(caller, action, outcome))
+
+    def row(self, caller: Caller, action: str, outcome: str) -> Callable[[sqlite3.Connection], None]:
+        """What writes one row, for a transaction."""
+        # Several keys may have one name, while one takes over from another.
+        principal = (
+            f"{caller.principal} ({caller.key})" if caller.key not in ("", caller.principal) else caller.principal
+        )
+        values = (self._clock.time(), principal, caller.address, self._redactor.text(action), outcome)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_SCHEMA)
             connection.execute(
-                "INSERT INTO audit (time, principal, address, action, outcome) VALUES (?, ?, ?, ?, ?)", row
+                "INSERT INTO audit (time, principal, address, action, outcome) VALUES (?, ?, ?, ?, ?)", values
             )
 
-        await self._state.run(work)
+        return work
 
     async def entries(self, limit: int = 100) -> Sequence[Entry]:
         """The newest rows, newest first."""

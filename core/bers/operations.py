@@ -25,6 +25,10 @@ class Caller(NamedTuple):
 
     principal: str = "anonymous"
     address: str = ""
+    scopes: frozenset[Scope] = frozenset()
+    """What may be done; nothing is asked for within this process."""
+    key: str = ""
+    """The id of the key that was shown; empty where there was none."""
 
 
 @dataclass(frozen=True)

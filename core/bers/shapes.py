@@ -27,6 +27,7 @@ SHAPES: Sequence[Shape] = (
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "AKIA"),
     ),
     Shape(re.compile(r"(?i)(?<=bearer )(?!\*\*\*)[A-Za-z0-9._~+/-]{8,}+=*"), ("earer ", "EARER ")),
+    Shape(re.compile(r"\bbers_[0-9a-f]{8}_[0-9a-f]{16,}+"), ("bers_",)),  # Our own keys.
     # A token of three parts, as JWTs are.
     Shape(re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*+"), ("eyJ",)),
     # A query of a URL, or a line of settings.

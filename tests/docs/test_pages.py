@@ -120,7 +120,15 @@ def test_addresses_are_answered(page: Path) -> None:
     for port, path in re.findall(
         r"(?:localhost|127\.0\.0\.1|monitoring\.example):(300[123])(/[^\s\"'?#)>`|,;]*)", text
     ):
-        if path.rstrip(".") in ("/", "/livez", "/readyz", "/metrics", "/openapi.json", "/api/monitoring/ingest"):
+        if path.rstrip(".") in (
+            "/",
+            "/login",
+            "/livez",
+            "/readyz",
+            "/metrics",
+            "/openapi.json",
+            "/api/monitoring/ingest",
+        ):
             continue
         found, _ = directory.match(path)
         assert found, f"{path} is not answered"

@@ -23,7 +23,7 @@ from bers.testing.server import Server, serving
 from bers_builtin.sinks.rest_store import read_windows
 
 NUMBERS = count()
-HEAD = "Host: x\r\nContent-Type: application/json\r\n"
+HEAD = "Host: localhost\r\nContent-Type: application/json\r\n"
 DEEP = json.loads("[" * 40 + "]" * 40)
 
 

@@ -21,6 +21,7 @@ LAYERS = [
     {"delivery"},
     {"queues"},
     {"audit", "availability", "directory", "health", "intake", "lock", "pipeline", "plugins"},
+    {"access"},
     {"config"},
     {"cells", "housekeeping", "logs", "pace", "watches"},
     {"collection", "guards", "reloading"},

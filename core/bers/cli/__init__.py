@@ -27,6 +27,7 @@ _COMMANDS = {
     "plugins": ("plugins:plugins", "The stages there are, and their options."),
     "emit": ("emit:emit", "Hand in one event."),
     "run": ("emit:run", "Run a command, and tell of its start and its end."),
+    "keys": ("keys:keys", "Make, list and revoke API keys."),
     "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
     "dead": ("dead:dead", "List, show, replay and drop dead letters."),
     "report": ("report:report", "The performance report of a period, with the availability."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from bers import lock
 from bers.errors import BersError
 
 DEFAULT = "http://127.0.0.1:3003"
+KEY = "BERS_MONITORING_API_KEY"
+AUTHORITY = "BERS_MONITORING_CA"
+"""The variable that names the file with the certificates to be believed, beside those of this machine."""
 
 
 class Unreachable(BersError):
@@ -59,11 +63,11 @@ def whole(
         target += "?" + urlencode(known)
     elif method != "GET":
         data, headers["Content-Type"] = json.dumps(known).encode(), "application/json"
-    if key := os.environ.get("BERS_MONITORING_API_KEY"):
+    if key := os.environ.get(KEY):
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(target, data=data, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=within) as reply:
+        with urllib.request.urlopen(request, timeout=within, context=_trusted(base)) as reply:
             return json.load(reply)
     except urllib.error.HTTPError as exc:
         body = _body(exc)
@@ -71,10 +75,27 @@ def whole(
             return body
         error = body.get("error", {})
         hint = f"; {error['hint']}" if error.get("hint") else ""
+        hint += f"; this command sends what {KEY} holds" if exc.code == 401 else ""
         raise Denied(f"{error.get('message', exc.reason)}{hint}", exc.code) from exc
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "reason", exc)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            remedy = f"name its certificate in {AUTHORITY}, and ask for a host that stands in it"
+            raise Unreachable(f"{base} is not believed: {reason.verify_message}; {remedy}") from exc
         raise Unreachable(f"no server answers at {base}: {reason}; start one with `bers start`") from exc
+
+
+def _trusted(base: str) -> ssl.SSLContext | None:
+    """Whose certificates are believed."""
+    if not base.startswith("https:"):
+        return None
+    context = ssl.create_default_context()
+    if file := os.environ.get(AUTHORITY):
+        try:
+            context.load_verify_locations(file)
+        except OSError as exc:
+            raise BersError(f"{AUTHORITY}: {file!r} cannot be used: {exc.strerror or exc}; name a file in PEM") from exc
+    return context
 
 
 def _body(error: urllib.error.HTTPError) -> dict[str, Any]:

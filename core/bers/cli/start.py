@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -42,21 +43,25 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     help="The configuration; ./pipelines.yaml, or else the shipped one.",
 )
+insecure_option = click.option(
+    "--insecure", is_flag=True, help="Start in production though others can reach it and nobody is asked for a key."
+)
 
 
 @click.command()
 @config_option
 @click.option("--detach", is_flag=True, help="Return when the server is ready, and leave it running.")
+@insecure_option
 @click.option("--replace", is_flag=True, hidden=True)
-def start(config: Path | None, detach: bool, replace: bool) -> None:
+def start(config: Path | None, detach: bool, insecure: bool, replace: bool) -> None:
     """Run the server, in the foreground or detached."""
     if detach:
-        run_detached(config)
+        run_detached(config, insecure=insecure)
         return
     plan = read(config)
     wait = _take_over(plan) if replace else 0.0
     to_terminal(plan.settings.log.level, plan.redactor)
-    _run(plan, config, wait=wait)
+    _run(plan, config, wait=wait, insecure=insecure)
 
 
 @click.command()
@@ -79,13 +84,14 @@ def _path(config: Path | None) -> Path | None:
     return config or (Path(CONFIG) if Path(CONFIG).exists() else None)
 
 
-def run_detached(config: Path | None, *, replace: bool = False) -> None:
+def run_detached(config: Path | None, *, replace: bool = False, insecure: bool = False) -> None:
     """Start a server of its own, and return when it is ready; what it says if it does not start is said here."""
     plan = read(config)  # A configuration that is wrong is said here, before anything is started.
     data_dir = Path(plan.settings.data_dir)
     said = data_dir / "start.log"
     command = [sys.executable, "-m", "bers", "start", *(["--replace"] if replace else [])]
     command += ["--config", str(plan.path)] if plan.path else []
+    command += ["--insecure"] if insecure else []
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         said.unlink(missing_ok=True)  # A server that still runs may be writing to it.
@@ -99,6 +105,9 @@ def run_detached(config: Path | None, *, replace: bool = False) -> None:
         if server.poll() is not None:
             raise ConfigError(f"the server did not start: {said.read_text(encoding='utf-8').strip()}", path="start")
         if lock.holder(data_dir) == server.pid and (found := lock.announced(data_dir)) and _ready(found[0]):
+            for line in said.read_text(encoding="utf-8", errors="replace").splitlines():
+                if line.startswith("warning: "):
+                    click.echo(line, err=True)
             click.echo(f"running as process {server.pid}, at {found[0]}")
             return
         time.sleep(0.02)
@@ -112,6 +121,7 @@ def _run(
     *,
     wait: float = 0.0,
     watch: bool = False,
+    insecure: bool = False,
 ) -> bool:
     """Run until a signal says stop; True where a file has changed, and the process should start anew."""
 
@@ -120,7 +130,7 @@ def _run(
 
     sys.excepthook = partial(_say, plan.redactor)
     try:
-        return anyio.run(_serve, plan, reread, wait, watch, backend_options={"use_uvloop": True})
+        return anyio.run(_serve, plan, reread, wait, watch, insecure, backend_options={"use_uvloop": True})
     except* ConfigError as group:
         faults = [fault for error in leaves(group) if isinstance(error, ConfigError) for fault in error.faults]
         raise ConfigError(
@@ -133,10 +143,10 @@ def _say(redactor: Redactor, kind: type[BaseException], error: BaseException, tr
     sys.stderr.write(redactor.text("".join(traceback.format_exception(kind, error, trace))))
 
 
-async def _serve(plan: Plan, reread: Callable[[], Plan], wait: float, watch: bool) -> bool:
+async def _serve(plan: Plan, reread: Callable[[], Plan], wait: float, watch: bool, insecure: bool) -> bool:
     # Before anything is started: a signal that comes meanwhile is heeded as soon as everything is there.
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with running(plan, wait=wait, reread=reread) as node:
+        async with running(plan, wait=wait, reread=reread, insecure=insecure) as node:
             _greet(plan, node)
             changed = False
             async with anyio.create_task_group() as group:
@@ -157,13 +167,21 @@ async def _serve(plan: Plan, reread: Callable[[], Plan], wait: float, watch: boo
 
 
 async def _until_stop(node: Node, signals: AsyncIterator[signal.Signals], group: TaskGroup) -> None:
-    """Wait for the signal that means stop; a hangup opens the log files anew, and reloads."""
+    """Wait for the signal that means stop; a hangup opens the log files anew, and reads the files again."""
     async for number in signals:
         if number == signal.SIGHUP:
             node.logs.reopen()
+            _renew(node)
             group.start_soon(_reload, node, "signal")
         else:
             return
+
+
+def _renew(node: Node) -> None:
+    try:
+        node.reload_certificates()
+    except ConfigError as error:
+        logging.getLogger("bers").error("the certificate stays as it was: %s", error)
 
 
 async def _reload(node: Node, by: str) -> bool:
@@ -227,17 +245,25 @@ def _take_over(plan: Plan) -> float:
 def _ready(url: str) -> bool:
     import urllib.request
 
+    # Nothing is told to it and nothing believed but that it is there, so its certificate may be anybody's.
+    anybody = _unchecked() if url.startswith("https:") else None
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as reply:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2, context=anybody) as reply:
             return bool(reply.status == 200)
     except OSError:
         return False
 
 
+def _unchecked() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def _greet(plan: Plan, node: Node) -> None:
     host = plan.settings.server.host
-    for warning in plan.warnings:
+    for warning in node.supervisor.plan.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"bers: {plan.settings.environment}, {plan.name}")
     for surface, meaning in (("control", "everything"), ("health", "health reads"), ("metrics", "metrics reads")):
-        click.echo(f"  http://{host}:{node.ports[surface]}  {meaning}")  # type: ignore[index]
+        click.echo(f"  {node.scheme}://{host}:{node.ports[surface]}  {meaning}")  # type: ignore[index]

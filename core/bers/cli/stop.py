@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from bers import lock
-from bers.cli.start import config_option, read, run_detached
+from bers.cli.start import config_option, insecure_option, read, run_detached
 from bers.errors import BersError
 
 
@@ -35,7 +35,8 @@ def stop(config: Path | None) -> None:
 
 @click.command()
 @config_option
-def restart(config: Path | None) -> None:
+@insecure_option
+def restart(config: Path | None, insecure: bool) -> None:
     """Start a new server in place of the one that runs; nothing is lost."""
     found = lock.announced(Path(read(config).settings.data_dir)) if config is None else None
-    run_detached(found[1] if found else config, replace=True)
+    run_detached(found[1] if found else config, replace=True, insecure=insecure)

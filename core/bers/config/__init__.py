@@ -12,9 +12,11 @@ from typing import Any
 
 import msgspec
 
+from bers.access.certificates import Certificates
 from bers.catalog import Catalog
 from bers.claims import UNMAPPED, Owners
 from bers.config.convert import MISSING, convert
+from bers.config.environment import overlay
 from bers.config.located import Document, Steps, parse, read, steps_of
 from bers.config.migration import OLD, VERSION
 from bers.config.secret_values import redactor
@@ -49,6 +51,8 @@ class Plan:
     warnings: Sequence[str]
     digest: str
     """Tells two configurations apart."""
+    origins: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Where settings came from that are not the file's, by their paths."""
     places: Mapping[Steps, tuple[int, int]] = field(default_factory=dict[Steps, tuple[int, int]], repr=False)
     """Line and column of everything in the file."""
     redactor: Redactor = field(default_factory=Redactor, repr=False, compare=False)
@@ -93,6 +97,7 @@ def plan(
     """Turn a document into a plan; raise ConfigError with every fault."""
     digest = hashlib.sha256(msgspec.json.encode(document.value, order="deterministic")).hexdigest()[:12]
     substitute(document, environ)
+    origins = overlay(document, environ)
     tree: dict[str, Any] = document.value
     own = {field.encode_name for field in msgspec.structs.fields(Settings)}
     known = [*own, *(key for key, _ in _KINDS), "pipelines"]
@@ -110,6 +115,7 @@ def plan(
     if isinstance(settings, Settings):
         metrics = _metrics(document, catalogue, settings)
         _check_names(document, catalogue, settings)
+        _check_certificate(document, settings)
         for kind, declared in kinds.items():
             _verify(document, kind, declared.values(), metrics)
     else:
@@ -124,8 +130,20 @@ def plan(
     if document.faults:
         faults = [replace(fault, message=masking.text(fault.message)) for fault in document.faults]
         raise ConfigError(_in_order(faults))
-    places = document.places
-    return Plan(document.name, path, settings, catalogue, metrics, stages, pipelines, warnings, digest, places, masking)
+    return Plan(
+        document.name,
+        path,
+        settings,
+        catalogue,
+        metrics,
+        stages,
+        pipelines,
+        warnings,
+        digest,
+        origins,
+        document.places,
+        masking,
+    )
 
 
 def _check_version(document: Document) -> None:
@@ -233,6 +251,14 @@ def _check_names(document: Document, catalogue: Catalogue, settings: Settings) -
     for name in settings.health.checks:
         if name not in checks:
             document.faults.append(document.fault(("health", "checks", name), unknown("check", name, checks)))
+
+
+def _check_certificate(document: Document, settings: Settings) -> None:
+    if settings.server.tls:
+        try:
+            Certificates(settings.server.tls)
+        except ConfigError as exc:
+            document.faults += [document.fault(steps_of(fault.path), fault.message) for fault in exc.faults]
 
 
 def _in_order(faults: Sequence[Fault]) -> list[Fault]:

@@ -40,10 +40,14 @@ class Document:
     """Where text came from elsewhere: it may stand for a number or a switch, which a variable cannot say otherwise."""
     secrets: set[str] = field(default_factory=set[str])
     """What came from elsewhere and is a secret."""
+    origins: dict[Steps, str] = field(default_factory=dict[Steps, str])
+    """What came from outside the file, and from where."""
 
     def fault(self, steps: Steps, message: str) -> Fault:
         """Something wrong at a path: at its own place, or at that of the nearest thing around it."""
         for length in range(len(steps), -1, -1):
+            if origin := self.origins.get(steps[:length]):
+                return Fault(spell(steps), message, origin)
             if place := self.places.get(steps[:length]):
                 return Fault(spell(steps), message, f"{self.name}:{place[0]}:{place[1]}")
         return Fault(spell(steps), message, self.name)

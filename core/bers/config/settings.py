@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from bers.access.settings import AccessSettings, TlsSettings
 from bers.shapes import objection
 from bers.stages import Config
 from bers.units import Duration, Interval, Quantity, Size
@@ -47,6 +48,9 @@ class ServerSettings(Config, frozen=True):
     idle_within: Annotated[
         Interval, Meta(description="How long a connection is kept open on which nothing is asked.")
     ] = Interval("15s")
+    tls: Annotated[TlsSettings | None, Meta(description="The certificate of all three; without, they speak HTTP.")] = (
+        None
+    )
 
 
 class JournalSettings(Config, frozen=True):
@@ -224,6 +228,7 @@ class Settings(Config, frozen=True):
     stop_within: Annotated[Duration, Meta(description="How long stages may take to stop.")] = Duration("10s")
     log: Annotated[LogSettings, Meta(description="What is written below `logs/`.")] = LogSettings()
     server: Annotated[ServerSettings, Meta(description="Where the server listens.")] = ServerSettings()
+    access: Annotated[AccessSettings, Meta(description="Who may ask.")] = AccessSettings()
     intake: Annotated[IntakeSettings, Meta(description="How events come in.")] = IntakeSettings()
     redaction: Annotated[RedactionSettings, Meta(description="What nobody may read.")] = RedactionSettings()
     health: Annotated[HealthSettings, Meta(description="How checks are made.")] = HealthSettings()

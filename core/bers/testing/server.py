@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Server:
 
     def url(self, path: str, surface: Surface = "control") -> str:
         whole = path if path.startswith("/") else f"/api/monitoring/{path}"
-        return f"http://127.0.0.1:{self.node.ports[surface]}{whole}"
+        return f"{self.node.scheme}://127.0.0.1:{self.node.ports[surface]}{whole}"
 
     async def get(self, path: str, surface: Surface = "control", **options: Any) -> httpx2.Response:
         return await self.client.get(self.url(path, surface), **options)
@@ -93,21 +94,25 @@ async def serving(
     changes: Sequence[tuple[tuple[str, ...], Any]] = (),
     specs: Sequence[tuple[plugins.Kind, AnySpec]] = (),
     clock: Clock | None = None,
+    headers: Mapping[str, str] | None = None,
+    verify: ssl.SSLContext | bool = True,
 ) -> AsyncGenerator[Server]:
     """Run a server on free ports, with its files in a folder and the shipped configuration, or that of ``text``.
 
-    ``specs`` are stage types that may be used besides those that are installed, each with its kind.
+    ``specs`` are stage types that may be used besides those that are installed, each with its kind; ``headers`` are
+    sent with every request, and ``verify`` says whose certificates the client believes.
     """
     document: Document = config.shipped() if text is None else parse(text, "pipelines.yaml")
     at_home: list[tuple[tuple[str, ...], Any]] = [
         (("data_dir",), str(folder / ".bers")),
         (("log", "folder"), str(folder / "logs")),
         *((("server", surface), 0) for surface in ("health", "metrics", "control")),
+        (("access", "rate"), {"per_second": 100_000, "burst": 100_000}),  # A test asks as often as it likes.
     ]
     for steps, value in (*at_home, *changes):
         document.put(steps, value)
     async with running(config.plan(document, plugins.load().with_specs(specs)), clock=clock) as node:
-        async with httpx2.AsyncClient(timeout=10) as client:
+        async with httpx2.AsyncClient(timeout=10, headers=headers, verify=verify) as client:
             with anyio.fail_after(10):
                 await node.supervisor.settled.wait()
             yield Server(node, client)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -13,6 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from bers.access.gate import Errand, Gate
+from bers.access.headers import PAGE, guarded
+from bers.access.settings import AccessSettings
+from bers.clock import SystemClock
 from bers.directory import Route
 from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
@@ -22,6 +25,7 @@ from bers.web import bodies, dead_letters, openapi, prometheus
 from bers.web.api import Api, offer
 from bers.web.envelope import JSON, failure, refusal, success
 from bers.web.ingest import Ingest
+from bers.web.login import LOGIN, LOGOUT, STYLE, Login
 
 MAX_BODY = 64 << 10
 """The largest body of a command, in bytes; events have limits of their own."""
@@ -29,11 +33,6 @@ MAX_BODY = 64 << 10
 BODY_WITHIN = 10.0
 """Seconds in which the body of a command has to arrive."""
 
-_SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 _STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
 _log = logging.getLogger(__name__)
@@ -42,12 +41,14 @@ _log = logging.getLogger(__name__)
 class App:
     """The ASGI application of one node, on all of its ports. Until it has a node it says that it is starting."""
 
-    def __init__(self, surfaces: Mapping[int, Surface]) -> None:
-        """``surfaces`` tells what is answered on each port."""
+    def __init__(self, surfaces: Mapping[int, Surface], gate: Gate | None = None) -> None:
+        """``surfaces`` tells what is answered on each port, and the gate to whom; without, to everybody."""
         self._surfaces = surfaces
+        self._gate = gate or Gate(AccessSettings(), SystemClock())
         self._ports: dict[str, int] = {surface: port for port, surface in surfaces.items()}
         self._node: Supervisor | None = None
         self._ingest: Ingest | None = None
+        self._login: Login | None = None
         self._closing = anyio.Event()
         self._redactor = Redactor()
 
@@ -56,6 +57,8 @@ class App:
         offer(node.directory, Api(node, self._ports))
         self._redactor = node.redactor
         dead_letters.offer(node.directory, node)
+        self._gate.attach(node.state, node.audit)
+        self._login = Login(self._gate, node.audit)
         self._configure(node)
         node.listeners.append(self._configure)
         self._node = node
@@ -74,6 +77,7 @@ class App:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
+        send = guarded(scope, send)
         try:
             await self._answer(request, scope, receive, send)
         except Refused as refused:
@@ -86,7 +90,9 @@ class App:
     async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         surface = self._surfaces.get(scope["server"][1], "control")
         path = scope["path"].rstrip("/") or "/"
-        if path in ("/livez", "/readyz"):
+        probe = path in ("/livez", "/readyz")
+        source = await self._gate.arrive(request, probe=probe)
+        if probe:
             ready = path == "/livez" or (self._node is not None and self._node.accepting)
             await Response(status_code=200 if ready else 503)(scope, receive, send)
             return
@@ -96,8 +102,13 @@ class App:
             await failure(503, "unavailable", gone, headers={"Retry-After": "1"})(scope, receive, send)
             return
         method = "GET" if request.method == "HEAD" else request.method
-        if method != "GET" and _from_elsewhere(request):
-            raise Refused("forbidden", "a page of another site asked for this", hint="only pages of this server may")
+        routes, values = node.directory.match(path)
+        here = {name: route for name, route in routes.items() if _answered(route, surface)}
+        errand = _errand(path, surface, here.get(method))
+        caller = await self._gate.admit(request, source, errand)
+        if surface == "control" and (response := await self._enter(request, path, method, caller)):
+            await response(scope, receive, send)
+            return
         own = {
             "/openapi.json": self._describe,
             "/metrics": self._expose if surface != "health" else None,
@@ -105,11 +116,9 @@ class App:
         }
         if (answer := own.get(path)) is not None:
             wanted = "POST" if path == openapi.INGEST else "GET"
-            response = await answer(request, node, surface) if method == wanted else _not_allowed([wanted])
+            response = await answer(request, node, surface, caller) if method == wanted else _not_allowed([wanted])
             await self._masked(response)(scope, receive, send)
             return
-        routes, values = node.directory.match(path)
-        here = {name: route for name, route in routes.items() if _answered(route, surface)}
         if not here:
             await self._masked(self._not_found(path, routes, surface))(scope, receive, send)
         elif method not in here:
@@ -117,17 +126,32 @@ class App:
         elif isinstance(stream := here[method].operation, Stream) and request.method == "HEAD":
             await Response(None, 200, {**_STREAM, "Content-Type": stream.media})(scope, receive, send)
         elif isinstance(stream, Stream):
-            await self._stream(here[method], request, values, receive, send)
+            await self._stream(here[method], request, values, receive, send, errand)
         else:
-            response = await self._operate(node, here[method], request, values)
+            response = await self._operate(node, here[method], request, values, caller)
             await self._masked(response)(scope, receive, send)
 
-    async def _operate(self, node: Supervisor, route: Route, request: Request, values: Mapping[str, str]) -> Response:
+    async def _enter(self, request: Request, path: str, method: str, caller: Caller) -> Response | None:
+        """Where keys are asked for, the pages for people who have to log in first."""
+        login = self._login
+        if not self._gate.settings.enabled or login is None:
+            return None
+        if path == STYLE and method == "GET":
+            return login.style()
+        if path == LOGIN:
+            if method == "POST":
+                return await login.enter(request, caller.address)
+            return await login.page(caller) if method == "GET" else _not_allowed(["GET", "POST"])
+        if path == LOGOUT:
+            return await login.leave(request, caller) if method == "POST" else _not_allowed(["POST"])
+        return await login.page(caller) if path == "/" and method == "GET" and not caller.key else None
+
+    async def _operate(
+        self, node: Supervisor, route: Route, request: Request, values: Mapping[str, str], caller: Caller
+    ) -> Response:
         operation = route.operation
         assert isinstance(operation, Operation)
         fields = {**request.query_params, **await _body(request), **values}
-        address = request.client.host if request.client else ""
-        caller = Caller(address=address)
         try:
             reply = await node.directory.ask(route, fields, caller)
         except Refused as refused:
@@ -137,11 +161,17 @@ class App:
         if operation.method != "GET":
             await node.audit.record(caller, f"{operation.method} {request.url.path}", "done")
         if isinstance(reply.data, Page):
-            return Response(reply.data.body, 200, _SECURITY, reply.data.media)
+            return Response(reply.data.body, 200, PAGE, reply.data.media)
         return success(reply.data, beside=reply.beside, status=200 if reply.healthy else 503)
 
     async def _stream(
-        self, route: Route, request: Request, values: Mapping[str, str], receive: Receive, send: Send
+        self,
+        route: Route,
+        request: Request,
+        values: Mapping[str, str],
+        receive: Receive,
+        send: Send,
+        errand: Errand,
     ) -> None:
         """Answer for as long as the client stays. Frames go straight to the transport: no response around them."""
         operation = route.operation
@@ -161,10 +191,16 @@ class App:
             await self._closing.wait()
             group.cancel_scope.cancel()
 
+        async def bar() -> None:
+            await self._gate.until_barred(request, errand)
+            group.cancel_scope.cancel()
+
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(leave)
                 group.start_soon(close)
+                if self._gate.settings.enabled:
+                    group.start_soon(bar)
                 await operation.handler(stage, ask, outlet)
                 group.cancel_scope.cancel()
         except* Refused as refused:
@@ -191,18 +227,17 @@ class App:
             response.headers["content-length"] = str(len(masked))
         return response
 
-    async def _describe(self, request: Request, node: Supervisor, surface: Surface) -> Response:
+    async def _describe(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         routes = [route for route in node.directory.routes if _answered(route, surface)]
         document = openapi.document(routes, ingest=surface == "control")
         return Response(msgspec.json.encode(document), media_type=JSON)
 
-    async def _expose(self, request: Request, node: Supervisor, surface: Surface) -> Response:
+    async def _expose(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         return Response(await prometheus.exposition(node), media_type=prometheus.MEDIA)
 
-    async def _take(self, request: Request, node: Supervisor, surface: Surface) -> Response:
+    async def _take(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         assert self._ingest is not None, "it is there as long as the node is"
-        address = request.client.host if request.client else ""
-        return await self._ingest.answer(request, address)
+        return await self._ingest.answer(request, self._gate.account(caller))
 
     def _not_found(self, path: str, routes: Mapping[str, Route], surface: Surface) -> Response:
         hint = "GET /openapi.json lists what is answered here"
@@ -235,12 +270,23 @@ class _Outlet:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _from_elsewhere(request: Request) -> bool:
-    """Whether a browser says that a page of another site asks. Programs say neither, and are no danger."""
-    if request.headers.get("sec-fetch-site", "none") in ("cross-site", "same-site"):
-        return True
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+def _errand(path: str, surface: Surface, route: Route | None) -> Errand:
+    """What a request needs in order to be answered; one that nobody answers needs a key all the same."""
+    if path == openapi.INGEST:
+        return Errand("ingest", counted=False)  # The intake says how many events there may be.
+    if path in ("/openapi.json", "/metrics"):
+        return Errand("read")
+    if surface == "control" and path in (LOGIN, LOGOUT):
+        return Errand(public=True)
+    if surface == "control" and path == STYLE:
+        return Errand(public=True, counted=False)
+    if route is None:
+        return Errand()
+    operation = route.operation
+    if isinstance(operation, Stream):
+        return Errand(operation.scope, counted=False)  # It says how many it may have.
+    public, health = operation.public, operation.surface == "health"
+    return Errand(operation.scope, public=public or path == "/", counted=not public, health=health)
 
 
 def _answered(route: Route, surface: Surface) -> bool:

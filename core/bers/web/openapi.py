@@ -10,10 +10,17 @@ import msgspec
 import bers
 from bers.decoding import MEDIA
 from bers.directory import Route
-from bers.operations import Nothing, Operation, Page
+from bers.operations import AnyOperation, Nothing, Operation, Page
 from bers.web.ingest import Receipt
 
 INGEST = "/api/monitoring/ingest"
+
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `bers keys create`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "bers", "description": "A session, opened at `/login`."},
+}
+"""How somebody may say who they are, where `access.enabled` asks for it."""
 
 _REF = "#/components/schemas/{name}"
 
@@ -49,7 +56,8 @@ def document(routes: Sequence[Route], *, ingest: bool) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "BERS Monitoring", "version": bers.__version__, "license": {"name": "Apache-2.0"}},
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": SCHEMES},
+        "security": [{name: []} for name in SCHEMES],
     }
 
 
@@ -71,8 +79,10 @@ def _operation(route: Route, known: dict[int, Any]) -> dict[str, Any]:
         "tags": [route.owner],
         "x-scope": operation.scope,
         "parameters": _parameters(route),
-        "responses": {"default": _problem(known)},
+        "responses": _refusals(known, public=_public(operation)),
     }
+    if _public(operation):
+        described["security"] = []
     if not isinstance(operation, Operation):
         described["responses"]["200"] = {"description": "The stream.", "content": {operation.media: {}}}
         return described
@@ -127,10 +137,22 @@ def _answer(schema: Any, operation: Operation[Any, Any, Any], known: dict[int, A
     return {"description": "The answer.", "content": {"application/json": {"schema": envelope}}}
 
 
-def _problem(known: dict[int, Any]) -> dict[str, Any]:
+def _refusals(known: dict[int, Any], *, public: bool = False) -> dict[str, Any]:
+    said = {} if public else {"401": "Nobody is known by what was sent."}
+    said |= {"403": "Who asks may not."}
+    said |= {"429": "Too many, or too much; `Retry-After` says when to come again."}
+    said |= {"default": "Refused: why, and what would be right."}
+    return {status: _problem(known, text) for status, text in said.items()}
+
+
+def _public(operation: AnyOperation) -> bool:
+    return isinstance(operation, Operation) and operation.public
+
+
+def _problem(known: dict[int, Any], description: str) -> dict[str, Any]:
     envelope = _envelope({"success": {"const": False}, "error": known[id(Error)]}, "error")
     return {
-        "description": "Refused: why, and what would be right.",
+        "description": description,
         "content": {"application/json": {"schema": envelope}},
     }
 
@@ -155,7 +177,7 @@ def _ingest(known: dict[int, Any]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {media: {"schema": body} for media in MEDIA}},
         "responses": {
             "202": {"description": "Taken, and safe.", "content": {"application/json": {"schema": receipt}}},
-            "default": _problem(known),
+            **_refusals(known),
         },
     }
 

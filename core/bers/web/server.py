@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
 import uvicorn
 
 from bers import lock
-from bers.clock import Clock
+from bers.access import keys, posture
+from bers.access.addresses import is_loopback
+from bers.access.certificates import Certificates
+from bers.access.gate import Gate
+from bers.clock import Clock, SystemClock
 from bers.config import Plan
 from bers.logs import Logs, files_of, writing
 from bers.operations import Surface
+from bers.state import Database
 from bers.supervisor import Supervisor
 from bers.web.app import App
 from bers.web.connections import Connections, limited
@@ -29,6 +36,17 @@ class Node:
     supervisor: Supervisor
     ports: Mapping[Surface, int]
     logs: Logs
+    gate: Gate
+    certificates: Certificates | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.certificates else "http"
+
+    def reload_certificates(self) -> None:
+        """Show what is in the files of `server.tls` now; raise ConfigError, and go on as before, if it is not fit."""
+        if self.certificates:
+            self.certificates.reload()
 
 
 class _Server(uvicorn.Server):
@@ -41,43 +59,60 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def running(
-    plan: Plan, *, clock: Clock | None = None, wait: float = 0.0, reread: Callable[[], Plan] | None = None
+    plan: Plan,
+    *,
+    clock: Clock | None = None,
+    wait: float = 0.0,
+    reread: Callable[[], Plan] | None = None,
+    insecure: bool = False,
 ) -> AsyncGenerator[Node]:
     """Run a node until the block is left. It answers from the moment its ports are bound: 503 until it is up.
 
     ``wait`` is how many seconds another process may take to let go of the ports and the data directory. Raise
-    ConfigError where it does not. ``reread`` reads the configuration again, for a reload.
+    ConfigError where it does not, and where strangers could reach a node that asks nobody for a key; ``insecure``
+    says that they may. ``reread`` reads the configuration again, for a reload.
     """
     host = plan.settings.server.host
+    tls = plan.settings.server.tls
+    certificates = Certificates(tls) if tls else None
     _make_folders()
     with ExitStack() as stack:
         sockets = bind(plan.settings.server, wait=wait)
         for one in sockets.values():
             stack.callback(one.close)
         stack.enter_context(lock.hold(Path(plan.settings.data_dir), wait=wait))
+        warnings = _doors(plan, sockets.values(), clock or SystemClock(), insecure=insecure)
+        plan, again = _warned(plan, warnings), (lambda: _warned(reread(), warnings)) if reread else None
         logs = stack.enter_context(writing(plan.settings.log, files_of(plan), plan.redactor))
         at = ports(sockets)
         surfaces: dict[int, Surface] = {port: surface for surface, port in at.items()}
-        app = App(surfaces)
+        gate = Gate(plan.settings.access, clock or SystemClock(), host=host, tls=tls is not None)
+        app = App(surfaces, gate)
         connections = Connections(plan.settings.server, surfaces)
         server = _Server(
             uvicorn.Config(
                 app, lifespan="off", ws="none", log_config=None, access_log=False, server_header=False,
                 proxy_headers=False, timeout_graceful_shutdown=2, backlog=2048,
                 **limited(plan.settings.server, connections),
+                ssl_context_factory=_shown(certificates) if certificates else None,
             )
         )  # fmt: skip
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, list(sockets.values()))
             try:
                 addresses = [(host, port) for port in at.values()]
-                async with Supervisor(plan, clock=clock, logs=logs, addresses=addresses, reread=reread) as supervisor:
+                async with Supervisor(plan, clock=clock, logs=logs, addresses=addresses, reread=again) as supervisor:
                     app.serve(supervisor)
-                    lock.announce(Path(plan.settings.data_dir), _url(host, at["control"]), plan.path)
+                    node = Node(supervisor, at, logs, gate, certificates)
+                    group.start_soon(gate.run)
+                    lock.announce(Path(plan.settings.data_dir), _url(node.scheme, host, at["control"]), plan.path)
                     try:
-                        yield Node(supervisor, at, logs)
+                        yield node
                     finally:
                         app.close()
+                        gate.close()
+                        with anyio.CancelScope(shield=True):
+                            await gate.save()
             finally:
                 app.close()
                 server.should_exit = True
@@ -89,7 +124,37 @@ def _make_folders() -> None:
         Path("backups").mkdir(exist_ok=True)
 
 
-def _url(host: str, port: int) -> str:
+def _doors(plan: Plan, sockets: Iterable[socket.socket], clock: Clock, *, insecure: bool) -> list[str]:
+    """What is to be known of who may ask; raise ConfigError where a node must not start so."""
+    settings = plan.settings
+    outside = [one.getsockname()[0] for one in sockets if not is_loopback(one.getsockname()[0])]
+    made: list[keys.Key] = []
+    if settings.access.enabled:
+        database = Database(Path(settings.data_dir) / "state.db")
+        made = database.run_now(keys.stored)
+        database.close()
+    return posture.check(
+        settings.access,
+        made,
+        now=clock.time(),
+        environment=settings.environment,
+        outside=outside[0] if outside else "",
+        tls=settings.server.tls is not None,
+        insecure=insecure,
+        origins=plan.origins,
+    )
+
+
+def _warned(plan: Plan, warnings: Sequence[str]) -> Plan:
+    return replace(plan, warnings=[*plan.warnings, *warnings])
+
+
+def _shown(certificates: Certificates) -> Callable[[uvicorn.Config, Callable[[], ssl.SSLContext]], ssl.SSLContext]:
+    return lambda _config, _default: certificates.context
+
+
+def _url(scheme: str, host: str, port: int) -> str:
     """Where a client on this machine reaches a listener."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-    return f"http://{f'[{reachable}]' if ':' in reachable and not reachable.startswith('[') else reachable}:{port}"
+    address = f"[{reachable}]" if ":" in reachable and not reachable.startswith("[") else reachable
+    return f"{scheme}://{address}:{port}"

@@ -121,7 +121,8 @@ def _emitter_rows(name: str) -> list[list[str]]:
 _OPENING = """
 `bers --help` lists the commands, and each takes `--help`. What is printed is for people on a terminal, and plain
 tab-separated columns in a pipe; `--json` prints JSON. Commands that ask a server take the one that `BERS_EMIT_URL`
-names, else the one that runs on `.bers/` in this directory, else `http://127.0.0.1:3003`; `--url` names another.
+names, else the one that runs on `.bers/` in this directory, else `http://127.0.0.1:3003`; `--url` names another. They
+send the key in `BERS_MONITORING_API_KEY`, and believe the certificates in the file that `BERS_MONITORING_CA` names.
 """
 _CODES = [
     ["0", "Yes, or done."],

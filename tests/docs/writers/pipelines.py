@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bers.config import Delivery, PipelineSettings, Settings
+from bers.config.environment import VARIABLES
 from bers.config.located import spell
 from bers.config.runbook import KEYS
 from bers.units import EXAMPLES, TYPES
@@ -71,6 +72,15 @@ def page() -> str:
             ],
         ),
         _YAML_TEXT,
+        "## Values from the environment",
+        "These variables win over the file, where they are set and not empty. A fault in one is named with it.",
+        markdown.table(
+            ["variable", "sets", "written as"],
+            [
+                [markdown.code(name), markdown.code(spell(steps)), _WRITTEN[steps[-1]]]
+                for name, (steps, _) in VARIABLES.items()
+            ],
+        ),
         "## The runbook's dictionary",
         "`start_production_monitoring({...})` takes the keys that the runbook uses, with the runbook's own units and "
         "bare numbers, and lays them over the file. A key that is not known is refused. What is below `alerting` may "
@@ -105,6 +115,12 @@ def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+_WRITTEN = {
+    "enabled": "`true` or `false`",
+    "key": "the key",
+    "allowed": "networks, with commas between",
+    "allow_loopback": "`true` or `false`",
+}
 _STAGES = [
     ["`sources`", "map of stages", "none", "Where events come from, by a key of your choice."],
     ["`processors`", "map of stages", "none", "What is done to them; one is made for each pipeline that names it."],

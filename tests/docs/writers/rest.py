@@ -152,15 +152,25 @@ Everything is answered on the control port (3003 unless `server.control` says ot
 on the health port (3001) too, and reads of metrics on the metrics port (3002); writes are answered on the control port
 alone. A path that belongs to another port is answered with 404 and a hint that names the port.
 
-There is no authentication yet: see [what is protected](../explanation/security.md). The scope of an operation says
-which permission it will ask for.
+Where `access.enabled` says so, a request needs a key with the scope of its operation, as `Authorization: Bearer KEY` or
+`X-API-Key: KEY`, or the cookie of a session; [secure](../how-to/secure.md) shows how to make one. Otherwise everybody
+may do everything.
 """
 _BESIDES = [
     ["`POST`", "[`/api/monitoring/ingest`](#handing-in-events)", "3003", "ingest", "Take events"],
     ["`GET`", "`/livez`", "all", "none", "200 while the process answers; no body"],
     ["`GET`", "`/readyz`", "all", "none", "200 while it is started, not stopping, and takes events; else 503; no body"],
-    ["`GET`", "`/metrics`", "3002, 3003", "none", "[Metrics](metrics.md) in Prometheus' text format"],
-    ["`GET`", "`/openapi.json`", "all", "none", "OpenAPI 3.1 of what this port answers"],
+    ["`GET`", "`/metrics`", "3002, 3003", "read", "[Metrics](metrics.md) in Prometheus' text format"],
+    ["`GET`", "`/openapi.json`", "all", "read", "OpenAPI 3.1 of what this port answers"],
+    ["`GET`", "`/login`", "3003", "none", "The login, or the way out; not found where nobody is asked for a key"],
+    [
+        "`POST`",
+        "`/login`",
+        "3003",
+        "none",
+        "Open a session for `key`, in a form or as JSON; the answer sets its cookie",
+    ],
+    ["`POST`", "`/logout`", "3003", "none", "End the session of the cookie"],
 ]
 _ENVELOPE = """
 ## Envelope

@@ -1,0 +1,139 @@
+"""The login of people: a page, the session that it opens, and its end."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from math import ceil
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import msgspec
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from bers.access.gate import Gate
+from bers.access.headers import FORM, PAGE
+from bers.access.keys import SCOPES
+from bers.audit import Audit
+from bers.errors import Refused
+from bers.operations import Caller, Scope
+from bers.plain import as_list, as_object
+from bers.web import bodies
+from bers.web.envelope import JSON, STATUS, success
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+LOGIN, LOGOUT, STYLE = "/login", "/logout", "/assets/login.css"
+
+MAX_BODY = 4096
+"""The largest body with a key in it, in bytes."""
+
+BODY_WITHIN = 10.0
+"""Seconds in which it has to arrive."""
+
+_TOLD = ("unauthenticated", "forbidden", "rate_limited", "invalid")
+"""What people read on the page itself."""
+
+
+class LoggedIn(msgspec.Struct, frozen=True):
+    """Who is logged in, with which scopes, and for how many milliseconds."""
+
+    principal: str
+    scopes: list[Scope]
+    lasts: int
+
+
+class Login:
+    """What is answered at ``/login`` and ``/logout``."""
+
+    def __init__(self, gate: Gate, audit: Audit) -> None:
+        self._gate = gate
+        self._audit = audit
+        self._template: Template | None = None
+
+    async def page(self, caller: Caller, *, message: str = "", status: int = 200) -> Response:
+        """The login, or, to whoever is logged in, the way out. It shows nothing of what is watched."""
+        if self._template is None:
+            self._template = await to_thread.run_sync(_template)
+        html = self._template.render(name=caller.principal if caller.key else "", message=message)
+        return Response(html, status, FORM, "text/html; charset=utf-8")
+
+    def style(self) -> Response:
+        return Response(_file("login.css"), 200, PAGE, "text/css; charset=utf-8")
+
+    async def enter(self, request: Request, source: str) -> Response:
+        """Open a session for the holder of a key. Programs are refused with an error, and people get the page again."""
+        json = _media(request) == JSON
+        try:
+            key = await self._gate.guess(await _key(request, json=json), source)
+            if key is None:
+                raise Refused("unauthenticated", "this key is not known, or not valid any more")
+            if "read" not in key.scopes:
+                raise Refused("forbidden", f"the key {key.name!r} may not read, so there is nothing to see")
+        except Refused as refused:
+            await self._gate.note(request, Caller(address=source), refused)
+            if json or refused.reason not in _TOLD:
+                raise
+            answer = await self.page(Caller(), message=f"{refused}.", status=STATUS[refused.reason])
+            if refused.retry_after is not None:
+                answer.headers["Retry-After"] = str(max(1, ceil(refused.retry_after)))
+            return answer
+        token, lasts = await self._gate.credentials.open(key)
+        await self._audit.record(Caller(key.name, source, key.scopes, key.id), "POST /login", "done")
+        told = LoggedIn(key.name, [one for one in SCOPES if one in key.scopes], int(lasts * 1000))
+        answer = success(told) if json else RedirectResponse("/", 303)
+        self._set(request, answer, token, lasts)
+        return answer
+
+    async def leave(self, request: Request, caller: Caller) -> Response:
+        """End the session that the cookie stands for."""
+        if token := request.cookies.get(self._gate.cookie(request)):
+            await self._gate.credentials.close(token)
+            await self._audit.record(caller, "POST /logout", "done")
+        answer = RedirectResponse(LOGIN, 303)
+        self._set(request, answer, "", 0)
+        return answer
+
+    def _set(self, request: Request, answer: Response, token: str, lasts: float) -> None:
+        answer.set_cookie(
+            self._gate.cookie(request),
+            token,
+            max_age=int(lasts),
+            path="/",
+            secure=self._gate.secure(request),
+            httponly=True,
+            samesite="strict",
+        )
+
+
+def _media(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _key(request: Request, *, json: bool) -> str:
+    """The key in a form or a JSON object."""
+    body = bytes(await bodies.read(request, limit=MAX_BODY, within=BODY_WITHIN))
+    try:
+        fields = as_object(msgspec.json.decode(body) if json else parse_qs(body.decode())) or {}
+    except (ValueError, RecursionError) as exc:
+        raise Refused("bad_request", f"the body cannot be read: {exc}") from exc
+    found = fields.get("key")
+    texts = as_list(found)
+    text = texts[0] if texts else found
+    if not isinstance(text, str) or not text.strip():
+        hint = 'send a form with the field `key`, or {"key": "..."}'
+        raise Refused("invalid", "there is no key", hint=hint, details=[("key", "it is missing")])
+    return text.strip()
+
+
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_file("login.html").decode())
+
+
+def _file(name: str) -> bytes:
+    return files("bers.web").joinpath(name).read_bytes()
