@@ -77,7 +77,7 @@ def page() -> str:
         markdown.table(
             ["variable", "sets", "written as"],
             [
-                [markdown.code(name), markdown.code(spell(steps)), _WRITTEN[steps[-1]]]
+                [markdown.code(name), markdown.code(spell(steps)), _WRITTEN[str(steps[-1])]]
                 for name, (steps, _) in VARIABLES.items()
             ],
         ),
