@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bers.stages import Durable as Durable
     from bers.stages import DurableSpec as DurableSpec
     from bers.stages import Emit as Emit
+    from bers.stages import Explaining as Explaining
     from bers.stages import Processor as Processor
     from bers.stages import ProcessorSpec as ProcessorSpec
     from bers.stages import Receiver as Receiver
@@ -93,6 +94,7 @@ _HOMES = {
     "Duration": "units",
     "Emit": "stages",
     "Event": "records",
+    "Explaining": "stages",
     "Finding": "checks",
     "Full": "errors",
     "Interval": "units",

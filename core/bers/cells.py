@@ -12,6 +12,7 @@ import anyio
 from bers.clock import Clock
 from bers.config import Declared
 from bers.errors import leaves
+from bers.metering import Charged, Cost
 from bers.pipeline import Step
 from bers.redaction import redact_text
 from bers.stages import AnySpec, Context
@@ -71,6 +72,8 @@ class Cell:
     stage: Any = None
     """The stage while it is open."""
     restarts: int = 0
+    running: Charged = field(default_factory=Cost)
+    """What is charged with the CPU that it takes to measure by itself."""
     raised: BaseException | None = None
     """What it let out last, so that who catches it knows whose it is."""
     users: int = 0

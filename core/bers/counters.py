@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 
 import msgspec
+
+from bers.metering import Latencies
+from bers.records import Batch
 
 
 @dataclass
@@ -27,7 +31,25 @@ class Edge:
     errors: int = 0
     seconds: float = 0.0
     """Time spent inside the stage."""
+    cpu: float = 0.0
+    """Seconds of CPU on the thread of the event loop; what it does in threads and tasks of its own is not in it."""
+    inside: bool = False
+    """Whether a step of it has the thread at this moment."""
     last_error: str = ""
+    latencies: Latencies = field(default_factory=Latencies)
+    taps: list[Callable[[Batch], None]] = field(default_factory=list[Callable[[Batch], None]])
+    """Who is shown every batch that comes out, at once; nobody, as a rule. They neither raise nor keep a window."""
+
+    def took(self, began: float) -> None:
+        """Count a call that began then, by ``perf_counter``, and ends now."""
+        now = perf_counter()
+        self.seconds += now - began
+        self.latencies.add(now - began, now)
+
+    def show(self, batch: Batch) -> None:
+        """Show a batch to whoever looks."""
+        for tap in self.taps:
+            tap(batch)
 
     def gap(self) -> int:
         """How many records went in and were not accounted for; anything but 0 is our bug."""
@@ -48,6 +70,10 @@ class Counts(msgspec.Struct, frozen=True):
     merged: int
     errors: int
     seconds: float
+    cpu: float
+    p50: float | None
+    p99: float | None
+    """Seconds that one call took, in the last one to two minutes; None where there was none."""
     last_error: str = ""
 
 
@@ -73,6 +99,10 @@ class Counters:
                 settled.dropped["crashed"] += edge.queued
                 self._edges[name] = settled
 
+    def edges(self) -> Iterable[tuple[str, Edge]]:
+        """Every edge there is, with its name."""
+        return self._edges.items()
+
     def snapshot(self) -> dict[str, Counts]:
         return {name: _read(edge) for name, edge in self._edges.items()}
 
@@ -82,7 +112,9 @@ class Counters:
 
 
 def _read(edge: Edge) -> Counts:
+    now = perf_counter()
+    p50, p99 = edge.latencies.quantile(0.5, now), edge.latencies.quantile(0.99, now)
     return Counts(
         edge.taken, edge.made, edge.out, edge.filtered, dict(edge.dropped), edge.queued, edge.dead, edge.merged,
-        edge.errors, edge.seconds, edge.last_error,
+        edge.errors, edge.seconds, edge.cpu, p50, p99, edge.last_error,
     )  # fmt: skip

@@ -28,6 +28,9 @@ WhenFull: TypeAlias = Literal["drop_oldest", "refuse"]
 OVERHEAD = 200
 """About how many bytes a letter takes beside its records and its errors."""
 
+_FARTHEST = 2_000
+"""How many positions the end of a batch is behind its first event at most, or so."""
+
 LARGEST = 1 << 20
 """Bytes; records that share a letter are kept in several where one would be larger."""
 
@@ -335,6 +338,20 @@ class DeadLetters:
             return [Letter(*row) for row in rows], total
 
         return await self.state.run(work)
+
+    async def of(self, place: Place, event: Event) -> Letter | None:
+        """The letter in which a stage left an event, as long as the event has its position and the letter is there."""
+
+        def work(connection: sqlite3.Connection) -> list[Letter]:
+            where = "stage = ? AND pipeline = ? AND position BETWEEN ? AND ? AND NOT replayed ORDER BY position LIMIT ?"
+            return _letters(
+                connection, where, (place.stage, place.pipeline, event.seq, event.seq + _FARTHEST, _FARTHEST)
+            )
+
+        for letter in await self.state.run(work):
+            if any(one.seq == event.seq for one in letter.batch.events):
+                return letter
+        return None
 
     async def drop(self, filter: Filter = ALL, *, id: int = 0) -> int:
         """Forget letters for good, one or all that are meant; return how many there were."""

@@ -16,6 +16,7 @@ from bers.clock import Clock, SystemClock
 from bers.counters import Edge
 from bers.dead_letters import DeadLetters, Finding, Letter, Place, Why
 from bers.errors import BersError, Conflict, PluginError, Refused, Rejected, leaves
+from bers.metering import metered
 from bers.records import Batch, halves, only
 from bers.redaction import redact_text
 from bers.stages import Config, Durable, Sink, Written
@@ -497,15 +498,19 @@ class Courier:
         sink = self.target.sink
         try:
             if self.target.delivery.within is not None:
-                return self._checked(await self._limited(sink.write(batch), "take a batch"), batch)
-            started = perf_counter()
-            try:
-                written = await sink.write(batch)
-            finally:
-                self.edge.seconds += perf_counter() - started
-            return _ALL if written is None else self._checked(written, batch)
+                written = await self._limited(sink.write(batch), "take a batch")
+            else:
+                started = perf_counter()
+                try:
+                    written = await metered(sink.write(batch), self.edge)
+                finally:
+                    self.edge.took(started)
+            outcome = _ALL if written is None else self._checked(written, batch)
         except Exception as exc:
             return exc
+        if self.edge.taps:
+            self.edge.show(batch)
+        return outcome
 
     def _checked(self, written: object, batch: Batch) -> Written:
         """What a sink said, if it makes sense."""
@@ -526,16 +531,16 @@ class Courier:
         within, started = self.target.delivery.within, perf_counter()
         try:
             if within is None:
-                return await call
+                return await metered(call, self.edge)
             self.deadline = self.clock.monotonic() + within
             with anyio.CancelScope() as scope:
                 self._scope = scope
                 if self._begun:
                     self._begun.set()
-                return await call
+                return await metered(call, self.edge)
         finally:
             self._scope = self.deadline = None
-            self.edge.seconds += perf_counter() - started
+            self.edge.took(started)
         raise TimeoutError(f"it did not {what} within {within:g} s")
 
     def _fail(self, part: _Part, exc: Exception) -> Mapping[int, str] | None:

@@ -14,6 +14,7 @@ import anyio
 from bers.cells import Cell
 from bers.config.settings import SupervisionSettings
 from bers.errors import PluginError, Rejected
+from bers.metering import Charged, metered
 from bers.pipeline import Step
 from bers.records import Batch, Event, Window
 from bers.stages import Processor, Written
@@ -201,8 +202,11 @@ class Waited:
 class Way:
     """The way to a sink that nobody waits for: it may come and go, and what is meant for it waits meanwhile."""
 
-    def __init__(self, cell: Cell, ward: Ward, bell: Bell, settings: SupervisionSettings, fail: Fail) -> None:
+    def __init__(
+        self, cell: Cell, ward: Ward, bell: Bell, settings: SupervisionSettings, fail: Fail, charged: Charged
+    ) -> None:
         self._cell = cell
+        self._charged = charged
         self._ward = ward
         self._bell = bell
         self._settings = settings
@@ -214,7 +218,7 @@ class Way:
         sink, answer = cell.stage, list[object]()
 
         async def work(stay: Stay) -> None:
-            answer.append(await sink.write(batch))
+            answer.append(await metered(sink.write(batch), self._charged))  # In a task of its own.
 
         cell.users += 1
         stay = self._ward.take(cell.name, work)  # Of its own, so that it can be given up while others go on.

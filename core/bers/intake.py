@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from time import perf_counter, thread_time
 from typing import Protocol
 
 import anyio
@@ -20,6 +21,7 @@ from bers.claims import UNMAPPED, Owners
 from bers.clock import Clock, SystemClock
 from bers.counters import Counters
 from bers.errors import Full
+from bers.metering import Cost, metered
 from bers.records import Event
 from bers.redaction import Redactor
 from bers.repeats import Memory, Repeats
@@ -27,8 +29,9 @@ from bers.series import Series
 from bers.stages import Receiver
 from bers.tables import Table
 
-SLICE = 100
-"""How many events are handled before others have their turn."""
+SLICE = 97
+"""How many events are handled before others have their turn. The reading of one of them is timed, and stands for all:
+the number is a prime, because what is handed in repeats itself."""
 
 GROUP = 10_000
 """How many events are taken together: those who wait behind them have their turn next."""
@@ -106,8 +109,12 @@ class Intake:
         """How many series labels make."""
         self._turn = anyio.Lock()
         self._door = self._counters.edge("intake")
+        self._handled = 0
+        """How many events were looked at, so that small submissions have their share of what is timed."""
         self.reading = ""
         """The source that reads events at this moment; empty while others have their turn."""
+        self._owed = 0.0
+        """Seconds of CPU that sources were charged with, and that are still to be taken off what the intake takes."""
         self.unmapped: Counter[str] = Counter()
         """Types that nobody reads, and how often they came."""
         self.refused: Counter[str] = Counter()
@@ -151,14 +158,16 @@ class Intake:
         handing them in again is right in every case. The events are the intake's from here on. ``clean`` says that
         the redactor found the bytes clean that they were decoded from.
         """
+        began = perf_counter()
         # Before anything else: repeats, and what waits for its other half, know events as they are kept.
-        mine = _Submission(await self._mask(events, clean), durable)
+        mine = _Submission(await metered(self._mask(events, clean), self._door), durable)
         self._waiting.append(mine)
         async with self._turn:
             while mine.answer is None:
                 group = self._next_group()
                 with anyio.CancelScope(shield=True):  # Half an append cannot be undone.
-                    await self._admit(group)
+                    await self._charged(group)
+        self._door.took(began)
         if isinstance(mine.answer, Exception):
             raise mine.answer
         return mine.answer
@@ -219,6 +228,14 @@ class Intake:
             masked += self._redactor.events(events[start : start + SLICE], clean=clean)
         return masked
 
+    async def _charged(self, group: Sequence[_Submission]) -> None:
+        """Take submissions, and be charged with it; with what sources read, they are."""
+        cost = Cost()
+        await metered(self._admit(group), cost)
+        theirs = min(cost.cpu, self._owed)
+        self._owed -= theirs
+        self._door.cpu += cost.cpu - theirs
+
     async def _admit(self, group: Sequence[_Submission]) -> None:
         """Take submissions together, and give each its answer; what cannot be kept is as if it had never come."""
         passed = Counter[str]()
@@ -259,11 +276,12 @@ class Intake:
 
     async def _read(self, group: Sequence[_Submission], passed: Counter[str], made: Counter[str]) -> list[Event]:
         """Drop repeats, and let sources read what is new; return what is to be appended."""
-        now, add, own, receive = self._clock.time(), self._repeats.add, self._owners.of, self._receive
+        now, add, own, handled = self._clock.time(), self._repeats.add, self._owners.of, self._handled
+        plain: Callable[[str, Event], Sequence[Event]] = self._receive
+        receive = plain
         guard = self.series.guard
         stamp = msgspec.structs.force_setattr
         records: list[Event] = []
-        handled = 0
         for one in group:
             fresh = one.fresh
             for event in one.events:
@@ -271,6 +289,7 @@ class Intake:
                 if not handled % SLICE:
                     self.reading = ""
                     await cancel_shielded_checkpoint()
+                    receive = self._timed
                 if not add(event):
                     continue
                 fresh.append(event)
@@ -279,13 +298,28 @@ class Intake:
                     stamp(event, "cause", "")
                 owner = own(event.type)
                 out = receive(owner, event)
+                if receive is not plain:
+                    receive = plain
                 passed[owner] += 1
                 records.append(guard(out[0]))
                 if len(out) > 1:
                     made[owner] += len(out) - 1
                     records += map(guard, out[1:])
         self.reading = ""
+        self._handled = handled
         return records
+
+    def _timed(self, owner: str, event: Event) -> Sequence[Event]:
+        edge = self._counters.edge(f"source/{owner}")
+        began, cpu = perf_counter(), thread_time()
+        out = self._receive(owner, event)
+        used, now = thread_time() - cpu, perf_counter()
+        if owner in self._receivers:
+            edge.cpu += used * SLICE
+            self._owed += used * SLICE
+            edge.seconds += (now - began) * SLICE
+            edge.latencies.add(now - began, now)
+        return out
 
     def _receive(self, owner: str, event: Event) -> Sequence[Event]:
         receiver = self._receivers.get(owner)

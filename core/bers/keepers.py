@@ -18,6 +18,7 @@ from bers.counters import Counters
 from bers.errors import PluginError, leaves
 from bers.guards import Fail, Post
 from bers.intake import Seat
+from bers.metering import metered
 from bers.pipeline import Pipeline
 from bers.stages import Emit, Receiver, Source
 from bers.ward import Bell, Stay, Ward, late
@@ -232,7 +233,7 @@ class StageKeeper(Keeper):
         await self._shared.go.wait()
         # A sink may be a source too: then it says so in the file of stages.
         if isinstance(stage, Source) and (self._cell.kind == "source" or self._cell.declared.source):
-            await stage.run(self._emit)
+            await metered(stage.run(self._emit), self._cell.running)
         await anyio.sleep_forever()
 
 

@@ -19,6 +19,7 @@ from bers.counters import Counters, Edge
 from bers.dead_letters import DeadLetters
 from bers.delivery import Courier, Delivery, Target
 from bers.errors import Conflict
+from bers.metering import metered
 from bers.queues import Queue
 from bers.records import Batch
 from bers.redaction import redact_text
@@ -57,6 +58,10 @@ class Pipeline:
     """Where what can never be delivered goes; it is dropped if not told."""
     position: int = 0
     """How far it has read."""
+    reached: float = 0.0
+    """When the intake took the event that it has read last, in seconds since 1970."""
+    live: int = 0
+    """Where its optional sinks began."""
 
     opened: dict[str, Processor] = field(default_factory=dict[str, Processor])
     """Its processors, by step, while it runs."""
@@ -124,7 +129,7 @@ class Pipeline:
             cuts = [*held.values(), live] if until is None else [*held.values(), live, until]
             # Who has no position of its own begins at `live`, however far the durable ones are ahead of it.
             begins = [*held.values()] if len(held) == len(self.targets) else [*held.values(), live]
-            self.position = min(begins, default=live)
+            self.position, self.live = min(begins, default=live), live
             async with anyio.create_task_group() as watches:
                 for courier in self.deliveries.values():
                     watches.start_soon(courier.watch)
@@ -157,6 +162,11 @@ class Pipeline:
         edge = self.counters.edge(f"{self.name}/{target.id}")
         return Courier(self.name, target, edge, self.clock, self.random, self.dead)
 
+    def behind(self, end: int, now: float) -> tuple[int, float]:
+        """How many events it has yet to read, and how many seconds ago the one came that it read last, if there are."""
+        lag = max(0, end - self.position)
+        return lag, max(0.0, now - self.reached) if lag and self.reached else 0.0
+
     def _select(self, batch: Batch) -> Batch:
         events, edge = batch.events, self.counters.edge(self.name)
         edge.taken += len(events)
@@ -164,7 +174,12 @@ class Pipeline:
             events = [event for event in events if self._wanted[event.type]]
             edge.filtered += len(batch.events) - len(events)
         edge.out += len(events)
-        return replace(batch, events=events, reader=self.name)
+        if batch.events:
+            self.reached = batch.events[-1].received
+        selected = replace(batch, events=events, reader=self.name)
+        if edge.taps:
+            edge.show(selected)
+        return selected
 
 
 async def _process(processor: Processor, batch: Batch, edge: Edge) -> Batch:
@@ -173,18 +188,20 @@ async def _process(processor: Processor, batch: Batch, edge: Edge) -> Batch:
     edge.queued += size
     started = perf_counter()
     try:
-        result = await processor.process(batch)
+        result = await metered(processor.process(batch), edge)
     except BaseException as exc:
         edge.queued -= size
         edge.dropped["crashed"] += size
         _note(edge, exc)
         raise
-    edge.seconds += perf_counter() - started
+    edge.took(started)
     edge.queued -= size
     for before, after in ((len(batch.events), len(result.events)), (len(batch.windows), len(result.windows))):
         edge.made += max(0, after - before)
         edge.filtered += max(0, before - after)
     edge.out += len(result)
+    if edge.taps:
+        edge.show(result)
     return result
 
 

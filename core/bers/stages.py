@@ -188,6 +188,15 @@ class Telling(Protocol):
         ...
 
 
+@runtime_checkable
+class Explaining(Protocol):
+    """A stage that can say what it makes of one event, for an operator who wonders."""
+
+    async def explain(self, event: Event) -> Sequence[str]:
+        """Say in whole sentences what it made of the event, or would make of it now; change nothing, and be quick."""
+        ...
+
+
 class Stage(AsyncContextManagerMixin, Generic[C]):
     """A convenient base class; override ``__asynccontextmanager__`` to hold a resource."""
 

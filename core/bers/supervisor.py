@@ -42,6 +42,7 @@ from bers.keepers import Keeper, Keeping, PipelineKeeper, StageKeeper
 from bers.log import Log
 from bers.logs import Logs, files_of
 from bers.memory import Memory
+from bers.metering import Cost, metered
 from bers.pace import Pace
 from bers.pipeline import Pipeline
 from bers.records import Event
@@ -49,10 +50,12 @@ from bers.redaction import identity_key
 from bers.reloading import Changes, Configuration, Located, Reload, Result, alone, compare, locate, refused
 from bers.rounds import Rounds
 from bers.series import Series
+from bers.speedometer import Speedometer
 from bers.stages import Context, DurableSpec, Receiver, Source
 from bers.state import Database, forget_positions, highest_position, keep_positions
 from bers.states import Change, Standing
 from bers.tables import Table
+from bers.tapping import Taps
 from bers.ward import Bell, Stay, Ward
 from bers.watchdog import Watchdog
 from bers.watches import watch
@@ -87,6 +90,7 @@ class Supervisor(AsyncContextManagerMixin):
         """Set when this node has become ready for the first time."""
         self.stopping = False
         self.counters = Counters()
+        self.speed = Speedometer(self.counters, self.clock)
         self.directory = Directory()
         self.data_dir = Path(plan.settings.data_dir)
         self.state = Database(self.data_dir / "state.db")
@@ -120,6 +124,7 @@ class Supervisor(AsyncContextManagerMixin):
             series=Series(self._metrics, max_values=labels.max_values, max_series=labels.max_series),
             redactor=self.redactor,
         )
+        self.taps = Taps(self.bus, self.counters, self.clock)
         self._housekeeping = Housekeeping(
             self.bus,
             self.intake,
@@ -249,7 +254,8 @@ class Supervisor(AsyncContextManagerMixin):
             self._strange.add(kind)
             _log.warning("stage %r emits %r and does not claim it: pipelines take it for unmapped", cell.key, kind)
         try:
-            await self.intake.submit(events, durable=durable)
+            # What it takes to take them in is the intake's, not the stage's that waits for it.
+            await metered(self.intake.submit(events, durable=durable), Cost(), within=cell.running)
         except Full:
             if durable:
                 raise
@@ -298,6 +304,7 @@ class Supervisor(AsyncContextManagerMixin):
             self.health.add(one)
         group.start_soon(self.heartbeats.run)
         group.start_soon(self.memory.run)
+        group.start_soon(self.speed.run)
         group.start_soon(self._housekeeping.run)
         group.start_soon(self._look_then_watch)
 
@@ -375,7 +382,8 @@ class Supervisor(AsyncContextManagerMixin):
         durable = isinstance(cell.spec, DurableSpec)
         begin = self._housekeeping.begins.get((cell.key, pipeline))
         shared = self._keeping
-        way = Way(cell, shared.ward, shared.bell, shared.settings, self._fail)
+        edge = self.counters.edge(f"{pipeline}/{cell.key}")
+        way = Way(cell, shared.ward, shared.bell, shared.settings, self._fail, edge)
         sink = Waited(cell, post) if _is_waited_for(cell) else way
         return Target(cell.key, sink, durable, cell.declared.delivery, begin)
 
@@ -405,6 +413,8 @@ class Supervisor(AsyncContextManagerMixin):
             _edges(plan, kind, key, pipeline),
             pipeline,
         )
+        if kind == "source" or declared.source:
+            cell.running = self.counters.edge(f"source/{key}")
         return cell
 
     def _context(self, key: str, table: Table | None = None) -> Context:

@@ -66,7 +66,7 @@ def test_every_key_of_the_runbooks_dictionary_is_documented() -> None:
     assert set(SAMPLES) <= first_cells(read("pipelines.md"))
 
 
-def test_every_endpoint_is_documented(tmp_path: Path) -> None:
+async def test_every_endpoint_is_documented(tmp_path: Path) -> None:
     document = config.shipped()
     document.put(("data_dir",), str(tmp_path))
     node = Supervisor(config.plan(document, plugins.load(installed=False), environ={}))

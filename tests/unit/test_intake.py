@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from time import thread_time
 from typing import Any
 
 import anyio
@@ -11,7 +12,8 @@ import pytest
 
 from bers import Event, Full, Table
 from bers.claims import Owners
-from bers.intake import Intake, Receipt
+from bers.counters import Counters
+from bers.intake import SLICE, Intake, Receipt
 from bers.log import Log
 from bers.testing import VirtualClock
 
@@ -244,3 +246,24 @@ async def test_what_cannot_be_written_at_all_is_refused_alone_and_is_no_repeat_a
         assert isinstance(answers["poison"], OverflowError)
         assert await intake.submit([Event("poison", "/ci", "reading", 0.0)]) == Receipt(1, 0)
         assert not intake._counters.gaps()  # pyright: ignore[reportPrivateUsage]
+
+
+class Burning:
+    """A source that takes a millisecond to read an event."""
+
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        until = thread_time() + 0.001
+        while thread_time() < until:
+            pass
+        return [event]
+
+
+async def test_what_reading_costs_is_its_sources_and_not_the_intakes() -> None:
+    counters = Counters()
+    intake = Intake(Log(), Owners({"burning": ["a.*"]}), {"burning": Burning()}, counters=counters)
+    for first in range(0, 5 * SLICE, 10):  # Small submissions are timed in their share as well.
+        await intake.submit([Event(str(n), "/ci", "a.b", 0.0) for n in range(first, first + 10)])
+    source, door = counters.snapshot()["source/burning"], counters.snapshot()["intake"]
+    assert 0.9 < source.cpu / (5 * SLICE * 0.001) < 1.5
+    assert source.p99 is not None and source.p99 > 0.0009
+    assert door.cpu < source.cpu / 2 and door.p99 is not None and door.p99 > 0.009

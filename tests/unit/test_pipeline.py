@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import thread_time
 from typing import Annotated, Any
 
 import anyio
@@ -240,3 +241,34 @@ async def test_a_running_pipeline_takes_other_types_from_the_next_batch_on(colle
                         await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
     assert [event.id for batch in collected for event in batch.events] == ["one-one", "two-two"]
+
+
+class CostConfig(Config, frozen=True):
+    """Take time."""
+
+    burn: Annotated[float, Meta(description="Seconds of CPU.")] = 0.0
+    sleep: Annotated[float, Meta(description="Seconds of nothing.")] = 0.0
+
+
+class Costing(Stage[CostConfig]):
+    async def process(self, batch: Batch) -> Batch:
+        until = thread_time() + self.config.burn
+        while thread_time() < until:
+            pass
+        await anyio.sleep(self.config.sleep)
+        return batch
+
+
+COSTING = ProcessorSpec("costing", CostConfig, Costing)
+
+
+async def test_cpu_is_charged_to_who_burns_it_and_time_to_both(collected: list[Batch]) -> None:
+    burning = step(COSTING, burn=0.02, context=Context("burning"))
+    sleeping = step(COSTING, sleep=0.02, context=Context("sleeping"))
+    pipeline = await run_pipeline(await feed(events(1)), processors=[burning, sleeping], sinks=[collect(collected)])
+    counts = pipeline.counters.snapshot()
+    burned, slept = counts["test/burning"], counts["test/sleeping"]
+    assert burned.cpu >= 0.02 and slept.cpu < 0.005
+    assert burned.seconds >= 0.02 and slept.seconds >= 0.02
+    assert slept.p99 is not None and slept.p99 >= 0.019
+    assert counts["test/collect"].cpu < 0.005

@@ -308,7 +308,8 @@ async def test_the_description_of_each_surface_is_valid_and_lists_its_own_routes
 async def test_what_is_described_without_parameters_is_answered(server: Server) -> None:
     document = (await server.get("/openapi.json")).json()
     for path, methods in document["paths"].items():
-        if "get" in methods and "{" not in path and "text/event-stream" not in str(methods["get"]):
+        streams = any(media in str(methods) for media in ("text/event-stream", "application/x-ndjson"))
+        if "get" in methods and "{" not in path and not streams:
             required = [one for one in methods["get"]["parameters"] if one["required"]]
             reply = await server.get(path)
             assert reply.status_code == 422 if required else reply.status_code in (200, 503), (path, reply.text)

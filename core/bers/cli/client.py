@@ -7,9 +7,9 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, urlencode
 
 from bers import lock
@@ -51,9 +51,15 @@ def ask(
 
 
 def whole(
-    method: str, path: str, fields: Mapping[str, Any] | None = None, *, url: str | None = None, within: float = 10
+    method: str,
+    path: str,
+    fields: Mapping[str, Any] | None = None,
+    *,
+    url: str | None = None,
+    within: float = 10,
+    read: Callable[[IO[bytes]], Any] = json.load,
 ) -> Any:
-    """The whole envelope of an answer; that something is unhealthy is an answer too."""
+    """The whole envelope of an answer; that something is unhealthy is an answer too. ``read`` reads what else it is."""
     base = url or address()
     target = f"{base}/api/monitoring/{quote(path)}"
     headers = {"Accept": "application/json"}
@@ -68,7 +74,7 @@ def whole(
     request = urllib.request.Request(target, data=data, method=method, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=within, context=_trusted(base)) as reply:
-            return json.load(reply)
+            return read(reply)
     except urllib.error.HTTPError as exc:
         body = _body(exc)
         if body.get("success"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import click
 
 from bers.cli import output
@@ -24,7 +25,10 @@ def openapi(config: Path | None, surface: str) -> None:
     from bers.web import api, dead_letters
     from bers.web.openapi import document
 
-    node = Supervisor(read(config))
+    async def make() -> Supervisor:  # In an event loop, which a node needs to be there, though it does not run.
+        return Supervisor(read(config))
+
+    node = anyio.run(make)
     api.offer(node.directory, api.Api(node, {}))
     dead_letters.offer(node.directory, node)
     routes = [

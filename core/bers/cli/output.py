@@ -35,7 +35,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
     drawn = Table(*headers, box=box.SIMPLE_HEAD)
     for row in rows:
-        drawn.add_row(*(_coloured(_text(cell)) for cell in row))
+        drawn.add_row(*(coloured(_text(cell)) for cell in row))
     Console().print(drawn)
 
 
@@ -46,11 +46,17 @@ def facts(pairs: Mapping[str, Any]) -> None:
         click.echo(f"{name:{width}}  {click.style(_text(value), fg=_COLOURS.get(_text(value)))}")
 
 
+def printable(text: str) -> str:
+    """The text on one line, without what would move the cursor or ring the bell: it came from outside."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _coloured(text: str) -> str:
+def coloured(text: str) -> str:
+    """The text as rich draws it: in the colour of what it says, where it says how something is."""
     from rich.markup import escape
 
     colour = _COLOURS.get(text)

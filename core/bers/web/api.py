@@ -22,6 +22,7 @@ from bers.reloading import Configuration
 from bers.stages import Telling
 from bers.states import StageState
 from bers.supervisor import Supervisor
+from bers.web import eyes
 
 
 class HealthReport(msgspec.Struct, rename="camel", frozen=True):
@@ -142,6 +143,10 @@ class Api:
     def __init__(self, supervisor: Supervisor, ports: Mapping[str, int]) -> None:
         self._node = supervisor
         self._ports = ports
+
+    @property
+    def node(self) -> Supervisor:
+        return self._node
 
     async def health(self, ask: Nothing, caller: Caller) -> Reply[HealthReport]:
         reports = self._node.health.reports()
@@ -272,6 +277,9 @@ def offer(directory: Directory, api: Api) -> None:
     """Add what the node itself answers to the directory."""
     for operation in OPERATIONS:
         directory.add(Route(operation, "node", lambda: api))
+    looking = eyes.Eyes(api.node)
+    for seen in eyes.OPERATIONS:
+        directory.add(Route(seen, "node", lambda: looking))
 
 
 def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -19,7 +19,8 @@ async def exposition(node: Supervisor) -> str:
         current: Mapping[str, Any] = await node.directory.call("GET", "metrics", {})
     except Refused:
         current = {}
-    return "\n".join([*_metrics(node, current), *_own(node), ""])
+    _, end = await node.bus.span(0)
+    return "\n".join([*_metrics(node, current), *_own(node, end), ""])
 
 
 def _metrics(node: Supervisor, current: Mapping[str, Any]) -> Iterator[str]:
@@ -31,8 +32,9 @@ def _metrics(node: Supervisor, current: Mapping[str, Any]) -> Iterator[str]:
             yield f"{metric.prometheus} {_number(value * metric.scale)}"
 
 
-def _own(node: Supervisor) -> Iterator[str]:
-    counts = node.counters.snapshot()
+def _own(node: Supervisor, end: int) -> Iterator[str]:
+    counts, gaps = node.counters.snapshot(), node.counters.gaps()
+    lags = {name: pipeline.behind(end, node.clock.time()) for name, pipeline in node.pipelines.items()}
     for name, help in (
         ("taken", "Records that went into a stage."),
         ("made", "Records that a stage made."),
@@ -73,6 +75,31 @@ def _own(node: Supervisor) -> Iterator[str]:
     yield from _head("bers_stage_seconds_total", "counter", "Time spent inside a stage.")
     for stage, edge in counts.items():
         yield f'bers_stage_seconds_total{{stage="{_label(stage)}"}} {edge.seconds:.6f}'
+    yield from _head(
+        "bers_stage_cpu_seconds_total", "counter", "CPU that a stage took on the thread of the event loop."
+    )
+    for stage, edge in counts.items():
+        yield f'bers_stage_cpu_seconds_total{{stage="{_label(stage)}"}} {edge.cpu:.6f}'
+    yield from _head(
+        "bers_stage_latency_seconds", "gauge", "Time of one call of a stage in the last one to two minutes."
+    )
+    for stage, edge in counts.items():
+        for share, seconds in (("0.5", edge.p50), ("0.99", edge.p99)):
+            if seconds is not None:
+                yield f'bers_stage_latency_seconds{{stage="{_label(stage)}",quantile="{share}"}} {seconds:.6f}'
+    yield from _head("bers_pipeline_lag", "gauge", "Events that a pipeline has yet to read.")
+    for name, (lag, _) in lags.items():
+        yield f'bers_pipeline_lag{{pipeline="{_label(name)}"}} {lag}'
+    yield from _head(
+        "bers_pipeline_age_seconds", "gauge", "How long ago the event came that a pipeline read last, while it lags."
+    )
+    for name, (_, age) in lags.items():
+        yield f'bers_pipeline_age_seconds{{pipeline="{_label(name)}"}} {age:.3f}'
+    yield from _head(
+        "bers_stage_unaccounted", "gauge", "Records whose whereabouts counters do not tell; anything but 0 is a fault."
+    )
+    for stage in counts:
+        yield f'bers_stage_unaccounted{{stage="{_label(stage)}"}} {gaps.get(stage, 0)}'
     yield from _head("bers_stage_state", "gauge", "1 for the state that a stage is in.")
     for cell in node.cells:
         for state in STATES:

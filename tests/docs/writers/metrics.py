@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 
 import anyio
 
 from bers import Metric, format_value
 from bers.config import plan, shipped
+from bers.pipeline import Pipeline
 from bers.plugins import load
 from bers.supervisor import Supervisor
 from bers.web.prometheus import exposition
@@ -69,7 +71,10 @@ async def _exposed() -> str:
         document = shipped()
         document.put(("data_dir",), str(Path(folder) / ".bers"))
         node = Supervisor(plan(document, load(installed=False), environ={}))
-        node.counters.edge("metrics/store").dropped["full"] += 1
+        edge = node.counters.edge("metrics/store")
+        edge.dropped["full"] += 1
+        edge.took(perf_counter())
+        node.pipelines["metrics"] = Pipeline("metrics")
         return await exposition(node)
 
 

@@ -12,7 +12,7 @@ from bers.decoding import MEDIA
 from bers.directory import Route
 from bers.operations import AnyOperation, Operation, Page, Stream
 from bers.plugins import load
-from bers.web import api, dead_letters
+from bers.web import api, dead_letters, eyes
 from bers.web.envelope import STATUS
 from tests.docs.writers import markdown
 
@@ -22,7 +22,7 @@ PORTS = {"health": "3001, 3003", "metrics": "3002, 3003", "control": "3003"}
 def routes() -> list[Route]:
     """Everything that is answered below /api/monitoring/, and the page."""
     found: list[tuple[str, AnyOperation]] = [
-        ("node", operation) for operation in (*api.OPERATIONS, *dead_letters.OPERATIONS)
+        ("node", operation) for operation in (*api.OPERATIONS, *dead_letters.OPERATIONS, *eyes.OPERATIONS)
     ]
     seen: set[int] = set()
     for _, spec in load(installed=False).all():
@@ -90,7 +90,8 @@ def _described(route: Route) -> str:
         markdown.table(["field", "in", "type", "default", "meaning"], rows),
     ]
     if isinstance(operation, Stream):
-        parts.append(f"The answer is a stream of `{operation.media}`; see [events](events.md#frames-of-the-stream).")
+        more = _TAP if operation.media == eyes.TAP_MEDIA else "see [events](events.md#frames-of-the-stream)."
+        parts.append(f"The answer is a stream of `{operation.media}`; {more}")
     else:
         parts.append(_answer(operation))
     return "\n\n".join(part for part in parts if part)
@@ -186,6 +187,11 @@ Answers are JSON objects: `success`, `timestamp` (milliseconds since 1970) and `
 Fields of a request are taken from the path, the query and, for writes, a JSON body; a body is optional. `HEAD` is
 answered wherever `GET` is.
 """
+_TAP = """one JSON object a line. The first is `{"tap": …}`, what was asked for. Then come `{"event": …}`, with the
+fields of [an event](events.md), and `{"window": …}`, without secrets. `{"skipped": n}` says how much passed that was
+not looked at, because the client or the filter was too slow; what passes never waits. `{"still": …}` counts what was
+seen, after five seconds without anything to show, and `{"end": …}` is the last line once `limit` is reached. Eight may
+look at the same time; one that takes nothing for 30 s is sent away."""
 _WHEN = {
     "bad_request": "The request cannot be read: no JSON, or no period.",
     "unsupported_media_type": "A body that is not `application/json`.",

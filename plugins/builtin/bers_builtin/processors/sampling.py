@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import exp
 from typing import Annotated, Any
@@ -61,13 +61,23 @@ class Sampling(Stage[SamplingConfig]):
             if must and event.subject:
                 bad.add((event.source, event.subject))
             # One run is kept or left out as a whole, here and wherever else it is sampled at this rate.
-            kept.append(must or crc32(f"{event.source}\t{event.subject or event.id}".encode()) < below)
+            kept.append(must or _number(event) < below)
         events = [
             event
             for event, keep in zip(batch.events, kept, strict=True)
             if keep or (bad and (event.source, event.subject) in bad)
         ]
         return replace(batch, events=events)
+
+    async def explain(self, event: Event) -> Sequence[str]:
+        if self._must_be_kept(event):
+            return ["Its like is always kept, because of how it ended, what it is, how long it took or what it missed."]
+        if self.effective_rate >= 1:
+            return ["Everything is kept at present."]
+        whole = "a bad one of the same run, read together with it, would have saved it"
+        if _number(event) < self.effective_rate * 2**32:
+            return [f"It is of the {self.effective_rate:.3g} of all runs that are kept at present."]
+        return [f"It is not of the {self.effective_rate:.3g} of all runs that are kept at present; {whole}."]
 
     def tell(self) -> Mapping[str, float]:
         return {"effectiveRate": self.effective_rate, "eventsPerSecond": round(self._load, 1)}
@@ -89,6 +99,11 @@ class Sampling(Stage[SamplingConfig]):
             if metric and (not metric.meets(value) or (metric.unit == "ms" and value >= self._slow)):
                 return True
         return False
+
+
+def _number(event: Event) -> int:
+    """What decides about a run: the same everywhere, and anything below 2**32."""
+    return crc32(f"{event.source}\t{event.subject or event.id}".encode())
 
 
 SLICE = 500

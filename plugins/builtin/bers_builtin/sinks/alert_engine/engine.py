@@ -302,6 +302,10 @@ class AlertEngine(Stage[AlertConfig]):
             self._evaluator.forget(alert)
             return await self._do(self._evaluator.register.resolve, alert, deed)
 
+    async def explain(self, event: Event) -> Sequence[str]:
+        async with self._turn:
+            return list(self._evaluator.explain(event))
+
     async def look(self) -> Finding:
         """Whether alerts are written down and get out."""
         count, oldest = await self._ledger.backlog()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from bers import Clock, Event, Labels, Metric
+from bers import Clock, Event, Labels, Metric, format_duration
 from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
@@ -121,6 +121,25 @@ class Evaluator:
                 watch.series.pop(series.labels, None)
         self._touched, self._forgotten = {}, set()
         self.register.written()
+
+    def explain(self, event: Event) -> Iterator[str]:
+        """What every rule that reads the event makes of it, and the alerts that followed; nothing is changed."""
+        measured = [(watch, name) for name in event.measures for watch in self.watches.by_metric.get(name, ())]
+        reading = [*((watch, "") for watch in self.watches.by_type.get(event.type, ())), *measured]
+        if not reading:
+            yield "No rule reads events of its type, or anything that it measures."
+        elif event.received - event.time > self._config.max_age:
+            late = format_duration(self._config.max_age)
+            yield f"It came more than {late} late, and neither fires nor ends an alert."
+        else:
+            for watch, metric in reading:
+                yield " ".join([watch.explain(event, metric), *self._alert_of(watch, event)])
+
+    def _alert_of(self, watch: Watch, event: Event) -> Iterator[str]:
+        alert = self.register.latest(watch.fingerprint(event)) if watch.wants(event) else None
+        if alert:
+            brought = alert.metadata["event"] == event.id and alert.metadata["source"] == event.source
+            yield f"Alert {alert.id} is {alert.status}{'; this event brought it last' if brought else ''}."
 
     def _read(self, events: Sequence[Event]) -> int:
         """Read until enough were judged; return how many were read."""

@@ -122,6 +122,10 @@ class Register:
         """What has begun and may yet come to nothing, as alerts."""
         return [self._pending(watch, series, moment) for watch, series in self.pending.values()]
 
+    def latest(self, fingerprint: str) -> Alert | None:
+        """The alert that is alive, or that could be reopened."""
+        return self.live.get(fingerprint) or self._resolved.get(fingerprint, (None, 0.0))[0]
+
     def _begin(self, watch: Watch, series: Series, moment: Moment) -> None:
         fingerprint = series.fingerprint
         severity = watch.rule.severity_for(series.evidence.environment)

@@ -115,8 +115,7 @@ class Watch:
         """The series of these labels, made where there is none."""
         series = self.series.get(labels)
         if series is None:
-            text = "\0".join([self.id, *(part for label in labels for part in label)])
-            series = Series(labels, blake2b(text.encode(), digest_size=8).hexdigest(), self._panes())
+            series = Series(labels, self._fingerprint(labels), self._panes())
             self.series[labels] = series
         return series
 
@@ -177,6 +176,35 @@ class Watch:
         assert series.panes is not None
         series.panes.leave(now)
         return Verdict(series, self._conclude(series))
+
+    def fingerprint(self, event: Event) -> str:
+        """What the alert that follows from an event is known by, whichever of its occurrences it is."""
+        return self._fingerprint(self._labels(event))
+
+    def explain(self, event: Event, metric: str) -> str:
+        """What the rule makes of an event, because of its type, or of a metric that it measures."""
+        name = f"Rule {self.rule.name!r} ({self.condition})"
+        if not self.wants(event):
+            return f"{name} is about other labels, or another environment."
+        series = self.series.get(self._labels(event))
+        if metric:
+            value = event.measures[metric]
+            if self.rule.window is None:
+                verdict = "is beyond the threshold" if self._breaches(value) else "is good"
+                return f"{name}: {metric} of {format_value(value, self.unit)} {verdict}."
+            now = f", which is at {format_value(series.value, self.unit)} now" if series and series.value else ""
+            counted = "1" if self.rule.aggregate == "count" else format_value(value, self.unit)
+            return f"{name}: {counted} went into its window{now}."
+        if self.rule.counts_failures:
+            failing = event.outcome in (several(self.rule.outcome) if self.rule.outcome else FAILED)
+            counted = "a failure" if failing else "a success" if event.outcome in ("success", None) else "neither"
+            now = f" {series.failures} failures in a row now." if series else ""
+            return f"{name}: it counts as {counted}.{now}"
+        if event.type in self.rule.events and self.rule.matches_outcome(event.outcome):
+            return f"{name}: it is what the rule watches for."
+        if self.rule.clears and self.rule.clears.matches(event.type, event.outcome):
+            return f"{name}: it ends what the rule watches for."
+        return f"{name}: its outcome, {event.outcome or 'none'}, is not one that matters."
 
     def holds(self, since: float, at: float) -> bool:
         """Whether what began then has lasted for long enough."""
@@ -255,6 +283,10 @@ class Watch:
         if not self.group:
             return ()
         return tuple((name, value) for name in self.group if (value := _field(event, name)))
+
+    def _fingerprint(self, labels: Labels) -> str:
+        text = "\0".join([self.id, *(part for label in labels for part in label)])
+        return blake2b(text.encode(), digest_size=8).hexdigest()
 
     def _panes(self, saved: Sequence[Window] = ()) -> Panes | None:
         window = self.rule.window

@@ -51,6 +51,10 @@ class AskReport(msgspec.Struct):
 class AskRecords(msgspec.Struct):
     """Which event details are wanted."""
 
+    id: Annotated[
+        str, Meta(description="Only the event of this id; `type`, `subject` and `since` do not matter then.")
+    ] = ""
+    source: Annotated[str, Meta(description="With `id`: its source, where several may have used the id.")] = ""
     type: Annotated[str, Meta(description="An event type, or all of a kind as in `build.*`.")] = "*"
     subject: Annotated[str, Meta(description="Only what happened to this.")] = ""
     since: Annotated[int, Meta(description="Only what happened from then on, in ms since 1970.")] = 0

@@ -24,6 +24,14 @@ WITH RECURSIVE types (type) AS (
 ) SELECT type FROM types WHERE type IS NOT NULL
 """
 
+_SOURCES = """
+WITH RECURSIVE sources (source) AS (
+    SELECT min(source) FROM events
+    UNION ALL SELECT (SELECT min(source) FROM events WHERE source > sources.source) FROM sources
+    WHERE source IS NOT NULL
+) SELECT source FROM sources WHERE source IS NOT NULL
+"""
+
 
 def row(event: Event, config: RestStoreConfig, now: float) -> EventRow:
     """What is kept of an event. One from the future is not kept the longer for it."""
@@ -56,6 +64,26 @@ def newest(
             ).fetchall()
     found.sort(reverse=True)
     return [body for _, _, body in found[:limit]]
+
+
+def of_id(connection: sqlite3.Connection, id: str, source: str, now: float, limit: int) -> list[bytes]:
+    """The events of an id, of one source or of any, newest first."""
+    sources = [source] if source else [row[0] for row in connection.execute(_SOURCES).fetchall()]
+    found: list[tuple[float, bytes]] = []
+    for one in sources:
+        found += connection.execute(
+            "SELECT time, body FROM events WHERE source = ? AND id = ? AND expires > ?", (one, id, now)
+        ).fetchall()
+    found.sort(reverse=True)
+    return [body for _, body in found[:limit]]
+
+
+def expiry(connection: sqlite3.Connection, event: Event) -> float | None:
+    """Until when the details of an event are kept; None where they are not."""
+    row = connection.execute(
+        "SELECT expires FROM events WHERE source = ? AND id = ?", (event.source, event.id)
+    ).fetchone()
+    return float(row[0]) if row else None
 
 
 def as_records(bodies: Sequence[bytes]) -> list[dict[str, Any]]:

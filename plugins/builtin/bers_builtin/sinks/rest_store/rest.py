@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil, floor
 from pathlib import Path
 
-from bers import Caller, Finding, Metric, Nothing, Refused, Reply, Window
+from bers import Caller, Event, Finding, Metric, Nothing, Refused, Reply, Window, rfc3339
 
 from . import answers, details, file, report
 from .answers import AskMetric, AskMetrics, AskRecords, AskReport, Cleared, Line, MetricAnswer, MetricSummary, Point
@@ -101,11 +101,21 @@ class RestStore(Store):
             raise Refused("invalid", f"limit: {ask.limit} is out of range; ask for 1 to {RECORDS}")
         now, since = self.context.clock.time(), ask.since / 1000
         bodies = await self._database.run(
-            lambda connection: details.newest(
-                connection, ask.type, subject=ask.subject, since=since, now=now, limit=ask.limit
+            lambda connection: (
+                details.of_id(connection, ask.id, ask.source, now, ask.limit)
+                if ask.id
+                else details.newest(connection, ask.type, subject=ask.subject, since=since, now=now, limit=ask.limit)
             )
         )
         return details.as_records(bodies)
+
+    async def explain(self, event: Event) -> Sequence[str]:
+        if any((source, id) == (event.source, event.id) for source, id, *_ in self._events):
+            return ["Its details wait to be committed."]
+        expires = await self._database.run(lambda connection: details.expiry(connection, event))
+        if expires is None:
+            return ["It keeps no details of the event."]
+        return [f"It keeps the details of the event until {rfc3339(expires)}."]
 
     async def check(self) -> Finding:
         segments, pages, events, positions = await self._database.run(
