@@ -125,7 +125,8 @@ class Watch:
     """One check at work on a running thing."""
 
     name: str
-    probe: Callable[[], Awaitable[Finding]]
+    probe: Callable[[], Awaitable[Finding | None]]
+    """Looks; None where this is no moment to look."""
     interval: float
     timeout: float
     critical: bool
@@ -235,6 +236,8 @@ class Health:
             try:
                 with anyio.fail_after(watch.timeout):
                     finding = await watch.probe()
+                if finding is None:
+                    return
                 watch.report = self._as_report(watch, finding, (perf_counter() - started) * 1000)
                 watch.breaker.succeeded()
             except Exception as exc:

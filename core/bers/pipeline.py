@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -141,10 +141,8 @@ class Pipeline:
                         await courier.settle()
                     async with aclosing(bus.read(partition, after=self.position, cuts=cuts)) as batches:
                         while not self._finishing and (until is None or self.position < until):
-                            with anyio.CancelScope() as self._reading:
-                                batch = self._select(await anext(batches))
-                            if self._reading.cancelled_caught:
-                                break  # To finish is not to wait for what comes next.
+                            if (batch := await self._next(batches)) is None:
+                                break
                             for processor, edge in processors:
                                 batch = await _process(processor, batch, edge)
                             for courier in waited:
@@ -166,6 +164,12 @@ class Pipeline:
         """How many events it has yet to read, and how many seconds ago the one came that it read last, if there are."""
         lag = max(0, end - self.position)
         return lag, max(0.0, now - self.reached) if lag and self.reached else 0.0
+
+    async def _next(self, batches: AsyncGenerator[Batch]) -> Batch | None:
+        """The next batch; None where it is to finish, which is not to wait for what comes."""
+        with anyio.CancelScope() as self._reading:
+            return self._select(await anext(batches))
+        return None
 
     def _select(self, batch: Batch) -> Batch:
         events, edge = batch.events, self.counters.edge(self.name)

@@ -23,7 +23,6 @@ from bers.audit import Audit
 from bers.availability import Heartbeats
 from bers.catalog import Catalog
 from bers.cells import Budget, Cell, Kind, Pause, reasons
-from bers.checks import Check
 from bers.clock import Clock, SystemClock
 from bers.collection import CHECK as COLLECTION
 from bers.collection import Collection
@@ -146,7 +145,7 @@ class Supervisor(AsyncContextManagerMixin):
         """Of everything that runs; there while it runs."""
         self._numbers: dict[str, count[int]] = {}
         self._handing_over: list[Cell] = []
-        """Sources that are closed, and read on until others take their place: `receive` needs nothing that is open."""
+        """Stages that are closed until others take their place; sources read on: `receive` needs nothing open."""
         self._given_up = set[tuple[str, str]]()
         """Readers that are no more, and whose position their sink still has: it has not been opened since."""
         self._telling: anyio.CancelScope | None = None
@@ -350,7 +349,10 @@ class Supervisor(AsyncContextManagerMixin):
         return any(cell is one for one in self.cells)
 
     def _sits(self, cell: Cell) -> bool:
-        return self._has(cell) and not any(cell is one for one in self._handing_over)
+        return self._has(cell) and not self._is_handed_over(cell)
+
+    def _is_handed_over(self, cell: Cell) -> bool:
+        return any(cell is one for one in self._handing_over)
 
     def _pipeline_keeper(self, name: str, begin: int | None = None) -> PipelineKeeper:
         declared = self.plan.pipelines[name]
@@ -488,12 +490,14 @@ class Supervisor(AsyncContextManagerMixin):
         """
         if self._reread is None:
             raise Refused("conflict", "this node has no file that could be read again", hint="start a node with one")
+        attempt: Reload | None = None
         with anyio.CancelScope(shield=True):  # Who asked may go: half a change is none.
             async with self._changing:
                 if self.stopping:
                     raise Refused("unavailable", "this node is stopping", retry_after=1)
                 attempt = await self._attempt(self._reread, by)
             await self._report(attempt)
+        assert attempt is not None, "nobody leaves a shielded scope early"
         return attempt
 
     async def _attempt(self, reread: Callable[[], Plan], by: str) -> Reload:
@@ -759,13 +763,14 @@ class Supervisor(AsyncContextManagerMixin):
     # Health.
 
     def _watches(self) -> Iterator[Watch]:
-        known: list[tuple[Check[Any], Callable[[], Any | None], object]] = [
-            (COLLECTION, lambda: self._collection, self._collection)
-        ]
-        known += [(check, partial(_stage_of, cell), cell) for cell in self.cells for check in cell.spec.checks]
-        for check, stage, basis in known:
-            if made := watch(check, stage, self.plan.settings.health, self.clock, basis):
-                yield made
+        settings, clock = self.plan.settings.health, self.clock
+        if made := watch(COLLECTION, lambda: self._collection, settings, clock, self._collection):
+            yield made
+        for cell in self.cells:
+            for check in cell.spec.checks:
+                away = partial(self._is_handed_over, cell)
+                if made := watch(check, partial(_stage_of, cell), settings, clock, cell, away):
+                    yield made
 
     async def _publish(self, report: CheckReport) -> None:
         await self._submit(

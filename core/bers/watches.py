@@ -12,19 +12,27 @@ from bers.health import Breaker, Watch
 
 
 def watch(
-    check: Check[Any], stage: Callable[[], Any | None], settings: HealthSettings, clock: Clock, basis: object = None
+    check: Check[Any],
+    stage: Callable[[], Any | None],
+    settings: HealthSettings,
+    clock: Clock,
+    basis: object = None,
+    away: Callable[[], bool] = lambda: False,
 ) -> Watch | None:
     """How a check is made of a stage, with what the configuration changes in it; None where it says not at all.
 
-    ``basis`` tells one stage from another: while it is the same, and the settings are, the watch may go on.
+    ``basis`` tells one stage from another: while it is the same, and the settings are, the watch may go on. ``away``
+    says that the stage is closed because another is about to take its place, which is no fault.
     """
     own = settings.checks.get(check.name)
     if own and not own.enabled:
         return None
     breaker = settings.breaker
 
-    async def probe() -> Finding:
+    async def probe() -> Finding | None:
         running = stage()
+        if running is None and away():
+            return None
         if running is None:
             return Finding("unhealthy", "its stage is not running", {}, "See `bers status` for why.")
         return await check.probe(running)

@@ -234,7 +234,7 @@ async def test_a_running_pipeline_takes_other_types_from_the_next_batch_on(colle
         async with anyio.create_task_group() as group:
             await group.start(pipeline.run, bus)
             for wanted in ("one", "two"):
-                pipeline.choose(lambda kind, wanted=wanted: kind == wanted)
+                pipeline.choose(wanted.__eq__)
                 await bus.append(0, [Event(f"{kind}-{wanted}", "/ci", kind, 0.0) for kind in ("one", "two")])
                 with anyio.fail_after(2):
                     while not any(event.id.endswith(wanted) for batch in collected for event in batch.events):

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from msgspec import Meta
 
-from bers import Config, DurableSpec, Metric, ProcessorSpec, Secret, SinkSpec, SourceSpec, Stage
+from bers import Batch, Config, DurableSpec, Emit, Metric, ProcessorSpec, Secret, SinkSpec, SourceSpec, Stage
 from bers.config import Plan, plan
 from bers.config.located import parse
 from bers.plugins import Catalogue
@@ -19,19 +19,33 @@ class Options(Config, frozen=True):
     token: Annotated[Secret | None, Meta(description="A secret.")] = None
 
 
+class Everything(Stage[Options]):
+    """A stage of every kind, which nobody opens."""
+
+    async def run(self, emit: Emit) -> None: ...
+
+    async def process(self, batch: Batch) -> Batch:
+        return batch
+
+    async def write(self, batch: Batch) -> None: ...
+
+    async def position(self, reader: str, partition: int, *, begin: int) -> int:
+        return begin
+
+
 TIME = Metric("build_time", "ms", "How long it took.", 100.0)
 CATALOGUE = Catalogue(
     {
         "source": {
-            "build": SourceSpec("build", Options, Stage, claims=("build.*",), metrics=(TIME,)),
-            "other": SourceSpec("other", Options, Stage),
-            "listener": SourceSpec("listener", Options, Stage, alone=True),
+            "build": SourceSpec("build", Options, Everything, claims=("build.*",), metrics=(TIME,)),
+            "other": SourceSpec("other", Options, Everything),
+            "listener": SourceSpec("listener", Options, Everything, alone=True),
         },
         "processor": {
-            "trim": ProcessorSpec("trim", Options, Stage),
-            "judge": ProcessorSpec("judge", Options, Stage, reads_targets=True),
+            "trim": ProcessorSpec("trim", Options, Everything),
+            "judge": ProcessorSpec("judge", Options, Everything, reads_targets=True),
         },
-        "sink": {"page": SinkSpec("page", Options, Stage), "store": DurableSpec("store", Options, Stage)},
+        "sink": {"page": SinkSpec("page", Options, Everything), "store": DurableSpec("store", Options, Everything)},
     }
 )
 TEXT = """

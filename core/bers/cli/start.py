@@ -126,7 +126,8 @@ def _run(
     """Run until a signal says stop; True where a file has changed, and the process should start anew."""
 
     def reread() -> Plan:
-        return load(_path(config), plan.catalogue, changes=changes)
+        # A file that is gone for a moment does not mean the shipped one.
+        return load(plan.path or _path(config), plan.catalogue, changes=changes)
 
     sys.excepthook = partial(_say, plan.redactor)
     try:
