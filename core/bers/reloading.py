@@ -16,6 +16,8 @@ from bers.stages import DurableSpec
 
 LIVE = (
     "health",
+    "intake.body_within",
+    "intake.events_per_second",
     "intake.forget_after",
     "intake.journal.max_bytes",
     "intake.journal.when_full",

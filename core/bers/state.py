@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 
 from bers.errors import Conflict, Refused
 from bers.records import Batch
@@ -56,6 +56,11 @@ class Database:
             if self._connection:
                 self._connection.close()
                 self._connection = None
+
+    async def shut(self) -> None:
+        """The same in its own thread, whatever happens: what is written last is synced, and disks may take long."""
+        with CancelScope(shield=True):
+            await to_thread.run_sync(self.close, limiter=self._thread)
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:  # A check or a request may still be under way when its stage closes.

@@ -25,11 +25,11 @@ class Ledger(Stage[LedgerConfig]):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        self._database.run_now(lambda db: db.execute("CREATE TABLE IF NOT EXISTS ids (id TEXT)"))
         try:
+            await self._database.run(lambda db: db.execute("CREATE TABLE IF NOT EXISTS ids (id TEXT)"))
             yield self
         finally:
-            self._database.close()
+            await self._database.shut()
 
     async def position(self, reader: str, partition: int, *, begin: int) -> int:
         return await self._positions.begin(reader, partition, begin)

@@ -417,7 +417,7 @@ async def test_stages_come_and_go(tmp_path: Path) -> None:
 
 
 FAILING = [
-    (("size: nothing", "ear: {use: hearing}", "ear: {use: hearing, size: nothing}"), "7:23", "expected `int`"),
+    (("size: nothing", "ear: {use: hearing}", "ear: {use: hearing, size: nothing}"), "7:23", "expected a whole number"),
     (("a negative ear", "ear: {use: hearing}", "ear: {use: hearing, size: -1}"), "7:3", "ear has no room"),
     (("a negative source", "reading: {}", "reading: {size: -1}"), "2:11", "reading has no room"),
     (("a negative book", "/book.db}", "/book.db, size: -1}"), "5:3", "the book has no room"),
@@ -587,18 +587,19 @@ async def test_settings_are_those_of_the_new_configuration(tmp_path: Path) -> No
 
 
 async def test_everybody_can_tell_what_came_of_it(tmp_path: Path) -> None:
+    what = "expected a whole number, found text; write digits alone, without quotes"
+    wrong = f"pipelines.yaml:2:21: sources.reading.size: {what}"
     async with running(tmp_path) as node:
         await node.reload(("\nsources:", "\nstop_within: 4s\nsources:"))
         await node.reload(("reading: {}", "reading: {size: x}"))
         found = node.supervisor.configuration
         assert (found.generation, found.result, found.file) == (2, "failed", "pipelines.yaml")
-        said = "sources.reading.size: expected a whole number, found text; write digits alone, without quotes"
-        assert [str(fault) for fault in found.faults] == [f"pipelines.yaml:2:21: {said}"]
+        assert [str(fault) for fault in found.faults] == [wrong]
         assert found.reload and found.reload.by == "test"
         await node.written("book")
     events = [event async for event in told(tmp_path)]
     assert [(event.outcome, event.data["generation"]) for event in events] == [("success", 2), ("failure", 2)]
-    assert events[1].reason == f"pipelines.yaml:2:21: {said}"
+    assert events[1].reason == wrong
     assert events[0].data["changed"]["settings"] == ["stop_within"]
 
 

@@ -90,7 +90,7 @@ class Store(Stage[RestStoreConfig]):
                         with anyio.CancelScope(shield=True):
                             await self.commit()
         finally:
-            self._database.close()
+            await self._database.shut()
 
     async def position(self, reader: str, partition: int, *, begin: int) -> int:
         if (reader, partition) not in self._ends:
