@@ -107,6 +107,12 @@ async def test_what_is_rejected_is_listed_shown_and_replayed_once_it_is_welcome(
         assert "\nbers_dead_letters 2\n" in metrics
         assert 'bers_stage_queue_age_seconds{stage="tell/picky"} 0' in metrics
 
+        story = await server.data("explain/b-2")
+        outcomes = {
+            one["stage"]: (one["outcome"], one["says"][-1]) for path in story["pipelines"] for one in path["stages"]
+        }
+        assert outcomes["careful"] == ("dead letter", f"`bers dead show {durable}` has more.")
+
         code, out, err = await bers(server, "list")
         assert (code, len(out.splitlines()), err) == (0, 2, "")
         code, out, _ = await bers(server, "list", "--stage", "careful", "--json")
