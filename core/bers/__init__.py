@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from bers.units import Duration as Duration
     from bers.units import Interval as Interval
     from bers.units import Percent as Percent
+    from bers.units import Period as Period
     from bers.units import Quantity as Quantity
     from bers.units import Size as Size
     from bers.units import format_duration as format_duration
@@ -106,6 +107,7 @@ _HOMES = {
     "Outlet": "operations",
     "Page": "operations",
     "Percent": "units",
+    "Period": "units",
     "PluginError": "errors",
     "Positions": "state",
     "Processor": "stages",

@@ -8,6 +8,8 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeV
 
 import msgspec
 
+from bers.errors import Reason
+
 Scope: TypeAlias = Literal["read", "ingest", "acknowledge", "admin"]
 Surface: TypeAlias = Literal["health", "metrics", "control"]
 
@@ -79,6 +81,10 @@ class Operation(Generic[S, Q, R]):
     """What :attr:`Reply.beside` holds."""
     public: bool = False
     """Whether it is answered without authentication."""
+    refuses: tuple[Reason, ...] = ()
+    """For what its handler refuses a request, beside what any operation may be refused for."""
+    media: str = "application/json"
+    """What it answers with; another one where the response is a :class:`Page`."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,8 @@ class Stream(Generic[S, Q]):
     media: str = "text/event-stream"
     scope: Scope = "read"
     surface: Surface = "control"
+    refuses: tuple[Reason, ...] = ()
+    """For what its handler refuses a request, beside what any operation may be refused for."""
 
 
 AnyOperation: TypeAlias = Operation[Any, Any, Any] | Stream[Any, Any]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from math import isfinite, nan
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeAlias
+
+from msgspec import Meta
 
 _NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµ%/{}_]*)\s*")
 
@@ -77,6 +79,15 @@ class Quantity(str):
 
 TYPES: tuple[type, ...] = (Interval, Duration, Size, Percent, Quantity)
 """Every type that :func:`decode` makes out of text."""
+
+_PERIOD: dict[str, Any] = {
+    "pattern": "^(?:[1-9][0-9]{0,9}(?:ms)?|[1-9][0-9]{0,6}s|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h"
+    "|(?:[1-9][0-9]?|[1-3][0-9]{2})d|[1-4]?[1-9]w)$",
+    "examples": ["5m", "24h", "7d", "300000"],
+}
+
+Period: TypeAlias = Annotated[str, Meta(extra_json_schema=_PERIOD)]
+"""Text in a request that :func:`period` reads; a description of the request says how it is best written."""
 
 EXAMPLES = {Interval: "1s", Duration: "5m", Size: "64MiB", Percent: "80%", Quantity: "100ms"}
 

@@ -10,9 +10,9 @@ import os
 import sys
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
-import anyio
 import msgspec
 import psutil
 
@@ -70,11 +70,9 @@ def _tell(tasks: list[str], known: Collection[str], *, workers: bool) -> None:
 def _descriptors() -> list[str]:
     """Every open descriptor, and what it leads to."""
     found: list[str] = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found.append(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-        except FileNotFoundError:
-            continue  # The one that lists them.
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # The one that lists them is gone.
+            found.append(f"{one.name} {one.readlink()}")
     return found
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 import bers
 from bers.audit import Entry
@@ -134,7 +135,7 @@ class WasReset(msgspec.Struct, frozen=True):
 class AskAudit(msgspec.Struct, forbid_unknown_fields=True):
     """How many of the newest entries."""
 
-    limit: int = 100
+    limit: Annotated[int, Meta(ge=1, le=1000, description="How many at most.")] = 100
 
 
 class Api:
@@ -240,7 +241,7 @@ class Api:
         return self._node.configuration
 
     async def audit(self, ask: AskAudit, caller: Caller) -> list[Entry]:
-        return list(await self._node.audit.entries(max(1, min(ask.limit, 1000))))
+        return list(await self._node.audit.entries(ask.limit))
 
 
 OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (

@@ -95,6 +95,9 @@ class Ingest:
         if media and media not in MEDIA and media != "application/x-www-form-urlencoded":
             # curl -d without a header says "form": the body tells whether it is one.
             raise Refused("unsupported_media_type", f"{media!r} is not understood", known=MEDIA)
+        dry_run = request.query_params.get("dry_run", "false")
+        if dry_run not in ("0", "1", "false", "true"):
+            raise Refused("invalid", f"dry_run: {dry_run[:40]!r} is neither 1 nor 0", hint="write dry_run=1")
         encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
         if encoding not in ENCODINGS:
             raise Refused("unsupported_encoding", f"{encoding!r} is not understood", known=ENCODINGS[1:])
@@ -116,7 +119,7 @@ class Ingest:
             clean = len(body) <= SEARCHED and self._redactor.is_clean(body, foreign=True)
             del body
             hold.grow(len(decoded.events) * EVENT_BYTES)
-        if request.query_params.get("dry_run") in ("1", "true"):
+        if dry_run in ("1", "true"):
             return success(
                 DryRun([_shown(self._redactor.event(event)) for event in decoded.events], list(decoded.rejected))
             )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 import bers
 from bers.decoding import MEDIA
+from bers.decoding.documents import MAX_LABEL, MAX_LABELS, MAX_MEASURES, MAX_NAME, MAX_NUMBER
+from bers.decoding.vocabulary import OUTCOMES
 from bers.directory import Route
+from bers.errors import Reason
 from bers.operations import AnyOperation, Nothing, Operation, Page
-from bers.web.ingest import Receipt
+from bers.web.envelope import STATUS
+from bers.web.ingest import DryRun, Receipt
 
 INGEST = "/api/monitoring/ingest"
 
@@ -23,6 +27,25 @@ SCHEMES = {
 """How somebody may say who they are, where `access.enabled` asks for it."""
 
 _REF = "#/components/schemas/{name}"
+
+_NUMBERED: dict[str, Any] = {
+    "X-Request-Id": {"description": "The same as `requestId`.", "required": True, "schema": {"type": "string"}}
+}
+_LATER: dict[str, Any] = {
+    "Retry-After": {"description": "Seconds until it may be otherwise.", "schema": {"type": "integer", "minimum": 1}}
+}
+_WORDS: dict[int, str] = {
+    400: "The request cannot be read.",
+    401: "Nobody was named.",
+    403: "Whoever asks may not.",
+    404: "Nothing has that name.",
+    409: "It cannot be done as things are.",
+    413: "More than a limit allows, which the message names.",
+    415: "A type of content that is not understood.",
+    422: "A field is missing, unknown, or has a value that does not fit.",
+    429: "Too much at present.",
+    503: "The server starts or stops, or who answers this is not running.",
+}
 
 
 class Problem(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -61,8 +84,26 @@ def document(routes: Sequence[Route], *, ingest: bool) -> dict[str, Any]:
     }
 
 
+def refusals(operation: AnyOperation) -> set[Reason]:
+    """For what a request may be refused: by its handler, and on the way there."""
+    found: set[Reason] = {*operation.refuses, "unavailable", "forbidden", "rate_limited"}
+    if not _public(operation):
+        found.add("unauthenticated")
+    if operation.request.__struct_fields__ or operation.request.__struct_config__.forbid_unknown_fields:
+        found.add("invalid")
+    if "{" in operation.path:
+        found.add("not_found")
+    if isinstance(operation, Operation) and operation.method != "GET":
+        found |= {"bad_request", "too_large", "unsupported_media_type", "forbidden"}
+    return found
+
+
+def _public(operation: AnyOperation) -> bool:
+    return isinstance(operation, Operation) and operation.public
+
+
 def _types(routes: Sequence[Route]) -> list[Any]:
-    types: list[Any] = [Error, Receipt]
+    types: list[Any] = [Error, Receipt, DryRun]
     for route in routes:
         if isinstance(route.operation, Operation):
             types += [one for one in (route.operation.request, route.operation.response, route.operation.beside) if one]
@@ -79,22 +120,36 @@ def _operation(route: Route, known: dict[int, Any]) -> dict[str, Any]:
         "tags": [route.owner],
         "x-scope": operation.scope,
         "parameters": _parameters(route),
-        "responses": _refusals(known, public=_public(operation)),
+        "responses": _problems(refusals(operation), known),
     }
     if _public(operation):
         described["security"] = []
+    if _public(operation):
+        described["security"] = []
     if not isinstance(operation, Operation):
-        described["responses"]["200"] = {"description": "The stream.", "content": {operation.media: {}}}
+        stream = {"description": "The stream; it does not end.", "content": {operation.media: {}}}
+        described["responses"] = {"200": stream, **described["responses"]}
         return described
     if operation.response is Page:
-        described["responses"]["200"] = {"description": "The document.", "content": {"*/*": {}}}
+        answer: dict[str, Any] = {
+            "description": "The document.",
+            "content": {operation.media: {"schema": {"type": "string"}}},
+        }
     else:
-        described["responses"]["200"] = _answer(known[id(operation.response)], operation, known)
+        answer = _answer(known[id(operation.response)], operation, known)
         if operation.surface == "health":
-            described["responses"]["503"] = described["responses"]["200"] | {"description": "Unhealthy or unknown."}
+            _unhealthy(described["responses"]["503"], answer)
+    described["responses"] = {"200": answer, **described["responses"]}
     if operation.method == "POST" and operation.request is not Nothing:
         described["requestBody"] = {"content": {"application/json": {"schema": _body(route)}}}
     return described
+
+
+def _unhealthy(refused: dict[str, Any], answer: dict[str, Any]) -> None:
+    """Let 503 be the answer as well, where that is itself the news that something is down."""
+    both = [one["content"]["application/json"]["schema"] for one in (answer, refused)]
+    refused["description"] = f"Unhealthy or unknown, as `data` says. Or: {refused['description']}"
+    refused["content"] = {"application/json": {"schema": {"oneOf": both}}}
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -103,22 +158,30 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for field in msgspec.structs.fields(route.operation.request):
         if field.encode_name in inside or not post:
-            schema, _ = msgspec.json.schema_components([field.type], ref_template=_REF)
+            schema = _schema(field)
             found.append(
                 {
                     "name": field.encode_name,
                     "in": "path" if field.encode_name in inside else "query",
                     "required": field.encode_name in inside or field.required,
-                    "schema": schema[0],
+                    **({"description": text} if (text := schema.pop("description", "")) else {}),
+                    "schema": {"minLength": 1, **schema} if field.encode_name in inside else schema,
                 }
             )
     return found
 
 
+def _schema(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([field.type], ref_template=_REF)
+    if isinstance(field.default, (str, int, float)):
+        schema["default"] = field.default
+    return schema
+
+
 def _body(route: Route) -> dict[str, Any]:
     inside = _in_path(route)
     fields = [one for one in msgspec.structs.fields(route.operation.request) if one.encode_name not in inside]
-    properties = {one.encode_name: msgspec.json.schema_components([one.type])[0][0] for one in fields}
+    properties = {one.encode_name: _schema(one) for one in fields}
     return {
         "type": "object",
         "properties": properties,
@@ -134,26 +197,30 @@ def _answer(schema: Any, operation: Operation[Any, Any, Any], known: dict[int, A
     envelope = _envelope({"success": {"const": True}, "data": schema}, "data")
     if operation.beside:
         envelope = {"allOf": [envelope, known[id(operation.beside)]]}
-    return {"description": "The answer.", "content": {"application/json": {"schema": envelope}}}
-
-
-def _refusals(known: dict[int, Any], *, public: bool = False) -> dict[str, Any]:
-    said = {} if public else {"401": "Nobody is known by what was sent."}
-    said |= {"403": "Who asks may not."}
-    said |= {"429": "Too many, or too much; `Retry-After` says when to come again."}
-    said |= {"default": "Refused: why, and what would be right."}
-    return {status: _problem(known, text) for status, text in said.items()}
-
-
-def _public(operation: AnyOperation) -> bool:
-    return isinstance(operation, Operation) and operation.public
-
-
-def _problem(known: dict[int, Any], description: str) -> dict[str, Any]:
-    envelope = _envelope({"success": {"const": False}, "error": known[id(Error)]}, "error")
     return {
-        "description": description,
+        "description": "The answer.",
+        "headers": _NUMBERED,
         "content": {"application/json": {"schema": envelope}},
+    }
+
+
+def _problems(reasons: Iterable[Reason], known: dict[int, Any], more: Sequence[tuple[int, str]] = ()) -> dict[str, Any]:
+    """The refusals by status, each with the codes that come with it; ``more`` are codes that are no reasons."""
+    codes: dict[int, set[str]] = {}
+    for status, code in [*((STATUS[reason], reason) for reason in reasons), *more]:
+        codes.setdefault(status, set()).add(code)
+    return {str(status): _problem(status, sorted(codes[status]), known) for status in sorted(codes)}
+
+
+def _problem(status: int, codes: Sequence[str], known: dict[int, Any]) -> dict[str, Any]:
+    error = {"allOf": [known[id(Error)], {"properties": {"code": {"enum": list(codes)}}}]}
+    headers = _NUMBERED | _LATER if status in (429, 503) else _NUMBERED
+    if status == 401:
+        headers = headers | {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}
+    return {
+        "description": _WORDS[status],
+        "headers": headers,
+        "content": {"application/json": {"schema": _envelope({"success": {"const": False}, "error": error}, "error")}},
     }
 
 
@@ -166,20 +233,99 @@ def _envelope(properties: dict[str, Any], required: str) -> dict[str, Any]:
 
 
 def _ingest(known: dict[int, Any]) -> dict[str, Any]:
-    event = {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}}
-    body = {"oneOf": [event, {"type": "array", "items": event}]}
+    body = {"oneOf": [_EVENT, {"type": "array", "items": _EVENT}]}
     receipt = _envelope({"success": {"const": True}, "data": known[id(Receipt)]}, "data")
+    dry = _envelope({"success": {"const": True}, "data": known[id(DryRun)]}, "data")
+    reasons: set[Reason] = {
+        "bad_request", "forbidden", "too_large", "unsupported_media_type", "invalid", "full", "unavailable",
+    }  # fmt: skip
     return {
         "summary": "Hand in events: one, or an array of them.",
+        "description": "An event may also be a CloudEvent 1.0, or a CloudEvent that carries a CDEvent. "
+        "`Content-Encoding` may be gzip, deflate or zstd.",
         "operationId": "post_ingest",
         "tags": ["node"],
         "x-scope": "ingest",
+        "parameters": [
+            {
+                "name": "dry_run",
+                "in": "query",
+                "required": False,
+                "description": "1: show the events as they would be kept, and keep none.",
+                "schema": {"enum": ["0", "1", "false", "true"]},
+            }
+        ],
         "requestBody": {"required": True, "content": {media: {"schema": body} for media in MEDIA}},
         "responses": {
-            "202": {"description": "Taken, and safe.", "content": {"application/json": {"schema": receipt}}},
-            **_refusals(known),
+            "200": {
+                "description": "What would be kept, with `dry_run=1`.",
+                "headers": _NUMBERED,
+                "content": {"application/json": {"schema": dry}},
+            },
+            "202": {
+                "description": "Taken, and safe; events with a fault are left out, and named.",
+                "headers": _NUMBERED,
+                "content": {"application/json": {"schema": receipt}},
+            },
+            **_problems(reasons, known, [(415, "unsupported_encoding")]),
         },
     }
+
+
+def _text(most: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": most}
+
+
+_NUMBER: dict[str, Any] = {"type": "number", "minimum": -MAX_NUMBER, "maximum": MAX_NUMBER}
+_PLAIN: dict[str, Any] = {"anyOf": [{"type": ["string", "boolean", "null"]}, _NUMBER]}
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["type"],
+    "not": {"required": ["specversion"]},
+    "properties": {
+        "type": {
+            "type": "string",
+            "maxLength": 120,
+            "pattern": "^(?!(?:alert|health|stage|config|clock)[.]|emitter[.]report$)"
+            "[A-Za-z][A-Za-z0-9_-]*(?:[.][A-Za-z][A-Za-z0-9_-]*)*$",
+            "examples": ["build.finished", "build-completed"],
+        },
+        "id": _text(256),
+        "source": {**_text(1024), "pattern": "^(?!bers:)", "examples": ["/ci/main"]},
+        "time": {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": 0, "maximum": 253_402_300_799_000},
+            ]
+        },
+        "subject": _text(512),
+        "environment": _text(100),
+        "outcome": {"enum": sorted({*OUTCOMES.values(), *OUTCOMES})},
+        "reason": _text(4096),
+        "duration_ms": {**_NUMBER, "minimum": 0},
+        "service": _text(200),
+        "version": _text(200),
+        "artifact": _text(512),
+        "measures": {
+            "type": "object",
+            "maxProperties": MAX_MEASURES,
+            "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_.-]*$", "maxLength": MAX_NAME},
+            "additionalProperties": _NUMBER,
+        },
+        "labels": {
+            "type": "object",
+            "maxProperties": MAX_LABELS,
+            "propertyNames": {"maxLength": MAX_NAME},
+            "additionalProperties": _text(MAX_LABEL),
+        },
+        "weight": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+        "chain": _text(256),
+        "traceparent": _text(128),
+        "data": {"type": "object", "additionalProperties": _PLAIN},
+    },
+    "additionalProperties": _PLAIN,
+}
+"""The plain form of an event. Others are understood too, so what does not fit here need not be refused."""
 
 
 def _name(route: Route) -> str:

@@ -186,13 +186,24 @@ DASHBOARD = SinkSpec(
     DashboardConfig,
     Dashboard,
     operations=[
-        Operation("GET", "/", Dashboard.page, Nothing, Page, "Look at how things are, in a browser"),
-        Operation("GET", "/assets/live.js", Dashboard.script, Nothing, Page, "The page's script", public=True),
-        Operation("GET", "/assets/style.css", Dashboard.style, Nothing, Page, "The page's style sheet", public=True),
-        Operation("GET", "/assets/icon.svg", Dashboard.icon, Nothing, Page, "The page's icon", public=True),
+        Operation(
+            "GET", "/", Dashboard.page, Nothing, Page, "Look at how things are, in a browser", media="text/html"
+        ),
+        Operation(
+            "GET", "/assets/live.js", Dashboard.script, Nothing, Page, "The page's script", public=True,
+            media="text/javascript",
+        ),
+        Operation(
+            "GET", "/assets/style.css", Dashboard.style, Nothing, Page, "The page's style sheet", public=True,
+            media="text/css",
+        ),
+        Operation(
+            "GET", "/assets/icon.svg", Dashboard.icon, Nothing, Page, "The page's icon", public=True,
+            media="image/svg+xml",
+        ),
     ],
     log="",
-)
+)  # fmt: skip
 
 
 @hookimpl

@@ -25,23 +25,26 @@ ALERT_ENGINE = DurableSpec(
     operations=(
         Operation(
             "GET", "alerts", AlertEngine.list_alerts, ListAlerts, list[Alert], "List the alerts that are alive.",
-            beside=BesideAlerts,
+            beside=BesideAlerts, refuses=("bad_request",),
         ),
         Operation(
             "GET", "alerts/history", AlertEngine.list_history, ListHistory, list[Alert], "List the alerts of a period.",
+            refuses=("bad_request",),
         ),
         Operation(
             "GET", "alerts/stats", AlertEngine.count_alerts, AskStats, AlertStats, "Count the alerts of a period.",
+            refuses=("bad_request",),
         ),
         Operation(
             "GET", "alerts/rules", AlertEngine.list_rules, Nothing, list[RuleReport], "List the rules and their state.",
         ),
         Operation(
             "POST", "alerts/{id}/acknowledge", AlertEngine.acknowledge, Answer, Alert, "Take an alert on.",
-            scope="acknowledge",
+            scope="acknowledge", refuses=("conflict",),
         ),
         Operation(
             "POST", "alerts/{id}/resolve", AlertEngine.resolve, Answer, Alert, "End an alert.", scope="acknowledge",
+            refuses=("conflict",),
         ),
     ),
     verify=Watches,

@@ -8,21 +8,37 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from bers import Period
 from bers_builtin.sinks.alert_engine.alerts import Status
 from bers_builtin.sinks.alert_engine.rules import Severity
 
 _Limit = Annotated[int, Meta(ge=1, le=10_000, description="How many alerts to return at most; the newest come first.")]
-_Period = Annotated[str, Meta(description="How far back: 5m, 24h, 7d, or milliseconds as a whole number.")]
+_Period = Annotated[Period, Meta(description="How far back: 5m, 24h, 7d, or milliseconds as a whole number.")]
+_Severities = Annotated[
+    str,
+    Meta(
+        description="Severities, with commas between; all, if not told.",
+        extra_json_schema={"pattern": "^(?:(?:info|warning|error|critical)(?:,(?:info|warning|error|critical))*)?$"},
+    ),
+]
+_Rule = Annotated[str, Meta(description="The name of a rule; all, if not told.")]
 
 
 class ListAlerts(msgspec.Struct, frozen=True):
     """Which living alerts to list."""
 
     status: Annotated[
-        str, Meta(description="Statuses, with commas between: pending, active, acknowledged, suppressed.")
+        str,
+        Meta(
+            description="Statuses, with commas between: pending, active, acknowledged, suppressed.",
+            extra_json_schema={
+                "pattern": "^(?:(?:pending|active|acknowledged|suppressed)"
+                "(?:,(?:pending|active|acknowledged|suppressed))*)?$"
+            },
+        ),
     ] = "active,acknowledged"
-    severity: Annotated[str, Meta(description="Severities, with commas between; all, if not told.")] = ""
-    rule: Annotated[str, Meta(description="The name of a rule; all, if not told.")] = ""
+    severity: _Severities = ""
+    rule: _Rule = ""
     limit: _Limit = 1000
 
 
@@ -30,8 +46,8 @@ class ListHistory(msgspec.Struct, frozen=True):
     """Which alerts to list, living or not."""
 
     period: _Period = "24h"
-    severity: Annotated[str, Meta(description="A severity; all, if not told.")] = ""
-    rule: Annotated[str, Meta(description="The name of a rule; all, if not told.")] = ""
+    severity: _Severities = ""
+    rule: _Rule = ""
     limit: _Limit = 1000
 
 

@@ -33,15 +33,17 @@ REST_STORE = DurableSpec(
         Operation(
             "GET", "metrics", RestStore.metrics, AskMetrics, dict[str, MetricSummary],
             "Every metric over the last minutes, and how full the buffers are",
-            surface="metrics", beside=BufferBeside,
+            surface="metrics", beside=BufferBeside, refuses=("bad_request",),
         ),
         Operation(
             "GET", "metrics/report", RestStore.report, AskReport, Report,
             "Every metric against its target and its past, with recommendations", surface="metrics",
+            refuses=("bad_request",),
         ),
         Operation(
             "GET", "metrics/{type}", RestStore.metric, AskMetric, MetricAnswer,
             "One metric over a span of time, with its series", surface="metrics",
+            refuses=("bad_request",),
         ),
         Operation(
             "POST", "metrics/clear-cache", RestStore.clear_cache, Nothing, Cleared,

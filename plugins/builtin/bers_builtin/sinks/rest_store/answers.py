@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from bers import Metric, Refused, Status, Window, period
+from bers import Metric, Period, Refused, Status, Window, period
 
 from .partials import Series
 from .reading import Totals
@@ -18,6 +18,15 @@ Trend: TypeAlias = Literal["improving", "stable", "worsening", "unknown"]
 STEADY = 0.05
 """A mean that changes by less than this share from one half of the period to the other is stable."""
 
+LATEST = 253_402_300_799_999
+"""The end of the year 9999, in milliseconds since 1970."""
+POINTS = 5000
+"""How many points a series may be asked for at most."""
+RECORDS = 1000
+"""How many details may be asked for at most."""
+
+_Millis = Annotated[int, Meta(ge=0, le=LATEST)]
+
 Point: TypeAlias = tuple[int, int, float, float, float, float]
 """Start in ms, count, average, min, max, p95."""
 
@@ -25,27 +34,41 @@ Point: TypeAlias = tuple[int, int, float, float, float, float]
 class AskMetrics(msgspec.Struct):
     """What all metrics did lately."""
 
-    period: Annotated[str, Meta(description="How far to look back: 5m, 7d, or milliseconds.")] = "5m"
+    period: Annotated[Period, Meta(description="How far to look back: 5m, 7d, or milliseconds.")] = "5m"
 
 
 class AskMetric(msgspec.Struct, kw_only=True):
     """What one metric did in a span of time."""
 
     type: Annotated[str, Meta(description="The metric's name.")]
-    period: Annotated[str, Meta(description="How far to look back from `to`: 5m, 7d, or milliseconds.")] = "5m"
-    from_: Annotated[int | None, Meta(description="The start, in ms since 1970, instead of a period.")] = msgspec.field(
-        default=None, name="from"
+    period: Annotated[Period, Meta(description="How far to look back from `to`: 5m, 7d, or milliseconds.")] = "5m"
+    from_: Annotated[_Millis | None, Meta(description="The start, in ms since 1970, instead of a period.")] = (
+        msgspec.field(default=None, name="from")
     )
-    to: Annotated[int | None, Meta(description="The end, in ms since 1970; now if not told.")] = None
-    step: Annotated[str, Meta(description="How far apart points lie: 10s, or milliseconds; fitting if not told.")] = ""
-    labels: Annotated[str, Meta(description="Only series with these labels: `kind=raw,cached=true`.")] = ""
-    points: Annotated[int, Meta(description="How many points a series may have at most, up to 5000.")] = 300
+    to: Annotated[_Millis | None, Meta(description="The end, in ms since 1970; now if not told.")] = None
+    step: Annotated[
+        Period | None, Meta(description="How far apart points lie: 10s, or milliseconds; fitting if not told.")
+    ] = None
+    labels: Annotated[
+        str,
+        Meta(
+            description="Only series with these labels: `kind=raw,cached=true`.",
+            extra_json_schema={"pattern": "^(?:[^,=]+=[^,]*(?:,[^,=]+=[^,]*)*)?$", "examples": ["kind=raw"]},
+        ),
+    ] = ""
+    points: Annotated[
+        int,
+        Meta(
+            description=f"How many points a series may have at most, up to {POINTS}.",
+            extra_json_schema={"minimum": 1, "maximum": POINTS},
+        ),
+    ] = 300
 
 
 class AskReport(msgspec.Struct):
     """How all metrics stand."""
 
-    period: Annotated[str, Meta(description="What the report covers: 5m, 7d, or milliseconds.")] = "5m"
+    period: Annotated[Period, Meta(description="What the report covers: 5m, 7d, or milliseconds.")] = "5m"
 
 
 class AskRecords(msgspec.Struct):
@@ -57,8 +80,14 @@ class AskRecords(msgspec.Struct):
     source: Annotated[str, Meta(description="With `id`: its source, where several may have used the id.")] = ""
     type: Annotated[str, Meta(description="An event type, or all of a kind as in `build.*`.")] = "*"
     subject: Annotated[str, Meta(description="Only what happened to this.")] = ""
-    since: Annotated[int, Meta(description="Only what happened from then on, in ms since 1970.")] = 0
-    limit: Annotated[int, Meta(description="How many at most, up to 1000.")] = 50
+    since: Annotated[_Millis, Meta(description="Only what happened from then on, in ms since 1970.")] = 0
+    limit: Annotated[
+        int,
+        Meta(
+            description=f"How many at most, up to {RECORDS}.",
+            extra_json_schema={"minimum": 1, "maximum": RECORDS},
+        ),
+    ] = 50
 
 
 class MetricSummary(msgspec.Struct, rename="camel", kw_only=True):

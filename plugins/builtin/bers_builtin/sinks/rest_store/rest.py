@@ -10,7 +10,19 @@ from pathlib import Path
 from bers import Caller, Event, Finding, Metric, Nothing, Refused, Reply, Window, rfc3339
 
 from . import answers, details, file, report
-from .answers import AskMetric, AskMetrics, AskRecords, AskReport, Cleared, Line, MetricAnswer, MetricSummary, Point
+from .answers import (
+    POINTS,
+    RECORDS,
+    AskMetric,
+    AskMetrics,
+    AskRecords,
+    AskReport,
+    Cleared,
+    Line,
+    MetricAnswer,
+    MetricSummary,
+    Point,
+)
 from .pace import Pace
 from .reading import Span, lately, span_of
 from .report import Report, Reported
@@ -20,10 +32,8 @@ LATE = 5.0
 """Seconds after which data that is not committed is a fault."""
 LINES = 50
 """How many series one answer tells."""
-POINTS = 5000
 LONGEST = 50_000
 """How many windows of each series one question may read for its points."""
-RECORDS = 1000
 
 
 class RestStore(Store):
@@ -57,7 +67,11 @@ class RestStore(Store):
                 hint="ask for a shorter period, or keep a coarser tier of this metric",
             )
         least = ceil(span.size / ask.points) * span.width
-        step = max(span.width, ceil(answers.seconds(ask.step) / span.width) * span.width) if ask.step else least
+        step = (
+            max(span.width, ceil(answers.seconds(ask.step) / span.width) * span.width)
+            if ask.step is not None
+            else least
+        )
         if step < least:
             raise Refused(
                 "invalid",

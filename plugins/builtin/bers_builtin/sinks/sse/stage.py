@@ -67,7 +67,13 @@ class Ask(Struct, rename="camel", frozen=True):
     ] = "named"
     types: Annotated[
         str,
-        Meta(description="Event types or frame names, comma-separated; build.* is all of a kind. Empty: everything."),
+        Meta(
+            description="Event types or frame names, comma-separated; build.* is all of a kind. Empty: everything.",
+            extra_json_schema={
+                "pattern": r"^(?:[a-z0-9][a-z0-9_.-]*\*?(?:,[a-z0-9][a-z0-9_.-]*\*?){0,49})?$",
+                "examples": ["build.*,alert.*"],
+            },
+        ),
     ] = ""
     last_event_id: Annotated[
         str, Meta(description="The id of the last frame that was seen; what came after it is told first.")
@@ -283,7 +289,15 @@ SSE = SinkSpec(
     "sse",
     SseConfig,
     Sse,
-    operations=[Stream("events", Sse.stream, Ask, "Hear what happens, while it happens, as server-sent events")],
+    operations=[
+        Stream(
+            "events",
+            Sse.stream,
+            Ask,
+            "Hear what happens, while it happens, as server-sent events",
+            refuses=("bad_request",),
+        )
+    ],
     log="",
 )
 

@@ -208,6 +208,7 @@ WEBHOOKS = DurableSpec(
             ListDeliveries,
             list[Delivery],
             "List who was told of what, who is still to be told, and who could not be",
+            refuses=("not_found",),
         )
     ],
     checks=[Check("notifications", Webhooks.check, "Whether everybody who is to be told of alerts is told")],

@@ -1,0 +1,136 @@
+"""schemathesis asks each listener what its description says, and much that it does not: no answer is undescribed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import httpx2
+import msgspec
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+from tests.acceptance.conftest import Operator, configuration, operating
+
+LONG = bool(os.environ.get("BERS_TEST_LONG"))
+EXAMPLES = 200 if LONG else 15
+SEEDS = [1, 2, 3] if LONG else [1]
+
+# Whether one field fits may depend on another, or on what is there; a description cannot say that. Events are taken in
+# more forms than the one that is described, and the good ones among bad ones are taken.
+CONFIGURATION = """
+seed = {seed}
+continue-on-failure = true
+
+[warnings]
+enabled = false
+
+[dictionaries]
+alerts = {{ values = {alerts} }}
+checks = {{ values = {checks} }}
+metrics = {{ values = {metrics} }}
+
+[parameters]
+"path.id" = {{ dictionary = "alerts", probability = 0.5 }}
+"path.check" = {{ dictionary = "checks", probability = 0.5 }}
+"path.type" = {{ dictionary = "metrics", probability = 0.5 }}
+
+[checks.negative_data_rejection]
+expected-statuses = [400, 404, 409, 413, 415, 422]
+
+[[operations]]
+include-path = "/api/monitoring/ingest"
+checks.negative_data_rejection.enabled = false
+
+[[operations]]
+include-path = "/api/monitoring/metrics/{{type}}"
+checks.positive_data_acceptance.expected-statuses = [200, 404, 422]
+
+[[operations]]
+include-path-regex = "^/api/monitoring/alerts/[{{]id[}}]/"
+checks.positive_data_acceptance.expected-statuses = [200, 404, 409, 422]
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
+    """A server on which something has happened: builds, and an alert about slow ones."""
+    folder = tmp_path_factory.mktemp("described")
+    configuration(folder)
+    with operating(folder) as operator:
+        operator.emit(*({"type": "build-completed", "detail": {"duration": 9000 + n}} for n in range(20)))
+        operator.emit({"type": "provider.initialized", "duration_ms": 12.0, "labels": {"provider": "db"}})
+        operator.until("alerts", len, seconds=20)
+        yield operator
+
+
+@pytest.mark.parametrize("number", SEEDS)
+@pytest.mark.parametrize("surface", ["health", "metrics", "control"])
+def test_every_answer_of_a_listener_is_one_that_it_describes(
+    surface: str, number: int, server: Operator, tmp_path: Path
+) -> None:
+    found = schemathesis(server, surface, number, tmp_path, "--exclude-path-regex", "/events$")
+    assert found.returncode == 0, found.stdout
+    assert server.get("dashboard/status").status_code == 200
+    faults = [line for line in server.log("monitoring") if line["level"] in ("ERROR", "CRITICAL")]
+    assert not faults
+
+
+FILTERS = st.one_of(
+    st.text(max_size=40),
+    st.lists(st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,20}\*?", fullmatch=True), max_size=60).map(",".join),
+)
+IDS = st.one_of(st.text(max_size=30), st.integers(-2, 2**70).map(str), st.just("0"))
+
+
+@seed(3)
+@settings(max_examples=1000 if LONG else 50, deadline=None, database=None)
+@given(types=FILTERS, format=st.sampled_from(["named", "message", "", "xml"]), last=IDS)
+def test_a_stream_begins_with_a_greeting_or_is_refused_whatever_is_asked_for(
+    server: Operator, types: str, format: str, last: str
+) -> None:
+    described = server.get("/openapi.json").json()["paths"]["/api/monitoring/events"]["get"]["responses"]
+    asked = {"types": types, "format": format, "lastEventId": last}
+    with httpx2.stream("GET", server.url("events"), params=asked, timeout=5) as reply:
+        assert str(reply.status_code) in described
+        if reply.status_code == 200:
+            assert reply.headers["content-type"] == "text/event-stream"
+            lines = reply.iter_lines()
+            assert next(lines) == ("event: connected" if format == "named" else "retry: 2000")
+        else:
+            assert msgspec.json.decode(reply.read())["success"] is False
+            assert reply.status_code in (400, 422), reply.text
+
+
+def test_a_last_event_id_in_the_header_may_be_anything_that_a_header_can_hold(server: Operator) -> None:
+    for id in ("", "0", "-1", "9" * 19, "9" * 5000, "\u00e4", "1e3", "1, 2", "7 7"):
+        headers = {"Last-Event-ID": id.encode("latin-1")}
+        with httpx2.stream("GET", server.url("events"), headers=headers, timeout=5) as reply:
+            assert (reply.status_code, next(reply.iter_lines())) == (200, "event: connected"), id[:20]
+
+
+def schemathesis(
+    server: Operator, surface: str, number: int, folder: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run every check that it has, with what is there on this server as values to try."""
+    (folder / "schemathesis.toml").write_text(
+        CONFIGURATION.format(
+            seed=number,
+            alerts=_names([one["id"] for one in server.data("alerts")]),
+            checks=_names([one["name"] for one in server.get("health", "health").json()["data"]["checks"]]),
+            metrics=_names(list(server.data("metrics"))),
+        )
+    )
+    command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "run", server.url("/openapi.json", surface)]
+    phases = "examples,coverage,fuzzing,stateful" if LONG else "examples,coverage,fuzzing"
+    limits = ["--phases", phases, "--max-examples", str(EXAMPLES), "--generation-database", "none"]
+    return subprocess.run(
+        [*command, "--mode", "all", *limits, *options],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=1800,
+    )  # fmt: skip
+
+
+def _names(names: Sequence[str]) -> str:
+    return str([*names])
