@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
@@ -13,6 +16,9 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 _HEAD = Struct("<IIQQ")  # Length and checksum of the rest; then where the frame starts and ends, in records.
+_MAYBE_HEAD = re.compile(rb"(?=[\s\S]{14}\0\0(?!\0{6})[\s\S]{6}\0\0)")  # Positions of 48 bits, and some records.
+
+_log = logging.getLogger(__name__)
 
 
 class Frame(NamedTuple):
@@ -36,6 +42,8 @@ class Journal:
     ) -> None:
         """Open the folder, and cut off what the last process left unfinished; an empty one begins at ``begin``.
 
+        A segment that is damaged is kept aside as ``NAME.damaged``; what is whole in it can still be read.
+
         ``on_loss`` is called at the moment when waiting frames are given up, before anybody can add another.
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +57,7 @@ class Journal:
         self._starts = sorted(int(path.stem) for path in folder.glob("*.log")) or [begin]
         self._sizes = [path.stat().st_size if (path := self._path(at)).exists() else 0 for at in self._starts]
         self._file = os.open(self._path(self._starts[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self._sizes[-1], self.end = self._recover()
+        self.end = self._recover()
         self._torn = False
         """Whether there may be something behind the last whole frame."""
         self._closed = False
@@ -116,12 +124,41 @@ class Journal:
     def _path(self, start: int) -> Path:
         return self._folder / f"{start:020}.log"
 
-    def _recover(self) -> tuple[int, int]:
-        size, end = 0, self._starts[-1]
-        for frame in _frames(self._path(end)):
-            size, end = size + _HEAD.size + len(frame.body), frame.end
-        os.ftruncate(self._file, size)
-        return size, end
+    def _recover(self) -> int:
+        """Find the end, and make sure that the next frame follows it."""
+        path, at, end = self._path(self._starts[-1]), 0, self._starts[-1]
+        damaged = False
+        for offset, frame in _frames(path):
+            if offset > at:
+                damaged = True
+                _log.error(
+                    "%s is damaged from byte %d to %d: events from position %d to %d are lost",
+                    path, at, offset, end, frame.start,
+                )  # fmt: skip
+            at, end = offset + _HEAD.size + len(frame.body), frame.end
+        if not damaged and _is_torn(path, at):
+            if at < self._sizes[-1]:
+                _log.info("%s: an append that was not finished was cut off, %d bytes", path, self._sizes[-1] - at)
+            os.ftruncate(self._file, at)
+            self._sizes[-1] = at
+            return end
+        if at < self._sizes[-1]:
+            _log.error("%s is damaged from byte %d on: events after position %d may be lost", path, at, end)
+        self._put_aside(path, end)
+        return end
+
+    def _put_aside(self, path: Path, end: int) -> None:
+        """Leave a damaged segment as it is, for whoever may make more of it, and go on behind it in a new one."""
+        aside = path.with_suffix(".damaged")
+        if end == self._starts[-1]:  # Nothing in it is whole, and the new one takes its name.
+            path.replace(aside)
+            self._starts.pop()
+            self._sizes.pop()
+        else:
+            with suppress(OSError):  # There already, or not to be had here: it stays until it is trimmed in any case.
+                aside.hardlink_to(path)
+        _log.error("%s is kept as %s; delete that when nobody needs it", path.name, aside)
+        self._begin_segment(end)
 
     def _write(self, group: Sequence[Frame]) -> None:
         if self._closed:
@@ -154,7 +191,7 @@ class Journal:
         first = max(n for n, start in enumerate(self._starts) if start <= after or not n)
         frames: list[Frame] = []
         for start in self._starts[first:]:
-            for frame in _frames(self._path(start)):
+            for _, frame in _frames(self._path(start)):
                 if frame.end > self.end or max_bytes <= 0:
                     return frames
                 if frame.end > after:
@@ -168,12 +205,53 @@ def _encode(frame: Frame) -> bytes:
     return _HEAD.pack(len(frame.body), crc32(frame.body, crc32(span)), frame.start, frame.end) + frame.body
 
 
-def _frames(path: Path) -> Iterator[Frame]:
-    """Read frames until the first that is torn."""
+def _frames(path: Path) -> Iterator[tuple[int, Frame]]:
+    """Read whole frames, each with its place in the file; what is damaged is passed over."""
+    at = position = 0
     with path.open("rb") as file:
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            length, checksum, start, end = _HEAD.unpack(head)
-            body = file.read(length)
-            if len(body) < length or crc32(body, crc32(head[8:])) != checksum:
-                return
-            yield Frame(start, end, body)
+        size = os.fstat(file.fileno()).st_size
+        while at < size:
+            file.seek(at)
+            frame = _whole(file.read(_HEAD.size), file.read, size - at)
+            if frame is None:
+                file.seek(at)
+                at, frame = _next_whole(file.read(size - at), at, position)
+                if frame is None:
+                    return
+            yield at, frame
+            at, position = at + _HEAD.size + len(frame.body), frame.end
+
+
+def _whole(head: bytes, read: Callable[[int], bytes], left: int) -> Frame | None:
+    """The frame that begins with a head, if all of it is there and as it was written."""
+    if len(head) < _HEAD.size:
+        return None
+    length, checksum, start, end = _HEAD.unpack(head)
+    if length > left - _HEAD.size:  # Asked for four gigabytes, a file makes room for them first.
+        return None
+    body = read(length)
+    whole = len(body) == length and crc32(body, crc32(head[8:])) == checksum
+    return Frame(start, end, body) if whole else None
+
+
+def _next_whole(data: bytes, base: int, position: int) -> tuple[int, Frame | None]:
+    """The next whole frame in data that begins with a damaged one, at or after a position."""
+    view = memoryview(data)
+    for match in _MAYBE_HEAD.finditer(data, 1):
+        at = match.start()
+        length, _, start, end = _HEAD.unpack_from(data, at)
+        if position <= start <= end and at + _HEAD.size + length <= len(data):
+            rest = view[at + _HEAD.size :]
+            frame = _whole(data[at : at + _HEAD.size], lambda size, rest=rest: bytes(rest[:size]), len(data) - at)
+            if frame:
+                return base + at, frame
+    return base + len(data), None
+
+
+def _is_torn(path: Path, at: int) -> bool:
+    """Whether what stands behind the last whole frame is the beginning of another: what ``kill -9`` leaves behind."""
+    with path.open("rb") as file:
+        file.seek(at)
+        rest = file.read(_HEAD.size)
+        left = os.fstat(file.fileno()).st_size - at
+    return len(rest) < _HEAD.size or _HEAD.unpack(rest)[0] > left - _HEAD.size

@@ -287,6 +287,10 @@ class Log(AsyncContextManagerMixin):
             pieces = [_Piece(start, end, self._decode(body), len(body)) for start, end, body in frames]
         else:
             pieces = self._newest(after)
+        if not pieces or after < pieces[0].start:
+            next = pieces[0].start if pieces else self._tail[0].start if self._tail else self._end
+            _log.error("the journal is damaged: a reader misses what lay between positions %d and %d", after, next)
+            return [], min(next, stop), 0
         at, size, events = after, 0, list[Event]()
         for piece in pieces:
             if at == stop or len(events) >= MAX_EVENTS or at < piece.start:
@@ -295,8 +299,6 @@ class Log(AsyncContextManagerMixin):
                 events += piece.events[at - piece.start : stop - piece.start]
                 at = min(piece.end, stop)
                 size += piece.size
-        if at == after:
-            raise Conflict(f"position {at}: the journal is damaged here; restore it, or start its readers anew")
         return events, at, size
 
 

@@ -118,7 +118,7 @@ def schemathesis(
     (folder / "schemathesis.toml").write_text(
         CONFIGURATION.format(
             seed=number,
-            alerts=_names([one["id"] for one in server.data("alerts")]),
+            alerts=_names([one["id"] for one in server.data("alerts/history")]),
             checks=_names([one["name"] for one in server.get("health", "health").json()["data"]["checks"]]),
             metrics=_names(list(server.data("metrics"))),
         )

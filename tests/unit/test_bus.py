@@ -20,6 +20,16 @@ async def ids(bus: Log) -> list[str]:
     return [event.id for event in (await anext(bus.read(0, after=0))).events]
 
 
+async def all_ids(bus: Log) -> list[str]:
+    found: list[str] = []
+    _, end = await bus.span(0)
+    async for batch in bus.read(0, after=0):
+        found += [event.id for event in batch.events]
+        if batch.end == end:
+            break
+    return found
+
+
 async def read(bus: Log, *, after: int, cuts: tuple[int, ...] = ()) -> list[tuple[int, int]]:
     """How many events each batch has up to the end of the bus, and where it ends."""
     seen: list[tuple[int, int]] = []
@@ -117,15 +127,65 @@ async def test_if_the_disk_refuses_all_who_wait_are_out_and_may_come_again(
         assert sorted(event.time for event in batch.events) == list(range(10))
 
 
-async def test_a_damaged_journal_is_reported_and_not_skipped(tmp_path: Path) -> None:
+async def test_damage_in_the_middle_costs_its_own_frame_alone_and_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Log(tmp_path) as bus:
+        for n in (1, 2, 3, 4):
+            await bus.append(0, events(n))
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 4 + 30] + b"?" + whole[len(whole) // 4 + 31 :])
+    damaged = file.read_bytes()
+    async with Log(tmp_path) as bus:
+        assert await bus.span(0) == (0, 4)
+        assert await bus.append(0, events(5)) == 5
+        assert await all_ids(bus) == ["e-1", "e-3", "e-4", "e-5"]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    quarter = len(whole) // 4
+    assert told == [
+        f"{file} is damaged from byte {quarter} to {2 * quarter}: events from position 1 to 2 are lost",
+        f"{file.name} is kept as {file.with_suffix('.damaged')}; delete that when nobody needs it",
+        "the journal is damaged: a reader misses what lay between positions 1 and 2",
+    ]
+    assert file.with_suffix(".damaged").read_bytes() == damaged
+    caplog.clear()
+    async with Log(tmp_path) as bus:
+        assert await all_ids(bus) == ["e-1", "e-3", "e-4", "e-5"]
+    assert "is kept as" not in caplog.text, "what is behind was written to a segment of its own, which is whole"
+
+
+async def test_a_last_frame_that_is_damaged_rather_than_torn_is_kept_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Log(tmp_path) as bus:
+        await bus.append(0, events(1))
+    (file,) = tmp_path.iterdir()
+    damaged = file.read_bytes()[:-1] + b"?"
+    file.write_bytes(damaged)
+    async with Log(tmp_path) as bus:
+        assert await bus.append(0, events(2)) == 1
+    assert "is damaged from byte 0 on: events after position 0 may be lost" in caplog.text
+    assert file.with_suffix(".damaged").read_bytes() == damaged
+    async with Log(tmp_path) as bus:
+        assert await all_ids(bus) == ["e-2"]
+
+
+async def test_what_is_damaged_while_we_run_is_passed_over_and_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with Log(tmp_path) as bus:
         await bus.append(0, events(1, 2))
         await bus.append(0, events(3))
     (file,) = tmp_path.iterdir()
     async with Log(tmp_path) as bus:
         file.write_bytes(b"?" + file.read_bytes()[1:])
-        with pytest.raises(Conflict, match="position 0: the journal is damaged here"):
-            await anext(bus.read(0, after=0))
+        assert await all_ids(bus) == ["e-3"]
+        file.write_bytes(b"?" * file.stat().st_size)
+        batch = await anext(bus.read(0, after=0))
+        assert (batch.events, batch.end) == ([], 3)
+    assert "a reader misses what lay between positions 0 and 2" in caplog.text
+    assert "a reader misses what lay between positions 0 and 3" in caplog.text
 
 
 async def test_all_who_wait_share_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

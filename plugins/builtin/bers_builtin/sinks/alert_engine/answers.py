@@ -18,7 +18,9 @@ _Severities = Annotated[
     str,
     Meta(
         description="Severities, with commas between; all, if not told.",
-        extra_json_schema={"pattern": "^(?:(?:info|warning|error|critical)(?:,(?:info|warning|error|critical))*)?$"},
+        extra_json_schema={
+            "pattern": "^(?: *(?:info|warning|error|critical) *(?:, *(?:info|warning|error|critical) *)*)?$"
+        },
     ),
 ]
 _Rule = Annotated[str, Meta(description="The name of a rule; all, if not told.")]
@@ -32,8 +34,8 @@ class ListAlerts(msgspec.Struct, frozen=True):
         Meta(
             description="Statuses, with commas between: pending, active, acknowledged, suppressed.",
             extra_json_schema={
-                "pattern": "^(?:(?:pending|active|acknowledged|suppressed)"
-                "(?:,(?:pending|active|acknowledged|suppressed))*)?$"
+                "pattern": "^(?: *(?:pending|active|acknowledged|suppressed) *"
+                "(?:, *(?:pending|active|acknowledged|suppressed) *)*)?$"
             },
         ),
     ] = "active,acknowledged"

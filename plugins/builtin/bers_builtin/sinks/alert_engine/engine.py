@@ -361,7 +361,7 @@ def _seconds(text: str) -> float:
 
 
 def _choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> set[str]:
-    chosen = {part.strip() for part in text.split(",") if part.strip()}
+    chosen = {part.strip(" ") for part in text.split(",")} if text else set[str]()
     for one in sorted(chosen - set(known)):
         raise Refused("bad_request", f"{name}: {one!r} is none of those there are", hint=hint, known=known)
     return chosen
