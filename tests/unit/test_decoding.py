@@ -396,6 +396,15 @@ async def test_one_bad_event_of_a_hundred_costs_only_itself(bad: Any) -> None:
     assert rejection.id == (bad.get("id") if isinstance(bad, dict) else None)  # pyright: ignore[reportUnknownMemberType]
 
 
+async def test_an_event_that_is_not_utf_8_costs_only_itself() -> None:
+    found = await Decoder().decode(b'[{"type": "a.b", "id": "1"}, {"\xffype": "a.b"}, {"type": "\xff"}]', now=NOW)
+    assert [event.id for event in found.events] == ["1"]
+    assert [(one.index, one.error) for one in found.rejected] == [
+        (1, "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (2, "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ]
+
+
 async def test_an_event_has_a_largest_size_and_a_request_a_largest_number() -> None:
     decoder = Decoder(max_event=100, max_events=2)
     assert await why({"type": "a.b", "data": "x" * 100}, decoder) == "127 bytes are too many; an event has at most 100"

@@ -251,6 +251,19 @@ async def test_a_body_of_two_compressed_pieces_is_taken_whole_or_refused(encodin
         assert error(reply, 400)["message"] == f"the body is not {encoding}: there is more behind its end"
 
 
+async def test_a_body_that_is_not_utf_8_is_refused(server: Server) -> None:
+    headers = {"Content-Type": "application/json"}
+    for path, status in (("ingest", 422), ("alerts/x/acknowledge", 400)):
+        reply = await server.post(path, content=b'{"\xffype": "a.b"}', headers=headers)
+        assert "'utf-8' codec can't decode byte 0xff" in str(error(reply, status))
+
+
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+async def test_a_number_of_many_digits_is_no_time(digits: int, server: Server) -> None:
+    for query in ("metrics/build_performance?to=", "metrics/build_performance?from=", "records?since=", "audit?limit="):
+        error(await server.get(query + "9" * digits), 422)
+
+
 async def test_a_body_that_is_too_large_is_413_and_names_the_limit(server: Server) -> None:
     async def slowly() -> AsyncGenerator[bytes]:
         for _ in range(100):

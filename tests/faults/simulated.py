@@ -1,0 +1,161 @@
+"""A whole node in simulated time, for test_memory.py: what its memory is, a line of JSON for each part of the run.
+
+``simulated.py FOLDER --seconds 3600 --rate 50 --subjects 500`` uses the shipped configuration with every source at
+work, and one client of the stream.
+"""
+
+import argparse
+import gc
+import os
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import psutil
+
+from bers.decoding import Decoder
+from bers.testing import VirtualClock
+from bers.testing.server import Frame, Server, serving
+
+PARTS = 20
+
+
+class Sample(msgspec.Struct):
+    """After so many simulated seconds and events, the memory of this process in bytes."""
+
+    seconds: int
+    events: int
+    memory: int
+    told: int
+    """How many frames the client of the stream was sent."""
+
+
+async def main(folder: Path, seconds: int, rate: int, subjects: int, trace: bool) -> None:
+    os.chdir(folder)
+    clock, decoder = VirtualClock(), Decoder()
+    numbers = iter(range(seconds * rate))
+    told = Counter[str]()
+    if trace:
+        tracemalloc.start(12)
+    before: tracemalloc.Snapshot | None = None
+    async with _started(folder, clock) as server:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_listen, server, told)
+            sample = max(1, seconds // PARTS)
+            for second in range(seconds):
+                await _hand_in(server, decoder, clock, [next(numbers) for _ in range(rate)], subjects)
+                await clock.advance(1.0)
+                await _all_read(server)
+                if (second + 1) % sample == 0:
+                    gc.collect()
+                    memory = psutil.Process().memory_info().rss
+                    print(
+                        msgspec.json.encode(Sample(second + 1, (second + 1) * rate, memory, told.total())).decode(),
+                        flush=True,
+                    )
+                if trace and second == seconds // 4:
+                    before = tracemalloc.take_snapshot()
+            if before:
+                for line in tracemalloc.take_snapshot().compare_to(before, "lineno")[:25]:
+                    print(line)
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _started(folder: Path, clock: VirtualClock) -> AsyncGenerator[Server]:
+    """A node that is up. Its first look at everything takes time, so until then some passes by itself."""
+
+    up = anyio.Event()
+
+    async def pass_by() -> None:
+        while not up.is_set():
+            await clock.advance(0.1)
+            await anyio.sleep(0.01)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pass_by)
+        async with serving(folder, clock=clock, changes=[(("log", "level"), "error")]) as server:
+            up.set()
+            yield server
+
+
+async def _listen(server: Server, told: Counter[str]) -> None:
+    async with server.events() as frames:
+        frame: Frame
+        async for frame in frames:
+            told[frame.event] += 1
+
+
+async def _hand_in(server: Server, decoder: Decoder, clock: VirtualClock, numbers: list[int], subjects: int) -> None:
+    for first in range(0, len(numbers), 500):
+        body = msgspec.json.encode([_event(n, subjects, clock.time()) for n in numbers[first : first + 500]])
+        decoded = await decoder.decode(body, now=clock.time())
+        assert not decoded.rejected, decoded.rejected[0]
+        receipt = await server.node.supervisor.intake.submit(decoded.events)
+        assert receipt.new == len(decoded.events)
+
+
+async def _all_read(server: Server) -> None:
+    """Go on when every pipeline has read what there is."""
+    node = server.node.supervisor
+    with anyio.fail_after(60):
+        while True:
+            _, end = await node.bus.span(0)
+            if all(pipeline.position >= end for pipeline in node.pipelines.values()):
+                return
+            await anyio.sleep(0.001)
+
+
+def _event(n: int, subjects: int, now: float) -> dict[str, Any]:
+    """All subjects begin before the first ends, so that as much as possible has to be remembered."""
+    turn, subject = divmod(n, subjects)
+    event: dict[str, Any] = {
+        "id": f"event-{n}",
+        "source": f"/ci/{n % 7}",
+        "time": now,
+        "subject": f"subject-{subject}",
+        "labels": {"branch": f"b-{n % 20}", "project": f"p-{n % 5}"},
+        "environment": ("production", "staging", "development")[n % 3],
+    }
+    return event | _KINDS[subject % len(_KINDS)][turn % 2](n)
+
+
+def _kinds() -> Iterator[tuple[Any, Any]]:
+    """What begins, and what ends it."""
+    for kind in ("build", "testsuiterun", "deployment", "build"):
+        yield (
+            lambda n, kind=kind: {"type": f"{kind}.started"},
+            lambda n, kind=kind: {
+                "type": f"{kind}.finished",
+                "outcome": "failure" if n % 50 == 0 else "success",
+                "duration_ms": 100.0 + n % 5000,
+                "service": f"service-{n % 30}",
+                "phases": {"compile": 10.0 + n % 100, "link": 5.0},
+            },
+        )
+    yield (
+        lambda n: {"type": "incident.detected", "service": f"service-{n % 30}"},
+        lambda n: {"type": "incident.resolved", "service": f"service-{n % 30}"},
+    )
+    yield (
+        lambda n: {"type": "provider.initialized", "duration_ms": 1.0 + n % 40, "labels": {"provider": f"p-{n % 5}"}},
+        lambda n: {"type": f"custom.kind-{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}", "note": f"note {n}"},
+    )
+
+
+_KINDS = list(_kinds())
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--rate", type=int, default=50)
+    parser.add_argument("--subjects", type=int, default=500)
+    parser.add_argument("--trace", action="store_true", help="Say where memory is held that was not a while ago.")
+    given = parser.parse_args()
+    anyio.run(main, given.folder, given.seconds, given.rate, given.subjects, given.trace)
