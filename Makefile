@@ -2,10 +2,11 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 UV_VERSION := 0.13.9
+ATHERIS_VERSION := 3.0.0
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON := $(CURDIR)/.venv/bin/python
 
-.PHONY: start dev test test-unit test-long check types format lint docs dist bench clean setup
+.PHONY: start dev test test-unit test-long check types format lint docs dist bench fuzz audit clean setup
 
 start: setup  ## Set up, and run the server in the foreground.
 	@$(BIN)/bers start
@@ -46,6 +47,14 @@ dist: setup  ## Build this project's own wheels.
 bench: setup  ## Figures of the hot path, on this machine.
 	$(BIN)/python tests/bench/hot_path.py --events 300000 --series 40
 	$(BIN)/python tests/bench/hot_path.py --events 300000 --series 1000
+
+fuzz: setup  ## Look for inputs that break us, by coverage: SECONDS for each target.
+	$(BIN)/uv pip install --quiet atheris==$(ATHERIS_VERSION)
+	for target in decoding configuration stream journal units; do \
+		$(BIN)/python tests/fuzz/coverage_guided.py $$target --seconds $(or $(SECONDS),60) || exit 1; done
+
+audit: setup  ## Known vulnerabilities of what is installed; it needs the network, and says so where there is none.
+	@$(BIN)/python tests/audit.py
 
 setup: .venv/.ready
 
