@@ -32,8 +32,9 @@ def convert(document: Document, value: Any, type: type[T], steps: Steps) -> T | 
 
 
 def _convert(document: Document, value: Any, type: Any, steps: Steps) -> Any:
-    if steps and any(fault.path == spell(steps) for fault in document.faults):
-        return None  # What is wrong with it has been said.
+    if steps and (said := [fault for fault in document.faults if fault.path == spell(steps)]):
+        document.faults.append(said[0])  # Told once in the end; until then whoever holds it has to know of it.
+        return None
     bare = _bare(type)
     origin, arguments = get_origin(bare), get_args(bare)
     fields, items = as_object(value), as_list(value)
