@@ -19,7 +19,8 @@ EXAMPLES = 200 if LONG else 15
 SEEDS = [1, 2, 3] if LONG else [1]
 
 # Whether one field fits may depend on another, or on what is there; a description cannot say that. Events are taken in
-# more forms than the one that is described, and the good ones among bad ones are taken.
+# more forms than the one that is described, and the good ones among bad ones are taken. 503 is how health says that
+# something is down, and a server that it is busy.
 CONFIGURATION = """
 seed = {seed}
 continue-on-failure = true
@@ -36,6 +37,9 @@ metrics = {{ values = {metrics} }}
 "path.id" = {{ dictionary = "alerts", probability = 0.5 }}
 "path.check" = {{ dictionary = "checks", probability = 0.5 }}
 "path.type" = {{ dictionary = "metrics", probability = 0.5 }}
+
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", 503]
 
 [checks.negative_data_rejection]
 expected-statuses = [400, 404, 409, 413, 415, 422]
@@ -74,8 +78,9 @@ def test_every_answer_of_a_listener_is_one_that_it_describes(
     found = schemathesis(server, surface, number, tmp_path, "--exclude-path-regex", "/events$")
     assert found.returncode == 0, found.stdout
     assert server.get("dashboard/status").status_code == 200
-    faults = [line for line in server.log("monitoring") if line["level"] in ("ERROR", "CRITICAL")]
-    assert not faults
+    said, _, _ = (server.folder / "logs" / "monitoring.log").read_text().rpartition("\n")
+    levels = {msgspec.json.decode(line)["level"] for line in said.splitlines()}
+    assert not {level.upper() for level in levels} & {"ERROR", "CRITICAL"}, said
 
 
 FILTERS = st.one_of(
@@ -86,7 +91,7 @@ IDS = st.one_of(st.text(max_size=30), st.integers(-2, 2**70).map(str), st.just("
 
 
 @seed(3)
-@settings(max_examples=1000 if LONG else 50, deadline=None, database=None)
+@settings(max_examples=300 if LONG else 50, deadline=None, database=None)
 @given(types=FILTERS, format=st.sampled_from(["named", "message", "", "xml"]), last=IDS)
 def test_a_stream_begins_with_a_greeting_or_is_refused_whatever_is_asked_for(
     server: Operator, types: str, format: str, last: str

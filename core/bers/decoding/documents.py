@@ -313,6 +313,8 @@ def _duration(value: Any) -> float | None:
 def _weight(value: Any) -> int:
     if value is None:
         return 1
+    if isinstance(value, float) and value.is_integer():  # JSON has one kind of number, and some write 2.0 for 2.
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
         raise ValueError("weight: expected a whole number from 1 to 1000000: how many events this one stands for")
     return value
