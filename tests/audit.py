@@ -55,12 +55,13 @@ def main() -> None:
     }
     silent: list[str] = []
     for name, (url, ask) in sources.items():
-        if not urlsplit(url).scheme.startswith("http"):
+        address = urlsplit(str(url))
+        if address.scheme not in ("http", "https"):
             sys.exit(f"{url!r} is not the address of an advisory source")
         try:
             ask(url)
         except (OSError, ValueError) as exc:  # A refused connection, a time-out, an answer that is none.
-            silent.append(f"  {urlsplit(url).netloc}: {exc}")
+            silent.append(f"  {address.netloc}: {exc}")
         else:
             _audit(name, given)
     _give_up("no advisory source answers:\n" + "\n".join(silent))
@@ -73,11 +74,12 @@ def _audit(source: str, given: argparse.Namespace) -> NoReturn:
     command += ["--osv-url", given.osv] if source == "osv" else []
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=given.within)
-        report = msgspec.json.decode(done.stdout, type=Report)
     except FileNotFoundError as exc:
         _give_up(f"{exc.filename} is not installed")
     except subprocess.TimeoutExpired:
         _give_up(f"{source} did not answer everything within {given.within:g} s")
+    try:
+        report = msgspec.json.decode(done.stdout, type=Report)
     except msgspec.DecodeError:
         _give_up(f"pip-audit failed: {(done.stderr.strip() or done.stdout.strip() or 'it said nothing')[-2000:]}")
     _tell(report, source)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
@@ -236,14 +237,13 @@ def _whole(head: bytes, read: Callable[[int], bytes], left: int) -> Frame | None
 
 def _next_whole(data: bytes, base: int, position: int) -> tuple[int, Frame | None]:
     """The next whole frame in data that begins with a damaged one, at or after a position."""
-    view = memoryview(data)
+    file = BytesIO(data)
     for match in _MAYBE_HEAD.finditer(data, 1):
         at = match.start()
         length, _, start, end = _HEAD.unpack_from(data, at)
         if position <= start <= end and at + _HEAD.size + length <= len(data):
-            rest = view[at + _HEAD.size :]
-            frame = _whole(data[at : at + _HEAD.size], lambda size, rest=rest: bytes(rest[:size]), len(data) - at)
-            if frame:
+            file.seek(at)
+            if frame := _whole(file.read(_HEAD.size), file.read, len(data) - at):
                 return base + at, frame
     return base + len(data), None
 

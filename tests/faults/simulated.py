@@ -8,8 +8,9 @@ import argparse
 import gc
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
@@ -146,33 +147,35 @@ def _event(n: int, subjects: int, now: float) -> dict[str, Any]:
         "labels": {"branch": f"b-{n % 20}", "project": f"p-{n % 5}"},
         "environment": ("production", "staging", "development")[n % 3],
     }
-    return event | _KINDS[subject % len(_KINDS)][turn % 2](n)
+    return event | _KINDS[subject % len(_KINDS)](n, turn % 2 == 1)
 
 
-def _kinds() -> Iterator[tuple[Any, Any]]:
-    """What begins, and what ends it."""
-    for kind in ("build", "testsuiterun", "deployment", "build"):
-        yield (
-            lambda n, kind=kind: {"type": f"{kind}.started"},
-            lambda n, kind=kind: {
-                "type": f"{kind}.finished",
-                "outcome": "failure" if n % 50 == 0 else "success",
-                "duration_ms": 100.0 + n % 5000,
-                "service": f"service-{n % 30}",
-                "phases": {"compile": 10.0 + n % 100, "link": 5.0},
-            },
-        )
-    yield (
-        lambda n: {"type": "incident.detected", "service": f"service-{n % 30}"},
-        lambda n: {"type": "incident.resolved", "service": f"service-{n % 30}"},
-    )
-    yield (
-        lambda n: {"type": "provider.initialized", "duration_ms": 1.0 + n % 40, "labels": {"provider": f"p-{n % 5}"}},
-        lambda n: {"type": f"custom.kind-{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}", "note": f"note {n}"},
-    )
+def _run(kind: str, n: int, ends: bool) -> dict[str, Any]:
+    if not ends:
+        return {"type": f"{kind}.started"}
+    return {
+        "type": f"{kind}.finished",
+        "outcome": "failure" if n % 50 == 0 else "success",
+        "duration_ms": 100.0 + n % 5000,
+        "service": f"service-{n % 30}",
+        "phases": {"compile": 10.0 + n % 100, "link": 5.0},
+    }
 
 
-_KINDS = list(_kinds())
+def _incident(n: int, ends: bool) -> dict[str, Any]:
+    return {"type": "incident.resolved" if ends else "incident.detected", "service": f"service-{n % 30}"}
+
+
+def _provider(n: int, ends: bool) -> dict[str, Any]:
+    """A provider, and then something that nobody claims."""
+    if ends:
+        return {"type": f"custom.kind-{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}", "note": f"note {n}"}
+    return {"type": "provider.initialized", "duration_ms": 1.0 + n % 40, "labels": {"provider": f"p-{n % 5}"}}
+
+
+_KINDS: Sequence[Callable[[int, bool], dict[str, Any]]] = [
+    *(partial(_run, kind) for kind in ("build", "testsuiterun", "deployment", "build")), _incident, _provider,
+]  # fmt: skip
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

@@ -129,7 +129,7 @@ def _receivers() -> Mapping[str, Receiver]:
     found: dict[str, Receiver] = {}
     for spec in (BUILD, VALIDATION, DEPLOYMENT):
         opened = step(spec).open()
-        found[spec.name] = at_once(opened.__aenter__())  # type: ignore[assignment]  # They read, all three.
+        found[spec.name] = at_once(opened.__aenter__())  # They read, all three.
     return found
 
 
@@ -286,7 +286,7 @@ def _damage(folder: Path, script: bytes) -> None:
     if script:
         del changed[len(changed) - script[0] % (len(changed) + 1) :]
     file.write_bytes(changed)
-    whole = [frame for frame, (a, b) in zip(written, spans, strict=True) if changed[a:b] == original[a:b]]
+    whole = [frame for frame, (a, b) in zip(written, spans, strict=True) if bytes(changed[a:b]) == original[a:b]]
     for added in (1, 2):
         opened = Journal(folder)
         assert opened.end == (whole[-1].end if whole else 0)

@@ -111,7 +111,7 @@ def test_a_stream_begins_with_a_greeting_or_is_refused_whatever_is_asked_for(
 
 def test_a_last_event_id_in_the_header_may_be_anything_that_a_header_can_hold(server: Operator) -> None:
     for id in ("", "0", "-1", "9" * 19, "9" * 5000, "\u00e4", "1e3", "1, 2", "7 7"):
-        headers = {"Last-Event-ID": id.encode("latin-1")}
+        headers = [(b"Last-Event-ID", id.encode("latin-1"))]
         with httpx2.stream("GET", server.url("events"), headers=headers, timeout=5) as reply:
             assert (reply.status_code, next(reply.iter_lines())) == (200, "event: connected"), id[:20]
 

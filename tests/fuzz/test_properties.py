@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bers.decoding.vocabulary import OUTCOMES
+from bers.plain import as_list, as_object
 from tests.fuzz import properties
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
@@ -59,10 +60,14 @@ VALUES = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+def of_type(kind: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"type": kind, **fields}
+
+
 EVENTS = st.builds(
-    lambda kind, fields: {"type": kind, **fields},
-    st.one_of(TYPES, TEXTS, VALUES),
-    st.dictionaries(st.one_of(WORDS, st.text(max_size=8)), VALUES, max_size=8),
+    of_type, st.one_of(TYPES, TEXTS, VALUES), st.dictionaries(st.one_of(WORDS, st.text(max_size=8)), VALUES, max_size=8)
 )
 
 
@@ -189,10 +194,10 @@ def _json(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Whole numbers beyond 64 bits, written as JSON allows and msgspec does not."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+    if (fields := as_object(value)) is not None:
+        return {key: _plain(inner) for key, inner in fields.items()}
+    if (items := as_list(value)) is not None:
+        return [_plain(inner) for inner in items]
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
         return msgspec.Raw(str(value).encode())
     return value

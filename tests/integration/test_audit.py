@@ -85,7 +85,8 @@ def test_an_index_that_has_no_advisories_is_no_source_of_them(source: str, tmp_p
 
 def test_what_is_known_is_told_with_the_version_that_mends_it(source: str, tmp_path: Path) -> None:
     known = {"id": "PYSEC-1", "fix_versions": ["1.1"], "aliases": ["CVE-2026-1"], "description": "bad"}
-    bad, good = {"name": "a", "version": "1.0", "vulns": [known]}, {"name": "b", "version": "2.0", "vulns": []}
+    bad: dict[str, Any] = {"name": "a", "version": "1.0", "vulns": [known]}
+    good: dict[str, Any] = {"name": "b", "version": "2.0", "vulns": []}
     done = audit("--osv", source, "--tool", tool(tmp_path, bad, good, code=1))
     assert done.stdout.splitlines() == [
         "a 1.0: PYSEC-1 = CVE-2026-1, fixed in 1.1",

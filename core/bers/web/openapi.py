@@ -127,7 +127,7 @@ def _operation(route: Route, known: dict[int, Any]) -> dict[str, Any]:
     if _public(operation):
         described["security"] = []
     if not isinstance(operation, Operation):
-        stream = {"description": "The stream; it does not end.", "content": {operation.media: {}}}
+        stream: dict[str, Any] = {"description": "The stream; it does not end.", "content": {operation.media: {}}}
         described["responses"] = {"200": stream, **described["responses"]}
         return described
     if operation.response is Page:
