@@ -97,7 +97,7 @@ def test_an_event_with_a_few_bytes_changed_is_refused_or_decoded(
     properties.decoding(bytes(body))
 
 
-@pytest.mark.parametrize("depth", [10, 60, 200, 5000, 100_000])
+@pytest.mark.parametrize("depth", [10, 60, 200, 480, 900, 5000, 100_000])
 def test_depth_costs_an_event_and_nobody_else(depth: int) -> None:
     good = b'{"type": "build.finished", "id": "a", "source": "/ci", "time": 1700000000}'
     for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
