@@ -39,6 +39,7 @@ _WORDS: dict[int, str] = {
     401: "Nobody was named.",
     403: "Whoever asks may not.",
     404: "Nothing has that name.",
+    408: "The body did not arrive in time.",
     409: "It cannot be done as things are.",
     413: "More than a limit allows, which the message names.",
     415: "A type of content that is not understood.",
@@ -94,7 +95,7 @@ def refusals(operation: AnyOperation) -> set[Reason]:
     if "{" in operation.path:
         found.add("not_found")
     if isinstance(operation, Operation) and operation.method != "GET":
-        found |= {"bad_request", "too_large", "unsupported_media_type", "forbidden"}
+        found |= {"bad_request", "too_large", "unsupported_media_type", "forbidden", "slow"}
     return found
 
 
@@ -186,6 +187,7 @@ def _body(route: Route) -> dict[str, Any]:
         "type": "object",
         "properties": properties,
         "required": [one.encode_name for one in fields if one.required],
+        "additionalProperties": not route.operation.request.__struct_config__.forbid_unknown_fields,
     }
 
 
@@ -204,11 +206,11 @@ def _answer(schema: Any, operation: Operation[Any, Any, Any], known: dict[int, A
     }
 
 
-def _problems(reasons: Iterable[Reason], known: dict[int, Any], more: Sequence[tuple[int, str]] = ()) -> dict[str, Any]:
-    """The refusals by status, each with the codes that come with it; ``more`` are codes that are no reasons."""
+def _problems(reasons: Iterable[Reason], known: dict[int, Any]) -> dict[str, Any]:
+    """The refusals by status, each with the codes that come with it."""
     codes: dict[int, set[str]] = {}
-    for status, code in [*((STATUS[reason], reason) for reason in reasons), *more]:
-        codes.setdefault(status, set()).add(code)
+    for reason in reasons:
+        codes.setdefault(STATUS[reason], set()).add(reason)
     return {str(status): _problem(status, sorted(codes[status]), known) for status in sorted(codes)}
 
 
@@ -237,7 +239,8 @@ def _ingest(known: dict[int, Any]) -> dict[str, Any]:
     receipt = _envelope({"success": {"const": True}, "data": known[id(Receipt)]}, "data")
     dry = _envelope({"success": {"const": True}, "data": known[id(DryRun)]}, "data")
     reasons: set[Reason] = {
-        "bad_request", "forbidden", "too_large", "unsupported_media_type", "invalid", "full", "unavailable",
+        "bad_request", "forbidden", "full", "invalid", "rate_limited", "slow", "too_large", "unavailable",
+        "unsupported_encoding", "unsupported_media_type",
     }  # fmt: skip
     return {
         "summary": "Hand in events: one, or an array of them.",
@@ -267,7 +270,7 @@ def _ingest(known: dict[int, Any]) -> dict[str, Any]:
                 "headers": _NUMBERED,
                 "content": {"application/json": {"schema": receipt}},
             },
-            **_problems(reasons, known, [(415, "unsupported_encoding")]),
+            **_problems(reasons, known),
         },
     }
 

@@ -194,7 +194,6 @@ seen, after five seconds without anything to show, and `{"end": …}` is the las
 look at the same time; one that takes nothing for 30 s is sent away."""
 _WHEN = {
     "bad_request": "The request cannot be read: no JSON, or no period.",
-    "unauthenticated": "Nobody was named; `WWW-Authenticate` says how to.",
     "unsupported_media_type": "A body that is not `application/json`.",
     "invalid": "A field is missing, or has a value that does not fit; `details` names it.",
     "not_found": "Nothing has that name, or nothing is answered at that path on this port.",
