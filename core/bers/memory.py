@@ -21,6 +21,12 @@ LOOK_EVERY = 0.5
 OWN = 64 << 20
 """About what this process takes when it has nothing to do."""
 
+SMALL = 1 << 20
+"""Up to so many bytes, a request may use what large ones leave: a few events never wait behind batches."""
+
+SPARE = 8 << 20
+"""What large requests leave."""
+
 HIGH = 0.8
 """The share of the budget from which on memory that is free inside the process is given back to the system."""
 
@@ -114,13 +120,13 @@ class Memory:
 
     async def wait(self, size: int) -> None:
         """Return when there is room for so many bytes, or after some time in which there was none."""
-        if size > self.budget - OWN:
+        if size > self._limit(size) - OWN:
             raise Refused(
                 "too_large",
                 f"this takes about {size} bytes of memory, and this server has {self.budget:d} (intake.memory)",
                 hint="send fewer events at once",
             )
-        if self.used + size <= self.budget or self._patient >= MAX_WAITING:
+        if self._fits(size) or self._patient >= MAX_WAITING:
             return
         mine = anyio.Event()
         self._waiting.append(mine)
@@ -129,7 +135,7 @@ class Memory:
             with anyio.move_on_after(PATIENCE):
                 while True:
                     await mine.wait()
-                    if self.used + size <= self.budget:
+                    if self._fits(size):
                         break
                     mine = anyio.Event()
                     self._waiting.appendleft(mine)
@@ -139,6 +145,12 @@ class Memory:
                 self._waiting.remove(mine)
             self._wake()
 
+    def _limit(self, size: int) -> int:
+        return self.budget if size <= SMALL else self.budget - SPARE
+
+    def _fits(self, size: int) -> bool:
+        return self.used + size <= self._limit(size)
+
     def _wake(self) -> None:
         """Let the first of those who wait see whether there is room now."""
         if self._waiting:
@@ -146,7 +158,7 @@ class Memory:
 
     def admit(self, size: int) -> None:
         """Raise Refused where there is no room for so many bytes more."""
-        if self.used + size > self.budget:
+        if not self._fits(size):
             self.refused += 1
             if not self.refusing:
                 _log.warning(

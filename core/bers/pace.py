@@ -9,13 +9,13 @@ import anyio
 
 from bers.bus import Bus
 
-ROOM = 3_000
+ROOM = 2_000
 """How many events a reader may be behind before others are waited with."""
 
 GLANCE = 0.01
 """Seconds between two looks at where readers are."""
 
-LOOKS = 20
+LOOKS = 100
 """How often they are looked at before what waits goes on."""
 
 
@@ -36,7 +36,7 @@ class Pace:
 
     @asynccontextmanager
     async def passing(self, count: int) -> AsyncGenerator[None]:
-        """Wait until nobody is far behind who moves, or a fifth of a second; then let so many events pass."""
+        """Wait until nobody is far behind who moves, or for a second; then let so many events pass."""
         began: Mapping[str, int] = {}
         for look in range(LOOKS):
             behind = await self._behind()

@@ -67,7 +67,10 @@ def test_b11_five_times_overload_stays_within_the_budget_and_alerts_stay_on_time
         print(f"{idle >> 20} MiB idle, {peak >> 20} MiB at most, {found};", end=" ")
         print(f"health within {max(health):.2f} s, {len(alarms)} alerts within {max(alarms):.2f} s")
         assert peak <= BUDGET * 1.1
-        assert found["429"] > 0 and found["accepted"] > 0 and found.keys() <= {"202", "429", "accepted"}
+        assert found["429"] > 0 and found["accepted"] > 0
+        assert found.keys() <= {"202", "429", "accepted", "reset"}
+        # A sender that had no processor for 15 s finds its connection closed, as it may be.
+        assert found.get("reset", 0) <= found["429"] / 100
         assert max(health) <= at_leisure(1.0)
         assert max(alarms) <= at_leisure(1.0)
         assert len(alarms) >= 3

@@ -8,7 +8,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from bers import Refused
-from bers.memory import MAX_WAITING, OWN, PAUSE, Memory
+from bers.memory import MAX_WAITING, OWN, PAUSE, SMALL, SPARE, Hold, Memory
 from bers.testing import VirtualClock
 
 
@@ -27,6 +27,13 @@ class Process:
 def budget(size: int, *, resident: Callable[[], int] = lambda: 0) -> tuple[Memory, VirtualClock]:
     clock = VirtualClock()
     return Memory(size, clock, resident=resident), clock
+
+
+def fill(hold: Hold, size: int) -> None:
+    """Take so much in small pieces, of which each may use all that is left."""
+    for taken in range(SMALL, size, SMALL):
+        hold.grow(taken)
+    hold.grow(size)
 
 
 def test_what_is_promised_is_given_back_whatever_happens() -> None:
@@ -90,7 +97,7 @@ async def test_who_waits_is_let_in_as_soon_as_there_is_room() -> None:
 
     async with anyio.create_task_group() as group:
         with memory.hold() as hold:
-            hold.grow(OWN + 50)
+            fill(hold, OWN + 50)
             group.start_soon(come, "large", 80)
             await anyio.wait_all_tasks_blocked()
             group.start_soon(come, "larger", 90)
@@ -116,7 +123,7 @@ async def test_nobody_waits_for_ever_and_not_more_than_so_many_at_a_time(monkeyp
             waited.append(monotonic() - began)
 
     with memory.hold() as hold, anyio.fail_after(5):
-        hold.grow(OWN + 50)
+        fill(hold, OWN + 50)
         async with anyio.create_task_group() as group:
             for _ in range(MAX_WAITING + 10):
                 group.start_soon(come)
@@ -128,3 +135,12 @@ async def test_what_could_never_be_let_in_is_told_so() -> None:
     with pytest.raises(Refused) as info:
         await memory.wait(101)
     assert info.value.reason == "too_large"
+
+
+def test_large_requests_leave_room_for_small_ones() -> None:
+    memory, _ = budget(OWN)
+    with memory.hold() as large, memory.hold() as more, memory.hold() as small:
+        large.grow(OWN - SPARE)
+        with pytest.raises(Refused):
+            more.grow(SMALL + 1)
+        small.grow(SMALL)
