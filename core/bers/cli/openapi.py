@@ -22,7 +22,7 @@ from bers.cli.start import config_option, read
 def openapi(config: Path | None, surface: str) -> None:
     """Print the OpenAPI description of a listener. No server is needed."""
     from bers.supervisor import Supervisor
-    from bers.web import api, dead_letters
+    from bers.web import api
     from bers.web.openapi import document
 
     async def make() -> Supervisor:  # In an event loop, which a node needs to be there, though it does not run.
@@ -30,7 +30,6 @@ def openapi(config: Path | None, surface: str) -> None:
 
     node = anyio.run(make)
     api.offer(node.directory, api.Api(node, {}))
-    dead_letters.offer(node.directory, node)
     routes = [
         route
         for route in node.directory.routes

@@ -23,7 +23,7 @@ from bers.reloading import Configuration
 from bers.stages import Telling
 from bers.states import StageState
 from bers.supervisor import Supervisor
-from bers.web import eyes
+from bers.web import dead_letters, eyes
 
 
 class HealthReport(msgspec.Struct, rename="camel", frozen=True):
@@ -281,6 +281,7 @@ def offer(directory: Directory, api: Api) -> None:
     looking = eyes.Eyes(api.node)
     for seen in eyes.OPERATIONS:
         directory.add(Route(seen, "node", lambda: looking))
+    dead_letters.offer(directory, api.node)
 
 
 def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -21,7 +21,7 @@ from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
-from bers.web import bodies, dead_letters, openapi, prometheus
+from bers.web import bodies, openapi, prometheus
 from bers.web.api import Api, offer
 from bers.web.envelope import JSON, failure, refusal, success
 from bers.web.ingest import Ingest
@@ -56,7 +56,6 @@ class App:
         """Answer for a node from now on."""
         offer(node.directory, Api(node, self._ports))
         self._redactor = node.redactor
-        dead_letters.offer(node.directory, node)
         self._gate.attach(node.state, node.audit)
         self._login = Login(self._gate, node.audit)
         self._configure(node)
