@@ -310,6 +310,8 @@ def test_a24_production_on_this_machine_starts_with_a_warning_that_is_seen(tmp_p
         assert f"warning: {warning}" in (tmp_path / "said").read_text()
         assert f"warning: {warning}" in bers(tmp_path, "status").stderr
         assert warning in server.ask("GET", "dashboard/status").json()["data"]["warnings"]
+        assert server.ask("POST", "config/reload").status_code == 200
+        assert warning in server.ask("GET", "dashboard/status").json()["data"]["warnings"], "it is so still"
 
 
 # Over TLS.
