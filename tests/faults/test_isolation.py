@@ -457,8 +457,11 @@ async def test_a_stage_in_quarantine_is_let_out_by_an_operator(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("text", "place", "name"),
-    [(SOURCES, "run", "shaky"), (SOURCES, "receive", "shaky-read"), (PROCESSOR, "process", "shake/shaky"),
-     (SINK, "write", "shaky"), (REQUIRED, "write", "shaky"), (SOURCES, "open", "shaky")],
+    some(
+        [(SOURCES, "run", "shaky"), (PROCESSOR, "process", "shake/shaky"), (SOURCES, "receive", "shaky-read"),
+         (SINK, "write", "shaky"), (REQUIRED, "write", "shaky"), (SOURCES, "open", "shaky")],
+        (PROCESSOR, "process", "shake/shaky"), (SOURCES, "receive", "shaky-read"),
+    ),
 )  # fmt: skip
 async def test_who_blocks_the_loop_is_named_with_its_stack(
     text: str, place: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -1,0 +1,84 @@
+"""A server ends when it is told to, and runs when it is not, whatever is installed beside it."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx2
+
+from tests.acceptance.conftest import BERS
+from tests.integration.processes import at_leisure, configure, environ, started
+
+LEAKY = '''
+"""A sink that does not heed that it should end."""
+
+import anyio
+
+from bers import Batch, Config, SinkSpec, Stage, hookimpl
+
+
+class LeakyConfig(Config, frozen=True):
+    """Never end."""
+
+
+class Leaky(Stage[LeakyConfig]):
+    async def write(self, batch: Batch) -> None:
+        while True:
+            try:
+                await anyio.sleep(1)
+            except BaseException:
+                pass
+
+
+@hookimpl
+def bers_sinks():
+    return [SinkSpec("leaky", LeakyConfig, Leaky)]
+'''
+
+
+def site(folder: Path, name: str, text: str) -> str:
+    """A folder of installed packages with one plugin in it."""
+    info = folder / "site" / f"acme_{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-{name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[bers]\n{name} = acme_{name}\n")
+    (folder / "site" / f"acme_{name}.py").write_text(text)
+    return str(folder / "site")
+
+
+def test_a_plugin_that_does_not_end_keeps_no_process_alive(tmp_path: Path) -> None:
+    path = site(tmp_path, "leaky", LEAKY)
+    leaky = {"  dashboard: {": "  leaky: {}\n  dashboard: {", "sinks: [sse, dashboard]": "sinks: [sse, dashboard, leaky]"}
+    more = "stop_within: 2s\nsupervision: {write_within: 500ms, close_within: 500ms}\n"
+    configure(tmp_path, leaky, more=more)
+    with started(tmp_path, "start", PYTHONPATH=path) as server:
+        stages = server.until("stages", lambda stages: "quarantined" in {one["state"] for one in stages}, seconds=15)
+        assert [one["key"] for one in stages if one["state"] != "ok"] == ["leaky"]
+        assert server.data("dashboard/status")["givenUp"] == ["leaky"]
+        server.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert server.process.wait(at_leisure(10)) == 1
+        assert time.monotonic() - began > 4, "first it had the time that `stop_within` gives"
+    assert "is ended by force; still at work: leaky" in (tmp_path / "said").read_text()
+    # What was accepted is there, and the next server takes it up.
+    configure(tmp_path)
+    with started(tmp_path, "start", PYTHONPATH=path) as server:
+        assert server.data("health")["overallStatus"] in ("healthy", "degraded", "unhealthy")
+
+
+def test_a_plugin_that_cannot_be_imported_is_named_and_everything_else_runs(tmp_path: Path) -> None:
+    path = site(tmp_path, "broken", "raise RuntimeError('it is not made for this version')\n")
+    configure(tmp_path)
+    with started(tmp_path, "start", PYTHONPATH=path) as server:
+        status = server.data("dashboard/status")
+        assert status["pluginsFailed"] == {"broken": "RuntimeError: it is not made for this version"}
+        check = server.until("health/metrics-collector", lambda check: check["status"] == "degraded", seconds=15)
+        assert check["message"] == "plugins could not be loaded: broken"
+        assert httpx2.get(f"http://127.0.0.1:{server.ports['control']}/readyz").status_code == 200
+        assert {one["state"] for one in status["stages"]} == {"ok"}
+        shown = subprocess.run(
+            [*BERS, "status"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+            env=environ(tmp_path, PYTHONPATH=path),
+        )  # fmt: skip
+        assert "plugin 'broken' could not be loaded: RuntimeError: it is not made for this version" in shown.stderr
