@@ -12,7 +12,6 @@ import shlex
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -49,46 +48,38 @@ class Report(msgspec.Struct):
 
 def main() -> None:
     given = _arguments()
-    sources: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-        "osv": (given.osv, _ask_osv),
-        "pypi": (given.pypi, _ask_pypi),
-    }
-    silent: list[str] = []
-    for name, (url, ask) in sources.items():
-        address = urlsplit(str(url))
-        if address.scheme not in ("http", "https"):
-            sys.exit(f"{url!r} is not the address of an advisory source")
-        try:
-            ask(url)
-        except (OSError, ValueError) as exc:  # A refused connection, a time-out, an answer that is none.
-            silent.append(f"  {address.netloc}: {exc}")
-        else:
-            _audit(name, given)
-    _give_up("no advisory source answers:\n" + "\n".join(silent))
+    address = urlsplit(str(given.source))
+    if address.scheme not in ("http", "https"):
+        sys.exit(f"{given.source!r} is not the address of an advisory source")
+    try:
+        _ask(given.source)
+    except (OSError, ValueError) as exc:  # A refused connection, a time-out, an answer that is none.
+        _give_up(f"no advisory source answers:\n  {address.netloc}: {exc}")
+    _audit(given)
 
 
-def _audit(source: str, given: argparse.Namespace) -> NoReturn:
+def _audit(given: argparse.Namespace) -> NoReturn:
     """Let pip-audit look at everything that is installed here, from an environment of its own."""
     command = [*shlex.split(given.tool), "--path", sysconfig.get_path("purelib"), "--skip-editable", "--format", "json"]
-    command += ["--progress-spinner", "off", "--timeout", str(int(PATIENCE)), "--vulnerability-service", source]
-    command += ["--osv-url", given.osv] if source == "osv" else []
+    command += ["--progress-spinner", "off", "--timeout", str(int(PATIENCE)), "--vulnerability-service", "osv"]
+    command += ["--osv-url", given.source]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=given.within)
     except FileNotFoundError as exc:
         _give_up(f"{exc.filename} is not installed")
     except subprocess.TimeoutExpired:
-        _give_up(f"{source} did not answer everything within {given.within:g} s")
+        _give_up(f"the source did not answer everything within {given.within:g} s")
     try:
         report = msgspec.json.decode(done.stdout, type=Report)
     except msgspec.DecodeError:
         _give_up(f"pip-audit failed: {(done.stderr.strip() or done.stdout.strip() or 'it said nothing')[-2000:]}")
-    _tell(report, source)
+    _tell(report)
 
 
-def _tell(report: Report, source: str) -> NoReturn:
+def _tell(report: Report) -> NoReturn:
     looked_up = [one for one in report.dependencies if not one.skip_reason]
     if not looked_up:
-        _give_up(f"no advisory source answers: {source} knows none of the packages")
+        _give_up("no advisory source answers: this one knows none of the packages")
     for one in report.dependencies:
         if one.skip_reason:
             print(f"{one.name}: not looked up: {one.skip_reason}")
@@ -96,7 +87,7 @@ def _tell(report: Report, source: str) -> NoReturn:
             fix = f"fixed in {', '.join(known.fix_versions)}" if known.fix_versions else "not fixed yet"
             print(f"{one.name} {one.version}: {' = '.join([known.id, *known.aliases])}, {fix}")
     count = sum(len(one.vulns) for one in looked_up)
-    print(f"{len(looked_up)} packages looked up at {source}: {count or 'no'} known vulnerabilities")
+    print(f"{len(looked_up)} packages looked up: {count or 'no'} known vulnerabilities")
     sys.exit(1 if count else 0)
 
 
@@ -105,15 +96,10 @@ def _give_up(why: str) -> NoReturn:
     sys.exit(2)
 
 
-def _ask_osv(url: str) -> None:
+def _ask(url: str) -> None:
     """Ask for what everybody who has advisories knows: an index without any answers, too, and knows nothing."""
     body = json.dumps({"package": {"name": "jinja2", "ecosystem": "PyPI"}, "version": "2.4.1"}).encode()
     if not _fetch(Request(url, body, {"Content-Type": "application/json"})).get("vulns"):
-        raise ValueError("it knows nothing against jinja2 2.4.1, so it has no advisories")
-
-
-def _ask_pypi(url: str) -> None:
-    if not _fetch(Request(url)).get("vulnerabilities"):
         raise ValueError("it knows nothing against jinja2 2.4.1, so it has no advisories")
 
 
@@ -124,8 +110,9 @@ def _fetch(request: Request) -> dict[str, Any]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--osv", default="https://api.osv.dev/v1/query", help="Where OSV is asked.")
-    parser.add_argument("--pypi", default="https://pypi.org/pypi/jinja2/2.4.1/json", help="Where PyPI is asked first.")
+    parser.add_argument(
+        "--source", default="https://api.osv.dev/v1/query", help="Where advisories are asked for, by OSV."
+    )
     parser.add_argument("--within", type=float, default=300.0, help="Seconds that the whole audit may take.")
     parser.add_argument(
         "--tool",

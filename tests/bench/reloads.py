@@ -31,6 +31,7 @@ async def main(rounds: int, pause: float) -> None:
         async with Supervisor(operator.read(), reread=operator.read) as node:
             await node.settled.wait()
             edge = node.counters.edge("untouched/sibling")
+            alone = during = 0.0
             async with anyio.create_task_group() as group:
                 group.start_soon(emitter.run, node)
                 began = time.perf_counter()

@@ -49,7 +49,10 @@ def site(folder: Path, name: str, text: str) -> str:
 
 def test_a_plugin_that_does_not_end_keeps_no_process_alive(tmp_path: Path) -> None:
     path = site(tmp_path, "leaky", LEAKY)
-    leaky = {"  dashboard: {": "  leaky: {}\n  dashboard: {", "sinks: [sse, dashboard]": "sinks: [sse, dashboard, leaky]"}
+    leaky = {
+        "  dashboard: {": "  leaky: {}\n  dashboard: {",
+        "sinks: [sse, dashboard]": "sinks: [sse, dashboard, leaky]",
+    }
     more = "stop_within: 2s\nsupervision: {write_within: 500ms, close_within: 500ms}\n"
     configure(tmp_path, leaky, more=more)
     with started(tmp_path, "start", PYTHONPATH=path) as server:

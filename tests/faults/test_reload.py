@@ -1,4 +1,4 @@
-"""A node that is reloaded again and again, rightly and wrongly, under 5 000 events a second, loses and doubles nothing."""
+"""A node that is reloaded again and again, rightly and wrongly, under 5 000 events/s, loses and doubles nothing."""
 
 import asyncio
 import os
