@@ -26,6 +26,7 @@ WARM_UP = 3.0
 async def main(rounds: int, pause: float) -> None:
     logging.disable(logging.CRITICAL)
     took: dict[str, list[float]] = {"ok": [], "failed": []}
+    rates: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         operator, emitter = Operator(Path(folder)), Emitter()
         async with Supervisor(operator.read(), reread=operator.read) as node:
@@ -36,15 +37,16 @@ async def main(rounds: int, pause: float) -> None:
                 group.start_soon(emitter.run, node)
                 began = time.perf_counter()
                 await anyio.sleep(WARM_UP)
-                alone = edge.out / (time.perf_counter() - began)
+                rates.append(edge.out / (time.perf_counter() - began))
                 before, began = edge.out, time.perf_counter()
                 for n in range(rounds):
                     for changes in ([WRONG[n % len(WRONG)]], [RIGHT[n % len(RIGHT)]]):
                         await anyio.sleep(pause)
                         started = time.perf_counter()
                         took[await operator.reload(node, changes)].append(time.perf_counter() - started)
-                during = (edge.out - before) / (time.perf_counter() - began)
+                rates.append((edge.out - before) / (time.perf_counter() - began))
                 group.cancel_scope.cancel()
+    alone, during = rates
     print(f"the sibling takes {alone:,.0f} events/s before, {during:,.0f} during {2 * rounds} reloads, of {RATE:,}")
     for result, seconds in took.items():
         print(f"{len(seconds):5} {result:7} {_at(seconds, 0.5):7.1f} ms median {_at(seconds, 0.99):7.1f} ms p99")
