@@ -543,11 +543,14 @@ class Supervisor(AsyncContextManagerMixin):
         _refill(self._pipelines, {name: self._pipelines[name] for name in plan.pipelines})
         _refill(self.pipelines, {name: self.pipelines[name] for name in plan.pipelines if name in self.pipelines})
         self._given_up = (self._given_up | _readers(old)) - _readers(plan)
-        await self._housekeeping.settle(_readers(plan), plan.settings.intake)
         self.health.change(self._watches())
         self._tell_of_events()
         for listener in self.listeners:
             listener(self)
+        try:
+            await self._housekeeping.settle(_readers(plan), plan.settings.intake)
+        except Exception:  # The new configuration is in place, whatever the disk says.
+            _log.exception("which readers are gone could not be written down; it is at the next reload or start")
         return changes
 
     async def _carry_out(

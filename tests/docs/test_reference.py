@@ -14,7 +14,7 @@ from bers.cli import cli
 from bers.config.runbook import KEYS
 from bers.plain import as_object
 from bers.supervisor import Supervisor
-from bers.web import api
+from bers.web import api, dead_letters
 from tests.docs import generate
 from tests.docs.writers import events, stages
 from tests.docs.writers.cli import commands
@@ -71,6 +71,7 @@ async def test_every_endpoint_is_documented(tmp_path: Path) -> None:
     document.put(("data_dir",), str(tmp_path))
     node = Supervisor(config.plan(document, plugins.load(installed=False), environ={}))
     api.offer(node.directory, api.Api(node, {}))
+    dead_letters.offer(node.directory, node)
     answered = {f"{route.method} {route.path}" for route in node.directory.routes}
     assert answered == set(re.findall(r"^### `(\w+ /\S*)`$", read("rest.md"), re.MULTILINE))
 
