@@ -125,8 +125,6 @@ def _operation(route: Route, known: dict[int, Any]) -> dict[str, Any]:
     }
     if _public(operation):
         described["security"] = []
-    if _public(operation):
-        described["security"] = []
     if not isinstance(operation, Operation):
         stream: dict[str, Any] = {"description": "The stream; it does not end.", "content": {operation.media: {}}}
         described["responses"] = {"200": stream, **described["responses"]}
