@@ -456,9 +456,10 @@ class Supervisor(AsyncContextManagerMixin):
 
     @cached_property
     def _packages(self) -> Mapping[str, str]:
-        """The stage that a module belongs to, where there is only one."""
-        modules = Counter(cell.spec.config.__module__ for cell in self.cells)
-        return {module: cell.name for cell in self.cells if modules[module := cell.spec.config.__module__] == 1}
+        """The stage that a module or a package belongs to, where there is only one."""
+        places = [(place, cell.name) for cell in self.cells for place in _places(cell.spec.config.__module__)]
+        counts = Counter(place for place, _ in places)
+        return {place: name for place, name in places if counts[place] == 1}
 
     async def _tell(self, cell: Cell | None, change: Change | None) -> None:
         """Say that a stage came to another state, and look at once at what depends on it."""
@@ -819,6 +820,12 @@ def _name_late(cells: Iterable[Cell], within: float) -> None:
     late = [cell.name for cell in cells if cell.state == "stopping"]
     if late:
         _log.error("did not stop within %g s: %s", within, ", ".join(late))
+
+
+def _places(module: str) -> list[str]:
+    """A module, and the package that it is in."""
+    package = module.rpartition(".")[0]
+    return [module, package] if package else [module]
 
 
 def _is_event(one: object) -> bool:

@@ -80,28 +80,30 @@ class Watchdog(AsyncContextManagerMixin):
             watching.join()  # It ends within a beat.
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        used = _cpu_clock(thread)
         while not self._end.is_set():
-            asked, cpu = self._alive, time.process_time()
+            asked, cpu = self._alive, used()
             began = last = time.monotonic()
             try:
                 loop.call_soon_threadsafe(self._live)
             except RuntimeError:  # The loop is closed.
                 return
             sight = _Sight()
-            while not self._end.wait(BEAT) and self._alive == asked:
+            while not self._end.wait(BEAT):
                 now = time.monotonic()
-                if now - last > BEAT + self._block and time.process_time() - cpu < (now - last) / 2:
-                    break  # The whole process was stopped, or starved: that is nobody's fault.
-                if now - began >= self._block and sight.looks < SAMPLES:
+                if now - last > BEAT + self._block:
+                    # Somebody kept us out too: C code that holds the lock of the interpreter, and has just let go of
+                    # it. Or the whole process was stopped or starved, which is nobody's fault, and used no time.
+                    if used() - cpu < self._block / 2:
+                        break
                     self._look(sight, loop, thread)
-                last, cpu = now, time.process_time()
-            else:
-                seconds = time.monotonic() - began
-                if sight.looks and not self._end.is_set():
-                    self._tell(loop, self._judge(sight, seconds))
-                elif seconds > self._block + 2 * BEAT and time.process_time() - cpu > seconds / 2:
-                    # C code that holds the lock of the interpreter keeps us out too.
-                    self._tell(loop, Block("", seconds, "it was over before anybody could look"))
+                elif self._alive == asked and now - began >= self._block and sight.looks < SAMPLES:
+                    self._look(sight, loop, thread)
+                last = now
+                if self._alive != asked:
+                    if sight.looks:
+                        self._tell(loop, self._judge(sight, now - began))
+                    break
 
     def _live(self) -> None:
         self._alive += 1
@@ -126,6 +128,14 @@ class Watchdog(AsyncContextManagerMixin):
             loop.call_soon_threadsafe(self._told, block)
         except RuntimeError:
             return
+
+
+def _cpu_clock(thread: int) -> Callable[[], float]:
+    """The seconds of CPU that a thread has used; those of the whole process where nobody counts them by thread."""
+    if hasattr(time, "pthread_getcpuclockid"):
+        clock = time.pthread_getcpuclockid(thread)
+        return lambda: time.clock_gettime(clock)
+    return time.process_time
 
 
 def _owner(frame: FrameType | None, packages: Mapping[str, str]) -> str:

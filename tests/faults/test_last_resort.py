@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 
 from tests.acceptance.conftest import BERS
-from tests.integration.processes import at_leisure, configure, environ, started
+from tests.integration.processes import at_leisure, configure, environ, started, until
 
 LEAKY = '''
 """A sink that does not heed that it should end."""
@@ -34,6 +34,34 @@ class Leaky(Stage[LeakyConfig]):
 @hookimpl
 def bers_sinks():
     return [SinkSpec("leaky", LeakyConfig, Leaky)]
+'''
+
+BLOCKING = '''
+"""A source that blocks the event loop: it sleeps once, and computes once without letting anybody else have the lock."""
+
+import time
+
+import anyio
+
+from bers import Config, SourceSpec, Stage, hookimpl
+
+
+class BlockingConfig(Config, frozen=True):
+    """Block twice."""
+
+
+class Blocking(Stage[BlockingConfig]):
+    async def run(self, emit):
+        await anyio.sleep(0.5)
+        time.sleep(1.5)
+        await anyio.sleep(0.5)
+        sum(range(100_000_000))
+        await anyio.sleep_forever()
+
+
+@hookimpl
+def bers_sources():
+    return [SourceSpec("blocking", BlockingConfig, Blocking)]
 '''
 
 
@@ -85,3 +113,18 @@ def test_a_plugin_that_cannot_be_imported_is_named_and_everything_else_runs(tmp_
             env=environ(tmp_path, PYTHONPATH=path),
         )  # fmt: skip
         assert "plugin 'broken' could not be loaded: RuntimeError: it is not made for this version" in shown.stderr
+
+
+def test_a_plugin_that_blocks_a_real_server_is_named_with_its_line(tmp_path: Path) -> None:
+    path = site(tmp_path, "blocking", BLOCKING)
+    configure(tmp_path, {"sources:\n  build": "sources:\n  blocking: {}\n  build"})
+    with started(tmp_path, "start", PYTHONPATH=path) as server:
+
+        def blocks() -> list[str]:
+            lines = [line["message"] for line in server.log("monitoring")]
+            return [line for line in lines if "the event loop was blocked for" in line]
+
+        said = until(lambda: blocks() if len(blocks()) == 2 else None, 20)
+    assert all("by stage 'blocking'" in line for line in said), said
+    assert "time.sleep(1.5)" in said[0]
+    assert "sum(range(100_000_000))" in said[1]

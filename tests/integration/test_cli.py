@@ -91,7 +91,7 @@ def test_status_is_columns_in_a_pipe_and_json_where_asked(server: Operator) -> N
     done = bers(server.folder, "status")
     assert done.returncode == 0 and "\x1b" not in done.stdout
     rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
-    assert ["host", "system-resources", "ok", "0", ""] in rows
+    assert any(row[:3] == ["host", "system-resources", "ok"] and row[4] == "0" for row in rows)
     assert any(row[:3] == ["provider-health", "healthy", "closed"] for row in rows)
     said = json.loads(bers(server.folder, "status", "--json").stdout)
     assert said["health"]["overallStatus"] == "healthy" and said["status"]["server"]["ports"] == server.ports
