@@ -1,54 +1,45 @@
-"""How many events each sender may hand in: a bucket for each, filled at a steady rate."""
+"""How much each of many may ask for: a bucket for each, that fills with time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bers.clock import Clock
 
-MAX_SENDERS = 10_000
-"""How many senders are told apart. The bucket that was used longest ago is forgotten, and so is full again."""
-
-
-@dataclass
-class Bucket:
-    """What one sender may still hand in; below zero where a request brought more than that."""
-
-    level: float
-    filled: float
-    """When it was filled last, on the monotonic clock."""
+MOST = 4096
+"""Buckets that are remembered; beyond, the one that was used longest ago is forgotten, and is full when it comes again.
+So many at once have more than one machine's worth of requests anyway; memory stays bounded."""
 
 
 class Rates:
-    """So many units a second from each sender, and as many at once."""
+    """Token buckets by name: so many units a second, and a burst of them at once."""
 
-    def __init__(self, per_second: float, clock: Clock) -> None:
-        self._per_second = per_second
-        self._burst = max(1.0, per_second)
+    def __init__(self, clock: Clock, *, per_second: float, burst: float) -> None:
         self._clock = clock
-        self._buckets: dict[str, Bucket] = {}
+        self._per_second = per_second
+        self._burst = float(burst)
+        self._buckets: dict[str, tuple[float, float]] = {}
 
-    def wait(self, sender: str) -> float:
-        """In how many seconds the sender may come again; none where it may come now."""
-        level = self._fill(sender).level
-        return 0.0 if level >= 1 else (1 - level) / self._per_second
+    def __len__(self) -> int:
+        return len(self._buckets)
 
-    def take(self, sender: str, count: int) -> float:
-        """Take what a request brought; or nothing, and return in how many seconds it may come again.
+    def take(self, name: str, count: int = 1) -> float:
+        """Take so many; or nothing, and return in how many seconds there is one.
 
-        A request that is larger than what is left is taken whole, and waited for afterwards: it cannot come in halves.
+        More than what is left is taken whole, and waited for afterwards: a request cannot come in halves.
         """
-        if wait := self.wait(sender):
-            return wait
-        self._buckets[sender].level -= count
-        return 0.0
-
-    def _fill(self, sender: str) -> Bucket:
         now = self._clock.monotonic()
-        bucket = self._buckets.pop(sender, None) or Bucket(self._burst, now)
-        self._buckets[sender] = bucket  # Put back at the end: the one used longest ago is the first to go.
-        if len(self._buckets) > MAX_SENDERS:
+        left = self._left(name, now)
+        taken = left >= 1
+        self._buckets.pop(name, None)
+        self._buckets[name] = (left - count if taken else left, now)  # At the end: the first is the first to go.
+        if len(self._buckets) > MOST:
             del self._buckets[next(iter(self._buckets))]
-        bucket.level = min(self._burst, bucket.level + (now - bucket.filled) * self._per_second)
-        bucket.filled = now
-        return bucket
+        return 0.0 if taken else (1 - left) / self._per_second
+
+    def wait(self, name: str) -> float:
+        """In how many seconds there is one to take, without taking it."""
+        left = self._left(name, self._clock.monotonic())
+        return 0.0 if left >= 1 else (1 - left) / self._per_second
+
+    def _left(self, name: str, now: float) -> float:
+        level, at = self._buckets.get(name, (self._burst, now))
+        return min(self._burst, level + (now - at) * self._per_second)

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from bers.access.addresses import address, client, group, is_loopback, networks, within
 from bers.access.credentials import Credentials
 from bers.access.keys import SCOPES, Key, id_of
-from bers.access.rates import Rates
 from bers.access.refusals import Refusals
 from bers.access.settings import AccessSettings
 from bers.audit import Audit
 from bers.clock import Clock
 from bers.errors import Refused
 from bers.operations import Caller, Scope
+from bers.rates import Rates
 from bers.state import Database
 
 GUESSES_PER_SECOND, GUESSES = 0.5, 20

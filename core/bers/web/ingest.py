@@ -77,7 +77,8 @@ class Ingest:
         self._clock = clock
         self._memory = memory
         self._pace = pace
-        self._rates = Rates(settings.events_per_second, clock) if settings.events_per_second else None
+        rate = settings.events_per_second
+        self._rates = Rates(clock, per_second=rate, burst=max(1.0, rate)) if rate else None
         self._decoder = Decoder(max_event=settings.max_event, max_events=settings.max_events)
         self._turns = anyio.Semaphore(TURNS)
 
@@ -101,7 +102,7 @@ class Ingest:
         encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
         if encoding not in ENCODINGS:
             raise Refused("unsupported_encoding", f"{encoding!r} is not understood", known=ENCODINGS[1:])
-        if self._rates and (wait := self._rates.wait(principal)):
+        if self._rates is not None and (wait := self._rates.wait(principal)):
             raise self._too_fast(wait)
         if (size := bodies.declared(request)) <= self._settings.max_body:
             await self._memory.wait(size * EXPANSION)
@@ -129,7 +130,7 @@ class Ingest:
                 f"none of the {len(decoded.rejected)} events was taken",
                 details=[(f"[{one.index}]", one.error) for one in decoded.rejected[:100]],
             )
-        if self._rates and (wait := self._rates.take(principal, len(decoded.events))):
+        if self._rates is not None and (wait := self._rates.take(principal, len(decoded.events))):
             raise self._too_fast(wait)
         try:
             async with self._pace.passing(len(decoded.events)):
