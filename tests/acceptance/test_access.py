@@ -57,7 +57,7 @@ class Guarded:
         """One answer, or the beginning of one that does not end."""
         sent = {**headers, **({"Authorization": f"Bearer {key}"} if key else {})}
         with self.client.stream(method, self.url(path, surface), headers=sent) as reply:
-            if reply.headers.get("content-type", "").startswith("text/event-stream"):
+            if reply.headers.get("content-type", "").startswith(("text/event-stream", "application/x-ndjson")):
                 return reply
             reply.read()
         return reply

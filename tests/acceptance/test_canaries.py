@@ -218,8 +218,13 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Map
     _configure(folder, port)
     variables = {**ENVIRONMENT, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
     found: dict[str, bytes] = {}
-    with started(folder, **variables) as operator, operator.stream() as frames:
+    with (
+        started(folder, **variables) as operator,
+        operator.stream() as frames,
+        httpx2.stream("GET", operator.url(f"tap?pattern=custom.*&limit={len(EVENTS)}"), timeout=20) as tap,
+    ):
         _plant(operator)
+        found["tap"] = tap.read()
         found |= {f"answer {n}": reply.content for n, reply in enumerate(_provoked(operator))}
         operator.until(
             "records?type=custom.*&limit=500",
@@ -240,7 +245,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Map
         for command in (
             ["status"], ["status", "--json"], ["alerts", "list"], ["alerts", "list", "--json"], ["check"],
             ["check", "--json"], ["config", "show"], ["config", "show", "--json"], ["graph"], ["doctor"],
-            ["plugins", "list"], ["report"],
+            ["plugins", "list"], ["report"], ["top", "--once"], ["explain", "event-3"], ["explain", "shown", "--json"],
+            ["graph", "--live"], ["dead", "list"], ["stages", "list"],
         ):  # fmt: skip
             found["bers " + " ".join(command)] = _said(folder, command, variables)
         operator.process.terminate()
@@ -341,8 +347,8 @@ def _read(operator: Operator) -> Iterator[tuple[str, str, bytes]]:
         assert len(paths) > 1
         more = ["/metrics"] if surface != "health" else []
         for path in ["/openapi.json", *more, *paths]:
-            if path.endswith("/events"):
-                continue  # It has no end; see the frames.
+            if path.endswith(("/events", "/tap")):
+                continue  # They have no end; see the frames, and what was tapped.
             for name, value in values.items():
                 path = path.replace(name, value)
             yield path, surface, operator.get(path, surface).content
@@ -352,6 +358,8 @@ def _read(operator: Operator) -> Iterator[tuple[str, str, bytes]]:
         "health/sieve-broken",
         "audit?limit=1000",
         "alerts/history",
+        "explain/event-3",
+        "explain/shown",
     ):
         yield path, "control", operator.get(path).content
 

@@ -75,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
 def test_every_answer_of_a_listener_is_one_that_it_describes(
     surface: str, number: int, server: Operator, tmp_path: Path
 ) -> None:
-    found = schemathesis(server, surface, number, tmp_path, "--exclude-path-regex", "/events$")
+    found = schemathesis(server, surface, number, tmp_path, "--exclude-path-regex", "/(events|tap)$")
     assert found.returncode == 0, found.stdout
     assert server.get("dashboard/status").status_code == 200
     said, _, _ = (server.folder / "logs" / "monitoring.log").read_text().rpartition("\n")

@@ -31,9 +31,13 @@ def build(id: str, **more: Any) -> dict[str, Any]:
 def tapping(server: Operator, *arguments: str) -> subprocess.Popen[str]:
     """A tap that looks already."""
     open_before = server.data("pipelines")["taps"]
-    process = subprocess.Popen(
-        [*BERS, "tap", *arguments], cwd=server.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Who runs us in the background lets children ignore it.
+    try:
+        process = subprocess.Popen(
+            [*BERS, "tap", *arguments], cwd=server.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     until(lambda: server.data("pipelines")["taps"] > open_before, at_leisure(10))
     return process
 
