@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import httpx2
@@ -16,6 +16,9 @@ from tests.acceptance.conftest import Operator, configuration, operating
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
 EXAMPLES = 200 if LONG else 15
+ENDLESS = "/(events|tap)$"
+"""Streams are tried by themselves, further down."""
+
 SEEDS = [1, 2, 3] if LONG else [1]
 
 # Whether one field fits may depend on another, or on what is there; a description cannot say that. Events are taken in
@@ -75,7 +78,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
 def test_every_answer_of_a_listener_is_one_that_it_describes(
     surface: str, number: int, server: Operator, tmp_path: Path
 ) -> None:
-    found = schemathesis(server, surface, number, tmp_path, "--exclude-path-regex", "/(events|tap)$")
+    found = schemathesis(
+        server.url("/openapi.json", surface), number, tmp_path, _there_is(server), "--exclude-path-regex", ENDLESS
+    )
     assert found.returncode == 0, found.stdout
     assert server.get("dashboard/status").status_code == 200
     said, _, _ = (server.folder / "logs" / "monitoring.log").read_text().rpartition("\n")
@@ -118,24 +123,26 @@ def test_a_last_event_id_in_the_header_may_be_anything_that_a_header_can_hold(se
 
 
 def schemathesis(
-    server: Operator, surface: str, number: int, folder: Path, *options: str
+    url: str, number: int, folder: Path, values: Mapping[str, Sequence[str]], *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run every check that it has, with what is there on this server as values to try."""
-    (folder / "schemathesis.toml").write_text(
-        CONFIGURATION.format(
-            seed=number,
-            alerts=_names([one["id"] for one in server.data("alerts/history")]),
-            checks=_names([one["name"] for one in server.get("health", "health").json()["data"]["checks"]]),
-            metrics=_names(list(server.data("metrics"))),
-        )
-    )
-    command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "run", server.url("/openapi.json", surface)]
+    """Run every check that it has, with values to try for parameters that name something."""
+    names = {name: _names(values.get(name, ["nobody"])) for name in ("alerts", "checks", "metrics")}
+    (folder / "schemathesis.toml").write_text(CONFIGURATION.format(seed=number, **names))
+    command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "run", url]
     phases = "examples,coverage,fuzzing,stateful" if LONG else "examples,coverage,fuzzing"
     limits = ["--phases", phases, "--max-examples", str(EXAMPLES), "--generation-database", "none"]
     return subprocess.run(
         [*command, "--mode", "all", *limits, *options],
         cwd=folder, capture_output=True, text=True, check=False, timeout=1800,
     )  # fmt: skip
+
+
+def _there_is(server: Operator) -> Mapping[str, Sequence[str]]:
+    return {
+        "alerts": [one["id"] for one in server.data("alerts/history")],
+        "checks": [one["name"] for one in server.get("health", "health").json()["data"]["checks"]],
+        "metrics": list(server.data("metrics")),
+    }
 
 
 def _names(names: Sequence[str]) -> str:

@@ -35,4 +35,4 @@ def openapi(config: Path | None, surface: str) -> None:
         for route in node.directory.routes
         if surface == "control" or (route.method == "GET" and route.operation.surface == surface)
     ]
-    output.as_json(document(routes, ingest=surface == "control"))
+    output.as_json(document(routes, ingest=surface == "control", closed=node.plan.settings.access.enabled))

@@ -228,7 +228,7 @@ class App:
 
     async def _describe(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         routes = [route for route in node.directory.routes if _answered(route, surface)]
-        document = openapi.document(routes, ingest=surface == "control")
+        document = openapi.document(routes, ingest=surface == "control", closed=self._gate.settings.enabled)
         return Response(msgspec.json.encode(document), media_type=JSON)
 
     async def _expose(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:

@@ -47,7 +47,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     ),
     Operation(
         "GET", "explain", Eyes.explain, AskExplain, Explanation,
-        "The same, for ids that do not fit into a path.",
+        "The same, for ids that do not fit into a path.", refuses=("not_found",),
     ),
     Operation(
         "GET", "explain/at/{position}", Eyes.explain_at, AskExplainAt, Explanation,

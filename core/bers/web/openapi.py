@@ -66,8 +66,8 @@ class Error(msgspec.Struct, rename="camel", omit_defaults=True):
     details: list[Problem] = []
 
 
-def document(routes: Sequence[Route], *, ingest: bool) -> dict[str, Any]:
-    """Describe the routes of one listener."""
+def document(routes: Sequence[Route], *, ingest: bool, closed: bool = True) -> dict[str, Any]:
+    """Describe the routes of one listener; ``closed`` says whether it asks for a key."""
     types = _types(routes)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     known = dict(zip(map(id, types), schemas, strict=True))
@@ -81,7 +81,7 @@ def document(routes: Sequence[Route], *, ingest: bool) -> dict[str, Any]:
         "info": {"title": "BERS Monitoring", "version": bers.__version__, "license": {"name": "Apache-2.0"}},
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": components, "securitySchemes": SCHEMES},
-        "security": [{name: []} for name in SCHEMES],
+        "security": [*([] if closed else [{}]), *({name: []} for name in SCHEMES)],
     }
 
 
@@ -100,7 +100,8 @@ def refusals(operation: AnyOperation) -> set[Reason]:
 
 
 def _public(operation: AnyOperation) -> bool:
-    return isinstance(operation, Operation) and operation.public
+    """Whether it asks nobody for a key; the page is the login where somebody has none."""
+    return isinstance(operation, Operation) and (operation.public or operation.path == "/")
 
 
 def _types(routes: Sequence[Route]) -> list[Any]:
