@@ -15,7 +15,7 @@ from bers.errors import leaves
 from bers.metering import Charged, Cost
 from bers.pipeline import Step
 from bers.redaction import redact_text
-from bers.stages import AnySpec, Context
+from bers.stages import AnySpec, Context, DurableSpec
 from bers.states import StageState, Standing
 
 Kind: TypeAlias = Literal["source", "processor", "sink"]
@@ -111,6 +111,11 @@ class Cell:
     def down(self) -> bool:
         """Whether it does not work, or is just tried again after that."""
         return self.standing.settled in ("failing", "quarantined")
+
+    @property
+    def waited_for(self) -> bool:
+        """Of a sink, whether its pipelines stand still while it is closed, rather than let a queue wait for it."""
+        return isinstance(self.spec, DurableSpec) or self.declared.delivery.required
 
     def stop(self) -> None:
         self.standing.stopped()

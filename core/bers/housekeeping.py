@@ -11,9 +11,11 @@ from pathlib import Path
 from anyio import to_thread
 
 from bers.clock import Clock
+from bers.config import Plan
 from bers.config.settings import IntakeSettings
 from bers.intake import Intake
 from bers.log import Log
+from bers.stages import DurableSpec
 from bers.state import Database, lowest_position
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS snapshots (partition INTEGER PRIMARY KEY, body BLOB NOT NULL)"
@@ -99,6 +101,16 @@ class Housekeeping:
             await self._bus.trim(0, position if lowest is None else min(position, lowest))
         except Exception:
             _log.exception("the journal could not be trimmed; it is tried again")
+
+
+def readers(plan: Plan) -> set[tuple[str, str]]:
+    """Every sink that holds a position, with each pipeline that leads to it."""
+    return {
+        (key, name)
+        for name, pipeline in plan.pipelines.items()
+        for key in pipeline.sinks
+        if isinstance(plan.stages.sinks[key].spec, DurableSpec)
+    }
 
 
 def _begin(

@@ -1,76 +1,27 @@
-"""What differs between two plans: which stages are opened anew, which pipelines start again, and what cannot change."""
+"""Attempts to put another configuration in place while the node runs, and what came of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeAlias
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Literal, TypeAlias
 
+import anyio
 import msgspec
+from anyio import to_thread
+from anyio.abc import TaskGroup
 
-from bers.config import Declared, Plan
-from bers.config.located import steps_of
-from bers.errors import Fault
-from bers.plain import as_object
-from bers.redaction import redact_text
-from bers.stages import DurableSpec
+from bers.changeover import Changeover, Site
+from bers.clock import Clock
+from bers.config import Plan
+from bers.differences import Changes, compare, refused
+from bers.errors import ConfigError, Fault, Refused
+from bers.housekeeping import readers
+from bers.redaction import Redactor, redact_text
 
-LIVE = (
-    "health",
-    "intake.body_within",
-    "intake.events_per_second",
-    "intake.forget_after",
-    "intake.journal.max_bytes",
-    "intake.journal.when_full",
-    "intake.max_body",
-    "intake.max_event",
-    "intake.max_events",
-    "intake.max_inflated",
-    "intake.snapshot_every",
-    "log.events",
-    "log.keep",
-    "log.level",
-    "log.max_bytes",
-    "metrics",
-    "stop_within",
-)
-"""The settings that a running node can change, each with everything below it. Every other needs a restart."""
-
+_log = logging.getLogger(__name__)
 
 Result: TypeAlias = Literal["ok", "failed"]
-
-
-class Turnover(msgspec.Struct, frozen=True):
-    """What comes, changes and goes of one kind, by key."""
-
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-
-    @property
-    def coming(self) -> tuple[str, ...]:
-        """What is opened: what is new, and what is changed."""
-        return (*self.added, *self.changed)
-
-    @property
-    def going(self) -> tuple[str, ...]:
-        """What is closed: what is changed, and what is gone."""
-        return (*self.changed, *self.removed)
-
-
-class Changes(msgspec.Struct, frozen=True):
-    """What differs between the configuration that was in place and the one that came."""
-
-    sources: Turnover = Turnover()
-    processors: Turnover = Turnover()
-    sinks: Turnover = Turnover()
-    pipelines: Turnover = Turnover()
-    """Changed is also a pipeline of which only a processor or a sink is: it starts again at its position."""
-    settings: tuple[str, ...] = ()
-    """Paths, as in ``log.level``."""
-
-    @property
-    def nothing(self) -> bool:
-        return self == Changes()
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -112,85 +63,100 @@ class Configuration(msgspec.Struct, rename="camel", frozen=True):
     """The last attempt."""
 
 
-def locate(faults: Iterable[Fault]) -> list[Located]:
+class Reloading:
+    """Reads the configuration again and puts it in place. One attempt is made at a time."""
+
+    def __init__(
+        self,
+        site: Site,
+        reread: Callable[[], Plan] | None,
+        redactor: Redactor,
+        clock: Clock,
+        in_place: Callable[[], None],
+        told: Callable[[Configuration, Reload], Awaitable[None]],
+    ) -> None:
+        """``reread`` reads the configuration again; None where there is nothing to read.
+
+        ``in_place`` is called when another is in place, ``told`` after each attempt, with what is in place then.
+        """
+        plan = site.roster.plan
+        self.configuration = Configuration(1, plan.digest, plan.name, int(clock.time() * 1000))
+        """What is in place, and what came of the last attempt."""
+        self._site = site
+        self._reread = reread
+        self._redactor = redactor
+        self._redactors = (plan.redactor, redactor)
+        """That of the logs, and that of everybody else."""
+        self._clock = clock
+        self._in_place = in_place
+        self._told = told
+        self._left_behind = set[tuple[str, str]]()
+        """Readers that are no more, and whose position their sink still has: it has not been opened since."""
+
+    async def reload(self, tasks: TaskGroup, by: str) -> Reload:
+        """Make an attempt, with new stages and pipelines running in ``tasks``.
+
+        Raise Refused where there is nothing to read, or the node is stopping.
+        """
+        if self._reread is None:
+            raise Refused("conflict", "this node has no file that could be read again", hint="start a node with one")
+        attempt: Reload | None = None
+        with anyio.CancelScope(shield=True):  # Who asked may go: half a change is none.
+            async with self._site.changing:
+                if self._site.stopping():
+                    raise Refused("unavailable", "this node is stopping", retry_after=1)
+                attempt = await self._attempt(self._reread, tasks, by)
+            await self._report(attempt)
+        assert attempt is not None, "nobody leaves a shielded scope early"
+        return attempt
+
+    async def _attempt(self, reread: Callable[[], Plan], tasks: TaskGroup, by: str) -> Reload:
+        at, began = self._clock.time(), self._clock.monotonic()
+        changes, faults = Changes(), list[Located]()
+        try:
+            plan = await to_thread.run_sync(reread)  # Some milliseconds of Python, in which others have turns.
+            changes = await self._change(plan, tasks)
+        except ConfigError as exc:
+            faults = _locate(exc.faults)
+        except Exception as exc:
+            _log.exception("the configuration could not be put in place")
+            faults = [Located("", "$", self._redactor.text(f"{type(exc).__name__}: {exc}"))]
+        duration = round((self._clock.monotonic() - began) * 1000, 3)
+        result: Result = "failed" if faults else "ok"
+        attempt = Reload(int(at * 1000), by, result, duration, changes, faults)
+        before, in_place = self.configuration, self._site.roster.plan
+        generation = before.generation + (not changes.nothing)
+        loaded = before.loaded_at if changes.nothing else int(self._clock.time() * 1000)
+        self.configuration = Configuration(generation, in_place.digest, in_place.name, loaded, result, faults, attempt)
+        return attempt
+
+    async def _change(self, plan: Plan, tasks: TaskGroup) -> Changes:
+        """Put another plan in place; if this raises, the one that was there is there again."""
+        old = self._site.roster.plan
+        left_behind = readers(plan) & self._left_behind
+        changes = compare(old, plan, reopened={sink for sink, _ in left_behind})
+        if faults := refused(changes, plan):
+            raise ConfigError(faults)
+        for redactor in self._redactors:  # Before anybody is given what it has to mask.
+            redactor.learn(plan.redactor)
+        await Changeover(self._site, tasks, plan, changes, left_behind).run()
+        self._left_behind = (self._left_behind | readers(old)) - readers(plan)
+        self._in_place()
+        try:
+            await self._site.housekeeping.settle(readers(plan), plan.settings.intake)
+        except Exception:  # The new configuration is in place, whatever the disk says.
+            _log.exception("which readers are gone could not be written down; it is at the next reload or start")
+        return changes
+
+    async def _report(self, attempt: Reload) -> None:
+        where, faults = self.configuration, "; ".join(map(str, attempt.faults))
+        if faults:
+            _log.error("the configuration was not taken, and the former stays in place: %s", faults)
+        else:
+            _log.info("generation %d of the configuration is in place: %s", where.generation, where.hash)
+        await self._told(where, attempt)
+
+
+def _locate(faults: Iterable[Fault]) -> list[Located]:
     """Faults as everybody may read them."""
     return [Located(one.place, one.path, redact_text(one.message)) for one in faults]
-
-
-def compare(old: Plan, new: Plan, *, reopened: Collection[str] = ()) -> Changes:
-    """What has to be done to get from one plan to the other. ``reopened`` are sinks that are opened anew anyway."""
-    settings = tuple(_differing(old.settings, new.settings))
-    targets = any(path.startswith("metrics.") for path in settings)
-
-    def stages(kind: str) -> Turnover:
-        before: Mapping[str, Declared] = getattr(old.stages, kind)
-        after: Mapping[str, Declared] = getattr(new.stages, kind)
-        again = reopened if kind == "sinks" else ()
-        return _turnover(before, after, lambda key: key in again or not _same(before[key], after[key], targets))
-
-    sources, processors, sinks = stages("sources"), stages("processors"), stages("sinks")
-
-    def touched(name: str) -> bool:
-        before, after = old.pipelines[name], new.pipelines[name]
-        return (
-            before.processors != after.processors
-            or set(before.sources) != set(after.sources)
-            or set(before.sinks) != set(after.sinks)
-            or bool(set(after.processors) & set(processors.changed))
-            or bool(set(after.sinks) & set(sinks.changed))
-        )
-
-    pipelines = _turnover(old.pipelines, new.pipelines, touched)
-    return Changes(sources, processors, sinks, pipelines, settings)
-
-
-def refused(changes: Changes, new: Plan) -> list[Fault]:
-    """Every setting that differs and that a running node cannot change."""
-    return [
-        new.fault(steps_of(path), "cannot be changed while the server runs; change it back, or run `bers restart`")
-        for path in changes.settings
-        if not any(path == live or path.startswith(f"{live}.") for live in LIVE)
-    ]
-
-
-def alone(declared: Declared) -> bool:
-    """Whether no second instance of a stage may be open beside it: the old one is closed before the new one opens."""
-    return declared.spec.alone or isinstance(declared.spec, DurableSpec)
-
-
-def _same(before: Declared, after: Declared, targets: bool) -> bool:
-    """Whether a stage may stay as it is; ``targets`` says whether those of metrics differ."""
-    if targets and after.spec.reads_targets:
-        return False
-    return (
-        before.spec is after.spec
-        and before.source is after.source
-        and before.config == after.config
-        and before.delivery == after.delivery
-        and before.primary == after.primary
-    )
-
-
-def _turnover(before: Mapping[str, Any], after: Mapping[str, Any], differs: Callable[[str], bool]) -> Turnover:
-    return Turnover(
-        tuple(key for key in after if key not in before),
-        tuple(key for key in after if key in before and differs(key)),
-        tuple(key for key in before if key not in after),
-    )
-
-
-def _differing(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """The paths at which two settings differ."""
-    one, other = _fields(before), _fields(after)
-    if one is None or other is None:
-        if before != after:
-            yield path
-        return
-    for key in {**one, **other}:
-        yield from _differing(one.get(key), other.get(key), f"{path}.{key}" if path else key)
-
-
-def _fields(value: Any) -> Mapping[str, Any] | None:
-    if isinstance(value, msgspec.Struct):
-        return {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
-    return as_object(value)

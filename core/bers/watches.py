@@ -1,17 +1,40 @@
-"""The checks of a node's stages, each as it is to be watched: with its own schedule and a breaker."""
+"""The checks of a node and its stages, each as it is to be watched: with its own schedule and a breaker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
+from bers.cells import Cell
 from bers.checks import Check, Finding
 from bers.clock import Clock
+from bers.collection import CHECK, Collection
 from bers.config.settings import HealthSettings
 from bers.health import Breaker, Watch
 
 
-def watch(
+def watches(
+    collection: Collection,
+    cells: Iterable[Cell],
+    away: Callable[[Cell], bool],
+    settings: HealthSettings,
+    clock: Clock,
+) -> Iterator[Watch]:
+    """Every check that the configuration does not turn off. ``away`` says that a stage is closed only to be changed."""
+    if made := _watch(CHECK, lambda: collection, settings, clock, collection):
+        yield made
+    for cell in cells:
+        for check in cell.spec.checks:
+            if made := _watch(check, partial(_stage_of, cell), settings, clock, cell, partial(away, cell)):
+                yield made
+
+
+def _stage_of(cell: Cell) -> Any | None:
+    return cell.stage
+
+
+def _watch(
     check: Check[Any],
     stage: Callable[[], Any | None],
     settings: HealthSettings,

@@ -478,7 +478,7 @@ async def test_who_blocks_the_loop_is_named_with_its_stack(
                 supervisor.restart(name)
             await delivered(lambda: not world.fault)
             ended = time.monotonic()
-            await delivered(lambda: supervisor.rounds.blocks[name] == 1, at_leisure(1.0))
+            await delivered(lambda: supervisor.blame.blocks[name] == 1, at_leisure(1.0))
             assert time.monotonic() - ended < at_leisure(1.0)
         assert re.search(rf"the event loop was blocked for [12]\.\d s by stage '{name}'", caplog.text)
         assert "time.sleep(2)" in caplog.text
@@ -513,7 +513,7 @@ def _all_there(path: Path, count: int) -> bool:
 
 
 def _blocked(server: Server, times: int) -> bool:
-    return server.node.supervisor.rounds.blocks["shaky"] == times
+    return server.node.supervisor.blame.blocks["shaky"] == times
 
 
 async def test_changes_are_told_on_the_stream(tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ from bers import (
 )
 from bers.config import Plan, plan
 from bers.config.located import parse
+from bers.differences import Turnover
 from bers.plugins import Catalogue
-from bers.reloading import Reload, Turnover
+from bers.reloading import Reload
 from bers.supervisor import Supervisor
 from tests.unit.ledger import LEDGER, Ledger, LedgerConfig, written
 

@@ -108,10 +108,10 @@ def _own(node: Supervisor, end: int) -> Iterator[str]:
     for cell in node.cells:
         yield f'bers_stage_restarts_total{{stage="{_label(cell.name)}"}} {cell.restarts}'
     yield from _head("bers_loop_blocked_total", "counter", "How often the event loop stood still, by whose fault.")
-    for stage, number in node.rounds.blocks.items():
+    for stage, number in node.blame.blocks.items():
         yield f'bers_loop_blocked_total{{stage="{_label(stage)}"}} {number}'
     yield from _head("bers_loop_blocked_seconds_total", "counter", "For how long the event loop stood still.")
-    for stage, number in node.rounds.blocked.items():
+    for stage, number in node.blame.blocked.items():
         yield f'bers_loop_blocked_seconds_total{{stage="{_label(stage)}"}} {number / 1000:.3f}'
     yield from _head("bers_journal_fill_ratio", "gauge", "How much of its quota the journal has used.")
     yield f"bers_journal_fill_ratio {node.bus.fill:.6f}"

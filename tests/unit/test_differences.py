@@ -8,8 +8,8 @@ from msgspec import Meta
 from bers import Batch, Config, DurableSpec, Emit, Metric, ProcessorSpec, Secret, SinkSpec, SourceSpec, Stage
 from bers.config import Plan, plan
 from bers.config.located import parse
+from bers.differences import Changes, Turnover, alone, compare, refused
 from bers.plugins import Catalogue
-from bers.reloading import Changes, Turnover, alone, compare, refused
 
 
 class Options(Config, frozen=True):
