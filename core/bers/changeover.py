@@ -80,7 +80,7 @@ class Changeover:
         """Who comes."""
         self._positions: dict[str, int | None] = {}
         """How far the pipelines had come that were stopped."""
-        self._tables = self._forgotten()
+        self._tables = self._memories()
         self._undo = AsyncExitStack()
 
     async def run(self) -> None:
@@ -292,7 +292,7 @@ class Changeover:
         plans = [plan for plan in (self._old, self._new) if key in getattr(plan.stages, kind)]
         return any(alone(declared_in(plan, one)) for plan in plans)
 
-    def _forgotten(self) -> dict[str, Table | None]:
+    def _memories(self) -> dict[str, Table | None]:
         """What becomes of what sources remember: it is of no use to another type of source, or to none."""
         old, new, sources = self._old.stages.sources, self._new.stages.sources, self._changes.sources
         other = [key for key in sources.changed if old[key].spec is not new[key].spec]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from bers.errors import Refused
 from bers.operations import AnyOperation, Caller, Operation, Reply, Stream
 from bers.schemas import decode, encode
+from bers.stages import AnySpec
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,18 @@ class Directory:
         self._routes.append(route)
         # A path that is spelled out comes before one with a parameter: `metrics/report` before `metrics/{type}`.
         self._routes.sort(key=lambda one: [part.startswith("{") for part in one.path.split("/")])
+
+    def offer(self, specs: Iterable[AnySpec], running: Callable[[str], Any | None]) -> None:
+        """Add every operation of these specs, whether a stage of theirs is declared or not.
+
+        ``running`` knows the stage that answers for a type; None while there is none.
+        """
+        offered: set[int] = set()
+        for spec in specs:
+            for operation in spec.operations:
+                if id(operation) not in offered:  # What is a sink and a source is named twice.
+                    offered.add(id(operation))
+                    self.add(Route(operation, spec.name, partial(running, spec.name)))
 
     @property
     def routes(self) -> Sequence[Route]:

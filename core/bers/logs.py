@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from anyio import sleep, to_thread
+from anyio import CancelScope, sleep, to_thread
+from anyio.abc import TaskGroup
 
 from bers.bus import Bus
 from bers.claims import Owners
@@ -68,6 +69,7 @@ class Logs:
         self._files = files
         self._redactor = redactor or Redactor()
         self._handlers: dict[str, logging.handlers.RotatingFileHandler] = {}
+        self._following: CancelScope | None = None
 
     def change(self, settings: LogSettings, files: Mapping[str, str]) -> None:
         """Write as these say from now on; the folder stays. Raise OSError where a file that is new cannot be made."""
@@ -142,9 +144,22 @@ class Logs:
                 _log.warning("events could not be written to the logs: %s", exc)
             await sleep(RETRY_AFTER)
 
+    def follow_if(self, wanted: bool, bus: Bus, owners: Callable[[], Owners], tasks: TaskGroup) -> None:
+        """Begin to :meth:`follow` in a task of its own, or end it, where that is not so already."""
+        if wanted and self._following is None:
+            self._following = CancelScope()
+            tasks.start_soon(self._follow, self._following, bus, owners)
+        elif not wanted and self._following is not None:
+            self._following.cancel()
+            self._following = None
+
     def close(self) -> None:
         for handler in self._handlers.values():
             handler.close()
+
+    async def _follow(self, scope: CancelScope, bus: Bus, owners: Callable[[], Owners]) -> None:
+        with scope:
+            await self.follow(bus, owners)
 
     def _append(self, name: str, text: str) -> None:
         handler = self.handler(name)

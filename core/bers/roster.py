@@ -64,6 +64,10 @@ class Roster:
         """The pipelines through which nothing goes, and why."""
         return {name: keeper.held for name, keeper in self.pipeline_keepers.items() if keeper.held}
 
+    def queued(self) -> int:
+        """Bytes of what waits in the queues of sinks."""
+        return sum(queue.bytes for pipeline in self.pipelines.values() for queue in pipeline.queues.values())
+
     def running(self, name: str) -> Any | None:
         """The open stage of that type: the primary one where there are several."""
         cells = [cell for cell in self.cells if cell.spec.name == name and cell.stage is not None]

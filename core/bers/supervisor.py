@@ -25,7 +25,7 @@ from bers.collection import Collection
 from bers.config import Plan
 from bers.counters import Counters
 from bers.dead_letters import DeadLetters
-from bers.directory import Directory, Route
+from bers.directory import Directory
 from bers.health import Health, Watch
 from bers.housekeeping import Housekeeping, readers
 from bers.intake import Intake
@@ -77,8 +77,6 @@ class Supervisor(AsyncContextManagerMixin):
         self.listeners: list[Callable[[Supervisor], None]] = []
         """Who is told when another configuration is in place."""
         self._logs = logs
-        self._following: anyio.CancelScope | None = None
-        """There while a line is written for each event."""
         self._changing = anyio.Lock()
         """Held by whoever starts or stops stages."""
         self._tasks: TaskGroup
@@ -109,7 +107,7 @@ class Supervisor(AsyncContextManagerMixin):
         )
         self.memory = Memory(int(intake.memory), self.clock)
         self.memory.account("bus", lambda: self.bus.held)
-        self.memory.account("queues", self._waiting_bytes)
+        self.memory.account("queues", self._roster.queued)
         self.intake = Intake(
             self.bus,
             plan.owners,
@@ -126,6 +124,7 @@ class Supervisor(AsyncContextManagerMixin):
 
         # What is lent to stages.
         self.directory = Directory()
+        self.directory.offer((spec for _, spec in plan.catalogue.all()), self._roster.running)
         lend = partial(
             Context,
             data_dir=self.data_dir,
@@ -147,47 +146,22 @@ class Supervisor(AsyncContextManagerMixin):
         self.blame = Blame(self._roster, self._ward, self.intake)
         self.health = Health(self.clock, self._news.health_checked, self.redactor)
         self._collection = Collection(
-            self.bus,
-            self.memory,
-            self.counters,
-            self.directory,
-            lambda: self.cells,
-            self.pipelines,
-            lambda: self.held,
-            lambda: self.plan,
-            self.dead,
-        )
+            self.bus, self.memory, self.counters, self.directory, lambda: self.cells, self.pipelines,
+            lambda: self.held, lambda: self.plan, self.dead,
+        )  # fmt: skip
 
         # The stages themselves, and others in their place.
+        seats = Seats(self.intake, self._roster)
         workshop = Workshop(
-            self._roster,
-            self._keeping,
-            lend,
-            self._rounds.changed,
-            self.clock,
-            self.counters,
-            self.bus,
-            self.intake,
-            self._housekeeping,
-            self.dead,
-            Seats(self.intake, self._roster),
-        )
+            self._roster, self._keeping, lend, self._rounds.changed, self.clock, self.counters, self.bus, self.intake,
+            self._housekeeping, self.dead, seats,
+        )  # fmt: skip
         workshop.fill(plan)
         site = Site(
-            self._roster,
-            workshop,
-            self._keeping,
-            self.intake,
-            self.bus,
-            self._housekeeping,
-            metrics,
-            logs,
-            self.data_dir,
-            self._changing,
-            lambda: self.stopping,
-        )
+            self._roster, workshop, self._keeping, self.intake, self.bus, self._housekeeping, metrics, logs,
+            self.data_dir, self._changing, lambda: self.stopping,
+        )  # fmt: skip
         self._reloading = Reloading(site, reread, self.redactor, self.clock, self._in_place, self._news.config_reloaded)
-        self._offer()
 
     # What is in place.
 
@@ -220,7 +194,7 @@ class Supervisor(AsyncContextManagerMixin):
         return self._roster.cells
 
     @property
-    def pipelines(self) -> Mapping[str, Pipeline]:
+    def pipelines(self) -> dict[str, Pipeline]:
         """As each was started last."""
         return self._roster.pipelines
 
@@ -370,27 +344,5 @@ class Supervisor(AsyncContextManagerMixin):
 
     def _follow_events(self) -> None:
         """Begin or end to write a line for each event, as the settings say."""
-        wanted = self._logs is not None and self.plan.settings.log.events
-        if wanted and self._following is None:
-            self._following = anyio.CancelScope()
-            self._tasks.start_soon(self._follow, self._following)
-        elif not wanted and self._following is not None:
-            self._following.cancel()
-            self._following = None
-
-    async def _follow(self, scope: anyio.CancelScope) -> None:
-        assert self._logs is not None, "who has no logs does not follow"
-        with scope:
-            await self._logs.follow(self.bus, lambda: self.plan.owners)
-
-    def _offer(self) -> None:
-        """Every operation of every loaded spec has its route, whether its stage is declared or not."""
-        offered: set[int] = set()
-        for _, spec in self.plan.catalogue.all():
-            for operation in spec.operations:
-                if id(operation) not in offered:
-                    offered.add(id(operation))
-                    self.directory.add(Route(operation, spec.name, partial(self.running, spec.name)))
-
-    def _waiting_bytes(self) -> int:
-        return sum(queue.bytes for pipeline in self.pipelines.values() for queue in pipeline.queues.values())
+        if self._logs:
+            self._logs.follow_if(self.plan.settings.log.events, self.bus, lambda: self.plan.owners, self._tasks)
