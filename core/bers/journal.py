@@ -189,9 +189,10 @@ class Journal:
             os.close(folder)
 
     def _read(self, after: int, max_bytes: int) -> Sequence[Frame]:
-        first = max(n for n, start in enumerate(self._starts) if start <= after or not n)
+        starts = tuple(self._starts)  # As they are now: this is a thread, and the loop may trim meanwhile.
+        first = max(n for n, start in enumerate(starts) if start <= after or not n)
         frames: list[Frame] = []
-        for start in self._starts[first:]:
+        for start in starts[first:]:
             for _, frame in _frames(self._path(start)):
                 if frame.end > self.end or max_bytes <= 0:
                     return frames

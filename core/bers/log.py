@@ -130,7 +130,7 @@ class Log(AsyncContextManagerMixin):
             self._make_room()
             for seq, event in enumerate(events, start + 1):
                 msgspec.structs.force_setattr(event, "seq", seq)
-            for some, body in self._parts(events):
+            for some, body in list(self._parts(events)):  # All or nothing: one that cannot be encoded raises here.
                 self._pending.append(_Piece(at, at + len(some), some, weigh(some, len(body)), durable))
                 if self._journal and not self.fault:
                     self._journal.add(Frame(at, at + len(some), body))

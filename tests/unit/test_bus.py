@@ -425,3 +425,15 @@ async def test_a_running_bus_takes_another_limit() -> None:
     bus.limit(1_000, "drop_oldest")
     await bus.append(0, events(3))
     assert await bus.span(0) == (2, 3)
+
+
+async def test_of_events_of_which_one_cannot_be_written_none_is_there(tmp_path: Path) -> None:
+    many = events(*range(1_500))
+    many[1_200] = Event("e-1200", "/ci", "reading", 1200.0, data={"what": object()})
+    async with Log(tmp_path) as bus:
+        with pytest.raises(TypeError):
+            await bus.append(0, many)
+        assert await bus.append(0, events(1)) == 1
+        assert await all_ids(bus) == ["e-1"]
+    async with Log(tmp_path) as bus:
+        assert await all_ids(bus) == ["e-1"]

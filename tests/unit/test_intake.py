@@ -267,3 +267,32 @@ async def test_what_reading_costs_is_its_sources_and_not_the_intakes() -> None:
     assert 0.9 < source.cpu / (5 * SLICE * 0.001) < 1.5
     assert source.p99 is not None and source.p99 > 0.0009
     assert door.cpu < source.cpu / 2 and door.p99 is not None and door.p99 > 0.009
+
+
+class Muddled:
+    """A source that adds to some events what nobody can write down."""
+
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        return [msgspec.structs.replace(event, data={"what": object()})] if event.subject == "bad" else [event]
+
+
+async def test_what_a_source_spoils_costs_its_own_submission_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    answers: list[Receipt | str] = []
+    async with Log(tmp_path) as bus:
+        intake = Intake(bus, Owners({"muddled": ["half.*"]}), {"muddled": Muddled()})
+
+        async def submit(name: str, bad: int) -> None:
+            some = [Event(f"{name}{n}", "/ci", "half.put", 0.0, subject="bad" if n == bad else "") for n in range(900)]
+            try:
+                answers.append(await intake.submit(some))
+            except TypeError:
+                answers.append("refused")
+
+        async with anyio.create_task_group() as group:
+            async with intake.between():  # So that they are taken together.
+                group.start_soon(submit, "a", -1)
+                group.start_soon(submit, "b", 800)
+                await anyio.wait_all_tasks_blocked()
+        assert answers == [Receipt(900, 0), "refused"]
+        ids = [event.id for event in await everything(bus)]
+        assert len(ids) == len(set(ids)) == 900
