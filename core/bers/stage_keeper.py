@@ -30,6 +30,8 @@ class StageKeeper(Keeper):
         self._emit = emit
         self._fault: BaseException | None = None
         self._leaked = False
+        self._wanted: Stay | None = None
+        """Whose stage is held out when it has opened; nobody's as soon as it is to close."""
 
     def fail(self, exc: BaseException, *, given_up: bool = False) -> None:
         """Say that the open stage is broken: it is closed, and opened anew after a pause.
@@ -44,7 +46,7 @@ class StageKeeper(Keeper):
         cell, bell, settings = self.cell, self._shared.bell, self._shared.settings
         self._fault, self._leaked = None, False
         cell.standing.opening()
-        stay = self._shared.ward.take(cell.name, self._live, bell=bell)
+        stay = self._wanted = self._shared.ward.take(cell.name, self._live, bell=bell)
         if not await bell.until(lambda: cell.stage is not None or stay.over or self._wish, PATIENCE):
             tell()
         if not await bell.until(lambda: cell.stage is not None or stay.over or self._wish, settings.open_within):
@@ -60,7 +62,7 @@ class StageKeeper(Keeper):
             cell.standing.opening()
         elif self._fault and not self._wish:
             cell.standing.failed("it is being closed", reasons(self._fault))
-        cell.stage = None  # Nobody asks a stage that is closing.
+        cell.stage = self._wanted = None  # Nobody asks a stage that is closing, or that opens too late.
         self._intake.detach(cell.key)
         bell.ring()
         await bell.until(lambda: not cell.users, settings.close_within + 2.0)
@@ -82,6 +84,8 @@ class StageKeeper(Keeper):
                 raise PluginError(f"{cell.name}: opening it gave a {type(stage).__name__}; yield what has `write`")
             if stage is None:
                 raise PluginError(f"{cell.name}: opening it gave nothing; yield the stage")
+            if self._wanted is not stay:  # Meanwhile it was to close: held out now, it would be held out closed.
+                return
             with stay.body:  # Within the stage, so that one that is stopped may still close in peace.
                 cell.stage = stage
                 if cell.kind == "source" and isinstance(stage, Receiver):

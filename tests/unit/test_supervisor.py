@@ -82,6 +82,23 @@ class Hearing(Recorded):
             self.diary.lines.append(f"{self.context.stage_id} heard {event.id}")
 
 
+class Leisurely(Hearing):
+    """Takes its time to open, and can be asked whether it is."""
+
+    is_open = False
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        self.diary.lines.append(f"{self.context.stage_id} is opening")
+        with anyio.CancelScope(shield=True):  # As a thread that opens a file does not heed that nobody wants it.
+            await anyio.sleep(self.diary.slow.get(f"{self.context.stage_id} open", 0.0))
+        self.is_open = True
+        try:
+            yield self
+        finally:
+            self.is_open = False
+
+
 class BookConfig(LedgerConfig, frozen=True):
     """Count events in a database, and crash as told."""
 
@@ -120,6 +137,7 @@ def catalogue(diary: Diary) -> Catalogue:
             "processor": {},
             "sink": {
                 "hearing": SinkSpec("hearing", NoConfig, of(Hearing)),
+                "leisurely": SinkSpec("leisurely", NoConfig, of(Leisurely)),
                 "book": type(LEDGER)("book", BookConfig, of(Book)),
             },
         }
@@ -342,3 +360,38 @@ async def test_the_journal_is_trimmed_behind_the_slowest_sink(tmp_path: Path) ->
             await until(lambda n=n: len(written(tmp_path / "book.db")) == (n + 1) * 1500)
     size = sum(path.stat().st_size for path in (tmp_path / "journal").iterdir())
     assert size < 24 << 20  # 36 MB went in; the segment that is written to, and what it takes to fill one, is left.
+
+
+async def test_who_is_started_anew_while_opening_is_not_held_out_when_closed(tmp_path: Path) -> None:
+    diary = Diary(slow={"one open": 0.02})
+    async with node(tmp_path, diary, SIMPLE.replace("one: {use: hearing}", "one: {use: leisurely}")) as supervisor:
+        cell = supervisor.sinks["one"]
+        for _ in range(5):
+            await until(lambda: cell.stage is not None)
+            diary.lines.clear()
+            supervisor.restart("one")
+            await until(lambda: "one is opening" in diary.lines)
+            supervisor.restart("one")
+            with anyio.move_on_after(0.06):
+                while True:
+                    assert cell.stage is None or cell.stage.is_open
+                    await anyio.lowlevel.checkpoint()
+        await supervisor.intake.submit(numbered(1))
+        await until(lambda: "one heard e-1" in diary.lines)
+    assert cell.stage is None, "nor when it has stopped"
+
+
+async def test_who_opens_when_it_was_given_up_for_late_is_not_held_out(tmp_path: Path) -> None:
+    diary = Diary(slow={"one open": 1.0})
+    text = SIMPLE.replace("one: {use: hearing}", "one: {use: leisurely}") + (
+        "supervision: {open_within: 100ms, close_within: 100ms}\n"
+    )
+    async with node(tmp_path, diary, text) as supervisor:
+        cell = supervisor.sinks["one"]
+        await until(lambda: cell.state == "quarantined")
+        await until(lambda: "one" not in supervisor.at_work)
+        assert cell.stage is None
+        diary.slow.clear()
+        supervisor.restart("one")
+        await until(lambda: cell.state == "ok")
+        assert cell.stage.is_open
