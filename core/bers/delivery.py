@@ -244,12 +244,17 @@ class Courier:
         """
         assert self.dead, "there are no dead letters"
         held = False
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._lose_patience, scope)
-                await self._turn.acquire()
-                held = True
-                group.cancel_scope.cancel()
+        try:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._lose_patience, scope)
+                    await self._turn.acquire()
+                    held = True
+                    group.cancel_scope.cancel()
+        except BaseException:  # Who asked may go between getting its turn and leaving the group.
+            if held:
+                self._turn.release()
+            raise
         if not held:
             raise Refused(
                 "unavailable",

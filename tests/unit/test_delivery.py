@@ -520,6 +520,21 @@ async def test_a_letter_that_is_replayed_twice_at_once_is_delivered_once(durable
     assert written(tmp_path / "db") == ["bad"]
 
 
+async def test_who_goes_while_he_asks_for_a_replay_does_not_keep_the_sink_to_himself() -> None:
+    bench = Bench(Sink(raising(1, Rejected("not yet"))))
+    async with bench.open() as courier:
+        await courier.take(batch("a"))
+        ((letter,), _) = await bench.dead.list()
+        for steps in range(8):  # Wherever that is.
+            async with anyio.create_task_group() as group:
+                group.start_soon(courier.replay, letter.id)
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+            with anyio.fail_after(2):
+                await courier.take(batch(f"b{steps}"))
+
+
 async def test_a_replay_finds_out_which_of_many_records_is_to_blame(tmp_path: Path) -> None:
     async with ledger(tmp_path / "db", type("It", (Poisoned,), {"poison": tuple("abcdef")})) as sink:
         bench = Bench(sink, durable=True)
