@@ -31,40 +31,58 @@ class Fail(Protocol):
         ...
 
 
+@dataclass
+class _Visit:
+    """What a stage is to do, since when, and for how long it may."""
+
+    cell: Cell
+    verb: str
+    since: float
+    within: float
+
+    @property
+    def is_overdue(self) -> bool:
+        return monotonic() - self.since > self.within
+
+
 class Post:
-    """Where a pipeline is at: inside which stage, to do what, and since when."""
+    """Where a pipeline is at: inside which stage, to do what, and since when.
+
+    It may be in two at once: dead letters are replayed to one while the other has the batch.
+    """
 
     def __init__(self, pipeline: str, settings: SupervisionSettings) -> None:
         self.pipeline = pipeline
         self.settings = settings
-        self.cell: Cell | None = None
-        self.verb = ""
         self.end = 0
         """The position after the batch that was handed over last."""
         self.stay: Stay | None = None
-        self._since = 0.0
-        self._within = 0.0
+        self._visits: list[_Visit] = []
 
     def at(self) -> str:
         """The stage that is at work; empty where it is the pipeline itself."""
-        return self.cell.name if self.cell else ""
+        return self._visits[-1].cell.name if self._visits else ""
 
     def overdue(self) -> PluginError | None:
-        """What is to be said if the stage has taken longer than it may."""
-        if self.cell is None or monotonic() - self._since <= self._within:
-            return None
-        return late(self.cell.name, self.verb, self._within)
+        """What is to be said, and is noted as the stage's own, if one has taken longer than it may."""
+        for visit in self._visits:
+            if visit.is_overdue:
+                visit.cell.raised = exc = late(visit.cell.name, visit.verb, visit.within)
+                return exc
+        return None
 
     def excuse(self, seconds: float) -> None:
-        """Give the stage that is at work so much longer."""
-        self._since += seconds
+        """Give the stages that are at work so much longer."""
+        for visit in self._visits:
+            visit.since += seconds
 
     async def inside(self, cell: Cell, verb: str, within: float, call: Callable[..., Awaitable[R]], *args: Any) -> R:
         """Await what a stage does when it is called.
 
         What it raises is noted as its own; an exit or a cancellation becomes an error.
         """
-        self.cell, self.verb, self._since, self._within = cell, verb, monotonic(), within
+        visit = _Visit(cell, verb, monotonic(), within)
+        self._visits.append(visit)
         try:
             result = await call(*args)
         except Exception as exc:
@@ -76,7 +94,7 @@ class Post:
             cell.raised = PluginError(f"{cell.name}: it raised {type(exc).__name__} while it was to {verb}")
             raise cell.raised from exc
         finally:
-            self.cell = None
+            self._visits = [one for one in self._visits if one is not visit]
         if self.stay and self.stay.given_up:  # Somebody else goes on where this was.
             raise PluginError(f"{cell.name}: it did {verb}, but too late")
         return result
@@ -231,7 +249,8 @@ class Way:
             if not stay.over:
                 with anyio.CancelScope(shield=True):  # Not for long: who does not heed it is given up.
                     await stay.leave(min(1.0, self._settings.close_within))
-            if isinstance(exc, PluginError) or stay.given_up:
+            # What has been opened since is not to blame.
+            if cell.stage is sink and (isinstance(exc, PluginError) or stay.given_up):
                 self._fail(cell, exc, given_up=stay.given_up)
             raise
         finally:

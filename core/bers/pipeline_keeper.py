@@ -95,8 +95,6 @@ class PipelineKeeper(Keeper):
 
     def look(self) -> None:
         if self._post and not self._fault and (overdue := self._post.overdue()):
-            if self._post.cell:
-                self._post.cell.raised = overdue
             self._fault = overdue
             self._shared.bell.ring()
 
