@@ -387,10 +387,11 @@ class DeadLetters:
             )
         lost = 0
         while size > self.max_bytes:
-            records, freed = connection.execute(
-                "DELETE FROM dead_letters WHERE id = (SELECT min(id) FROM dead_letters) RETURNING records, size"
+            records, freed, replayed = connection.execute(
+                "DELETE FROM dead_letters WHERE id = (SELECT min(id) FROM dead_letters) "
+                "RETURNING records, size, replayed"
             ).fetchone()
-            lost, size = lost + records, size - freed
+            lost, size = lost + records * (not replayed), size - freed  # What was handed over is not lost.
         return lost
 
     async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -12,7 +12,7 @@ import pytest
 
 from bers import Batch, Context, Database, Event, Interval, PluginError, Refused, Rejected, Window, Written
 from bers.counters import Counters
-from bers.dead_letters import DeadLetters, Filter, Place
+from bers.dead_letters import DeadLetters, Filter, Finding, Place
 from bers.delivery import Courier, Delivery, Retry, Target
 from bers.pipeline import Pipeline
 from bers.testing import VirtualClock, feed
@@ -481,6 +481,24 @@ async def test_a_durable_sink_that_commits_late_is_handed_a_replay_again_after_a
     assert written(tmp_path / "sink.db") == ["bad"]
     await dead.sweep()
     assert await dead.state.run(lambda db: db.execute("SELECT count(*) FROM dead_letters").fetchone()) == (0,)
+    dead.state.close()
+
+
+async def test_a_letter_that_was_delivered_is_not_dropped_for_want_of_room(tmp_path: Path) -> None:
+    dead = DeadLetters(Database(), folder=tmp_path, max_bytes=1_500)
+    await dead.begin()
+
+    def finding(name: str) -> list[Finding]:
+        return [Finding(batch(name), "rejected", 1, 0.0, "bad", "x" * 400)]
+
+    await dead.add(PLACE, finding("a"))
+    (letter,) = (await dead.list())[0]
+    assert await dead.give_turn(letter, 0)
+    await dead.handed_over(letter)  # It is kept until that is durable.
+    for n in range(10):
+        await dead.add(PLACE, finding(f"b{n}"))
+    assert dead.bytes <= dead.max_bytes
+    assert dead.count + dead.dropped == 10
     dead.state.close()
 
 

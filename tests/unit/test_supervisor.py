@@ -394,4 +394,4 @@ async def test_who_opens_when_it_was_given_up_for_late_is_not_held_out(tmp_path:
         diary.slow.clear()
         supervisor.restart("one")
         await until(lambda: cell.state == "ok")
-        assert cell.stage.is_open
+        assert supervisor.sinks["one"].stage.is_open
