@@ -226,6 +226,8 @@ async def test_a_key_that_may_not_read_opens_no_session(closed: Server, given: M
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Origin": "https://elsewhere.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Sec-Fetch-Site": "else", "Origin": "https://elsewhere.example"}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, 200),
         ({"Origin": "SERVER"}, 200),

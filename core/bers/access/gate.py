@@ -233,7 +233,10 @@ class Gate:
         """
         if not header or (self.settings.enabled and not self.settings.hosts):
             return True
-        name = urlsplit(f"//{header}").hostname if header.count("[") == header.count("]") else None
+        try:
+            name = urlsplit(f"//{header}").hostname
+        except ValueError:
+            return False
         return name is not None and (
             name in self._hosts or name.rstrip(".") in self._hosts or address(name) is not None
         )
@@ -266,10 +269,18 @@ def _writes(request: Request) -> bool:
 def _from_elsewhere(request: Request) -> bool:
     """Whether a browser says that a page of another site asks. Programs say nothing, and are no danger."""
     site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("cross-site", "same-site")
+    if site in ("same-origin", "none", "same-site", "cross-site"):
+        return site not in ("same-origin", "none")
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+    return origin is not None and _place(origin) != request.headers.get("host", "")
+
+
+def _place(origin: str) -> str | None:
+    """The host and port of an origin; None where it names none, as `null` does."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 def _from_here(request: Request) -> bool:
