@@ -12,7 +12,8 @@ import anyio
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-_NAT64 = IPv6Network("64:ff9b::/96")
+_WRAPPED = tuple(map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+"""IPv6 that ends in an IPv4 address: translated by a network, by this network alone, and of old."""
 _METADATA = frozenset(
     # Amazon's by IPv6; Alibaba's; Azure's, which is none of a private network; Oracle's of old. All others are
     # link-local.
@@ -119,7 +120,7 @@ class Target:
 def is_internal(address: Address) -> bool:
     """Whether an address is not one of the public internet; what is wrapped into IPv6 counts as what it wraps."""
     address = _unwrapped(address)
-    return not address.is_global or address.is_multicast
+    return not address.is_global or address.is_multicast or (address.version == 6 and address.is_site_local)
 
 
 def is_metadata(address: Address) -> bool:
@@ -131,7 +132,7 @@ def is_metadata(address: Address) -> bool:
 def _unwrapped(address: Address) -> Address:
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is None and address in _NAT64:
+        if inner is None and int(address) > 1 and any(address in network for network in _WRAPPED):
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return inner

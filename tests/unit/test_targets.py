@@ -7,13 +7,14 @@ from unittest.mock import Mock
 import pytest
 
 from bers import Blocked, Target
-from bers.targets import is_metadata
+from bers.targets import is_internal, is_metadata
 
 
 @pytest.mark.parametrize(
     "address",
     [
         "169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "fe80::1",
+        "64:ff9b:1::a9fe:a9fe", "::a9fe:a9fe",
         "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192",
     ],
 )  # fmt: skip
@@ -24,6 +25,16 @@ def test_metadata_addresses_are_known(address: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "fd00:ec2::253", "93.184.216.34"])
 def test_other_addresses_are_none(address: str) -> None:
     assert not is_metadata(ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["64:ff9b:1::7f00:1", "::7f00:1", "fec0::1", "::", "::1", "64:ff9b::a00:1"])
+def test_places_inside_are_known_however_ipv6_says_them(address: str) -> None:
+    assert is_internal(ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::808:808", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_places_outside_are_known_too(address: str) -> None:
+    assert not is_internal(ip_address(address))
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "0xa9fea9fe", "[fe80::1]", "[::ffff:a9fe:a9fe]"])
