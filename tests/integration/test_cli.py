@@ -150,7 +150,7 @@ def test_check_names_every_fault_with_its_place_and_is_exit_code_1(tmp_path: Pat
     assert all(isinstance(one["line"], int) and isinstance(one["column"], int) for one in said["faults"])
 
 
-@pytest.mark.parametrize("command", ["start", "dev", "graph", "openapi", "stop"])
+@pytest.mark.parametrize("command", ["start", "dev", "graph", "openapi", "restart"])
 def test_a_configuration_that_is_wrong_or_missing_is_exit_code_2_of_every_command(command: str, tmp_path: Path) -> None:
     (tmp_path / "pipelines.yaml").write_text("sinks: {store: {use: rest-stor}}\n")
     done = bers(tmp_path, command)
@@ -203,6 +203,22 @@ def test_alerts_are_listed_acknowledged_and_resolved(server: Operator) -> None:
     assert bers(server.folder, "alerts", "resolve", alert["id"]).stdout.endswith(": resolved\n")
     none = bers(server.folder, "alerts", "list")
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "no alerts\n")
+
+
+HOSTILE = "\x1b[2J\x07\x9b2J\u202e"
+"""What clears a terminal, rings its bell, clears it in another way, and turns text around."""
+
+
+def test_what_an_event_says_moves_no_cursor(server: Operator) -> None:
+    event = {"type": "build.finished", "outcome": "failure", "service": f"a{HOSTILE}\nb", "environment": "e\x9b2J"}
+    server.emit({**event, "reason": HOSTILE, "id": HOSTILE, "source": "/hostile"})
+    (alert,) = server.until("alerts", len)
+    for arguments in (("alerts", "list"), ("alerts", "list", "--json"), ("status",)):
+        shown = on_terminal(server.folder, *arguments)
+        assert "\x1b[2J" not in shown and not {"\x07", "\x9b", "\u202e"} & set(shown), arguments
+    piped = bers(server.folder, "alerts", "list").stdout
+    assert piped.count("\n") == 1 and "\x1b" not in piped and "a [2J  2J  b" in piped
+    assert bers(server.folder, "alerts", "resolve", alert["id"]).stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,28 @@ def test_b1_detached_returns_when_ready_and_stop_ends_it(tmp_path: Path) -> None
         assert (again.returncode, again.stdout) == (0, "no server runs on .bers\n")
 
 
+def test_a_server_whose_file_was_broken_since_can_be_stopped_and_its_keys_revoked(tmp_path: Path) -> None:
+    file = configure(tmp_path)
+    with started(tmp_path) as server:
+        key = run(tmp_path, "keys", "create", "ada", "--scope", "read").stdout.strip()
+        file.write_text("sources: [\n")
+        done = run(tmp_path, "keys", "revoke", key)
+        assert (done.returncode, done.stdout) == (0, f"revoked {key[5:13]} (ada)\n"), done.stderr
+        assert run(tmp_path, "stop").returncode == 0
+        assert server.process.wait(15) == 0
+
+
+def test_a_server_is_found_where_the_file_keeps_its_data_whatever_else_is_wrong_there(tmp_path: Path) -> None:
+    file = configure(tmp_path, more="data_dir: elsewhere\n")
+    with spawned(tmp_path, "start") as process:
+        until(lambda: lock.announced(tmp_path / "elsewhere"), 20)
+        until(lambda: run(tmp_path, "status").returncode == 0, 20)
+        file.write_text(file.read_text().replace("interval: 1s", "interval: soon"))
+        stopped = run(tmp_path, "stop")
+        assert (stopped.returncode, stopped.stdout) == (0, f"stopped process {process.pid}\n"), stopped.stderr
+        assert process.wait(15) == 0
+
+
 def test_b1_a_detached_start_that_fails_says_why(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -16,7 +16,7 @@ import click
 from bers.access.keys import SCOPES, Key, make, revoke, store, stored
 from bers.audit import Audit
 from bers.cli import output
-from bers.cli.start import config_option, read
+from bers.cli.start import config_option, kept
 from bers.clock import SystemClock
 from bers.errors import BersError, unknown
 from bers.lock import unwritable
@@ -113,7 +113,7 @@ def revoke_(id: str, config: Path | None) -> None:
 
 def _change(config: Path | None, work: Callable[[sqlite3.Connection], T], action: str = "") -> T:
     """Do something with the table, beside a server or without one; what changes it is written down, as every write."""
-    data_dir = Path(read(config).settings.data_dir)
+    data_dir = kept(config)
     try:
         database = Database(data_dir / "state.db")
         try:

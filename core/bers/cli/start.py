@@ -22,8 +22,9 @@ import click
 from anyio.abc import TaskGroup
 
 from bers import lock, plugins
-from bers.config import Plan, load
+from bers.config import Plan, data_dir, load
 from bers.config.located import Steps
+from bers.config.settings import Settings
 from bers.errors import ConfigError, Refused, leaves
 from bers.logs import to_terminal
 from bers.operations import Caller
@@ -78,6 +79,17 @@ def dev(config: Path | None) -> None:
 def read(config: Path | None, changes: Iterable[tuple[Steps, Any]] = ()) -> Plan:
     """Load the configuration that was named, or that of this directory, or the shipped one."""
     return load(_path(config), plugins.load(), changes=changes)
+
+
+def kept(config: Path | None) -> Path:
+    """The data directory, for what has to be possible though the configuration is not valid at present."""
+    try:
+        return data_dir(_path(config))
+    except ConfigError:
+        usual = Path(Settings().data_dir)
+        if config is None and lock.holder(usual):
+            return usual
+        raise
 
 
 def _path(config: Path | None) -> Path | None:

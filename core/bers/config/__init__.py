@@ -87,6 +87,20 @@ def load(
     return plan(document, catalogue, path=path, environ=environ)
 
 
+def data_dir(path: Path | None) -> Path:
+    """Where a file, or the shipped one, has everything kept, whatever else is wrong with it.
+
+    Raise ConfigError where that cannot be read.
+    """
+    document = read(path) if path else shipped()
+    substitute(document)
+    faults = [fault for fault in document.faults if fault.path == "data_dir"]
+    found = convert(document, document.value.get("data_dir", Settings().data_dir), str, ("data_dir",))
+    if faults or not isinstance(found, str):
+        raise ConfigError(faults or document.faults)
+    return Path(found)
+
+
 def plan(
     document: Document,
     catalogue: Catalogue,

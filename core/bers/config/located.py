@@ -88,7 +88,7 @@ def parse(text: str, name: str) -> Document:
         mark = exc.problem_mark or exc.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         problem = " ".join(part for part in (exc.context, exc.problem) if part)
-        line = text.splitlines()[mark.line] if mark and mark.line < text.count("\n") + 1 and text else ""
+        line = next(iter(text.splitlines()[mark.line :]), "") if mark else ""  # It may be behind the last one.
         raise ConfigError([Fault("$", f"not YAML: {problem}; {_remedy(problem, line)}", place)]) from exc
     except yaml.YAMLError as exc:
         raise ConfigError([Fault("$", f"not YAML: {' '.join(str(exc).split())}", name)]) from exc
