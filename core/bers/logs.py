@@ -21,6 +21,7 @@ from bers.claims import Owners
 from bers.config import Plan
 from bers.config.settings import LogSettings
 from bers.errors import ConfigError, Conflict
+from bers.plain import printable
 from bers.records import Event
 from bers.redaction import Redactor
 
@@ -226,7 +227,7 @@ class _Plain(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.text(super().format(record))
+        return printable(self._redactor.text(super().format(record)), keep="\n")
 
 
 def to_terminal(level: str, redactor: Redactor) -> None:

@@ -22,6 +22,14 @@ def as_number(value: object) -> int | float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """The text without what would move a cursor, ring a bell or hide something: it came from outside.
+
+    It is on one line, unless line feeds are among what is to be kept.
+    """
+    return text if text.isprintable() else "".join(one if one.isprintable() or one in keep else " " for one in text)
+
+
 def count_values(value: object) -> int:
     """How many values there are on all levels of a value, itself not counted."""
     count = 0

@@ -14,7 +14,8 @@ import pytest
 from bers import Event, Size
 from bers.claims import Owners
 from bers.config.settings import LogSettings
-from bers.logs import Logs, writing
+from bers.logs import Logs, to_terminal, writing
+from bers.redaction import Redactor
 
 FILES = {"build": "build", "host": "", "unnamed": "monitoring"}
 OWNERS = Owners({"build": ["build.*"], "host": ["system.*"], "unnamed": ["other.*"]})
@@ -185,3 +186,17 @@ def test_a_running_log_takes_other_settings(tmp_path: Path) -> None:
     assert [line["message"] for line in lines(tmp_path / "host.log")] == ["said"]
     assert [line["id"] for line in lines(tmp_path / "build.log")] == ["1"]
     assert [path.name for path in sorted(tmp_path.glob("other.log*"))] == ["other.log", "other.log.1"]
+
+
+def test_what_came_from_outside_moves_no_cursor_where_a_person_started_the_server(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = logging.getLogger("bers")
+    before = list(log.handlers)
+    try:
+        to_terminal("info", Redactor())
+        log.warning("a sink said: %s", "\x1b[2J\x9bno\rway")
+    finally:
+        for handler in [one for one in log.handlers if one not in before]:
+            log.removeHandler(handler)
+    assert capsys.readouterr().err == "WARNING bers: a sink said:  [2J no way\n"

@@ -92,9 +92,10 @@ def cli() -> None:
 def main(argv: Sequence[str] | None = None) -> Any:
     """Run the command line; what a person can mend is one line on stderr, and exit code 2."""
     from bers.errors import BersError
+    from bers.plain import printable
 
     try:
         return cli.main(args=list(argv) if argv is not None else None, prog_name="bers")
     except BersError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error), keep="\n"), file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 2))

@@ -61,7 +61,7 @@ def resolve(id: str, operator: str, notes: str, url: str | None) -> None:
 
 def _tell(id: str, verb: str, operator: str, notes: str, url: str | None) -> None:
     alert = client.ask("POST", f"alerts/{id}/{verb}", {"operator": operator, "notes": notes}, url=url)
-    click.echo(f"{alert['title']}: {alert['status']}")
+    click.echo(output.printable(f"{alert['title']}: {alert['status']}"))
 
 
 def _local(milliseconds: int) -> str:

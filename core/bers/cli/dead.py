@@ -101,7 +101,7 @@ def replay(
     else:
         click.echo(f"{_records(report['delivered'])} delivered, {_records(report['left'])} not taken")
         if error:
-            click.echo(error, err=True)
+            click.echo(output.printable(error), err=True)
     sys.exit(1 if report["remaining"] else 0)
 
 

@@ -68,7 +68,7 @@ def _told(found: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         if not pipeline["takes"]:
             yield click.style(f"pipeline {pipeline['pipeline']} does not take it", dim=True)
-            yield f"  {pipeline['why']}"
+            yield output.printable(f"  {pipeline['why']}")
             continue
         yield click.style(f"pipeline {pipeline['pipeline']} takes it", bold=True)
         for stage in pipeline["stages"]:

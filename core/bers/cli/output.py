@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from bers.plain import printable as printable
+
+_RAW = re.compile(r"[^\n -~]")
 _COLOURS = {
     **dict.fromkeys(("healthy", "ok", "resolved"), "green"),
     **dict.fromkeys(("degraded", "warning", "unknown", "starting", "acknowledged"), "yellow"),
@@ -20,7 +25,7 @@ def as_json(data: Any) -> None:
     import msgspec
 
     encoded = msgspec.json.encode(data)
-    click.echo(msgspec.json.format(encoded, indent=2) if sys.stdout.isatty() else encoded)
+    click.echo(escaped(msgspec.json.format(encoded, indent=2).decode()) if sys.stdout.isatty() else encoded)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -46,13 +51,13 @@ def facts(pairs: Mapping[str, Any]) -> None:
         click.echo(f"{name:{width}}  {click.style(_text(value), fg=_COLOURS.get(_text(value)))}")
 
 
-def printable(text: str) -> str:
-    """The text on one line, without what would move the cursor or ring the bell: it came from outside."""
-    return "".join(one if one.isprintable() else " " for one in text)
+def escaped(text: str) -> str:
+    """JSON that a terminal shows: what would move the cursor stands there as JSON escapes it."""
+    return _RAW.sub(lambda found: json.dumps(found[0])[1:-1] if not found[0].isprintable() else found[0], text)
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
 
 
 def coloured(text: str) -> str:

@@ -40,4 +40,4 @@ def report(period: str, json_: bool, url: str | None) -> None:
     ]
     output.table(["metric", "status", "current", "average", "p95", "target", "trend"], rows)
     for one in found["recommendations"]:
-        click.echo(f"- {one['message']}; {one['step']}")
+        click.echo(output.printable(f"- {one['message']}; {one['step']}"))

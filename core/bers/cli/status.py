@@ -22,8 +22,6 @@ def status(json_: bool, url: str | None) -> None:
         output.as_json({"health": health, "status": report})
     else:
         _show(health, report)
-        for warning in report["warnings"]:
-            click.echo(f"warning: {warning}", err=True)
     sys.exit(0 if health["overallStatus"] in ("healthy", "degraded") else 1)
 
 

@@ -53,7 +53,8 @@ def _show(reply: IO[bytes], *, plain: bool) -> None:
             click.echo(f"{said['skipped']} records were skipped: {said['reason']}", err=True)
         for kind in ("event", "window"):
             if kind in said:
-                text = line.decode().rstrip() if plain else (_event if kind == "event" else _window)(said[kind])
+                raw = output.escaped(line.decode().rstrip())
+                text = raw if plain else (_event if kind == "event" else _window)(said[kind])
                 if not _print(text):
                     return
     click.echo("the server has closed the tap", err=True)
