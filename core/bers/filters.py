@@ -73,7 +73,7 @@ class Filter:
             at = joint.end()
 
     def holds(self, record: Record) -> bool:
-        """Whether this record is wanted."""
+        """Whether this record is wanted; raise TooMuchWork where that cannot be found out in little time."""
         return all(wanted(_value(record, path)) for path, wanted in self._terms)
 
 

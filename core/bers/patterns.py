@@ -11,6 +11,9 @@ MAX_PATTERN = 100
 MAX_STEPS = 2000
 """How many steps are remembered before all are forgotten, and worked out again."""
 
+MAX_WORK = 10_000
+"""How many places may be looked at for one text beyond what is remembered: about a millisecond."""
+
 _Test: TypeAlias = Callable[[str], bool]
 
 _CLASSES: dict[str, _Test] = {
@@ -25,6 +28,10 @@ _MATCHED = -1
 
 class PatternError(ValueError):
     """A pattern that is not understood: why, and what would be."""
+
+
+class TooMuchWork(Exception):
+    """A pattern and a text that together would keep everybody else waiting."""
 
 
 class _Place(NamedTuple):
@@ -53,8 +60,8 @@ class Pattern:
         self._steps: dict[tuple[frozenset[int], str], frozenset[int]] = {}
 
     def search(self, text: str) -> bool:
-        """Whether the pattern matches anywhere in the text."""
-        steps, here = self._steps, self._begin
+        """Whether the pattern matches anywhere in the text; raise TooMuchWork where that would take long."""
+        steps, here, work = self._steps, self._begin, 0
         for one in text:
             if _MATCHED in here:
                 return True
@@ -64,6 +71,9 @@ class Pattern:
                 if len(steps) >= MAX_STEPS:
                     steps.clear()
                 following = steps[key] = self._step(here, one)
+                work += len(here) + len(following)
+                if work > MAX_WORK:
+                    raise TooMuchWork
             here = following
         return _MATCHED in here or _MATCHED in self._follow(here, start=not text, end=True)
 

@@ -19,6 +19,7 @@ from bers.counters import Counters
 from bers.errors import Conflict, Refused, unknown
 from bers.filters import Filter, FilterError, Record
 from bers.operations import Outlet
+from bers.patterns import TooMuchWork
 from bers.records import Batch, Event, Window
 from bers.redaction import redact
 
@@ -189,10 +190,15 @@ class _View:
     async def _is_enough(self, records: Sequence[Record]) -> bool:
         """Show what is wanted of these; whether that was all that is."""
         ready: list[bytes] = []
+        hard = 0
         began = perf_counter()
         for record in records:
             self._seen += 1
-            if self._is_wanted(record):
+            try:
+                wanted = self._is_wanted(record)
+            except TooMuchWork:
+                wanted, hard = False, hard + 1
+            if wanted:
                 ready.append(_line(record))
                 self._told += 1
                 if self._told == self._ask.limit:
@@ -205,6 +211,9 @@ class _View:
                 began = perf_counter()
         if ready:
             await self._hand_over(b"".join(ready))
+        if hard:
+            self._skipped += hard
+            await self._send({"skipped": hard, "reason": "the filter's patterns take too long over them"})
         return 0 < self._ask.limit <= self._told
 
     def _is_wanted(self, record: Record) -> bool:

@@ -87,6 +87,18 @@ async def test_only_what_is_asked_for_is_shown() -> None:
     assert eye.ids == ["b-3", "e-9"]
 
 
+async def test_a_pattern_that_takes_long_over_a_text_skips_it_and_says_so() -> None:
+    """Nine of these on eight taps held a node up for seconds with each event."""
+    pattern = r"((\w|\d|.)*(\w|\d)*)*" * 4
+    hard = "".join(map(chr, range(0x4E00, 0x4E00 + 990)))
+    bus, eye = Log(), seeing()
+    async with looking(taps(bus), eye, where=f"reason!~'{pattern}z$'", limit=1):
+        await bus.append(0, [*events(2, reason=hard), *events(1, first=2, reason="short")])
+        await until(lambda: "end" in eye.told[-1])
+    assert eye.ids == ["e-2"] and {"skipped": 2, "reason": "the filter's patterns take too long over them"} in eye.told
+    assert eye.told[-1]["end"] == {"seen": 3, "matched": 1, "shown": 1, "skipped": 2}
+
+
 async def test_nobody_is_shown_a_secret() -> None:
     bus, eye = Log(), seeing()
     async with looking(taps(bus), eye):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bers.plain import printable as printable
+from bers import plain
 
 _RAW = re.compile(r"[^\n -~]")
 _COLOURS = {
@@ -49,6 +49,11 @@ def facts(pairs: Mapping[str, Any]) -> None:
     width = max(map(len, pairs), default=0)
     for name, value in pairs.items():
         click.echo(f"{name:{width}}  {click.style(_text(value), fg=_COLOURS.get(_text(value)))}")
+
+
+def printable(text: str) -> str:
+    """The text on one line, without what would move the cursor or ring the bell: it came from outside."""
+    return plain.printable(text)
 
 
 def escaped(text: str) -> str:
