@@ -47,9 +47,11 @@ class StageKeeper(Keeper):
         self._fault, self._leaked = None, False
         cell.standing.opening()
         stay = self._wanted = self._shared.ward.take(cell.name, self._live, bell=bell)
-        if not await bell.until(lambda: cell.stage is not None or stay.over or self._wish, PATIENCE):
+        patience = min(PATIENCE, settings.open_within)
+        if not await bell.until(lambda: cell.stage is not None or stay.over or self._wish, patience):
             tell()
-        if not await bell.until(lambda: cell.stage is not None or stay.over or self._wish, settings.open_within):
+        left = settings.open_within - patience
+        if not await bell.until(lambda: cell.stage is not None or stay.over or self._wish, left):
             self._fault = late(cell.name, "open", settings.open_within)
         if cell.stage is not None and not self._wish:
             cell.standing.opened()
