@@ -3,152 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
-import msgspec
 from anyio import to_thread
 
+from bers import letter_rows
 from bers.clock import Clock, SystemClock
 from bers.errors import Full
-from bers.records import Batch, Event, Window, halves
+from bers.letters import ALL, Filter, Finding, Letter, Place, Why
+from bers.records import Event
 from bers.redaction import redact_text
-from bers.state import DEAD_READER, Database, synced_position
+from bers.state import Database, synced_position
 
 T = TypeVar("T")
 
-Why: TypeAlias = Literal["rejected", "gave_up", "undecided"]
-"""`rejected`: the stage says so. `gave_up`: it was asked too often. `undecided`: it is not known yet which of several
-records it means; that is found out when the stage works again."""
-
 WhenFull: TypeAlias = Literal["drop_oldest", "refuse"]
-
-OVERHEAD = 200
-"""About how many bytes a letter takes beside its records and its errors."""
 
 _FARTHEST = 2_000
 """How many positions the end of a batch is behind its first event at most, or so."""
 
-LARGEST = 1 << 20
-"""Bytes; records that share a letter are kept in several where one would be larger."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS dead_letters (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL,
-    attempts INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL, first_error TEXT NOT NULL,
-    last_error TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, records INTEGER NOT NULL,
-    size INTEGER NOT NULL, turn INTEGER, replayed INTEGER NOT NULL DEFAULT 0, original BLOB NOT NULL
-)
-"""
-_INDEX = "CREATE INDEX IF NOT EXISTS dead_letters_by_place ON dead_letters (stage, pipeline, position)"
 _UNSETTLED = "stage = ? AND pipeline = ? AND (turn IS NOT NULL OR reason = 'undecided')"
-
-_IN_FLIGHT = "CREATE INDEX IF NOT EXISTS dead_letters_in_flight ON dead_letters (turn) WHERE turn IS NOT NULL"
-
-# Kept by triggers, so that no scan of the letters is needed to know whether there is room, and no path forgets it.
-_TOTALS = (
-    """
-    CREATE TABLE IF NOT EXISTS dead_letter_totals (
-        only INTEGER PRIMARY KEY CHECK (only = 0), letters INTEGER NOT NULL, bytes INTEGER NOT NULL,
-        handed INTEGER NOT NULL
-    )
-    """,
-    "INSERT OR IGNORE INTO dead_letter_totals VALUES (0, 0, 0, 0)",
-    """
-    CREATE TRIGGER IF NOT EXISTS dead_letter_came AFTER INSERT ON dead_letters BEGIN
-        UPDATE dead_letter_totals SET letters = letters + 1, bytes = bytes + new.size;
-    END
-    """,
-    """
-    CREATE TRIGGER IF NOT EXISTS dead_letter_handed AFTER UPDATE OF replayed ON dead_letters BEGIN
-        UPDATE dead_letter_totals SET handed = handed + new.replayed - old.replayed;
-    END
-    """,
-    """
-    CREATE TRIGGER IF NOT EXISTS dead_letter_gone AFTER DELETE ON dead_letters BEGIN
-        UPDATE dead_letter_totals
-        SET letters = letters - 1, bytes = bytes - old.size, handed = handed - old.replayed;
-    END
-    """,
-)
-
-_COLUMNS = (
-    "id, pipeline, stage, reason, attempts, first_time, last_time, first_error, last_error, partition, position, "
-    "records, size, turn"
-)
-_INSERT = (
-    "INSERT INTO dead_letters (pipeline, stage, reason, attempts, first_time, last_time, first_error, last_error, "
-    "partition, position, records, size, original) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-_encode = msgspec.msgpack.Encoder(enc_hook=str).encode  # What cannot be encoded may be why it lies here.
-_decode = msgspec.msgpack.Decoder(tuple[list[Event], list[Window]]).decode
-
-
-class Place(NamedTuple):
-    """Where letters come from, and where they are replayed: a stage, in a pipeline."""
-
-    pipeline: str
-    stage: str
-
-    @property
-    def reader(self) -> str:
-        """The name by which a durable stage knows the position of what is replayed here."""
-        return DEAD_READER + self.pipeline
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong with some records, before they are a letter."""
-
-    batch: Batch
-    """The records, and the position after the batch that they came in."""
-    reason: Why
-    attempts: int
-    first_time: float
-    first_error: str
-    last_error: str
-
-
-class Letter(msgspec.Struct, frozen=True):
-    """Some records of one batch that share a fate. Times are seconds since 1970."""
-
-    id: int
-    pipeline: str
-    stage: str
-    reason: Why
-    attempts: int
-    first_time: float
-    last_time: float
-    first_error: str
-    last_error: str
-    partition: int
-    position: int
-    """After the batch that the records came in."""
-    records: int
-    size: int
-    turn: int | None = None
-    """Its number among what was handed to a durable stage again, while that may not be durable there."""
-    batch: Batch = Batch(())
-
-    @property
-    def place(self) -> Place:
-        return Place(self.pipeline, self.stage)
-
-
-class Filter(NamedTuple):
-    """Which letters are meant; empty: all."""
-
-    pipeline: str = ""
-    stage: str = ""
-    reason: str = ""
-    before: int = 0
-    """Only those with a smaller number than this; 0: all."""
-
-
-ALL = Filter()
 
 
 @dataclass
@@ -184,11 +61,7 @@ class DeadLetters:
     async def begin(self) -> None:
         """Find out what there is from before."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            for statement in (_SCHEMA, _INDEX, _IN_FLIGHT, *_TOTALS):
-                connection.execute(statement)
-
-        await self._change(work)
+        await self._change(letter_rows.make)
 
     # For those who deliver.
 
@@ -226,7 +99,9 @@ class DeadLetters:
     async def undecided(self, place: Place) -> Sequence[Letter]:
         """The letters of which it has to be found out which records are to blame, oldest first."""
         where = "stage = ? AND pipeline = ? AND reason = 'undecided' AND turn IS NULL ORDER BY id"
-        return await self.state.run(lambda connection: _letters(connection, where, (place.stage, place.pipeline)))
+        return await self.state.run(
+            lambda connection: letter_rows.letters(connection, where, (place.stage, place.pipeline))
+        )
 
     async def resume(self, place: Place, taken: int) -> None:
         """A durable stage has everything up to a turn; what was handed to it after that was lost with its memory."""
@@ -300,8 +175,8 @@ class DeadLetters:
 
         def work(connection: sqlite3.Connection) -> list[Letter]:
             connection.execute("DELETE FROM dead_letters WHERE id = ?", (letter.id,))
-            ids = _insert(connection, letter.place, findings, self.clock.time(), self.mask)
-            return [one for id in ids for one in _letters(connection, "id = ?", id)]
+            ids = letter_rows.insert(connection, letter.place, findings, self.clock.time(), self.mask)
+            return [one for id in ids for one in letter_rows.letters(connection, "id = ?", id)]
 
         return await self._change(work)
 
@@ -323,17 +198,20 @@ class DeadLetters:
 
     async def get(self, id: int) -> Letter | None:
         """A letter with its original; None where there is none, or it was replayed."""
-        found = await self.state.run(lambda connection: _letters(connection, "id = ? AND NOT replayed", (id,)))
+        found = await self.state.run(
+            lambda connection: letter_rows.letters(connection, "id = ? AND NOT replayed", (id,))
+        )
         return found[0] if found else None
 
     async def list(self, filter: Filter = ALL, limit: int = 100) -> tuple[Sequence[Letter], int]:
         """The newest letters, without their originals, and how many there are in all."""
-        where, values = _where(filter)
+        where, values = letter_rows.chosen(filter)
 
         def work(connection: sqlite3.Connection) -> tuple[Sequence[Letter], int]:
             total = connection.execute(f"SELECT count(*) FROM dead_letters WHERE {where}", values).fetchone()[0]
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM dead_letters WHERE {where} ORDER BY id DESC LIMIT ?", (*values, limit)
+                f"SELECT {letter_rows.COLUMNS} FROM dead_letters WHERE {where} ORDER BY id DESC LIMIT ?",
+                (*values, limit),
             )
             return [Letter(*row) for row in rows], total
 
@@ -344,7 +222,7 @@ class DeadLetters:
 
         def work(connection: sqlite3.Connection) -> list[Letter]:
             where = "stage = ? AND pipeline = ? AND position BETWEEN ? AND ? AND NOT replayed ORDER BY position LIMIT ?"
-            return _letters(
+            return letter_rows.letters(
                 connection, where, (place.stage, place.pipeline, event.seq, event.seq + _FARTHEST, _FARTHEST)
             )
 
@@ -355,7 +233,7 @@ class DeadLetters:
 
     async def drop(self, filter: Filter = ALL, *, id: int = 0) -> int:
         """Forget letters for good, one or all that are meant; return how many there were."""
-        where, values = ("id = ? AND NOT replayed", [id]) if id else _where(filter)
+        where, values = ("id = ? AND NOT replayed", [id]) if id else letter_rows.chosen(filter)
         return await self._change(
             lambda connection: connection.execute(f"DELETE FROM dead_letters WHERE {where}", values).rowcount
         )
@@ -371,7 +249,7 @@ class DeadLetters:
                     "DELETE FROM dead_letters WHERE stage = ? AND pipeline = ? AND position = ?",
                     (place.stage, place.pipeline, replacing),
                 )
-            _insert(connection, place, findings, now, self.mask)
+            letter_rows.insert(connection, place, findings, now, self.mask)
             return self._make_room(connection)
 
         self.dropped += await self._change(work)
@@ -405,51 +283,3 @@ class DeadLetters:
         result, (letters, self.bytes, self._handed) = await self.state.run(both)
         self.count = letters - self._handed
         return result
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    place: Place,
-    findings: Iterable[Finding],
-    now: float,
-    mask: Callable[[str], str],
-) -> list[tuple[int]]:
-    ids: list[tuple[int]] = []
-    for finding in findings:
-        for batch, body in _bodies(finding.batch):
-            first, last = mask(finding.first_error), mask(finding.last_error)
-            size = len(body) + OVERHEAD + len(first) + len(last)
-            row = (
-                *place, finding.reason, finding.attempts, finding.first_time, now, first, last,
-                batch.partition, batch.end, len(batch), size, body,
-            )  # fmt: skip
-            ids.append(connection.execute(f"{_INSERT} RETURNING id", row).fetchone())
-    return ids
-
-
-def _bodies(batch: Batch) -> Iterator[tuple[Batch, bytes]]:
-    """The records as they are kept, in as many pieces as are needed."""
-    body = _encode((batch.events, batch.windows))
-    if len(body) <= LARGEST or len(batch) == 1:
-        yield batch, body
-        return
-    for half in halves(batch):
-        yield from _bodies(half)
-
-
-def _letters(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Letter]:
-    found: list[Letter] = []
-    for *fields, body in connection.execute(f"SELECT {_COLUMNS}, original FROM dead_letters WHERE {where}", values):
-        events, windows = _decode(body)
-        letter = Letter(*fields)
-        batch = Batch(events, windows, letter.pipeline, letter.partition, letter.position)
-        found.append(msgspec.structs.replace(letter, batch=batch))
-    return found
-
-
-def _where(filter: Filter) -> tuple[str, list[object]]:
-    wanted: dict[str, object] = dict(zip(("pipeline = ?", "stage = ?", "reason = ?"), filter, strict=False))
-    if filter.before:
-        wanted["id < ?"] = filter.before
-    clauses = {clause: value for clause, value in wanted.items() if value}
-    return " AND ".join(["NOT replayed", *clauses]), list(clauses.values())

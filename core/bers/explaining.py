@@ -16,8 +16,8 @@ from bers.cells import Cell
 from bers.claims import UNMAPPED
 from bers.cloudevents import rfc3339
 from bers.config import PipelineSettings
-from bers.dead_letters import Place
 from bers.errors import Conflict, Refused
+from bers.letters import Place
 from bers.pipeline import Pipeline, Step
 from bers.records import Batch, Event
 from bers.redaction import redact_text

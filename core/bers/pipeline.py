@@ -16,8 +16,9 @@ from bers.bus import Bus
 from bers.claims import Answers
 from bers.clock import Clock, SystemClock
 from bers.counters import Counters, Edge
+from bers.courier import Courier
 from bers.dead_letters import DeadLetters
-from bers.delivery import Courier, Delivery, Target
+from bers.delivery import Delivery, Target
 from bers.errors import Conflict
 from bers.metering import metered
 from bers.queues import Queue
@@ -132,7 +133,7 @@ class Pipeline:
             self.position, self.live = min(begins, default=live), live
             async with anyio.create_task_group() as watches:
                 for courier in self.deliveries.values():
-                    watches.start_soon(courier.watch)
+                    watches.start_soon(courier.attempts.watch)
                 async with anyio.create_task_group() as group:
                     for queue in queues:
                         group.start_soon(queue.run)

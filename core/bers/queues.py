@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import anyio
 
-from bers.delivery import Courier
+from bers.courier import Courier
 from bers.records import Batch
 
 RECORD_BYTES = 500
@@ -61,7 +61,7 @@ class Queue:
     def close(self) -> None:
         """Say that no more comes: what waits is delivered, or given up after one attempt each."""
         self._closed = True
-        self._courier.hurry()
+        self._courier.attempts.hurry()
         self._news.set()
 
     async def run(self) -> None:

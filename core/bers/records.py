@@ -192,3 +192,15 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
     """The batch in two parts; both name its end."""
     middle = len(batch) // 2
     return only(batch, range(middle)), only(batch, range(middle, len(batch)))
+
+
+def single(batch: Batch, n: int) -> Batch:
+    """The batch with one of its records alone."""
+    number = len(batch.events)
+    windows = batch.windows[n - number : n - number + 1] if n >= number else ()
+    return replace(batch, events=batch.events[n : n + 1], windows=windows)
+
+
+def without(batch: Batch, records: Collection[int]) -> Batch:
+    """The batch without some of its records."""
+    return only(batch, set(range(len(batch))) - set(records))

@@ -10,7 +10,7 @@ import anyio
 
 from bers import Batch, DurableSpec, Event, Rejected, config, plugins
 from bers.config.located import parse
-from bers.dead_letters import Filter
+from bers.letters import Filter
 from bers.supervisor import Supervisor
 from tests.unit.ledger import Ledger, LedgerConfig
 

@@ -12,8 +12,10 @@ import pytest
 
 from bers import Batch, Context, Database, Event, Interval, PluginError, Refused, Rejected, Window, Written
 from bers.counters import Counters
-from bers.dead_letters import DeadLetters, Filter, Finding, Place
-from bers.delivery import Courier, Delivery, Retry, Target
+from bers.courier import Courier
+from bers.dead_letters import DeadLetters
+from bers.delivery import Delivery, Retry, Target
+from bers.letters import Filter, Finding, Place
 from bers.pipeline import Pipeline
 from bers.testing import VirtualClock, feed
 from bers.units import Duration, Size
@@ -111,7 +113,7 @@ class Bench:
         position = await self.sink.position("test", 0, begin=0) if self.durable else 0
         await courier.begin(position)
         async with anyio.create_task_group() as group:
-            group.start_soon(courier.watch)
+            group.start_soon(courier.attempts.watch)
             await courier.settle()
             try:
                 yield courier
@@ -166,11 +168,15 @@ async def test_pauses_double_up_to_the_longest_and_each_is_a_random_part() -> No
     async with bench.open() as courier, anyio.create_task_group() as group:
         group.start_soon(courier.take, batch("a"))
         await bench.clock.advance(0.2)
-        assert (courier.attempts, courier.failing_since, courier.last_error) == (1, 0.0, "OSError: down")
+        assert (courier.attempts.failed, courier.failing_since, courier.attempts.last_error) == (
+            1,
+            0.0,
+            "OSError: down",
+        )
         await bench.clock.advance(120)
     assert bench.random.asked == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
     assert bench.sink.taken == [["a"]]
-    assert (courier.attempts, courier.failing_since, bench.edge.errors, bench.edge.out) == (0, None, 9, 1)
+    assert (courier.attempts.failed, courier.failing_since, bench.edge.errors, bench.edge.out) == (0, None, 9, 1)
 
 
 async def test_a_real_generator_draws_the_whole_range() -> None:
@@ -219,7 +225,7 @@ async def test_a_letter_tells_of_the_first_and_the_last_error_and_no_secrets() -
     assert (total, letter.attempts, letter.place, letter.position) == (1, 4, PLACE, 1)
     assert (letter.first_error, letter.last_error) == ("OSError: first: https://***@host/", "OSError: Bearer ***")
     assert letter.last_time - letter.first_time == pytest.approx(1)
-    assert courier.last_error == "OSError: Bearer ***"
+    assert courier.attempts.last_error == "OSError: Bearer ***"
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -241,9 +247,12 @@ async def test_a_write_that_hangs_is_cancelled_at_its_deadline_and_asked_again(d
             await bench.clock.advance(17)  # However long nothing came.
             group.start_soon(courier.take, batch("a"))
             await bench.clock.advance(29.99)
-            assert (courier.deadline, courier.attempts) == (47.0, 0)
+            assert (courier.attempts.deadline, courier.attempts.failed) == (47.0, 0)
             await bench.clock.advance(0.02)
-            assert (courier.attempts, courier.last_error) == (1, "TimeoutError: it did not take a batch within 30 s")
+            assert (courier.attempts.failed, courier.attempts.last_error) == (
+                1,
+                "TimeoutError: it did not take a batch within 30 s",
+            )
             with anyio.fail_after(5):
                 while courier.position == 0:
                     await bench.clock.advance(1)
@@ -559,20 +568,13 @@ async def test_a_replay_finds_out_which_of_many_records_is_to_blame(tmp_path: Pa
         await bench.dead.begin()
         async with bench.open() as courier:
             await courier.take(Batch((), (), "test", 0, 1))
-            finding = courier._findings(_part(batch(*"abcdef")), dict.fromkeys(range(6), ""), "gave_up")  # pyright: ignore[reportPrivateUsage]
-            await bench.dead.add(PLACE, finding)
+            await bench.dead.add(PLACE, [Finding(batch(*"abcdef"), "gave_up", 3, 0.0, "first", "last")])
             sink.poison = ("d",)
             ((letter,), _) = await bench.dead.list()
             done = await courier.replay(letter.id)
             assert done and (done.delivered, done.left, done.error) == (5, 1, "there is poison in it")
     assert sorted(written(tmp_path / "db")) == ["a", "b", "c", "e", "f"]
     assert await bench.originals() == [["d"]]
-
-
-def _part(batch: Batch) -> Any:
-    from bers.delivery import _Part  # pyright: ignore[reportPrivateUsage]
-
-    return _Part(batch, 3, 0.0, 0.0, "first", "last")
 
 
 async def test_a_replay_that_fails_keeps_the_letter_and_what_is_known_of_it(tmp_path: Path) -> None:
@@ -642,7 +644,7 @@ async def test_where_letters_may_not_give_way_a_required_sink_waits_and_others_d
             assert await bench.originals() == [["e-0"], ["e-1"]]
             assert bench.edge.dropped["rejected"] == (0 if required else 1)
             if required:
-                assert "dead letters have reached their 700 bytes" in courier.last_error
+                assert "dead letters have reached their 700 bytes" in courier.attempts.last_error
                 await bench.dead.drop(Filter())
                 await bench.clock.advance(100)
                 assert await bench.originals() == [["last"]]

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bers.dead_letters import Filter, Letter, Place, Why
-from bers.delivery import Replayed
 from bers.directory import Directory, Route
 from bers.errors import Refused
+from bers.letters import Filter, Letter, Place, Why
 from bers.operations import Caller, Operation, Reply
 from bers.records import Window
 from bers.redaction import redact, redact_text
+from bers.replay import Replayed
 from bers.schemas import encode
 from bers.supervisor import Supervisor
 
