@@ -61,11 +61,21 @@ class Directory:
 
     def __init__(self) -> None:
         self._routes: list[Route] = []
+        self._methods: dict[str, dict[str, Route]] = {}
+        """The routes of each path, by method."""
+        self._templates: dict[int, list[Sequence[str]]] = {}
+        """Paths with parameters in their parts, by how many parts they have, the most specific first."""
 
     def add(self, route: Route) -> None:
         self._routes.append(route)
         # A path that is spelled out comes before one with a parameter: `metrics/report` before `metrics/{type}`.
         self._routes.sort(key=lambda one: [part.startswith("{") for part in one.path.split("/")])
+        self._methods, self._templates = {}, {}
+        for one in self._routes:
+            parts = one.path.split("/")
+            if one.path not in self._methods and any(part.startswith("{") for part in parts):
+                self._templates.setdefault(len(parts), []).append(parts)
+            self._methods.setdefault(one.path, {})[one.method] = one
 
     def offer(self, specs: Iterable[AnySpec], running: Callable[[str], Any | None]) -> None:
         """Add every operation of these specs, whether a stage of theirs is declared or not.
@@ -83,14 +93,15 @@ class Directory:
     def routes(self) -> Sequence[Route]:
         return self._routes
 
-    def match(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
+    def match(self, path: str) -> tuple[Mapping[str, Route], dict[str, str]]:
         """The routes of a path by method, and the values of its parameters; nothing where no route has it."""
+        if "{" not in path and path in self._methods:
+            return self._methods[path], {}
         parts = path.split("/")
-        for route in self._routes:
-            values = _fits(route.path.split("/"), parts)
+        for template in self._templates.get(len(parts), ()):
+            values = _fits(template, parts)
             if values is not None:
-                same = [other for other in self._routes if other.path == route.path]
-                return {other.method: other for other in same}, values
+                return self._methods["/".join(template)], values
         return {}, {}
 
     async def ask(self, route: Route, fields: Mapping[str, Any], caller: Caller) -> Reply[Any]:
@@ -111,8 +122,6 @@ class Directory:
 
 
 def _fits(template: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:
-    if len(template) != len(parts):
-        return None
     values: dict[str, str] = {}
     for expected, part in zip(template, parts, strict=True):
         if expected.startswith("{"):

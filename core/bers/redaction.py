@@ -185,8 +185,10 @@ class Redactor:
 
     def events(self, events: Sequence[Event], *, clean: bool = False) -> list[Event]:
         """The events as they may be kept; ``clean`` says that only names have to be looked at."""
-        mask = self.named if clean or self.is_clean(_json(events)) else self.event
-        return [mask(event) for event in events]
+        if not (clean or self.is_clean(_json(events))):
+            return [self.event(event) for event in events]
+        harmless, named = self._harmless, self.named
+        return [event if not event.data and event.labels.keys() <= harmless else named(event) for event in events]
 
     def event(self, event: Event) -> Event:
         """The event as it may be kept: the very same one where nothing in it has to be masked."""
@@ -216,8 +218,6 @@ class Redactor:
 
     def named(self, event: Event) -> Event:
         """The event with everything masked whose name tells of a secret: for one that is clean otherwise."""
-        if event.labels.keys() <= self._harmless and not event.data:
-            return event
         if self._are_harmless(event.labels) and (not event.data or self._are_harmless(event.data)):
             return event
         return msgspec.structs.replace(event, labels=self.value(event.labels), data=self.value(event.data))

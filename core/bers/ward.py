@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
+from functools import cached_property
 from math import inf
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,8 @@ class Bell:
 
     async def until(self, met: Callable[[], object], within: float | None = None) -> bool:
         """Wait until it is so, and not longer than that; whether it is."""
+        if met():
+            return True
         with anyio.move_on_after(within):
             while not met():
                 await self._event.wait()
@@ -69,13 +72,16 @@ class Stay:
         self.name = name
         self.stage = stage
         """Whose code runs at this moment; empty where it is ours."""
-        self.body = Leash()
-        """What may be ended on its own, inside the whole: a stage's work, before it closes."""
         self.ended = anyio.Event()
         self.error: BaseException | None = None
         self.given_up = False
         self._whole = Leash()
         self._bell = bell
+
+    @cached_property
+    def body(self) -> Leash:
+        """What may be ended on its own, inside the whole: a stage's work, before it closes."""
+        return Leash()
 
     @property
     def over(self) -> bool:

@@ -80,7 +80,7 @@ class Ingest:
         rate = settings.events_per_second
         self._rates = Rates(clock, per_second=rate, burst=max(1.0, rate)) if rate else None
         self._decoder = Decoder(max_event=settings.max_event, max_events=settings.max_events)
-        self._turns = anyio.Semaphore(TURNS)
+        self._turns = anyio.Semaphore(TURNS, fast_acquire=True)
 
     async def answer(self, request: Request, principal: str) -> Response:
         """Take what the request holds; 202 says that it survives ``kill -9``. ``principal`` is who is counted."""
