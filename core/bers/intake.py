@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter, thread_time
 from typing import Protocol
 
@@ -33,6 +34,9 @@ SLICE = 97
 """How many events are handled before others have their turn. The reading of one of them is timed, and stands for all:
 the number is a prime, because what is handed in repeats itself."""
 
+AT_ONCE = 4_000
+"""How many of the events that sources remember are looked at, or written down, before others have their turn."""
+
 GROUP = 10_000
 """How many events are taken together: those who wait behind them have their turn next."""
 
@@ -55,7 +59,7 @@ class Snapshot(msgspec.Struct, array_like=True):
 
     position: int
     repeats: Memory
-    tables: dict[str, dict[str, Event]]
+    tables: dict[str, dict[str, Event | bytes]]
     series: dict[str, list[str]] = {}
 
 
@@ -179,9 +183,14 @@ class Intake:
         """A position of the bus, and what is remembered there, for :meth:`recover`."""
         async with self._turn:
             position = await self._bus.append(self._partition, (), durable=True)
-            tables = {key: dict(table.dump()) for key, table in self._tables.items() if len(table)}
-            body = msgspec.msgpack.encode(Snapshot(position, self._repeats.dump(), tables, self.series.dump()))
-        return position, await to_thread.run_sync(zlib.compress, body, 1)
+            repeats = msgspec.msgpack.encode(self._repeats.dump())
+            tables = {key: table.dump() for key, table in self._tables.items() if len(table)}
+            series = self.series.dump()
+        # Piece by piece: all at once would be in memory twice, and hold up the others while it is written.
+        compress, body = zlib.compressobj(1), bytearray()
+        for piece in _pieces(position, repeats, tables, series):
+            body += await to_thread.run_sync(compress.compress, piece)
+        return position, bytes(body + compress.flush())
 
     async def recover(self, snapshot: bytes | None = None) -> None:
         """Learn again what was there, from a snapshot and from the bus: call it once, before the first submit."""
@@ -210,10 +219,12 @@ class Intake:
 
     async def expire(self, seconds: float) -> None:
         """Let sources forget what has waited for longer than that; not while an append may still have to be undone."""
-        async with self._turn:
-            for table in self._tables.values():
-                table.expire(self._clock.time() - seconds)
-                table.keep()
+        for table in list(self._tables.values()):
+            keys = list(table.keys())
+            for at in range(0, len(keys), AT_ONCE):
+                async with self._turn:
+                    table.expire(self._clock.time() - seconds, keys[at : at + AT_ONCE])
+                    table.keep()
 
     def _next_group(self) -> Sequence[_Submission]:
         group = [self._waiting.popleft()]
@@ -250,8 +261,8 @@ class Intake:
         except Exception as exc:
             for table in self._tables.values():
                 table.undo()
+            self._repeats.forget([event for one in group for event in one.fresh])
             for one in group:
-                self._repeats.forget(one.fresh)
                 one.fresh = []
             if not isinstance(exc, (Full, OSError)) and len(group) > 1:
                 for one in group:  # One of them cannot be kept at all: the others shall not suffer for it.
@@ -352,6 +363,25 @@ class Intake:
     def _keep(self) -> None:
         for table in self._tables.values():
             table.keep()
+
+
+def _pieces(
+    position: int, repeats: bytes, tables: dict[str, dict[str, bytes]], series: Mapping[str, list[str]]
+) -> Iterator[bytes]:
+    """What :class:`Snapshot` is as MessagePack: an array of four, the third a map of maps."""
+    encode = msgspec.msgpack.Encoder().encode
+    yield b"\x94" + encode(position) + repeats + _map_of(len(tables))
+    for key, events in tables.items():
+        yield encode(key) + _map_of(len(events))
+        entries = iter(events.items())
+        while some := dict(islice(entries, AT_ONCE)):
+            yield encode(some)[1 if len(some) < 16 else 3 :]  # Without the head that says how many they are.
+    yield encode(series)
+
+
+def _map_of(length: int) -> bytes:
+    """The head of a map of so many entries."""
+    return b"\xdf" + length.to_bytes(4, "big")
 
 
 def _checked(answer: Sequence[Event]) -> Sequence[Event]:

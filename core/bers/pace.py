@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from bers.bus import Bus
+from bers.errors import Full
 
 ROOM = 2_000
 """How many events a reader may be behind before others are waited with."""
@@ -16,7 +17,22 @@ GLANCE = 0.01
 """Seconds between two looks at where readers are."""
 
 LOOKS = 100
-"""How often they are looked at before what waits goes on."""
+"""How often they are looked at before it is asked who has moved since; those that stand still are waited for no more."""
+
+SECONDS = 10
+"""How many times that is asked before what waits goes on, and how many seconds a large request waits for its turn."""
+
+FAR = 20_000
+"""How many events behind a reader is one that catches up with what was there long before: it is waited for once."""
+
+FEW = 100
+"""Up to so many events pass while larger numbers wait: an alert does not depend on how much others send."""
+
+PIECE = 1_000
+"""How many events of a request pass at a time: a reader has those before it that came just now."""
+
+LINES = 2
+"""How many large requests pass side by side, piece by piece; others wait until one of them is through."""
 
 
 class Pace:
@@ -29,22 +45,42 @@ class Pace:
         """``positions`` tells how far each reader is."""
         self._bus = bus
         self._positions = positions
+        self._lines = anyio.Semaphore(LINES)
         self._coming = 0
         """How many events have passed and are not on the bus yet."""
         self._still: Mapping[str, int] = {}
         """Where readers stood that did not move all the while somebody waited for them."""
 
     @asynccontextmanager
+    async def turn(self, count: int) -> AsyncGenerator[None]:
+        """Wait until few enough requests of more than one piece pass; raise Full where that takes too long."""
+        if count <= PIECE:
+            yield
+            return
+        with anyio.move_on_after(SECONDS * LOOKS * GLANCE) as waiting:
+            await self._lines.acquire()
+        if waiting.cancelled_caught:
+            raise Full("events come faster than they are evaluated")
+        try:
+            yield
+        finally:
+            self._lines.release()
+
+    @asynccontextmanager
     async def passing(self, count: int) -> AsyncGenerator[None]:
-        """Wait until nobody is far behind who moves, or for a second; then let so many events pass."""
+        """Wait until nobody is far behind who moves, or for some seconds; then let so many events pass."""
+        room = ROOM if count > FEW else 2 * ROOM
         began: Mapping[str, int] = {}
-        for look in range(LOOKS):
-            behind = await self._behind()
+        for look in range(SECONDS * LOOKS):
+            behind = await self._behind(room)
+            if look and not look % LOOKS:
+                self._still = {name: at for name, at in behind.items() if began.get(name) == at}
+                _, end = await self._bus.span(0)
+                behind = {name: at for name, at in behind.items() if name not in self._still and end - at <= FAR}
+                began = behind
             began = began or behind
             if not behind:
                 break
-            if look == LOOKS - 1:
-                self._still = {name: at for name, at in behind.items() if began.get(name) == at}
             await anyio.sleep(GLANCE)
         self._coming += count
         try:
@@ -52,7 +88,7 @@ class Pace:
         finally:
             self._coming -= count
 
-    async def _behind(self) -> Mapping[str, int]:
+    async def _behind(self, room: int) -> Mapping[str, int]:
         _, end = await self._bus.span(0)
-        last = end + self._coming - ROOM
+        last = end + self._coming - room
         return {name: at for name, at in self._positions().items() if at < last and self._still.get(name) != at}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import TypeAlias
 
 import msgspec
@@ -21,7 +24,8 @@ class Memory(msgspec.Struct, array_like=True):
     """What :class:`Repeats` remembers, to be written down."""
 
     counted: list[tuple[str, str, Ranges]]
-    others: list[tuple[str, str]]
+    others: bytes | list[tuple[str, str]]
+    """Digests of eight bytes each, oldest first; or the source and the id, as they were written down once."""
 
 
 class Repeats:
@@ -29,19 +33,25 @@ class Repeats:
 
     Ids that end in a number that counts (``SPOOL-42``) are kept as ranges and known for ever, in any order, for the
     ``prefixes`` used last. Of other ids the last ``limit`` are known, and of numbers with gaps the highest 10 000.
+
+    Of those others a digest of 64 bits is kept, because their texts would take 60 MB: that a new one has the digest of
+    one of 200 000, and is taken for a repeat, happens to one event in 90 million millions.
     """
 
     def __init__(self, *, limit: int = 200_000, prefixes: int = 10_000) -> None:
         self._limit = limit
         self._prefixes = prefixes
         self._counted: dict[tuple[str, str], Ranges] = {}
-        self._others: dict[tuple[str, str], None] = {}
+        self._others: set[int] = set()
+        self._order = array("Q")
+        """The same in the order in which they came, as a ring: the oldest is at ``_next``, once it is full."""
+        self._next = 0
 
     def add(self, event: Event) -> bool:
         """Remember an event; False says that it was known."""
         prefix, number = _split(event.id)
         if number is None:
-            return self._add_other((event.source, event.id))
+            return self._add_other(_digest(event.source, event.id))
         key = (event.source, prefix)
         ranges = self._counted.pop(key, [])
         self._counted[key] = ranges  # Put back at the end: the prefix used longest ago is the first to go.
@@ -53,31 +63,55 @@ class Repeats:
         return new
 
     def forget(self, events: Iterable[Event]) -> None:
-        """Undo :meth:`add` for events that were new and could not be kept."""
+        """Undo :meth:`add` for events that were new and could not be kept: all that came last, together."""
+        others: set[int] = set()
         for event in events:
             prefix, number = _split(event.id)
             if number is None:
-                self._others.pop((event.source, event.id), None)
+                others.add(_digest(event.source, event.id))
             else:
                 _remove(self._counted.get((event.source, prefix), []), number)
+        self._others -= others
+        for _ in range(len(others)):  # They would take the places of others, again with each attempt that fails.
+            if self._order[self._next - 1] not in others:
+                break
+            if len(self._order) < self._limit:
+                self._order.pop()
+            else:
+                self._next = (self._next - 1) % self._limit
 
     def dump(self) -> Memory:
-        """Everything that is remembered, oldest first."""
+        """Everything that is remembered, oldest first; the ranges are ours, and change with the next event."""
         counted = [(source, prefix, ranges) for (source, prefix), ranges in self._counted.items()]
-        return Memory(counted, list(self._others))
+        return Memory(counted, (self._order[self._next :] + self._order[: self._next]).tobytes())
 
     def load(self, memory: Memory) -> None:
         """Remember what :meth:`dump` returned, and nothing else."""
         self._counted = {(source, prefix): ranges for source, prefix, ranges in memory.counted}
-        self._others = dict.fromkeys(memory.others)
+        if isinstance(memory.others, bytes):
+            others = array("Q", memory.others)
+        else:
+            others = array("Q", [_digest(source, id) for source, id in memory.others])
+        self._order, self._next = others[-self._limit :], 0
+        self._others = set(self._order)
 
-    def _add_other(self, key: tuple[str, str]) -> bool:
+    def _add_other(self, key: int) -> bool:
         if key in self._others:
             return False
-        self._others[key] = None
-        if len(self._others) > self._limit:
-            del self._others[next(iter(self._others))]
+        if len(self._order) < self._limit:
+            self._order.append(key)
+        else:
+            self._others.discard(self._order[self._next])
+            self._order[self._next] = key
+            self._next = (self._next + 1) % self._limit
+        self._others.add(key)
         return True
+
+
+def _digest(source: str, id: str) -> int:
+    """The same in every process: it is written down. An id may hold anything, so the length says where it begins."""
+    text = f"{len(source)}:{source}{id}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), sys.byteorder)
 
 
 def _split(id: str) -> tuple[str, int | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -19,7 +19,7 @@ from bers.decoding import MEDIA, Decoder, Rejection
 from bers.errors import Full, Refused
 from bers.intake import Intake
 from bers.memory import Hold, Memory
-from bers.pace import Pace
+from bers.pace import PIECE, Pace
 from bers.rates import Rates
 from bers.records import EVENT_BYTES, Event
 from bers.redaction import Redactor
@@ -132,17 +132,28 @@ class Ingest:
             )
         if self._rates is not None and (wait := self._rates.take(principal, len(decoded.events))):
             raise self._too_fast(wait)
+        new, repeated = await self._hand_in(decoded.events, clean=clean)
+        return success(Receipt(new, repeated, list(decoded.rejected)), status=202)
+
+    async def _hand_in(self, events: Sequence[Event], *, clean: bool) -> tuple[int, int]:
+        """Hand in events piece by piece, as fast as they are evaluated; how many were new, and how many were not."""
+        new = repeated = 0
         try:
-            async with self._pace.passing(len(decoded.events)):
-                receipt = await self._intake.submit(decoded.events, clean=clean)
+            async with self._pace.turn(len(events)):
+                for at in range(0, len(events), PIECE):
+                    piece = events[at : at + PIECE]
+                    async with self._pace.passing(len(piece)):
+                        receipt = await self._intake.submit(piece, clean=clean)
+                    new, repeated = new + receipt.new, repeated + receipt.repeated
         except Full as full:
+            kept = f"the first {new + repeated} were kept, and are known" if new + repeated else "nothing was kept"
             raise Refused(
                 "unavailable" if full.broken else "full",
                 str(full),
-                hint="nothing was kept; send it again",
+                hint=f"{kept}; send it again",
                 retry_after=full.retry_after,
             ) from full
-        return success(Receipt(receipt.new, receipt.repeated, list(decoded.rejected)), status=202)
+        return new, repeated
 
     async def _inflate(self, body: bytes | bytearray, encoding: str, hold: Hold) -> bytearray:
         """Decompress piece by piece, and stop at the limit: a bomb costs no more than it."""

@@ -23,7 +23,7 @@ COMPLETED: frozenset[Outcome | None] = frozenset({None, "success", "failure"})
 
 _NONE: Mapping[str, Any] = {}  # One for all: each event would make three of its own.
 _SHARES: Mapping[Outcome | None, float] = {"success": 100.0, "failure": 0.0, "error": 0.0, "timeout": 0.0}
-_SLICE = 1_000
+_SLICE = 500
 _PER_SECOND = 10_000.0
 """How many remembered events are looked at each second, at most: a full table is looked at less often."""
 
@@ -157,20 +157,17 @@ class Runs:
     async def watch(self, context: Context, emit: Emit, lost_after: float, measured: str) -> None:
         """Tell who has not ended in so many seconds, and, whenever it changes, how many have begun and not ended."""
         counts: dict[str, float] = {}
-        since: dict[tuple[str, str], float] = {}
-        tries = Counter[tuple[str, str]]()
+        since: dict[int, float] = {}
+        tries = Counter[int]()
         while True:
-            waiting = await self._waiting(context.table)
             # By a clock that nobody sets, and from when we could have been told: a restart makes nobody lost.
             now = context.clock.monotonic()
-            since = {_name(begin): since.get(_name(begin), now) for _, begin in waiting}
-            late = [(span, begin) for span, begin in waiting if span.lost and now - since[_name(begin)] >= lost_after]
+            since, alive, late = await self._waiting(context.table, since, now, lost_after)
             overdue = {_name(begin) for _, begin in late}
             tries = Counter({name: tries[name] for name in overdue})
             events = [
                 _loss(context, *one, lost_after, tries[_name(one[1])]) for one in late if tries[_name(one[1])] < 2
             ]
-            alive = Counter(span.active for span, begin in waiting if _name(begin) not in overdue)
             found = {metric: float(alive[metric]) for metric in self._active}
             if found != counts:
                 events.append(context.event(measured, measures=found))
@@ -184,9 +181,17 @@ class Runs:
                     tries.update(overdue)
             await context.clock.sleep(max(1.0, len(context.table) / _PER_SECOND))
 
-    async def _waiting(self, table: Table) -> list[tuple[Span, Event]]:
-        """Those that have begun, and neither ended nor were given up."""
-        found: list[tuple[Span, Event]] = []
+    async def _waiting(
+        self, table: Table, since: Mapping[int, float], now: float, lost_after: float
+    ) -> tuple[dict[int, float], Counter[str], list[tuple[Span, Event]]]:
+        """Look at those that have begun, and neither ended nor were given up.
+
+        Since when each waits, how many are not late by metric, and those that are. There may be a hundred thousand, so
+        of the others nothing but their name is kept.
+        """
+        waiting: dict[int, float] = {}
+        alive = Counter[str]()
+        late: list[tuple[Span, Event]] = []
         known = table.keys()
         # Only the keys are copied: a pair each, of a hundred thousand, would hold up the loop.
         for number, key in enumerate(list(known), 1):
@@ -195,10 +200,18 @@ class Runs:
             if not key.endswith(self._watched):
                 continue
             run, _, role = key.rpartition("\t")
-            span, begin = self._begins[role], table.get(key)
-            if begin and f"{run}\t{span.end}" not in known and f"{run}\t{span.lost}" not in known:
-                found.append((span, begin))
-        return found
+            span = self._begins[role]
+            if f"{run}\t{span.end}" in known or f"{run}\t{span.lost}" in known:
+                continue
+            if (begin := table.get(key)) is None:
+                continue
+            name = _name(begin)
+            began = waiting[name] = since.get(name, now)
+            if span.lost and now - began >= lost_after:
+                late.append((span, begin))
+            else:
+                alive[span.active] += 1
+        return waiting, alive, late
 
     @staticmethod
     def _lose(event: Event, span: Span, table: Table) -> None:
@@ -285,8 +298,9 @@ def _loss(context: Context, span: Span, begin: Event, lost_after: float, tries: 
     return replace(event, source=begin.source, environment=begin.environment, service=begin.service)
 
 
-def _name(event: Event) -> tuple[str, str]:
-    return event.source, event.id
+def _name(event: Event) -> int:
+    """What an event is known by while this process lasts: the names of a hundred thousand would take 25 MB."""
+    return hash((event.source, event.id))
 
 
 def _spelled(names: Mapping[str, V]) -> Mapping[str, V]:
