@@ -56,7 +56,7 @@ class Log(AsyncContextManagerMixin):
         begin: int = 0,
         max_bytes: int = 512 << 20,
         when_full: WhenFull = "refuse",
-        tail_bytes: int = 32 << 20,
+        tail_bytes: int = 8 << 20,
         segment_bytes: int = 16 << 20,
         patience: float = 0.1,
     ) -> None:

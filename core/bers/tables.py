@@ -22,6 +22,10 @@ class _Written(Event, frozen=True, gc=False, array_like=True):
     """An event without the names of its fields: they would be half of what is remembered."""
 
 
+_USUAL = Event.__struct_fields__.index("weight") + 1
+_REST = msgspec.structs.astuple(Event("", "", "", 0.0))[_USUAL:]
+"""What stands in the fields behind those that most have: it is not written down."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Written).decode
 
@@ -115,11 +119,14 @@ class Table:
 
 
 def _write(event: Event) -> bytes:
-    return _RECEIVED.pack(event.received) + _encode(msgspec.structs.astuple(event))
+    values = msgspec.structs.astuple(msgspec.structs.replace(event, received=0.0))
+    return _RECEIVED.pack(event.received) + _encode(values[:_USUAL] if values[_USUAL:] == _REST else values)
 
 
 def _read(written: bytes) -> Event:
-    return Event(*msgspec.structs.astuple(_decode(memoryview(written)[_RECEIVED.size :])))
+    event = Event(*msgspec.structs.astuple(_decode(memoryview(written)[_RECEIVED.size :])))
+    msgspec.structs.force_setattr(event, "received", _RECEIVED.unpack_from(written)[0])
+    return event
 
 
 def _weigh(key: str, written: bytes) -> int:

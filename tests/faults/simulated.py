@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
@@ -25,6 +26,8 @@ from bers.decoding import Decoder
 from bers.testing.server import Frame, Server, serving
 
 PARTS = 20
+WARM = 5_000
+"""After so many events the first sample is taken: every part of the program has run, and little has been filled."""
 
 
 class Sample(msgspec.Struct):
@@ -76,12 +79,12 @@ async def main(folder: Path, seconds: int, rate: int, subjects: int, tail_bytes:
             server.node.supervisor.bus._tail_bytes = tail_bytes  # pyright: ignore[reportPrivateUsage]
         async with anyio.create_task_group() as group:
             group.start_soon(_listen, server, told)
-            sample = max(1, seconds // PARTS)
+            sample, warm = max(1, seconds // PARTS), -(-WARM // rate)
             for second in range(seconds):
                 await _hand_in(server, decoder, clock, [next(numbers) for _ in range(rate)], subjects)
                 await clock.advance(1.0)
                 await _all_read(server)
-                if (second + 1) % sample == 0:
+                if second + 1 == warm or (second + 1) % sample == 0:
                     gc.collect()
                     memory = psutil.Process().memory_info().rss
                     print(
@@ -140,7 +143,7 @@ def _event(n: int, subjects: int, now: float) -> dict[str, Any]:
     """All subjects begin before the first ends, so that as much as possible has to be remembered."""
     turn, subject = divmod(n, subjects)
     event: dict[str, Any] = {
-        "id": f"{turn}-{subject // 7}",
+        "id": f"{turn}-{subject // 7}" if subject % 2 else blake2b(b"%d/%d" % (turn, subject), digest_size=16).hexdigest(),
         "source": f"/ci/{subject % 7}",
         "time": now,
         "subject": f"subject-{subject}",

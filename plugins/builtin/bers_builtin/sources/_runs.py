@@ -150,6 +150,8 @@ class Runs:
         table.put(run + role, _remembered(event, role, taken))
         if ended and ended.lost:
             table.discard(run + ended.lost)
+        if ended and taken is not None and ended.begin not in self._ends:
+            table.discard(run + ended.begin)  # They are joined: nobody asks when it began any more.
         if begun:
             return [event, *_belated(event, begun, run, table)]
         return [event]
