@@ -39,6 +39,9 @@ PATIENCE = 1.0
 MAX_WAITING = 64
 """How many may wait for room; others are refused at once."""
 
+_ARENA_MAX = -8
+"""``M_ARENA_MAX`` in malloc.h."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -185,6 +188,16 @@ class Memory:
 
     def _held(self) -> int:
         return sum(held() for held in self._accounts.values())
+
+
+def settle() -> None:
+    """Let all threads but the first share one heap, where malloc is the GNU library's; call it before they begin.
+
+    It would give many of them one of their own, and what one frees none of the others can use.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(_ARENA_MAX, 2)
 
 
 def _resident() -> int:

@@ -17,7 +17,7 @@ GLANCE = 0.01
 """Seconds between two looks at where readers are."""
 
 LOOKS = 100
-"""How often they are looked at before it is asked who has moved since; those that stand still are waited for no more."""
+"""How often they are looked at before it is asked who has moved since: one that stands still is not waited for."""
 
 SECONDS = 10
 """How many times that is asked before what waits goes on, and how many seconds a large request waits for its turn."""
@@ -28,7 +28,7 @@ FAR = 20_000
 FEW = 100
 """Up to so many events pass while larger numbers wait: an alert does not depend on how much others send."""
 
-PIECE = 1_000
+AT_A_TIME = 1_000
 """How many events of a request pass at a time: a reader has those before it that came just now."""
 
 LINES = 2
@@ -54,7 +54,7 @@ class Pace:
     @asynccontextmanager
     async def turn(self, count: int) -> AsyncGenerator[None]:
         """Wait until few enough requests of more than one piece pass; raise Full where that takes too long."""
-        if count <= PIECE:
+        if count <= AT_A_TIME:
             yield
             return
         with anyio.move_on_after(SECONDS * LOOKS * GLANCE) as waiting:

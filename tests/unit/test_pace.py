@@ -8,7 +8,7 @@ import pytest
 from bers import Event
 from bers.errors import Full
 from bers.log import Log
-from bers.pace import FAR, FEW, GLANCE, LINES, LOOKS, PIECE, ROOM, Pace
+from bers.pace import AT_A_TIME, FAR, FEW, GLANCE, LINES, LOOKS, ROOM, Pace
 
 LONGEST = GLANCE * LOOKS
 
@@ -101,13 +101,13 @@ async def test_a_few_events_pass_while_many_wait() -> None:
 async def test_large_requests_wait_in_line_and_are_refused_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bers.pace.SECONDS", 0.1)
     pace = Pace(await bus(0), dict[str, int])
-    async with pace.turn(PIECE + 1):
+    async with pace.turn(AT_A_TIME + 1):
         assert LINES == 2
-        async with pace.turn(PIECE + 1):
+        async with pace.turn(AT_A_TIME + 1):
             with pytest.raises(Full):
-                async with pace.turn(PIECE + 1):
+                async with pace.turn(AT_A_TIME + 1):
                     pass
-            async with pace.turn(PIECE):
+            async with pace.turn(AT_A_TIME):
                 pass
-        async with pace.turn(PIECE + 1):
+        async with pace.turn(AT_A_TIME + 1):
             pass

@@ -19,7 +19,7 @@ from bers.decoding import MEDIA, Decoder, Rejection
 from bers.errors import Full, Refused
 from bers.intake import Intake
 from bers.memory import Hold, Memory
-from bers.pace import PIECE, Pace
+from bers.pace import AT_A_TIME, Pace
 from bers.rates import Rates
 from bers.records import EVENT_BYTES, Event
 from bers.redaction import Redactor
@@ -140,8 +140,8 @@ class Ingest:
         new = repeated = 0
         try:
             async with self._pace.turn(len(events)):
-                for at in range(0, len(events), PIECE):
-                    piece = events[at : at + PIECE]
+                for at in range(0, len(events), AT_A_TIME):
+                    piece = events[at : at + AT_A_TIME]
                     async with self._pace.passing(len(piece)):
                         receipt = await self._intake.submit(piece, clean=clean)
                     new, repeated = new + receipt.new, repeated + receipt.repeated

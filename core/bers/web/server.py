@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import uvicorn
 
-from bers import lock
+from bers import lock, memory
 from bers.access import keys, posture
 from bers.access.addresses import is_loopback
 from bers.access.certificates import Certificates
@@ -75,6 +75,7 @@ async def running(
     host = plan.settings.server.host
     tls = plan.settings.server.tls
     certificates = Certificates(tls) if tls else None
+    memory.settle()
     _make_folders()
     with ExitStack() as stack:
         sockets = bind(plan.settings.server, wait=wait)

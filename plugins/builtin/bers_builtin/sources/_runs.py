@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from sys import intern
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
@@ -21,7 +20,6 @@ SUCCEEDED: frozenset[Outcome | None] = frozenset({None, "success"})
 """CDEvents finishes builds without an outcome: what is not known to have failed is measured."""
 COMPLETED: frozenset[Outcome | None] = frozenset({None, "success", "failure"})
 
-_NONE: Mapping[str, Any] = {}  # One for all: each event would make three of its own.
 _SHARES: Mapping[Outcome | None, float] = {"success": 100.0, "failure": 0.0, "error": 0.0, "timeout": 0.0}
 _SLICE = 500
 _PER_SECOND = 10_000.0
@@ -138,7 +136,7 @@ class Runs:
             return [event if measures == event.measures else replace(event, measures=measures)]
         run, taken = f"{event.source}\t{event.subject}\t", None
         if ended:
-            taken = _taken(ended, event, measures, table.get(run + ended.begin) if event.subject else None)
+            taken = _taken(ended, event, measures, _recall(table, run, ended.begin) if event.subject else None)
             if ended.own:
                 event = replace(event, measures=measures, duration_ms=taken)
         if measures != event.measures:
@@ -147,7 +145,7 @@ class Runs:
             return [event]
         if begun and role != event.type and table.get(run + role) and not table.get(run + begun.end):
             return [event]  # It was told before that this has begun: reported, after it was detected.
-        table.put(run + role, _remembered(event, role, taken))
+        table.put(run + role, _remembered(event, taken))
         if ended and ended.lost:
             table.discard(run + ended.lost)
         if ended and taken is not None and ended.begin not in self._ends:
@@ -205,7 +203,7 @@ class Runs:
             span = self._begins[role]
             if f"{run}\t{span.end}" in known or f"{run}\t{span.lost}" in known:
                 continue
-            if (begin := table.get(key)) is None:
+            if (begin := _recall(table, f"{run}\t", role)) is None:
                 continue
             name = _name(begin)
             began = waiting[name] = since.get(name, now)
@@ -219,7 +217,7 @@ class Runs:
     def _lose(event: Event, span: Span, table: Table) -> None:
         run = f"{event.source}\t{event.subject}\t"
         if table.get(run + span.begin) is not None and table.get(run + span.end) is None:
-            table.put(run + span.lost, _remembered(event, span.lost, None))
+            table.put(run + span.lost, _remembered(event, None))
 
 
 def _taken(span: Span, end: Event, measures: dict[str, float], begin: Event | None) -> float | None:
@@ -239,34 +237,38 @@ def _belated(begin: Event, span: Span, run: str, table: Table) -> Sequence[Event
         for later in (span.end, span.lost):
             if (known := table.get(run + later)) and known.time < begin.time:
                 table.discard(run + later)  # It told of an earlier run with the same subject.
-    end = table.get(run + span.end)
+    end = _recall(table, run, span.end)
     if end is None or end.duration_ms is not None or end.time < begin.time:
         return ()
     taken = (end.time - begin.time) * 1000
-    table.put(run + span.end, replace(end, duration_ms=taken))
+    table.put(run + span.end, _remembered(end, taken))
     if end.outcome not in span.outcomes:
         return ()
     return [_follower(end, f"{end.id}/measured", cause=begin, measures={span.metric: taken}, labels=end.labels)]
 
 
-def _remembered(event: Event, role: str, taken: float | None) -> Event:
-    """What joining needs of an event, and no more: there may be many, and most of their words are the same."""
+def _remembered(event: Event, taken: float | None) -> Event:
+    """What joining needs of an event, and no more: there may be many. Its source and type are in its key."""
     return Event(
         event.id,
-        intern(event.source),
-        role,
+        "",
+        "",
         event.time,
         subject=event.subject,
-        environment=intern(event.environment) if event.environment else event.environment,
+        environment=event.environment,
         outcome=event.outcome,
         duration_ms=taken,
-        service=intern(event.service) if event.service else event.service,
-        measures=_NONE,
-        labels={intern(name): intern(value) for name, value in event.labels.items()} or _NONE,
+        service=event.service,
+        labels=event.labels,
         weight=event.weight,
-        data=_NONE,
         received=event.received,
     )
+
+
+def _recall(table: Table, run: str, role: str) -> Event | None:
+    """What is remembered of a run, as it was but for what joining does not need."""
+    event = table.get(run + role)
+    return event and replace(event, source=run[: -len(event.subject) - 2], type=role)
 
 
 def _follower(event: Event, id: str, *, cause: Event, measures: dict[str, float], labels: Mapping[str, str]) -> Event:
