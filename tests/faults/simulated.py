@@ -84,7 +84,7 @@ async def main(folder: Path, seconds: int, rate: int, subjects: int, tail_bytes:
                 await _hand_in(server, decoder, clock, [next(numbers) for _ in range(rate)], subjects)
                 await clock.advance(1.0)
                 await _all_read(server)
-                if second + 1 == warm or (second + 1) % sample == 0:
+                if second + 1 == warm or (second + 1 > warm and (second + 1) % sample == 0):
                     gc.collect()
                     memory = psutil.Process().memory_info().rss
                     print(

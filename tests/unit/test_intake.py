@@ -1,6 +1,7 @@
 """The intake takes each event once, lets its source read it, and undoes what could not be kept."""
 
 import random
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from time import thread_time
@@ -13,7 +14,7 @@ import pytest
 from bers import Event, Full, Table
 from bers.claims import Owners
 from bers.counters import Counters
-from bers.intake import SLICE, Intake, Receipt
+from bers.intake import AT_ONCE, SLICE, Intake, Receipt
 from bers.log import Log
 from bers.testing import VirtualClock
 
@@ -296,3 +297,37 @@ async def test_what_a_source_spoils_costs_its_own_submission_and_leaves_nothing_
         assert answers == [Receipt(900, 0), "refused"]
         ids = [event.id for event in await everything(bus)]
         assert len(ids) == len(set(ids)) == 900
+
+
+async def test_a_large_snapshot_is_what_was_remembered() -> None:
+    bus = Log()
+    intake, again = joining(bus), joining(bus)
+    for key, count in (("joining", 3 * AT_ONCE + 5), ("other", 15), ("third", 16), ("fourth", 0)):
+        for n in range(count):
+            intake.table(key).put(f"{key}-{n}", Event(str(n), "/ci", "half.started", float(n), received=1.0))
+        intake.table(key).keep()
+    assert (await intake.submit([Event("not counted", "/ci", "x", 0.0), Event("c-1", "/ci", "x", 0.0)])).new == 2
+    _, snapshot = await intake.snapshot()
+    await again.recover(snapshot)
+    for key in ("joining", "other", "third", "fourth"):
+        assert list(again.table(key).items()) == list(intake.table(key).items())
+    assert (await again.submit([Event("not counted", "/ci", "x", 0.0), Event("c-1", "/ci", "x", 0.0)])).repeated == 2
+
+
+async def test_a_snapshot_of_an_earlier_version_is_read() -> None:
+    begun = Event("1", "/ci", "half.started", 1.0, subject="b", received=2.0)
+    written = msgspec.msgpack.encode([0, [[["/ci", "c", [[1, 2]]]], [["/ci", "x"]]], {"joining": {"b": begun}}, {}])
+    intake = joining(Log())
+    await intake.recover(zlib.compress(written))
+    assert intake.table("joining").get("b") == begun
+    known = [Event(id, "/ci", "reading", 0.0) for id in ("c-1", "x", "new")]
+    assert await intake.submit(known) == Receipt(1, 2)
+
+
+async def test_what_waited_too_long_is_forgotten_a_part_at_a_time() -> None:
+    intake = joining(Log())
+    for n in range(2 * AT_ONCE + 1):
+        intake.table("joining").put(str(n), Event(str(n), "/ci", "half.started", 0.0, received=float(n % 2 + 1)))
+    intake.table("joining").keep()
+    await intake.expire(intake._clock.time() - 1.5)  # pyright: ignore[reportPrivateUsage]
+    assert len(intake.table("joining")) == AT_ONCE

@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bers import Event, Table
+from msgspec.structs import replace
+
+from bers import Event, Run, Table, Vcs
 
 
 def event(name: str, received: float = 0.0) -> Event:
@@ -59,6 +61,40 @@ def test_what_was_dumped_can_be_loaded() -> None:
     assert dict(again.items()) == {"a": event("1")}
 
 
+def test_events_that_were_dumped_as_they_are_can_be_loaded() -> None:
+    table = Table()
+    table.load({"a": event("1", 2.0)})
+    assert table.get("a") == event("1", 2.0)
+    table.expire(3.0)
+    assert not len(table)
+
+
+def test_every_field_comes_back() -> None:
+    table = Table()
+    full = Event(
+        "1", "/ci", "build.finished", 1.5, subject="b", environment="production", outcome="failure", reason="r",
+        duration_ms=2.5, service="s", version="v", artifact="a", vcs=Vcs(revision="c"), run=Run(system="gitlab"),
+        measures={"m": 1.0}, labels={"k": "v"}, weight=3, chain="c", traceparent="t", origin="o", data={"d": [1, "x"]},
+        cause="0", received=4.5, seq=7,
+    )  # fmt: skip
+    for changed in (full, *(replace(event("1"), **{name: getattr(full, name)}) for name in Event.__struct_fields__)):
+        table.put("k", changed)
+        assert table.get("k") == changed
+
+
+def test_beyond_its_bytes_the_first_are_forgotten() -> None:
+    table = Table(max_bytes=10_000)
+    for n in range(1000):
+        table.put(f"key-{n}", event(str(n)))
+    assert 9_000 < table.size <= 10_000
+    assert table.get("key-999") == event("999") and table.get("key-0") is None
+    for n in range(1000):
+        table.discard(f"key-{n}")
+    assert table.size == 0
+    table.put("large", replace(event("1"), data={"text": "x" * 20_000}))
+    assert table.get("large")
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abcde"), st.booleans())),
     st.lists(st.tuples(st.sampled_from("abcde"), st.booleans())),
@@ -72,7 +108,8 @@ def test_undoing_is_as_if_nothing_had_happened(before: list[tuple[str, bool]], a
 
     apply(before)
     table.keep()
-    expected = dict(table.items())
+    expected, size = dict(table.items()), table.size
     apply(after)
     table.undo()
     assert dict(table.items()) == expected
+    assert table.size == size

@@ -145,7 +145,7 @@ class Runs:
             return [event]
         if begun and role != event.type and table.get(run + role) and not table.get(run + begun.end):
             return [event]  # It was told before that this has begun: reported, after it was detected.
-        table.put(run + role, _remembered(event, taken))
+        table.put(run + role, _remembered(event, taken) if begun or taken is None else _over(event, taken))
         if ended and ended.lost:
             table.discard(run + ended.lost)
         if ended and taken is not None and ended.begin not in self._ends:
@@ -217,7 +217,7 @@ class Runs:
     def _lose(event: Event, span: Span, table: Table) -> None:
         run = f"{event.source}\t{event.subject}\t"
         if table.get(run + span.begin) is not None and table.get(run + span.end) is None:
-            table.put(run + span.lost, _remembered(event, None))
+            table.put(run + span.lost, _over(event, None))
 
 
 def _taken(span: Span, end: Event, measures: dict[str, float], begin: Event | None) -> float | None:
@@ -263,6 +263,11 @@ def _remembered(event: Event, taken: float | None) -> Event:
         weight=event.weight,
         received=event.received,
     )
+
+
+def _over(event: Event, taken: float | None) -> Event:
+    """What is needed of an end that nothing follows from any more: when it was, and that it was."""
+    return Event("", "", "", event.time, subject=event.subject, duration_ms=taken, received=event.received)
 
 
 def _recall(table: Table, run: str, role: str) -> Event | None:
