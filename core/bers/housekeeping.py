@@ -15,6 +15,7 @@ from bers.config import Plan
 from bers.config.settings import IntakeSettings
 from bers.intake import Intake
 from bers.log import Log
+from bers.memory import give_back
 from bers.stages import DurableSpec
 from bers.state import Database, lowest_position
 
@@ -93,6 +94,8 @@ class Housekeeping:
         try:
             position, body = await self._intake.snapshot()
             await self._state.run(partial(_store, body=body))
+            del body
+            await to_thread.run_sync(give_back)
             lowest = await to_thread.run_sync(lowest_position, self._data_dir, self._readers)
             if lowest is None and self._readers:
                 _log.debug("nothing of the journal is given up: a sink has not said where it stands")

@@ -42,6 +42,9 @@ MAX_WAITING = 64
 _ARENA_MAX = -8
 """``M_ARENA_MAX`` in malloc.h."""
 
+_MMAP_THRESHOLD = -3
+"""``M_MMAP_THRESHOLD`` there."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -182,7 +185,7 @@ class Memory:
         while True:
             await self._clock.sleep(LOOK_EVERY)
             if self.resident > HIGH * self.budget:
-                await to_thread.run_sync(_give_back)
+                await to_thread.run_sync(give_back)
                 self._looked = float("-inf")
             self._wake()
 
@@ -191,20 +194,22 @@ class Memory:
 
 
 def settle() -> None:
-    """Let all threads but the first share one heap, where malloc is the GNU library's; call it before they begin.
+    """Let free memory be used again, where malloc is the GNU library's; call it before there are threads.
 
-    It would give many of them one of their own, and what one frees none of the others can use.
+    It would give many of them a heap of their own, and what one frees none of the others can use. What is large is
+    given back to the system as soon as it is free, instead of being cut into what is small.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_ARENA_MAX, 2)
+        set_option(_MMAP_THRESHOLD, 1 << 20)
 
 
 def _resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Return what malloc has and does not use, where it is the GNU library's. It lets others run meanwhile."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from array import array
 from bisect import bisect_right
@@ -28,6 +29,43 @@ class Memory(msgspec.Struct, array_like=True):
     """Digests of eight bytes each, oldest first; or the source and the id, as they were written down once."""
 
 
+class _Digests:
+    """A set of numbers of 64 bits other than 0, in a third of the memory that a set of Python's would take.
+
+    Each stands in the first free slot from its own on. The slots are pages of the system, there when they are used.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """``limit`` is how many there are at most, and one more."""
+        slots = 1 << (2 * limit + 2).bit_length()
+        self._last = slots - 1
+        self._slots = memoryview(mmap.mmap(-1, 8 * slots)).cast("Q")
+
+    def add(self, key: int) -> bool:
+        """Whether it is new."""
+        at = self._find(key)
+        if self._slots[at]:
+            return False
+        self._slots[at] = key
+        return True
+
+    def discard(self, key: int) -> None:
+        slots, last = self._slots, self._last
+        free = at = self._find(key)
+        while there := slots[at := (at + 1) & last]:  # What stands behind it may have had its slot in mind.
+            if (at - there) & last >= (at - free) & last:
+                slots[free], free = there, at
+        slots[free] = 0
+
+    def _find(self, key: int) -> int:
+        """Where it is, or is to be."""
+        slots, last = self._slots, self._last
+        at = key & last
+        while (there := slots[at]) and there != key:
+            at = (at + 1) & last
+        return at
+
+
 class Repeats:
     """Remembers who was here.
 
@@ -42,7 +80,7 @@ class Repeats:
         self._limit = limit
         self._prefixes = prefixes
         self._counted: dict[tuple[str, str], Ranges] = {}
-        self._others: set[int] = set()
+        self._others = _Digests(limit)
         self._order = array("Q")
         """The same in the order in which they came, as a ring: the oldest is at ``_next``, once it is full."""
         self._next = 0
@@ -71,7 +109,8 @@ class Repeats:
                 others.add(_digest(event.source, event.id))
             else:
                 _remove(self._counted.get((event.source, prefix), []), number)
-        self._others -= others
+        for key in others:
+            self._others.discard(key)
         for _ in range(len(others)):  # They would take the places of others, again with each attempt that fails.
             if self._order[self._next - 1] not in others:
                 break
@@ -93,25 +132,27 @@ class Repeats:
         else:
             others = array("Q", [_digest(source, id) for source, id in memory.others])
         self._order, self._next = others[-self._limit :], 0
-        self._others = set(self._order)
+        self._others = _Digests(self._limit)
+        for key in self._order:
+            self._others.add(key)
 
     def _add_other(self, key: int) -> bool:
-        if key in self._others:
+        if not self._others.add(key):
             return False
         if len(self._order) < self._limit:
             self._order.append(key)
         else:
-            self._others.discard(self._order[self._next])
+            if (oldest := self._order[self._next]) != key:  # It is, where it was forgotten and comes again.
+                self._others.discard(oldest)
             self._order[self._next] = key
             self._next = (self._next + 1) % self._limit
-        self._others.add(key)
         return True
 
 
 def _digest(source: str, id: str) -> int:
     """The same in every process: it is written down. An id may hold anything, so the length says where it begins."""
     text = f"{len(source)}:{source}{id}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), sys.byteorder)
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), sys.byteorder) or 1
 
 
 def _split(id: str) -> tuple[str, int | None]:
