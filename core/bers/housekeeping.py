@@ -135,6 +135,6 @@ def _load(connection: sqlite3.Connection) -> bytes | None:
     return row[0] if row else None
 
 
-def _store(connection: sqlite3.Connection, *, body: bytes) -> None:
+def _store(connection: sqlite3.Connection, *, body: bytes | bytearray) -> None:
     connection.execute(_SCHEMA)
     connection.execute("INSERT OR REPLACE INTO snapshots VALUES (0, ?)", (body,))

@@ -8,7 +8,6 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from time import perf_counter, thread_time
 from typing import Protocol
 
@@ -179,7 +178,7 @@ class Intake:
             raise mine.answer
         return mine.answer
 
-    async def snapshot(self) -> tuple[int, bytes]:
+    async def snapshot(self) -> tuple[int, bytearray]:
         """A position of the bus, and what is remembered there, for :meth:`recover`."""
         async with self._turn:
             position = await self._bus.append(self._partition, (), durable=True)
@@ -190,9 +189,10 @@ class Intake:
         compress, body = zlib.compressobj(1), bytearray()
         for piece in _pieces(position, repeats, tables, series):
             body += await to_thread.run_sync(compress.compress, piece)
-        return position, bytes(body + compress.flush())
+        body += compress.flush()
+        return position, body
 
-    async def recover(self, snapshot: bytes | None = None) -> None:
+    async def recover(self, snapshot: bytes | bytearray | None = None) -> None:
         """Learn again what was there, from a snapshot and from the bus: call it once, before the first submit."""
         at, end = await self._bus.span(self._partition)
         if snapshot:
@@ -366,15 +366,15 @@ class Intake:
 
 
 def _pieces(
-    position: int, repeats: bytes, tables: dict[str, dict[str, bytes]], series: Mapping[str, list[str]]
+    position: int, repeats: bytes, tables: Mapping[str, tuple[list[str], list[bytes]]], series: Mapping[str, list[str]]
 ) -> Iterator[bytes]:
     """What :class:`Snapshot` is as MessagePack: an array of four, the third a map of maps."""
     encode = msgspec.msgpack.Encoder().encode
     yield b"\x94" + encode(position) + repeats + _map_of(len(tables))
-    for key, events in tables.items():
-        yield encode(key) + _map_of(len(events))
-        entries = iter(events.items())
-        while some := dict(islice(entries, AT_ONCE)):
+    for key, (names, events) in tables.items():
+        yield encode(key) + _map_of(len(names))
+        for at in range(0, len(names), AT_ONCE):
+            some = dict(zip(names[at : at + AT_ONCE], events[at : at + AT_ONCE], strict=True))
             yield encode(some)[1 if len(some) < 16 else 3 :]  # Without the head that says how many they are.
     yield encode(series)
 

@@ -70,7 +70,7 @@ class Pace:
     async def passing(self, count: int) -> AsyncGenerator[None]:
         """Wait until nobody is far behind who moves, or for some seconds; then let so many events pass."""
         room = ROOM if count > FEW else 2 * ROOM
-        began: Mapping[str, int] = {}
+        began: Mapping[str, int] = dict[str, int]()
         for look in range(SECONDS * LOOKS):
             behind = await self._behind(room)
             if look and not look % LOOKS:

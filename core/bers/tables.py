@@ -36,7 +36,7 @@ class Table:
     They are kept as bytes, because a source may remember a hundred thousand: as objects each would take a kilobyte.
     """
 
-    def __init__(self, *, limit: int = 100_000, max_bytes: int = 24 << 20) -> None:
+    def __init__(self, *, limit: int = 100_000, max_bytes: int = 8 << 20) -> None:
         """``max_bytes`` is about what all of it may take in memory."""
         self._limit = limit
         self._max_bytes = max_bytes
@@ -85,9 +85,12 @@ class Table:
         """Say that what happened is durable, and cannot be undone any more."""
         self._undo.clear()
 
-    def dump(self) -> dict[str, bytes]:
-        """What to write down, for :meth:`load`; only between :meth:`keep` and the next change."""
-        return dict(self._events)
+    def dump(self) -> tuple[list[str], list[bytes]]:
+        """What to write down as a map, for :meth:`load`: keys, and what is at each; not before :meth:`keep`.
+
+        A copy of the dictionary would take five times as much, for as long as it takes to write it down.
+        """
+        return list(self._events), list(self._events.values())
 
     def load(self, events: Mapping[str, Event | bytes]) -> None:
         """Remember what :meth:`dump` returned, and nothing else; events, too, as it returned them once."""

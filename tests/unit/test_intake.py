@@ -79,7 +79,7 @@ async def test_joins_survive_any_order_repeats_restarts_and_failed_appends(seed:
     rng.shuffle(todo)
     bus = FullDisk()
     intake = joining(bus)
-    snapshot: bytes | None = None
+    snapshot: bytearray | None = None
     while todo:
         event = todo.pop()
         bus.failures = rng.random() < 0.1

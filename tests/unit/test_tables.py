@@ -55,7 +55,7 @@ def test_what_was_dumped_can_be_loaded() -> None:
     table.put("a", event("1"))
     table.keep()
     again.put("b", event("2"))
-    again.load(table.dump())
+    again.load(dict(zip(*table.dump(), strict=True)))
     again.undo()
     assert dict(again.items()) == {"a": event("1")}
 
