@@ -33,6 +33,8 @@ SIGN_OF_LIFE = 5.0
 """Seconds after which a tap says how much it has seen, where there is nothing to show."""
 TURN = 0.001
 """Seconds that a tap works before others have their turn."""
+REST = 20
+"""For how many times what a filter took in vain its tap lets others work."""
 
 BUS = "bus"
 
@@ -198,6 +200,8 @@ class _View:
                 wanted = self._is_wanted(record)
             except TooMuchWork:
                 wanted, hard = False, hard + 1
+                await self._clock.sleep((perf_counter() - began) * REST)
+                began = perf_counter()
             if wanted:
                 ready.append(_line(record))
                 self._told += 1
