@@ -70,11 +70,11 @@ class Pace:
     async def passing(self, count: int) -> AsyncGenerator[None]:
         """Wait until nobody is far behind who moves, or for some seconds; then let so many events pass."""
         room = ROOM if count > FEW else 2 * ROOM
-        began: Mapping[str, int] = dict[str, int]()
+        began: Mapping[str, int] = {}
         for look in range(SECONDS * LOOKS):
             behind = await self._behind(room)
             if look and not look % LOOKS:
-                self._still = {name: at for name, at in behind.items() if began.get(name) == at}
+                self._still = _same(began, behind)
                 _, end = await self._bus.span(0)
                 behind = {name: at for name, at in behind.items() if name not in self._still and end - at <= FAR}
                 began = behind
@@ -92,3 +92,8 @@ class Pace:
         _, end = await self._bus.span(0)
         last = end + self._coming - room
         return {name: at for name, at in self._positions().items() if at < last and self._still.get(name) != at}
+
+
+def _same(before: Mapping[str, int], after: Mapping[str, int]) -> Mapping[str, int]:
+    """Where those are that did not move."""
+    return {name: at for name, at in after.items() if before.get(name) == at}
