@@ -159,7 +159,10 @@ async def test_an_outage_shows_in_health_ends_by_itself_and_costs_the_durable_si
         letters = await server.until("dead-letters", len)
         assert [(one["stage"], one["reason"]) for one in letters] == [("picky", "gave_up")]
         shown = await server.data(f"dead-letters/{letters[0]['id']}")
-        assert [(event["id"], event["type"]) for event in shown["events"]] == [("b-1", "build.finished"), ("b-2", "build.finished")]
+        assert [(event["id"], event["type"]) for event in shown["events"]] == [
+            ("b-1", "build.finished"),
+            ("b-2", "build.finished"),
+        ]
         assert "pa55word" not in msgspec.json.encode(letters).decode()
         with anyio.fail_after(5):
             check: dict[str, Any] = {}
