@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,23 @@ def build(id: str, **more: Any) -> dict[str, Any]:
     return {"id": id, "source": "/ci", "type": "build.finished", "subject": id, "time": time.time(), **more}
 
 
+@contextmanager
+def heeding_ctrl_c() -> Generator[None]:
+    """What is started here heeds Ctrl-C, also where these tests run in the background and were told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def tapping(server: Operator, *arguments: str) -> subprocess.Popen[str]:
     """A tap that looks already."""
     open_before = server.data("pipelines")["taps"]
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Who runs us in the background lets children ignore it.
-    try:
+    with heeding_ctrl_c():
         process = subprocess.Popen(
             [*BERS, "tap", *arguments], cwd=server.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
     until(lambda: server.data("pipelines")["taps"] > open_before, at_leisure(10))
     return process
 
@@ -128,9 +136,11 @@ def test_top_tells_rates_between_two_readings(server: Operator) -> None:
 def test_top_on_a_terminal_is_drawn_until_ctrl_c(server: Operator) -> None:
     ours, theirs = pty.openpty()
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "40"}
-    with subprocess.Popen(
-        [*BERS, "top", "--interval", "0.3"], cwd=server.folder, stdout=theirs, stdin=theirs, env=environ
-    ) as top:
+    with heeding_ctrl_c():
+        top = subprocess.Popen(
+            [*BERS, "top", "--interval", "0.3"], cwd=server.folder, stdout=theirs, stdin=theirs, env=environ
+        )
+    with top:
         os.close(theirs)
         shown = ""
         deadline = time.monotonic() + at_leisure(10)
