@@ -34,8 +34,10 @@ def test_no_task_thread_descriptor_or_process_outlives_its_node(left: Sequence[L
 
 def test_starts_and_stops_leave_neither_objects_nor_memory_behind(left: Sequence[Left]) -> None:
     loops = left[NODES_PER_LOOP :: NODES_PER_LOOP + 1]  # After a whole loop: what its idle workers held is gone, too.
-    first, last = loops[0], loops[-1]
-    assert abs(last.objects - first.objects) < 100, f"{last.objects - first.objects} objects more than after the first"
+    first, half, last = loops[0], loops[len(loops) // 2], loops[-1]
+    # A cache of a hundred entries may fill; what is left behind goes on growing.
+    assert abs(last.objects - first.objects) < 200, f"{last.objects - first.objects} objects more than after the first"
+    assert abs(last.objects - half.objects) < 50, f"{last.objects - half.objects} objects more than half way"
     assert last.memory - first.memory < 8 * MIB, f"{(last.memory - first.memory) / MIB:.1f} MiB more"
 
 
