@@ -68,6 +68,8 @@ class Store(Stage[RestStoreConfig]):
         """Held by whoever moves windows from pending to unfolded, or from there to the folder."""
         self._room = anyio.Event()
         self._urged = anyio.Event()
+        self._filled = anyio.Event()
+        """Set when so many details wait that they are committed at once."""
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -112,6 +114,8 @@ class Store(Stage[RestStoreConfig]):
                         await checkpoint()
                 self._events += rows
                 self._ends[batch.reader, batch.partition] = batch.end
+        if len(self._events) >= self.config.event_buffer // 2:
+            self._filled.set()  # Details are large: that many do not wait for their time.
         if self._since is None and len(batch):
             self._since = self.context.clock.monotonic()
         return Written(merged)
@@ -219,19 +223,21 @@ class Store(Stage[RestStoreConfig]):
 
     async def _commit_regularly(self) -> None:
         while True:
-            await self.context.clock.sleep(self.config.commit_every)
+            await self._sleep_or(self._filled, self.config.commit_every)
+            self._filled = anyio.Event()
             data = self._pending or self._events
             if data or self.context.clock.monotonic() - self._committed >= END_ALONE:
                 await self.commit()
 
     async def _fold_regularly(self) -> None:
         while True:
-            await self._sleep_or_urged(self.config.fold_every)
+            await self._sleep_or(self._urged, self.config.fold_every)
+            self._urged = anyio.Event()
             await self.fold()
             await self.sweep()
 
-    async def _sleep_or_urged(self, seconds: float) -> None:
-        """Sleep; less if the buffer is full."""
+    async def _sleep_or(self, urged: anyio.Event, seconds: float) -> None:
+        """Sleep; less if it is urgent."""
         async with anyio.create_task_group() as group:
 
             async def sleep() -> None:
@@ -239,9 +245,8 @@ class Store(Stage[RestStoreConfig]):
                 group.cancel_scope.cancel()
 
             group.start_soon(sleep)
-            await self._urged.wait()
+            await urged.wait()
             group.cancel_scope.cancel()
-        self._urged = anyio.Event()
 
     async def _commit(self, windows: Partials, events: Sequence[EventRow], ends: dict[tuple[str, int], int]) -> None:
         pace = Pace()
