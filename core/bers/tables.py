@@ -36,7 +36,7 @@ class Table:
     They are kept as bytes, because a source may remember a hundred thousand: as objects each would take a kilobyte.
     """
 
-    def __init__(self, *, limit: int = 100_000, max_bytes: int = 8 << 20) -> None:
+    def __init__(self, *, limit: int = 100_000, max_bytes: int = 4 << 20) -> None:
         """``max_bytes`` is about what all of it may take in memory."""
         self._limit = limit
         self._max_bytes = max_bytes

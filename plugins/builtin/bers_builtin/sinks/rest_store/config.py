@@ -56,7 +56,7 @@ class RestStoreConfig(Config, frozen=True):
     ] = 100_000
     event_buffer: Annotated[
         int, Meta(ge=1, description="How many event details may wait for a commit, before the pipeline waits.")
-    ] = 8_000
+    ] = 4_000
     cache: Annotated[Size, Meta(description="How much memory decoded pages may take, approximately.")] = Size("32MiB")
 
     def default_tiers(self) -> tuple[Tier, ...]:
