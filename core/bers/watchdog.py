@@ -37,10 +37,13 @@ class Block(NamedTuple):
 class _Sight:
     """What was seen of one block."""
 
-    stages: Counter[str] = field(default_factory=Counter[str])
+    seen: Counter[tuple[int, str]] = field(default_factory=Counter[tuple[int, str]])
+    """How often which task was at work, and whose code it ran."""
     stacks: dict[str, str] = field(default_factory=dict[str, str])
-    tasks: set[int] = field(default_factory=set[int])
-    looks: int = 0
+
+    @property
+    def looks(self) -> int:
+        return self.seen.total()
 
 
 class Watchdog(AsyncContextManagerMixin):
@@ -111,17 +114,19 @@ class Watchdog(AsyncContextManagerMixin):
     def _look(self, sight: _Sight, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]
         task = asyncio.current_task(loop)
-        sight.looks += 1
-        sight.tasks.add(id(task))
         stage = (self._stage_of(task) or _owner(frame, self._packages())) if frame else ""
-        sight.stages[stage] += 1
+        sight.seen[id(task), stage] += 1
         if frame and stage not in sight.stacks:
             sight.stacks[stage] = "".join(traceback.format_stack(frame)[-12:]).rstrip()
 
     def _judge(self, sight: _Sight, seconds: float) -> Block:
-        """Blame who was at work all the time: where tasks took turns, there was just much to do."""
-        stage, _ = sight.stages.most_common(1)[0]
-        return Block(stage if len(sight.tasks) == 1 else "", seconds, sight.stacks.get(stage, ""))
+        """Blame who was at work all the time: where tasks took turns, there was just much to do.
+
+        One look may have come too late, when the next task was at work already.
+        """
+        (_, stage), times = sight.seen.most_common(1)[0]
+        alone = sight.looks / 2 < times >= sight.looks - 1
+        return Block(stage if alone else "", seconds, sight.stacks.get(stage, ""))
 
     def _tell(self, loop: asyncio.AbstractEventLoop, block: Block) -> None:
         try:
