@@ -31,6 +31,13 @@ def _which(command: F) -> F:
     return command
 
 
+def _meant(command: F) -> F:
+    """Everything by which letters are named that something is done with: numbers, all, or some that are so."""
+    command = _which(_json(_url(command)))
+    command = click.option("--all", "every", is_flag=True, help="All of them.")(command)
+    return click.argument("ids", type=int, nargs=-1)(command)
+
+
 @click.group()
 def dead() -> None:
     """List, show, replay and drop dead letters."""
@@ -79,11 +86,7 @@ def show(id: int, json_: bool, url: str | None) -> None:
 
 
 @dead.command()
-@click.argument("ids", type=int, nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All of them.")
-@_which
-@_json
-@_url
+@_meant
 def replay(
     ids: tuple[int, ...], every: bool, pipeline: str, stage: str, reason: str, json_: bool, url: str | None
 ) -> None:
@@ -106,11 +109,7 @@ def replay(
 
 
 @dead.command()
-@click.argument("ids", type=int, nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All of them.")
-@_which
-@_json
-@_url
+@_meant
 def drop(
     ids: tuple[int, ...], every: bool, pipeline: str, stage: str, reason: str, json_: bool, url: str | None
 ) -> None:
