@@ -34,6 +34,7 @@ _COMMANDS = {
     "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
     "dead": ("dead:dead", "List, show, replay and drop dead letters."),
     "report": ("report:report", "The performance report of a period, with the availability."),
+    "dora": ("dora:dora", "How software is delivered: DORA's five figures of a period."),
     "openapi": ("openapi:openapi", "Print the OpenAPI description of a listener."),
     "doctor": ("doctor:doctor", "Look for what could be wrong with this installation."),
 }

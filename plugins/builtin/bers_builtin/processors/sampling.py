@@ -15,7 +15,7 @@ from bers import Batch, Config, Context, Duration, Event, ProcessorSpec, Stage, 
 
 
 class SamplingConfig(Config, frozen=True):
-    """Keep the details of a share of all events. Failures, rollbacks, alerts and slow ones are always kept."""
+    """Keep the details of a share of all events. Failures, alerts, slow ones and whatever `always` names are kept."""
 
     rate: Annotated[
         float,
@@ -27,6 +27,13 @@ class SamplingConfig(Config, frozen=True):
     budget: Annotated[
         float, Meta(gt=0, description="Events per second that an adaptive sampling keeps, besides what is always kept.")
     ] = 1000.0
+    always: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The types of events that are always kept, because each is a record that is counted later; "
+            "`change.*` means all of a kind."
+        ),
+    ] = ("deployment.*", "service.*", "change.*", "incident.*", "alert.*")
     threshold_trigger: Annotated[
         Duration, Meta(description="Whatever takes as long as this, or longer, is always kept.")
     ] = Duration("200ms")
@@ -43,6 +50,7 @@ class Sampling(Stage[SamplingConfig]):
         self._judged = {
             name: metric for name, metric in context.metrics.items() if metric.target is not None or metric.unit == "ms"
         }
+        self._always = frozenset(config.always)
         self._load = 0.0
         self._seen = context.clock.monotonic()
 
@@ -90,7 +98,9 @@ class Sampling(Stage[SamplingConfig]):
         self.effective_rate = min(self.config.rate, self.config.budget / max(self._load, self.config.budget))
 
     def _must_be_kept(self, event: Event) -> bool:
-        if event.outcome not in QUIET or event.type.endswith(".rolledback") or event.type.startswith("alert."):
+        if event.outcome not in QUIET or event.type.endswith(".rolledback"):
+            return True
+        if event.type in self._always or f"{event.type.partition('.')[0]}.*" in self._always:
             return True
         if event.duration_ms is not None and event.duration_ms >= self._slow:
             return True

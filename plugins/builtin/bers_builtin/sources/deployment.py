@@ -9,6 +9,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from bers import Config, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
+from bers_builtin.sources._changes import lead_time
 from bers_builtin.sources._runs import SUCCEEDED, Runs, Span, names, score
 
 
@@ -59,9 +60,8 @@ class DeploymentSource(Stage[DeploymentConfig]):
 def _finished(event: Event, measures: dict[str, float]) -> None:
     measures.setdefault("deployment_total", 1.0)
     score(measures, "deployment_success_rate", event.outcome)
-    committed = event.vcs.committed_at if event.vcs else None
-    if event.outcome in SUCCEEDED and committed is not None and committed < event.time:
-        measures.setdefault("deployment_lead_time", (event.time - committed) * 1000)
+    if taken := lead_time(event.outcome, event.vcs.committed_at if event.vcs else None, event.time):
+        measures.setdefault("deployment_lead_time", taken)
 
 
 RUNS = Runs(

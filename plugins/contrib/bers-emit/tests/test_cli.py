@@ -41,6 +41,19 @@ def test_one_event_with_everything(receiver: Receiver, tmp_path: Path, capsys: p
     }
 
 
+def test_a_deployment_tells_of_its_commit_its_run_and_its_cause(receiver: Receiver) -> None:
+    change = ["--revision", "abc", "--committed-at", "2026-01-31T12:00:00+01:00", "--run", "7", "--attempt", "2"]
+    assert main(["deployment.finished", *change, "--cause", "inc-7", "--data", '{"a": 1}', "--strict"]) == 0
+    assert main(["deployment.finished", "--cause", "inc-7", "--data", "[1]", "--strict"]) == 0
+    assert run_command(["--kind", "deploy", "--label", "kind=hotfix", *change, "--", "true"]) == 0
+    first, second, *_, last = receiver.events
+    expected = ({"revision": "abc", "committed_at": "2026-01-31T12:00:00+01:00"}, {"id": "7", "attempt": 2})
+    assert (first["vcs"], first["run"]) == (last["vcs"], last["run"]) == expected
+    assert (first["data"], second["data"]) == ({"a": 1, "cause": "inc-7"}, {"data": [1], "cause": "inc-7"})
+    assert last["labels"] == {"kind": "hotfix"}
+    assert "vcs" not in second
+
+
 @pytest.mark.parametrize(("more", "code"), [([], 0), (["--strict"], 1)])
 def test_what_cannot_be_delivered_is_kept_and_said(
     more: list[str], code: int, nobody: str, spool: Path, capsys: pytest.CaptureFixture[str]

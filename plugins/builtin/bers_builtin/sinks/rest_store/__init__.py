@@ -19,6 +19,7 @@ from .answers import (
     Record,
 )
 from .config import KeptTier, RestStoreConfig
+from .dora.answers import AskDora, DoraAnswer
 from .offline import read_windows
 from .report import Report
 from .rest import RestStore
@@ -48,6 +49,11 @@ REST_STORE = DurableSpec(
         Operation(
             "POST", "metrics/clear-cache", RestStore.clear_cache, Nothing, Cleared,
             "Drop the decoded pages; what is stored stays", scope="admin",
+        ),
+        Operation(
+            "GET", "dora", RestStore.dora, AskDora, DoraAnswer,
+            "DORA's five figures of a period, each with what it leaves out", surface="metrics",
+            refuses=("bad_request",),
         ),
         Operation(
             "GET", "records", RestStore.records, AskRecords, list[Record],

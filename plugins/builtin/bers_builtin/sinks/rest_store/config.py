@@ -8,6 +8,8 @@ from msgspec import Meta
 
 from bers import Config, Interval, Size, Tier
 
+from .dora.config import DoraConfig
+
 
 class KeptTier(Config, frozen=True):
     """One resolution at which windows are kept."""
@@ -57,6 +59,9 @@ class RestStoreConfig(Config, frozen=True):
     event_buffer: Annotated[
         int, Meta(ge=1, description="How many event details may wait for a commit, before the pipeline waits.")
     ] = 4_000
+    dora: Annotated[
+        DoraConfig, Meta(description="Which deployments count for DORA's figures, and which of them have failed.")
+    ] = DoraConfig()
     cache: Annotated[Size, Meta(description="How much memory decoded pages may take, approximately.")] = Size("32MiB")
 
     def default_tiers(self) -> tuple[Tier, ...]:

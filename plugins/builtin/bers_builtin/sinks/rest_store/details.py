@@ -14,6 +14,9 @@ from .config import RestStoreConfig
 
 EventRow: TypeAlias = tuple[str, str, str, float, float, str, bytes]
 
+_HALVINGS = 12
+"""Of the whole retention: 90 days are cut to within half an hour."""
+
 _decoder = msgspec.msgpack.Decoder(Event)
 
 # Loose index scan: one look-up per type, however many events there are.
@@ -35,9 +38,14 @@ WITH RECURSIVE sources (source) AS (
 
 def row(event: Event, config: RestStoreConfig, now: float) -> EventRow:
     """What is kept of an event. One from the future is not kept the longer for it."""
-    keep = config.lasting_keep if any(matches(event.type, one) for one in config.lasting) else config.events_keep
     body = msgspec.msgpack.encode(event)
-    return event.source, event.id, event.type, event.time, min(event.time, now) + keep, event.subject, body
+    expires = min(event.time, now) + keep(event.type, config)
+    return event.source, event.id, event.type, event.time, expires, event.subject, body
+
+
+def keep(type: str, config: RestStoreConfig) -> float:
+    """For how many seconds the details of such events are kept."""
+    return config.lasting_keep if any(matches(type, one) for one in config.lasting) else config.events_keep
 
 
 def matches(type: str, pattern: str) -> bool:
@@ -64,6 +72,57 @@ def newest(
             ).fetchall()
     found.sort(reverse=True)
     return [body for _, _, body in found[:limit]]
+
+
+def begin(connection: sqlite3.Connection, now: float) -> None:
+    """Write down when this file began to be kept, if that is not known yet."""
+    connection.execute("CREATE TABLE IF NOT EXISTS kept (one INTEGER PRIMARY KEY CHECK (one = 1), since REAL NOT NULL)")
+    connection.execute("INSERT OR IGNORE INTO kept VALUES (1, ?)", (now,))
+
+
+def began(connection: sqlite3.Connection, types: Sequence[str], since: float, now: float) -> float:
+    """Since when there are records: as long as this file is kept, and longer where older ones were handed in."""
+    oldest = [
+        time
+        for type in types
+        for (time,) in connection.execute(
+            "SELECT min(time) FROM events WHERE type = ? AND time BETWEEN ? AND ?", (type, since, now)
+        )
+        if time is not None
+    ]
+    (kept,) = connection.execute("SELECT since FROM kept").fetchone()
+    return float(max(since, min([*oldest, kept])))
+
+
+def newest_since(connection: sqlite3.Connection, types: Sequence[str], since: float, now: float, most: int) -> float:
+    """From when on there are at most so many events of these types: ``since``, if it can be."""
+
+    def number(start: float) -> int:
+        return sum(
+            connection.execute(
+                "SELECT count(*) FROM events WHERE type = ? AND time BETWEEN ? AND ?", (type, start, now)
+            ).fetchone()[0]
+            for type in types
+        )
+
+    low, high = since, now
+    if number(low) <= most:
+        return low
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if number(middle) <= most else (middle, high)
+    return high
+
+
+def slice_of(
+    connection: sqlite3.Connection, type: str, after: tuple[float, int], now: float, limit: int
+) -> list[tuple[float, int, bytes]]:
+    """The next events of one type behind a time and a row, oldest first, as time, row and body."""
+    return connection.execute(
+        "SELECT time, rowid, body FROM events WHERE type = ? AND (time, rowid) > (?, ?) AND time <= ? AND expires > ? "
+        "ORDER BY time, rowid LIMIT ?",
+        (type, *after, now, now, limit),
+    ).fetchall()
 
 
 def of_id(connection: sqlite3.Connection, id: str, source: str, now: float, limit: int) -> list[bytes]:

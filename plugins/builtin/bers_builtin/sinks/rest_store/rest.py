@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import ceil, floor
 from pathlib import Path
 
-from bers import Caller, Event, Finding, Metric, Nothing, Refused, Reply, Window, rfc3339
+from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, Window, rfc3339
 
 from . import answers, details, file, report
 from .answers import (
@@ -23,6 +23,9 @@ from .answers import (
     MetricSummary,
     Point,
 )
+from .config import RestStoreConfig
+from .dora.answers import AskDora, DoraAnswer
+from .dora.asking import Dora
 from .pace import Pace
 from .reading import Span, lately, span_of
 from .report import Report, Reported
@@ -38,6 +41,13 @@ LONGEST = 50_000
 
 class RestStore(Store):
     """The store with its operations and its check."""
+
+    def __init__(self, config: RestStoreConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self._dora = Dora(self._database, config, context)
+
+    async def dora(self, ask: AskDora, _: Caller) -> DoraAnswer:
+        return await self._dora.answer(ask)
 
     async def metrics(self, ask: AskMetrics, _: Caller) -> Reply[dict[str, MetricSummary]]:
         period = answers.seconds(ask.period)

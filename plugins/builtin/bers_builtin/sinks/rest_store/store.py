@@ -202,6 +202,7 @@ class Store(Stage[RestStoreConfig]):
         """Read what the file holds: series, their newest values, and the segments that are not in pages yet."""
         run, pace, interrupted = self._database.run, Pace(), Partials()
         await run(file.prepare)
+        await run(lambda connection: details.begin(connection, self.context.clock.time()))
         series = {row[0]: self._registry.load(*row) for row in await run(file.load_series)}
         for key, summary in await run(file.newest_summaries):
             window, _ = pages.unpack_summary(series[key.series], key, summary)

@@ -56,6 +56,8 @@ def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
     parser.add_argument("--measure", action="append", default=[], type=options.measure, metavar="K=NUMBER")
     parser.add_argument("--label", action="append", default=[], type=options.label, metavar="K=V")
     parser.add_argument("--data", type=options.data, metavar="JSON|@FILE", help="anything else, as JSON")
+    parser.add_argument("--cause", metavar="NAME", help="what it came of: a deployment, or the incident it answers")
+    _add_change(parser)
     parser.add_argument("--strict", action="store_true", help="exit 1 when the server did not take the event")
     _add_server(parser)
     try:
@@ -66,7 +68,13 @@ def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
     fields: dict[str, object] = {name: getattr(given, name) for name in (*names, "data")}
     if given.duration is not None:
         fields["duration_ms"] = given.duration * 1000
-    fields.update(measures=dict(given.measure), labels=dict(given.label))
+    fields.update(measures=dict(given.measure), labels=dict(given.label), **_change(given))
+    if given.cause:
+        held = fields["data"]
+        fields["data"] = {
+            **(held if isinstance(held, dict) else {} if held is None else {"data": held}),
+            "cause": given.cause,
+        }
     emitter = _emitter(given, default_url)
     kept = emitter.emit(given.type, **fields)
     delivered = emitter.close() and not emitter.refused
@@ -82,6 +90,7 @@ def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
 
 def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
     """``[options] -- CMD...``: run a command and report it; the exit code is the command's."""
+    from bers_emit import options
     from bers_emit.activities import KINDS
     from bers_emit.runs import Signals, run_with
 
@@ -89,6 +98,9 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
     parser.add_argument("--kind", choices=sorted(KINDS), default="task")
     parser.add_argument("--name", help="default: the name of the executable")
     parser.add_argument("--environment", "--env")
+    parser.add_argument("--version", help="the version that is built or deployed")
+    parser.add_argument("--label", action="append", default=[], type=options.label, metavar="K=V")
+    _add_change(parser)
     parser.add_argument("--capture-args", action="store_true", help="report the arguments, not only the executable")
     _add_server(parser)
     args = list(argv)
@@ -109,6 +121,9 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
             emitter=emitter,
             capture_args=given.capture_args,
             environment=given.environment,
+            version=given.version,
+            labels=dict(given.label),
+            **_change(given),
         )
         emitter.close()
     return code
@@ -172,6 +187,25 @@ def _add_server(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--token-env", default="BERS_EMIT_TOKEN", metavar="NAME", help="the variable that holds the key"
     )
+
+
+def _add_change(parser: ArgumentParser) -> None:
+    from bers_emit import options
+
+    parser.add_argument("--revision", metavar="SHA", help="the commit it is about")
+    parser.add_argument("--committed-at", type=options.time, metavar="RFC3339", help="when that was committed")
+    parser.add_argument("--run", metavar="ID", help="the run of the CI system that it is part of")
+    parser.add_argument("--attempt", type=int, metavar="N", help="which attempt of that run; default: 1")
+
+
+def _change(given: Namespace) -> dict[str, object]:
+    """The commit and the run that were named, as the fields of an event."""
+    vcs = {"revision": given.revision, "committed_at": given.committed_at}
+    run = {"id": given.run, "attempt": given.attempt if given.run else None}
+    parts = {
+        name: {key: of for key, of in part.items() if of is not None} for name, part in (("vcs", vcs), ("run", run))
+    }
+    return {name: part for name, part in parts.items() if part}
 
 
 def _emitter(given: Namespace, default_url: str | None) -> Emitter:

@@ -1,0 +1,277 @@
+"""From what became of deployments to DORA's five figures, each with what it leaves out."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from bers import format_duration
+
+from .answers import Before, Figure, Figures, Flag, Point, ServiceFigures
+from .bands import YEAR, band
+from .config import DoraConfig
+from .deployments import Commit, Deployment
+from .ledger import Aside, Ledger, Pace
+from .timeline import finish
+
+DAY = 86_400.0
+
+
+@dataclass
+class Tally:
+    """Some deployments, counted."""
+
+    deployments: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    rework: int = 0
+    unknown_outcomes: int = 0
+    unrecovered: int = 0
+    commits: dict[Commit, int] = field(default_factory=dict[Commit, int])
+    leads: list[float] = field(default_factory=list[float])
+    recoveries: list[float] = field(default_factory=list[float])
+
+    def add(self, one: Deployment) -> None:
+        self.deployments += 1
+        self.rework += one.rework
+        self.unknown_outcomes += one.outcome is None
+        if one.ended == "succeeded":
+            self.succeeded += 1
+            self.commits[one.commit] = self.commits.get(one.commit, 0) + 1
+            self.leads += one.leads
+        if one.failed_at is not None:
+            self.failed += 1
+            if one.recovered_at is None:
+                self.unrecovered += 1
+            else:
+                self.recoveries.append((one.recovered_at - one.finished) * 1000)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A period, and since when there are records."""
+
+    start: float
+    end: float
+    since: float
+
+    @property
+    def covered(self) -> float:
+        """Seconds of it that there are records of."""
+        return max(0.0, self.end - max(self.start, self.since))
+
+    @property
+    def whole(self) -> bool:
+        return self.since <= self.start
+
+    @property
+    def days(self) -> float:
+        """By how many days a count is divided; by a whole one at least, or an hour would promise 24."""
+        return max(1.0, self.covered / DAY)
+
+    def holds(self, moment: float) -> bool:
+        return self.start <= moment < self.end
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is told at all: a figure whose source is missing is not known."""
+
+    deployments: bool
+    incidents: bool
+    rework: bool
+
+
+@dataclass(frozen=True)
+class Values:
+    """The five values alone."""
+
+    change_lead_time: float | None
+    deployment_frequency: float | None
+    change_fail_rate: float | None
+    failed_deployment_recovery_time: float | None
+    deployment_rework_rate: float | None
+
+
+def values(tally: Tally, days: float, sources: Sources) -> Values:
+    some = tally.deployments > 0
+    return Values(
+        median(tally.leads) if tally.leads else None,
+        tally.succeeded / days if sources.deployments else None,
+        tally.failed / tally.deployments * 100 if some and sources.incidents else None,
+        median(tally.recoveries) if tally.recoveries else None,
+        tally.rework / tally.deployments * 100 if some and sources.rework else None,
+    )
+
+
+def chosen(ledger: Ledger, span: Span, service: str) -> Sequence[Deployment]:
+    """The deployments of a period, of one service or of all."""
+    first, last = (bisect_left(ledger.deployments, edge, key=finish) for edge in (span.start, span.end))
+    found = ledger.deployments[first:last]
+    return [one for one in found if one.service == service] if service else found
+
+
+async def count(deployments: Sequence[Deployment], pace: Pace) -> Tally:
+    tally = Tally()
+    for one in deployments:
+        tally.add(one)
+        await pace()
+    return tally
+
+
+def figures(
+    ledger: Ledger,
+    span: Span,
+    service: str,
+    tally: Tally,
+    before: tuple[Tally, Span],
+    config: DoraConfig,
+    shared: Collection[Flag],
+) -> Figures:
+    """The five figures. ``shared`` are flags that hold for all of them."""
+    sources = sources_of(ledger, service)
+    now, then = values(tally, span.days, sources), values(before[0], before[1].days, sources)
+    asides = {
+        outcome: found
+        for outcome, all in (*ledger.stopped.items(), ("unknownEnvironment", ledger.unknown_environment))
+        if (found := _within(all, span, service))
+    }
+    common: set[Flag] = set(shared)
+    if not sources.deployments:
+        common.add("no_deployment_source")
+    elif not tally.deployments:
+        common.add("no_deployments")
+    if "unknownEnvironment" in asides:
+        common.add("unknown_environments")
+    if not span.whole:
+        common.add("partial_coverage")
+    unattributed = _within(
+        [(one.detected, one.service) for one in ledger.incidents if not one.attributed], span, service
+    )
+    failing: set[Flag] = common | _if(not sources.incidents, "no_incident_source")
+    failing |= _if(unattributed > 0, "unattributed_incidents") | _if(tally.unknown_outcomes > 0, "unknown_outcomes")
+    loose = {"unattributedIncidents": unattributed} if unattributed else {}
+    commits = {"unknown": "unknownCommit", "redeployed": "redeployed", "rollback": "rollback"}
+    within = format_duration(config.rollback_within)
+
+    def figure(
+        name: str, unit: str, n: int, n_before: int, flags: set[Flag], excluded: dict[str, int], method: str
+    ) -> Figure:
+        value: float | None = getattr(now, name)
+        previous = Before()
+        if before[1].whole:
+            earlier: float | None = getattr(then, name)
+            change = (value - earlier) / earlier * 100 if earlier and value is not None else None
+            previous = Before(earlier, n_before, change)
+        found = band(name, value)
+        return Figure(
+            value=value, unit=unit, n=n, method=method, completeness=sorted(flags), excluded=excluded, band=found,
+            band_year=YEAR if found else None, previous=previous,
+        )  # fmt: skip
+
+    return Figures(
+        change_lead_time=figure(
+            "change_lead_time", "ms", len(tally.leads), len(before[0].leads),
+            common
+            | _if(tally.succeeded > 0 and not tally.leads, "no_commit_times")
+            | _if(bool(tally.leads) and tally.commits.get("unknown", 0) > 0, "unknown_commits"),
+            {name: found for commit, name in commits.items() if (found := _commits(tally, commit))},
+            "The median time from the commit of a change to the finish of the deployment that first brought it to its "
+            "environment.",
+        ),
+        deployment_frequency=figure(
+            "deployment_frequency", "{deployment}/d", tally.succeeded, before[0].succeeded, common, asides,
+            f"Successful deployments, divided by the {span.days:.3g} days of the period that there are records of.",
+        ),
+        change_fail_rate=figure(
+            "change_fail_rate", "%", tally.deployments, before[0].deployments, failing, loose,
+            f"The share of deployments that failed or timed out, were rolled back (within {within}, unless the "
+            "rollback names them), or had an incident come of them.",
+        ),
+        failed_deployment_recovery_time=figure(
+            "failed_deployment_recovery_time", "ms", len(tally.recoveries), len(before[0].recoveries),
+            failing | _if(tally.unrecovered > 0, "unrecovered"),
+            {**loose, **({"unrecovered": tally.unrecovered} if tally.unrecovered else {})},
+            "The median time from the finish of a failed deployment to the first success or rollback in the same "
+            "place, or resolution of an incident of it, after it was known to have failed.",
+        ),
+        deployment_rework_rate=figure(
+            "deployment_rework_rate", "%", tally.deployments, before[0].deployments,
+            common | _if(not sources.rework, "no_rework_source"), {},
+            f"The share of deployments that are labelled kind={'|'.join(config.rework)}, or name an incident as their "
+            "cause.",
+        ),
+    )  # fmt: skip
+
+
+def sources_of(ledger: Ledger, service: str) -> Sources:
+    deployed = any(one.service == service for one in ledger.deployments) if service else bool(ledger.deployments)
+    return Sources(deployed, ledger.incidents_told, ledger.rework_told)
+
+
+async def series(deployments: Sequence[Deployment], span: Span, step: float, pace: Pace) -> list[Point]:
+    """Every day or week of a period, also those in which nothing happened."""
+    tallies = {start: Tally() for start in _starts(span, step)}
+    for one in deployments:
+        tallies[_start(one.finished, step)].add(one)
+        await pace()
+    return [
+        Point(
+            start=round(start * 1000), deployments=tally.succeeded, failed=tally.failed, rework=tally.rework,
+            lead_time=median(tally.leads) if tally.leads else None, changes=len(tally.leads),
+        )
+        for start, tally in tallies.items()
+    ]  # fmt: skip
+
+
+async def services(
+    deployments: Sequence[Deployment], span: Span, sources: Sources, most: int, pace: Pace
+) -> tuple[int, list[ServiceFigures]]:
+    """How many services there are, and the figures of those with the most deployments."""
+    tallies: dict[str | None, Tally] = {}
+    for one in deployments:
+        tallies.setdefault(one.service, Tally()).add(one)
+        await pace()
+    busiest = sorted(tallies.items(), key=lambda one: (-one[1].deployments, one[0] or ""))[:most]
+    found: list[ServiceFigures] = []
+    for service, tally in busiest:
+        of = values(tally, span.days, sources)
+        found.append(
+            ServiceFigures(
+                service=service, deployments=tally.deployments, failed=tally.failed,
+                change_lead_time=of.change_lead_time, deployment_frequency=of.deployment_frequency,
+                change_fail_rate=of.change_fail_rate,
+                failed_deployment_recovery_time=of.failed_deployment_recovery_time,
+                deployment_rework_rate=of.deployment_rework_rate,
+            )
+        )  # fmt: skip
+        await pace()
+    return len(tallies), found
+
+
+def _within(asides: Sequence[Aside], span: Span, service: str) -> int:
+    """How many happened in a period; with a service, to that one or to nobody knows which."""
+    return sum(span.holds(at) and (not service or whose in (None, service)) for at, whose in asides)
+
+
+def _commits(tally: Tally, commit: str) -> int:
+    return sum(count for found, count in tally.commits.items() if found == commit)
+
+
+def _if(holds: bool, flag: Flag) -> set[Flag]:
+    return {flag} if holds else set()
+
+
+def _starts(span: Span, step: float) -> Iterator[float]:
+    start = _start(span.start, step)
+    while start < span.end:
+        yield start
+        start += step
+
+
+def _start(moment: float, step: float) -> float:
+    """When the day or the week of a moment began, in UTC."""
+    monday = 4 * DAY if step > DAY else 0.0  # 1970 began on a Thursday.
+    return (moment - monday) // step * step + monday
