@@ -66,9 +66,10 @@ def deployed(
     name = id or f"{type}-{service}-{at:g}"
     vcs = Vcs(revision=revision, committed_at=None if committed is None else NOW - committed)
     labels = {"kind": kind} if kind else {}
+    fields.setdefault("subject", name)
     return Event(
         name, "/cd", type, NOW - at, outcome=outcome, service=service, environment=environment, run=run, labels=labels,
-        vcs=vcs if revision or committed is not None else None, **{"subject": name, **fields},
+        vcs=vcs if revision or committed is not None else None, **fields,
     )  # fmt: skip
 
 
@@ -143,6 +144,27 @@ async def test_a_month_by_hand() -> None:
     # Day 26 is labelled rollback, day 28 hotfix: 2 of 30. Nobody has published bands for that.
     assert shown(figures.deployment_rework_rate) == (2 / 30 * 100, 30, [])
     assert (figures.deployment_rework_rate.band, figures.deployment_rework_rate.band_year) == (None, None)
+
+
+async def test_the_week_that_the_documentation_works_out() -> None:
+    def ago(day: int, hour: int) -> float:
+        """Of Monday, 6 November 2023, and the days after it, up to the end of its Sunday."""
+        return 3 * DAY - (day * DAY + hour * HOUR - 6 * DAY)
+
+    events = [
+        deployed(ago(0, 10), committed=ago(0, 8), id="a"),
+        deployed(ago(1, 10), "failure", id="b"),
+        deployed(ago(1, 11), committed=ago(1, 7), id="c"),
+        deployed(ago(3, 10), committed=ago(2, 10), id="d"),
+        happened(ago(3, 12), "incident.detected", subject="i"),
+        happened(ago(3, 15), "incident.resolved", subject="i"),
+    ]
+    figures = (await ask(events, period="9d")).metrics
+    assert (figures.change_lead_time.value, figures.change_lead_time.n) == (4 * HOURS, 3)
+    assert figures.deployment_frequency.n == 3
+    assert figures.change_fail_rate.value == 50
+    assert figures.failed_deployment_recovery_time.value == 3 * HOURS
+    assert figures.deployment_rework_rate.value is None
 
 
 async def test_the_series_of_a_month_adds_up_to_its_figures() -> None:
@@ -360,12 +382,13 @@ async def test_incidents_are_attributed_by_what_they_name_else_to_the_last_succe
     assert await failed(service="search") == (1, 0, 1)
     assert await failed(environment="staging") == (1, 0, 0)
     assert await failed(data={"cause": "somebody tripped"}) == (2, 0, 0)
-    for named in (
+    every: list[dict[str, Any]] = [
         {"data": {"cause": "a"}},
         {"version": "1.0"},
         {"artifact": "pkg:oci/chat@1.0"},
         {"vcs": Vcs(revision="r1")},
-    ):
+    ]
+    for named in every:
         events = [*deployments, happened(50 * HOUR, "incident.detected", subject="i", **named)]
         answer = await ask(events, service="chat")
         # a is 90 h old: of the day that began 96 h ago; c of the one that began 72 h ago.

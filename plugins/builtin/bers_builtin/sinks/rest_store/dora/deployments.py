@@ -101,7 +101,7 @@ def build(group: Sequence[Told], commits: Mapping[str, float]) -> Deployment:
     """
     ordered = group if len(group) == 1 else sorted(group, key=_order)
     last = ordered[-1]
-    outcome = next((found for one in reversed(ordered) if (found := _outcome(one))), None)
+    outcome: Outcome | None = next((found for one in reversed(ordered) if (found := _outcome(one))), None)
     return Deployment(
         last.service,
         last.environment or "",
