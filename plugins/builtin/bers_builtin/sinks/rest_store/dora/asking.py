@@ -18,6 +18,7 @@ from . import figures, ledger
 from .answers import SERVICES, AskDora, Counts, Covered, DoraAnswer, Flag
 from .figures import DAY, Span
 from .ledger import Ledger
+from .portions import portions
 from .told import DEPLOYED, TYPES, Told, read
 
 SLICE = 500
@@ -68,11 +69,11 @@ class Dora:
 
         book = await ledger.join(told, here, config, pace)
         found = figures.chosen(book, span, ask.service)
-        tally = await figures.count(found, pace)
-        earlier = await figures.count(figures.chosen(book, before, ask.service), pace)
+        tallies = await figures.count(found, pace)
+        tally = figures.together(tallies)
+        earlier = figures.together(await figures.count(figures.chosen(book, before, ask.service), pace))
         shared: set[Flag] = set() if all_of_it else {"too_many_records"}
         step = ask.step or ("1d" if period <= DAYS * DAY else "1w")
-        number, services = await figures.services(found, span, figures.sources_of(book, ask.service), SERVICES, pace)
         return DoraAnswer(
             timestamp=round(now * 1000),
             period=ask.period,
@@ -95,8 +96,8 @@ class Dora:
             metrics=figures.figures(book, span, ask.service, tally, (earlier, before), config, shared),
             step=step,
             series=await figures.series(found, span, DAY if step == "1d" else 7 * DAY, pace),
-            service_count=number,
-            services=services,
+            service_count=len(tallies),
+            services=figures.services(tallies, span.days, figures.sources_of(book, ask.service), SERVICES),
         )
 
     async def _told(self, now: float) -> tuple[float, list[Told], bool]:
@@ -117,8 +118,8 @@ class Dora:
             while rows := await self._database.run(
                 partial(details.slice_of, type=type, after=after, now=now, limit=SLICE)
             ):
-                for _, _, body in rows:
-                    found.append(_compact(read(body)))
+                for portion in portions(rows):
+                    found += [_compact(read(body)) for _, _, body in portion]
                     await pace()
                 after = rows[-1][0], rows[-1][1]
         return max(since, cut), found, cut == oldest

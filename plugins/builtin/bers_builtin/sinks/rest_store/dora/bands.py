@@ -34,5 +34,5 @@ def band(figure: str, value: float | None) -> Band | None:
     )
     for limits, within in tests:
         if figure in limits:
-            return next((name for name, limit in zip(_NAMES, limits[figure], strict=False) if within(limit)), "low")
+            return _NAMES[next((n for n, limit in enumerate(limits[figure]) if within(limit)), 3)]
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -36,6 +36,7 @@ class Deployment(msgspec.Struct, gc=False):
     environment: str
     finished: float
     outcome: Outcome | None
+    ended: Ended
     kind: str
     changes: Mapping[str, float | None]
     """The revisions that it brought, with the milliseconds since each was committed; the empty one is not known."""
@@ -56,6 +57,10 @@ class Deployment(msgspec.Struct, gc=False):
         """Tells it from another that finished at the same moment."""
         return min((one.source, one.id) for one in self.told)
 
+    def answers(self, incidents: Collection[str]) -> bool:
+        """Whether it names one of these as its cause."""
+        return bool(incidents) and any(one.data.cause and one.cause in incidents for one in self.told)
+
     @property
     def names(self) -> Iterator[str]:
         """By what others may mean it: ids, subjects, runs, versions, artifacts, revisions."""
@@ -66,10 +71,6 @@ class Deployment(msgspec.Struct, gc=False):
             yield one.version or ""
             yield one.artifact or ""
             yield one.vcs.revision if one.vcs else ""
-
-    @property
-    def ended(self) -> Ended:
-        return _ENDED[self.outcome]
 
     def fail(self, at: float) -> None:
         self.failed_at = at if self.failed_at is None else min(self.failed_at, at)
@@ -101,16 +102,14 @@ def build(group: Sequence[Told], commits: Mapping[str, float]) -> Deployment:
     """
     ordered = group if len(group) == 1 else sorted(group, key=_order)
     last = ordered[-1]
-    outcome: Outcome | None = next((found for one in reversed(ordered) if (found := _outcome(one))), None)
-    return Deployment(
-        last.service,
-        last.environment or "",
-        last.time,
-        outcome,
-        next((kind for one in reversed(ordered) if (kind := one.labels.get("kind"))), ""),
-        _changes(ordered, outcome, last.time, commits),
-        ordered,
-    )
+    outcome: Outcome | None = None
+    kind = ""
+    for one in ordered:
+        outcome = _outcome(one) or outcome
+        kind = one.labels.get("kind") or kind
+    ended = _ENDED[outcome]
+    changes = _changes(ordered, outcome, last.time, commits) if ended == "succeeded" else {}
+    return Deployment(last.service, last.environment or "", last.time, outcome, ended, kind, changes, ordered)
 
 
 def _order(told: Told) -> tuple[float, int, tuple[float, str, str, str]]:
@@ -129,7 +128,7 @@ def _changes(
         revision = one.vcs.revision if one.vcs else ""
         committed = one.vcs.committed_at if one.vcs else None
         taken = lead_time(outcome, commits.get(revision) if committed is None else committed, finished)
-        if taken is None and committed is None and _ENDED[outcome] == "succeeded":
+        if taken is None and committed is None:
             told = one.measures.get("deployment_lead_time", 0.0)  # Said by the emitter itself.
             taken = told if told > 0 else None
         if taken is not None or changes.get(revision) is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Self
 
 from bers import format_duration
 
@@ -13,7 +14,8 @@ from .answers import Before, Figure, Figures, Flag, Point, ServiceFigures
 from .bands import YEAR, band
 from .config import DoraConfig
 from .deployments import Commit, Deployment
-from .ledger import Aside, Ledger, Pace
+from .ledger import Aside, Ledger
+from .portions import Pace, portions
 from .timeline import finish
 
 DAY = 86_400.0
@@ -32,6 +34,19 @@ class Tally:
     commits: dict[Commit, int] = field(default_factory=dict[Commit, int])
     leads: list[float] = field(default_factory=list[float])
     recoveries: list[float] = field(default_factory=list[float])
+
+    def __iadd__(self, other: Tally) -> Self:
+        self.deployments += other.deployments
+        self.succeeded += other.succeeded
+        self.failed += other.failed
+        self.rework += other.rework
+        self.unknown_outcomes += other.unknown_outcomes
+        self.unrecovered += other.unrecovered
+        self.leads += other.leads
+        self.recoveries += other.recoveries
+        for commit, count in other.commits.items():
+            self.commits[commit] = self.commits.get(commit, 0) + count
+        return self
 
     def add(self, one: Deployment) -> None:
         self.deployments += 1
@@ -113,12 +128,24 @@ def chosen(ledger: Ledger, span: Span, service: str) -> Sequence[Deployment]:
     return [one for one in found if one.service == service] if service else found
 
 
-async def count(deployments: Sequence[Deployment], pace: Pace) -> Tally:
-    tally = Tally()
-    for one in deployments:
-        tally.add(one)
+async def count(deployments: Sequence[Deployment], pace: Pace) -> dict[str | None, Tally]:
+    """Count the deployments of each service."""
+    tallies: dict[str | None, Tally] = {}
+    for portion in portions(deployments):
+        for one in portion:
+            tally = tallies.get(one.service)
+            if tally is None:
+                tally = tallies[one.service] = Tally()
+            tally.add(one)
         await pace()
-    return tally
+    return tallies
+
+
+def together(tallies: Mapping[str | None, Tally]) -> Tally:
+    whole = Tally()
+    for tally in tallies.values():
+        whole += tally
+    return whole
 
 
 def figures(
@@ -214,8 +241,9 @@ def sources_of(ledger: Ledger, service: str) -> Sources:
 async def series(deployments: Sequence[Deployment], span: Span, step: float, pace: Pace) -> list[Point]:
     """Every day or week of a period, also those in which nothing happened."""
     tallies = {start: Tally() for start in _starts(span, step)}
-    for one in deployments:
-        tallies[_start(one.finished, step)].add(one)
+    for portion in portions(deployments):
+        for one in portion:
+            tallies[_start(one.finished, step)].add(one)
         await pace()
     return [
         Point(
@@ -226,29 +254,19 @@ async def series(deployments: Sequence[Deployment], span: Span, step: float, pac
     ]  # fmt: skip
 
 
-async def services(
-    deployments: Sequence[Deployment], span: Span, sources: Sources, most: int, pace: Pace
-) -> tuple[int, list[ServiceFigures]]:
-    """How many services there are, and the figures of those with the most deployments."""
-    tallies: dict[str | None, Tally] = {}
-    for one in deployments:
-        tallies.setdefault(one.service, Tally()).add(one)
-        await pace()
+def services(tallies: Mapping[str | None, Tally], days: float, sources: Sources, most: int) -> list[ServiceFigures]:
+    """The figures of the services with the most deployments."""
     busiest = sorted(tallies.items(), key=lambda one: (-one[1].deployments, one[0] or ""))[:most]
-    found: list[ServiceFigures] = []
-    for service, tally in busiest:
-        of = values(tally, span.days, sources)
-        found.append(
-            ServiceFigures(
-                service=service, deployments=tally.deployments, failed=tally.failed,
-                change_lead_time=of.change_lead_time, deployment_frequency=of.deployment_frequency,
-                change_fail_rate=of.change_fail_rate,
-                failed_deployment_recovery_time=of.failed_deployment_recovery_time,
-                deployment_rework_rate=of.deployment_rework_rate,
-            )
-        )  # fmt: skip
-        await pace()
-    return len(tallies), found
+    return [
+        ServiceFigures(
+            service=service, deployments=tally.deployments, failed=tally.failed,
+            change_lead_time=of.change_lead_time, deployment_frequency=of.deployment_frequency,
+            change_fail_rate=of.change_fail_rate, failed_deployment_recovery_time=of.failed_deployment_recovery_time,
+            deployment_rework_rate=of.deployment_rework_rate,
+        )
+        for service, tally in busiest
+        for of in [values(tally, days, sources)]
+    ]  # fmt: skip
 
 
 def _within(asides: Sequence[Aside], span: Span, service: str) -> int:

@@ -6,7 +6,7 @@ Nothing here depends on the order in which records came, or reads a clock.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -14,11 +14,10 @@ from . import deployments, incidents
 from .config import DoraConfig
 from .deployments import Deployment, Key
 from .incidents import Incident
+from .portions import Pace, portions
 from .timeline import Names, Timeline, anywhere, finish
 from .told import DEPLOYED, DETECTED, LOST, RESOLVED, ROLLED_BACK, Told
 
-Pace: TypeAlias = Callable[[], Awaitable[None]]
-"""Awaited between small pieces of work, so that others have their turn."""
 Place: TypeAlias = Callable[[str], bool]
 """Whether an environment is among those asked about."""
 Aside: TypeAlias = tuple[float, str | None]
@@ -53,15 +52,16 @@ class _Groups:
     commits: dict[str, float] = field(default_factory=dict[str, float])
 
 
-async def join(told: Iterable[Told], here: Place, config: DoraConfig, pace: Pace) -> Ledger:
+async def join(told: Sequence[Told], here: Place, config: DoraConfig, pace: Pace) -> Ledger:
     """Join everything that was told, each event once."""
     ledger, groups = Ledger(), _Groups()
-    for one in told:
-        _sort(one, here, ledger, groups)
+    for portion in portions(told):
+        for one in portion:
+            _sort(one, here, ledger, groups)
         await pace()
     every: list[Deployment] = []
-    for group in groups.deployments.values():
-        every.append(deployments.build(group, groups.commits))
+    for some in portions(list(groups.deployments.values())):
+        every += [deployments.build(group, groups.commits) for group in some]
         await pace()
     for deployment in in_order(every):
         if deployment.ended == "stopped":
@@ -72,8 +72,10 @@ async def join(told: Iterable[Told], here: Place, config: DoraConfig, pace: Pace
         ((one.time, one.service) for key, one in groups.lost.items() if key not in groups.ended),
         key=lambda one: (one[0], one[1] or ""),
     )
-    for group in groups.incidents.values():
-        ledger.incidents += [one for one in incidents.build(group) if one.environment is None or here(one.environment)]
+    for some in portions(list(groups.incidents.values())):
+        for group in some:
+            found = incidents.build(group)
+            ledger.incidents += [one for one in found if one.environment is None or here(one.environment)]
         await pace()
     ledger.incidents_told = bool(groups.incidents) or config.incidents_are_told
     await _Judgement(ledger, groups.rollbacks, config, pace).judge()
@@ -115,43 +117,49 @@ class _Judgement:
         self._succeeded = Timeline()
         self._brought = Timeline()
         """Those that are no rollbacks themselves, however they ended."""
+        self._seen: dict[tuple[str | None, str], set[str]] = {}
+        """The revisions that came to each place."""
         self._rollbacks: dict[tuple[str | None, str], list[float]] = {}
         """When each place was rolled back."""
 
     async def judge(self) -> None:
-        await self._index()
-        for told in self._told:
-            self._roll_back(told)
+        answered = {name for one in self._ledger.incidents for name in one.names}
+        for portion in portions(self._ledger.deployments):
+            for one in portion:
+                self._enter(one, answered)
+            await self._pace()
+        for rollbacks in portions(self._told):
+            for told in rollbacks:
+                self._roll_back(told)
             await self._pace()
         for moments in self._rollbacks.values():
             moments.sort()
-        for incident in self._ledger.incidents:
-            self._attribute(incident)
+        for found in portions(self._ledger.incidents):
+            for incident in found:
+                self._attribute(incident)
             await self._pace()
-        for one in self._ledger.deployments:
-            if one.failed_at is not None:
-                one.recovered_at = self._recovery(one, one.failed_at)
+        for portion in portions(self._ledger.deployments):
+            for one in portion:
+                if one.failed_at is not None:
+                    one.recovered_at = self._recovery(one, one.failed_at)
             await self._pace()
 
-    async def _index(self) -> None:
-        answered = {name for one in self._ledger.incidents for name in one.names}
-        seen: dict[tuple[str | None, str], set[str]] = {}
-        for one in self._ledger.deployments:
-            place = one.service, one.environment
-            if one.kind == "rollback":
-                self._mark(self._brought.latest(place, one.finished), one.finished, limited=True)
-            else:
-                self._brought.add(one)
-            self._names.add(one)
-            if one.ended == "succeeded":
-                self._succeeded.add(one)
-                _measure(one, seen.setdefault(place, set()))
-            else:
-                one.fail(one.finished)
-            responds = any(told.cause in answered for told in one.told)
-            one.rework = responds or one.kind in self._config.rework
-            self._ledger.rework_told |= responds or bool(one.kind)
-            await self._pace()
+    def _enter(self, one: Deployment, answered: Collection[str]) -> None:
+        """Take the next deployment into account: what it brought, what it takes back, and whether it is rework."""
+        place = one.service, one.environment
+        if one.kind == "rollback":
+            self._mark(self._brought.latest(place, one.finished), one.finished, limited=True)
+        else:
+            self._brought.add(one)
+        self._names.add(one)
+        if one.ended == "succeeded":
+            self._succeeded.add(one)
+            _measure(one, self._seen.setdefault(place, set()))
+        else:
+            one.fail(one.finished)
+        responds = one.answers(answered)
+        one.rework = responds or one.kind in self._config.rework
+        self._ledger.rework_told |= responds or bool(one.kind)
 
     def _roll_back(self, told: Told) -> None:
         """Mark the deployment that was rolled back: the one that is named, else the last before."""
@@ -220,12 +228,18 @@ def _unsure(rollback: Told) -> tuple[str, str]:
 
 def _measure(one: Deployment, seen: set[str]) -> None:
     """Note how long those changes took that a deployment brought for the first time."""
-    fresh = {revision: taken for revision, taken in one.changes.items() if revision not in seen}
-    seen.update(revision for revision in one.changes if revision)
-    one.leads = [taken for taken in fresh.values() if taken is not None]
+    fresh = False
+    leads: list[float] = []
+    for revision, taken in one.changes.items():
+        if revision not in seen:
+            fresh = True
+            if taken is not None:
+                leads.append(taken)
+            if revision:
+                seen.add(revision)
     if one.kind == "rollback":
-        one.commit, one.leads = "rollback", ()
-    elif one.leads:
-        one.commit = "measured"
+        one.commit = "rollback"
+    elif leads:
+        one.commit, one.leads = "measured", leads
     else:
         one.commit = "unknown" if fresh else "redeployed"

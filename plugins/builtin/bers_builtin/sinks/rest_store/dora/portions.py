@@ -1,0 +1,19 @@
+"""Long lists in portions, so that others have their turn between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+Pace: TypeAlias = Callable[[], Awaitable[None]]
+"""Awaited between two portions."""
+
+PORTION = 50
+"""Some tenths of a millisecond; to ask after each record would cost as much as what is done with it."""
+
+T = TypeVar("T")
+
+
+def portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), PORTION):
+        yield items[start : start + PORTION]
