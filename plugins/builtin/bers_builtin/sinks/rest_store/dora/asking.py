@@ -18,7 +18,7 @@ from . import figures, ledger
 from .answers import SERVICES, AskDora, Counts, Covered, DoraAnswer, Flag
 from .figures import DAY, Span
 from .ledger import Ledger
-from .portions import portions
+from .portions import drop, portions
 from .told import DEPLOYED, TYPES, Told, read
 
 SLICE = 500
@@ -74,7 +74,7 @@ class Dora:
         earlier = figures.together(await figures.count(figures.chosen(book, before, ask.service), pace))
         shared: set[Flag] = set() if all_of_it else {"too_many_records"}
         step = ask.step or ("1d" if period <= DAYS * DAY else "1w")
-        return DoraAnswer(
+        answer = DoraAnswer(
             timestamp=round(now * 1000),
             period=ask.period,
             period_ms=round(period * 1000),
@@ -99,6 +99,10 @@ class Dora:
             service_count=len(tallies),
             services=figures.services(tallies, span.days, figures.sources_of(book, ask.service), SERVICES),
         )
+        del found
+        await drop(book.deployments, pace)
+        await drop(told, pace)
+        return answer
 
     async def _told(self, now: float) -> tuple[float, list[Told], bool]:
         """Since when there are records, the records, and whether these are all."""

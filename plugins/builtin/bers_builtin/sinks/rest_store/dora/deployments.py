@@ -49,7 +49,7 @@ class Deployment(msgspec.Struct, gc=False):
     """When it was first known to be a failure."""
     recovered_at: float | None = None
     rework: bool = False
-    resolutions: list[float] = []
+    resolutions: list[float] | None = None
     """When incidents were resolved that came of it."""
 
     @property
@@ -74,6 +74,11 @@ class Deployment(msgspec.Struct, gc=False):
 
     def fail(self, at: float) -> None:
         self.failed_at = at if self.failed_at is None else min(self.failed_at, at)
+
+    def resolve(self, at: float) -> None:
+        if self.resolutions is None:
+            self.resolutions = []
+        self.resolutions.append(at)
 
     def contradicts(self, version: str | None, artifact: str | None) -> bool:
         """Whether it is known to be of another version or artifact than these."""

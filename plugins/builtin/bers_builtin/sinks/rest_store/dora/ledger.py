@@ -14,7 +14,7 @@ from . import deployments, incidents
 from .config import DoraConfig
 from .deployments import Deployment, Key
 from .incidents import Incident
-from .portions import Pace, portions
+from .portions import PORTION, Pace, portions
 from .timeline import Names, Timeline, anywhere, finish
 from .told import DEPLOYED, DETECTED, LOST, RESOLVED, ROLLED_BACK, Told
 
@@ -44,7 +44,7 @@ class Ledger:
 class _Groups:
     """What was told, by what it was told of."""
 
-    deployments: dict[Key, list[Told]] = field(default_factory=dict[Key, list[Told]])
+    deployments: dict[Key, Sequence[Told]] = field(default_factory=dict[Key, Sequence[Told]])
     incidents: dict[Key, list[Told]] = field(default_factory=dict[Key, list[Told]])
     rollbacks: list[Told] = field(default_factory=list[Told])
     lost: dict[Key, Told] = field(default_factory=dict[Key, Told])
@@ -60,20 +60,23 @@ async def join(told: Sequence[Told], here: Place, config: DoraConfig, pace: Pace
             _sort(one, here, ledger, groups)
         await pace()
     every: list[Deployment] = []
-    for some in portions(list(groups.deployments.values())):
-        every += [deployments.build(group, groups.commits) for group in some]
+    for groups_of_some in portions(list(groups.deployments.values())):
+        every += [deployments.build(group, groups.commits) for group in groups_of_some]
         await pace()
-    for deployment in in_order(every):
-        if deployment.ended == "stopped":
-            ledger.stopped.setdefault(str(deployment.outcome), []).append((deployment.finished, deployment.service))
-        else:
-            ledger.deployments.append(deployment)
+    await put_in_order(every, pace)
+    for some in portions(every):
+        for deployment in some:
+            if deployment.ended == "stopped":
+                ledger.stopped.setdefault(str(deployment.outcome), []).append((deployment.finished, deployment.service))
+            else:
+                ledger.deployments.append(deployment)
+        await pace()
     ledger.stopped["lost"] = sorted(
         ((one.time, one.service) for key, one in groups.lost.items() if key not in groups.ended),
         key=lambda one: (one[0], one[1] or ""),
     )
-    for some in portions(list(groups.incidents.values())):
-        for group in some:
+    for groups_of_some in portions(list(groups.incidents.values())):
+        for group in groups_of_some:
             found = incidents.build(group)
             ledger.incidents += [one for one in found if one.environment is None or here(one.environment)]
         await pace()
@@ -83,15 +86,16 @@ async def join(told: Sequence[Told], here: Place, config: DoraConfig, pace: Pace
 
 
 def _sort(one: Told, here: Place, ledger: Ledger, groups: _Groups) -> None:
-    if one.vcs and one.vcs.revision and one.vcs.committed_at is not None:
-        known = groups.commits.get(one.vcs.revision, one.vcs.committed_at)
-        groups.commits[one.vcs.revision] = min(known, one.vcs.committed_at)
+    vcs = one.vcs
+    if vcs and vcs.revision and vcs.committed_at is not None:
+        known = groups.commits.get(vcs.revision)
+        groups.commits[vcs.revision] = vcs.committed_at if known is None else min(known, vcs.committed_at)
     if one.type in DEPLOYED:
         groups.ended.add((one.source, one.subject))
         if one.environment is None:
             ledger.unknown_environment.append((one.time, one.service))
         elif here(one.environment):
-            groups.deployments.setdefault(deployments.key_of(one), []).append(one)
+            _join_group(groups.deployments, deployments.key_of(one), one)
     elif one.type in ROLLED_BACK:
         if one.environment is None or here(one.environment):
             groups.rollbacks.append(one)
@@ -100,6 +104,17 @@ def _sort(one: Told, here: Place, ledger: Ledger, groups: _Groups) -> None:
     elif one.type in LOST and one.environment is not None and here(one.environment):
         before = groups.lost.setdefault((one.source, one.subject), one)
         groups.lost[one.source, one.subject] = max(before, one, key=lambda either: either.order)
+
+
+def _join_group(groups: dict[Key, Sequence[Told]], key: Key, one: Told) -> None:
+    """Add to a group. Most have one member: the garbage collector forgets tuples of records, and visits every list."""
+    known = groups.get(key)
+    if known is None:
+        groups[key] = (one,)
+    elif isinstance(known, list):
+        known.append(one)
+    else:
+        groups[key] = [*known, one]
 
 
 class _Judgement:
@@ -188,7 +203,7 @@ class _Judgement:
             incident.attributed = True
             culprit.fail(incident.detected)
             if incident.resolved is not None:
-                culprit.resolutions.append(incident.resolved)
+                culprit.resolve(incident.resolved)
 
     def _named(
         self, names: Iterable[str | None], where: tuple[str | None, str], at: float, *, rollbacks: bool = False
@@ -201,7 +216,7 @@ class _Judgement:
 
     def _recovery(self, one: Deployment, known: float) -> float | None:
         """When it was first better again: by a success, by a rollback, or because an incident was resolved."""
-        moments = [moment for moment in one.resolutions if moment >= known]
+        moments = [moment for moment in one.resolutions or () if moment >= known]
         if following := self._succeeded.following(one, known):
             moments.append(following.finished)
         rollbacks = self._rollbacks.get((one.service, one.environment), [])
@@ -209,16 +224,17 @@ class _Judgement:
         return min([*moments, *rollbacks[number : number + 1]], default=None)
 
 
-def in_order(deployments: list[Deployment]) -> list[Deployment]:
+async def put_in_order(deployments: list[Deployment], pace: Pace) -> None:
     """By their finish; those of one moment by their key, so that it does not matter which came first."""
-    deployments.sort(key=finish)
+    deployments.sort(key=finish)  # Mostly sorted already: each type is read in its order.
     start = 0
     for number in range(1, len(deployments) + 1):
         if number == len(deployments) or deployments[number].finished != deployments[start].finished:
             if number - start > 1:
                 deployments[start:number] = sorted(deployments[start:number], key=lambda one: one.key)
             start = number
-    return deployments
+        if not number % PORTION:
+            await pace()
 
 
 def _unsure(rollback: Told) -> tuple[str, str]:
@@ -240,6 +256,6 @@ def _measure(one: Deployment, seen: set[str]) -> None:
     if one.kind == "rollback":
         one.commit = "rollback"
     elif leads:
-        one.commit, one.leads = "measured", leads
+        one.commit, one.leads = "measured", tuple(leads)
     else:
         one.commit = "unknown" if fresh else "redeployed"

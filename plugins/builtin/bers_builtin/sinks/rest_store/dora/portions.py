@@ -17,3 +17,10 @@ T = TypeVar("T")
 def portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), PORTION):
         yield items[start : start + PORTION]
+
+
+async def drop(items: list[T], pace: Pace) -> None:
+    """Empty a long list: to free many records at once would hold up everybody."""
+    while items:
+        del items[-PORTION:]
+        await pace()
