@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -475,6 +477,21 @@ async def test_records_are_kept_when_everything_else_of_a_day_is_gone(tmp_path: 
         clock.step(3 * DAY)
         await store.sweep()
         assert (await store.dora(AskDora(period="90d"), Caller())).metrics.deployment_frequency.value is None
+
+
+async def test_a_record_that_comes_again_counts_once_and_a_damaged_one_is_left_out(tmp_path: Path) -> None:
+    async with step(REST_STORE, context=Context("store", data_dir=tmp_path, clock=VirtualClock(NOW))).open() as store:
+        assert isinstance(store, RestStore)
+        for reader in ("metrics", "again"):
+            await store.position(reader, 0, begin=0)
+            await store.write(Batch([deployed(DAY, id="a"), deployed(2 * DAY, id="b")], (), reader, 0, 1))
+            await store.commit()
+        assert (await store.dora(AskDora(), Caller())).counts.deployments == 2
+        with closing(sqlite3.connect(tmp_path / "metrics.db")) as file, file:
+            file.execute("UPDATE events SET body = substr(body, 1, 20) WHERE id = 'a'")
+        answer = await store.dora(AskDora(), Caller())
+        assert answer.counts.deployments == 1
+        assert "unreadable_records" in answer.metrics.deployment_frequency.completeness
 
 
 async def test_of_too_many_records_the_newest_count_and_the_answer_says_so(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ Flag: TypeAlias = Literal[
     "unknown_commits",
     "unknown_environments",
     "unknown_outcomes",
+    "unreadable_records",
     "unrecovered",
 ]
 
@@ -39,9 +40,9 @@ class AskDora(msgspec.Struct):
         str, Meta(description="Only those to this environment, instead of all that count as production.")
     ] = ""
     step: Annotated[
-        Literal["", "1d", "1w"],
+        Literal["1d", "1w"] | None,
         Meta(description="How much time one point of the series covers; a day up to 31 days, else a week."),
-    ] = ""
+    ] = None
 
 
 class Before(msgspec.Struct, rename="camel"):

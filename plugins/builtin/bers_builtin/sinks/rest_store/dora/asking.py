@@ -7,6 +7,7 @@ from functools import partial
 from sys import intern
 
 import anyio
+import msgspec
 from msgspec.structs import replace
 
 from bers import Context, Database, Refused, format_duration
@@ -56,7 +57,7 @@ class Dora:
 
     async def _answer(self, ask: AskDora, period: float) -> DoraAnswer:
         now, pace, config = self._context.clock.time(), Pace(), self._config.dora
-        since, told, all_of_it = await self._told(now)
+        since, told, shared = await self._told(now)
         span = Span(now - period, now, since)
         before = Span(span.start - period, span.start, since)
         known: dict[str, bool] = {}
@@ -72,7 +73,6 @@ class Dora:
         tallies = await figures.count(found, pace)
         tally = figures.together(tallies)
         earlier = figures.together(await figures.count(figures.chosen(book, before, ask.service), pace))
-        shared: set[Flag] = set() if all_of_it else {"too_many_records"}
         step = ask.step or ("1d" if period <= DAYS * DAY else "1w")
         answer = DoraAnswer(
             timestamp=round(now * 1000),
@@ -104,8 +104,8 @@ class Dora:
         await drop(told, pace)
         return answer
 
-    async def _told(self, now: float) -> tuple[float, list[Told], bool]:
-        """Since when there are records, the records, and whether these are all."""
+    async def _told(self, now: float) -> tuple[float, list[Told], set[Flag]]:
+        """Since when there are records, the records, and what is to be said of them."""
         oldest = now - self.kept
 
         def begin(connection: sqlite3.Connection) -> tuple[float, float]:
@@ -115,6 +115,7 @@ class Dora:
             )
 
         since, cut = await self._database.run(begin)
+        flags: set[Flag] = set() if cut == oldest else {"too_many_records"}
         found: list[Told] = []
         pace = Pace()
         for type in TYPES:
@@ -123,14 +124,21 @@ class Dora:
                 partial(details.slice_of, type=type, after=after, now=now, limit=SLICE)
             ):
                 for portion in portions(rows):
-                    found += [_compact(read(body)) for _, _, body in portion]
+                    readable = [told for _, _, body in portion if (told := _read(body))]
+                    if len(readable) < len(portion):
+                        flags.add("unreadable_records")
+                    found += readable
                     await pace()
                 after = rows[-1][0], rows[-1][1]
-        return max(since, cut), found, cut == oldest
+        return max(since, cut), found, flags
 
 
-def _compact(told: Told) -> Told:
-    """The same, with one text for what thousands of records say alike."""
+def _read(body: bytes) -> Told | None:
+    """The event, with one text for what thousands of records say alike; None where the disk has damaged it."""
+    try:
+        told = read(body)
+    except (msgspec.MsgspecError, ValueError):
+        return None
     return replace(
         told,
         source=intern(told.source),

@@ -69,7 +69,7 @@ class Names:
     def add(self, one: Deployment) -> None:
         if self._by_name:
             for name in one.names:
-                if (found := self._by_name.get(name)) is not None and one not in found[-1:]:
+                if (found := self._by_name.get(name)) is not None and not (found and found[-1] is one):
                     found.append(one)
 
     def latest(self, name: str, where: Where, at: float) -> Deployment | None:
