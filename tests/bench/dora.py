@@ -63,12 +63,12 @@ async def _measure(store: RestStore, period: str) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         answer = await store.dora(AskDora(period=period), Caller())
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        steps.sort()
+        print(
+            f"{period:>4} {answer.counts.deployments:7,} deployments {cpu * 1000:6.0f} ms CPU {wall * 1000:6.0f} ms, "
+            f"steps p99 {steps[int(len(steps) * 0.99)] * 1000:.1f} ms, longest {steps[-1] * 1000:.1f} ms of CPU"
+        )
         group.cancel_scope.cancel()
-    steps.sort()
-    print(
-        f"{period:>4} {answer.counts.deployments:7,} deployments {cpu * 1000:6.0f} ms CPU {wall * 1000:6.0f} ms, "
-        f"steps p99 {steps[int(len(steps) * 0.99)] * 1000:.1f} ms, longest {steps[-1] * 1000:.1f} ms of CPU"
-    )
 
 
 async def _watch(steps: list[float]) -> None:

@@ -113,7 +113,9 @@ def build(group: Sequence[Told], commits: Mapping[str, float]) -> Deployment:
         outcome = _outcome(one) or outcome
         kind = one.labels.get("kind") or kind
     ended = _ENDED[outcome]
-    changes = _changes(ordered, outcome, last.time, commits) if ended == "succeeded" else {}
+    changes: Mapping[str, float | None] = {}
+    if ended == "succeeded":
+        changes = _changes(ordered, outcome, last.time, commits)
     return Deployment(last.service, last.environment or "", last.time, outcome, ended, kind, changes, ordered)
 
 
