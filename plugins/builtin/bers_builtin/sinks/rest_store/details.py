@@ -82,6 +82,7 @@ def begin(connection: sqlite3.Connection, now: float) -> None:
 
 def began(connection: sqlite3.Connection, types: Sequence[str], since: float, now: float) -> float:
     """Since when there are records: as long as this file is kept, and longer where older ones were handed in."""
+    begin(connection, now)  # A file that was salvaged may have lost it.
     oldest = [
         time
         for type in types
