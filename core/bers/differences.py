@@ -18,6 +18,7 @@ LIVE = (
     "intake.body_within",
     "intake.events_per_second",
     "intake.forget_after",
+    "intake.journal.max_age",
     "intake.journal.max_bytes",
     "intake.journal.when_full",
     "intake.max_body",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from anyio import to_thread
 from bers.clock import Clock
 from bers.config import Plan
 from bers.config.settings import IntakeSettings
-from bers.intake import Intake
+from bers.intake import Intake, position_of
 from bers.log import Log
 from bers.memory import give_back
 from bers.stages import DurableSpec
@@ -96,6 +97,7 @@ class Housekeeping:
             await self._state.run(partial(_store, body=body))
             del body
             await to_thread.run_sync(give_back)
+            await self._bus.part(self._clock.time() - self._settings.journal.max_age)
             lowest = await to_thread.run_sync(lowest_position, self._data_dir, self._readers)
             if lowest is None and self._readers:
                 _log.debug("nothing of the journal is given up: a sink has not said where it stands")
@@ -104,6 +106,19 @@ class Housekeeping:
             await self._bus.trim(0, position if lowest is None else min(position, lowest))
         except Exception:
             _log.exception("the journal could not be trimmed; it is tried again")
+
+
+def snapshot_position(folder: Path) -> int:
+    """The position of the snapshot in a data directory, which a copied journal may end before; 0 where there is none."""
+    path = folder / "state.db"
+    if not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT body FROM snapshots WHERE partition = 0").fetchone()
+            return position_of(row[0]) if row else 0
+    except (sqlite3.DatabaseError, ValueError):  # No such table, or damage, of which its owner tells.
+        return 0
 
 
 def readers(plan: Plan) -> set[tuple[str, str]]:

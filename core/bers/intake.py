@@ -62,6 +62,19 @@ class Snapshot(msgspec.Struct, array_like=True):
     series: dict[str, list[str]] = {}
 
 
+def position_of(snapshot: bytes) -> int:
+    """The position of what :meth:`Intake.snapshot` made; raise ValueError where it is none."""
+    try:
+        unpacker = zlib.decompressobj()
+        head = unpacker.decompress(snapshot, 10)
+    except zlib.error as exc:
+        raise ValueError(f"the snapshot cannot be decompressed: {exc}") from exc
+    if head[:1] != b"\x94":
+        raise ValueError("the snapshot does not begin as one does")
+    length = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}.get(head[1], 0)
+    return int.from_bytes(head[2 : 2 + length], "big") if length else head[1]
+
+
 class Seat(Protocol):
     """Where a source takes its place among those that read."""
 
@@ -197,12 +210,12 @@ class Intake:
         at, end = await self._bus.span(self._partition)
         if snapshot:
             known = msgspec.msgpack.decode(zlib.decompress(snapshot), type=Snapshot)
-            if at <= known.position <= end:
+            if known.position <= end:
                 self._repeats.load(known.repeats)
                 self.series.load(known.series)
                 for key, events in known.tables.items():
                     self.table(key).load(events)
-                at = known.position
+                at = max(at, known.position)  # The journal of a copy may begin behind it.
         if at == end:
             return
         async with aclosing(self._bus.read(self._partition, after=at, cuts=[end])) as batches:

@@ -69,6 +69,11 @@ class Journal:
         return self._starts[0]
 
     @property
+    def active(self) -> int:
+        """Where the segment begins that is written to."""
+        return self._starts[-1]
+
+    @property
     def size(self) -> int:
         """How many bytes the files have."""
         return sum(self._sizes)
@@ -103,6 +108,11 @@ class Journal:
     async def read(self, after: int, *, max_bytes: int = 1 << 20) -> Sequence[Frame]:
         """Return the frames that follow a position, as many as fit, and at least one where there is one."""
         return await to_thread.run_sync(self._read, after, max_bytes)
+
+    async def roll(self) -> None:
+        """Go on in another segment, so that this one can be deleted once nobody needs it."""
+        async with self._turn:
+            await to_thread.run_sync(self._roll, limiter=self._thread)
 
     def trim(self, before: int) -> None:
         """Delete the segments that end at or before a position."""
@@ -176,6 +186,10 @@ class Journal:
         self._sizes[-1] += len(data)
         self.end = group[-1].end
 
+    def _roll(self) -> None:
+        if self._sizes[-1] and not self._closed and not self._torn:
+            self._begin_segment(self.end)
+
     def _begin_segment(self, start: int) -> None:
         file = os.open(self._path(start), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         os.close(self._file)
@@ -200,6 +214,17 @@ class Journal:
                     frames.append(frame)
                     max_bytes -= len(frame.body)
         return frames
+
+
+def whole_frames(path: Path) -> Iterator[tuple[int, int, Frame]]:
+    """The whole frames of a segment, each with its first byte and the one after it; what is damaged is passed over."""
+    for at, frame in _frames(path):
+        yield at, at + _HEAD.size + len(frame.body), frame
+
+
+def is_torn(path: Path, at: int) -> bool:
+    """Whether what a segment has from a byte on is an append that was not finished, and no damage."""
+    return _is_torn(path, at)
 
 
 def _encode(frame: Frame) -> bytes:

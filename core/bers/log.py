@@ -77,6 +77,8 @@ class Log(AsyncContextManagerMixin):
         self._journal: Journal | None = None
         self._pending: deque[_Piece] = deque()
         self._repair = anyio.Lock()
+        self._oldest = (-1, 0.0)
+        """Where the segment begins that is written to, and when its first event was received, once that is known."""
         self.fault = ""
         """Why the journal cannot be written, while it cannot."""
         self._tail: deque[_Piece] = deque()
@@ -158,6 +160,30 @@ class Log(AsyncContextManagerMixin):
             self._journal.trim(before)
         else:
             self._forget(lambda piece: piece.end <= before)
+
+    async def part(self, before: float) -> None:
+        """Go on in another segment where this one has events that were received before a time, in seconds since 1970.
+
+        Segments are given up as a whole: in a quiet node one would keep what it has for months.
+        """
+        journal = self._journal
+        if journal is None or self.fault:
+            return
+        if self._oldest[0] != journal.active or not self._oldest[1]:
+            self._oldest = journal.active, await self._received(journal, journal.active)
+        if 0 < self._oldest[1] < before:
+            await journal.roll()
+
+    async def _received(self, journal: Journal, after: int) -> float:
+        """When the first event was received that lies behind a position; 0 where there is none."""
+        while after < journal.end:
+            frames = await journal.read(after, max_bytes=1)
+            if not frames:
+                break
+            if events := self._decode(frames[0].body):
+                return events[0].received
+            after = frames[0].end  # It leads over a gap.
+        return 0.0
 
     async def _bridge(self, journal: Journal) -> None:
         """Go on where the databases beside us are, if they have seen more than the journal holds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from bers.redaction import redact_text
 from bers.stages import Config, Context, Durable, DurableSpec, Processor, StageSpec
 
 S_co = TypeVar("S_co", covariant=True)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Pipeline:
         Whoever is new, and every optional sink, begins at ``begin``: the end of the bus if not told. "Started" says
         that all positions are held, so that nothing appended from then on is missed, whatever happens.
         """
-        _, end = await bus.span(partition)
+        oldest, end = await bus.span(partition)
         live = end if begin is None else begin
         async with AsyncExitStack() as stack:
             processors = [
@@ -119,6 +122,13 @@ class Pipeline:
                     f"pipeline {self.name!r} holds position {max(held.values())}, but the bus ends at {end}; "
                     f"restore the journal, or start with an empty data directory"
                 )
+            for name, position in held.items():
+                if position < oldest:  # As where a copy took a database before the journal, which was trimmed meanwhile.
+                    _log.error(
+                        "the journal begins at position %d, and sink %r of pipeline %r has seen what lies before %d: "
+                        "it misses what lay between",
+                        oldest, name, self.name, position,
+                    )  # fmt: skip
             self.deliveries = {target.id: self._courier(target) for target in self.targets}
             self.queues = {
                 target.id: Queue(self.deliveries[target.id]) for target in self.targets if not target.waited_for
@@ -130,7 +140,7 @@ class Pipeline:
             cuts = [*held.values(), live] if until is None else [*held.values(), live, until]
             # Who has no position of its own begins at `live`, however far the durable ones are ahead of it.
             begins = [*held.values()] if len(held) == len(self.targets) else [*held.values(), live]
-            self.position, self.live = min(begins, default=live), live
+            self.position, self.live = max(oldest, min(begins, default=live)), live
             async with anyio.create_task_group() as watches:
                 for courier in self.deliveries.values():
                     watches.start_soon(courier.attempts.watch)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 
@@ -143,6 +143,30 @@ class Positions:
     def held(self, reader: str, partition: int) -> int:
         """The position that was committed last."""
         return self._held[reader, partition]
+
+
+class Held(NamedTuple):
+    """A position, and who holds it."""
+
+    database: str
+    """The path of the file, within its folder."""
+    sink: str
+    reader: str
+    position: int
+
+
+def held_positions(folder: Path) -> list[Held]:
+    """Every position that databases of a folder hold; one that cannot be read is left out."""
+    found: list[Held] = []
+    for path in _databases(folder):
+        with suppress(sqlite3.DatabaseError):
+            found += [Held(path.name, *row) for row in _read(path)]
+    return found
+
+
+def on_the_bus(reader: str) -> bool:
+    """Whether the position of a reader counts events of the bus, and not dead letters."""
+    return not reader.startswith(DEAD_READER)
 
 
 def highest_position(folder: Path) -> int:

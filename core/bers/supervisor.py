@@ -27,7 +27,7 @@ from bers.counters import Counters
 from bers.dead_letters import DeadLetters
 from bers.directory import Directory
 from bers.health import Health, Watch
-from bers.housekeeping import Housekeeping, readers
+from bers.housekeeping import Housekeeping, readers, snapshot_position
 from bers.intake import Intake
 from bers.keepers import Keeping, name_late, start, stop
 from bers.log import Log
@@ -101,7 +101,7 @@ class Supervisor(AsyncContextManagerMixin):
         metrics = Catalog(plan.metrics.values())
         self.bus = Log(
             self.data_dir / "journal" if journal.durable else None,
-            begin=highest_position(self.data_dir),
+            begin=max(highest_position(self.data_dir), snapshot_position(self.data_dir)),
             max_bytes=journal.max_bytes,
             when_full=journal.when_full,
         )

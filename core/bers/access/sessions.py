@@ -56,6 +56,12 @@ def stored(connection: sqlite3.Connection) -> list[Session]:
     return [Session(*row) for row in connection.execute("SELECT hash, key, bound, created, expires FROM sessions")]
 
 
+def forget(connection: sqlite3.Connection) -> None:
+    """End every session: in a copy of the database, where nobody has logged in."""
+    connection.execute(_SCHEMA)
+    connection.execute("DELETE FROM sessions")
+
+
 def end(connection: sqlite3.Connection, hash: bytes) -> None:
     connection.execute(_SCHEMA)
     connection.execute("DELETE FROM sessions WHERE hash = ?", (hash,))

@@ -33,6 +33,8 @@ _COMMANDS = {
     "keys": ("keys:keys", "Make, list and revoke API keys."),
     "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
     "dead": ("dead:dead", "List, show, replay and drop dead letters."),
+    "backup": ("backup:backup", "Make, verify and restore backups."),
+    "journal": ("journal:journal", "Look into the journal, offline."),
     "report": ("report:report", "The performance report of a period, with the availability."),
     "dora": ("dora:dora", "How software is delivered: DORA's five figures of a period."),
     "openapi": ("openapi:openapi", "Print the OpenAPI description of a listener."),

@@ -64,6 +64,13 @@ class JournalSettings(Config, frozen=True):
         Literal["refuse", "drop_oldest"],
         Meta(description="Refuse new events with 429, or drop the oldest that somebody still has to read."),
     ] = "refuse"
+    max_age: Annotated[
+        Interval,
+        Meta(
+            description="How old the oldest event of a file may be before another is begun: files go as a whole, once "
+            "every event of theirs was read."
+        ),
+    ] = Interval("1h")
 
 
 class LabelSettings(Config, frozen=True):

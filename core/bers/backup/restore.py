@@ -1,0 +1,121 @@
+"""Puts a backup in the place of a data directory, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bers import lock
+from bers.backup import manifest
+from bers.backup.archive import sync_folder, sync_folders
+from bers.backup.manifest import Damaged
+from bers.backup.verify import Report, examined
+from bers.clock import Clock
+from bers.errors import BersError
+
+_NOTHING = {lock.PID_FILE, "start.log"}
+"""What may lie in a directory that has nothing in it."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was put where."""
+
+    report: Report
+    data_dir: Path
+    aside: Path | None
+    """Where the data is now that was there before."""
+    config: Path | None
+    config_aside: Path | None
+
+
+def restore(
+    path: Path,
+    data_dir: Path,
+    clock: Clock,
+    *,
+    force: bool = False,
+    damaged_too: bool = False,
+    config: Path | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Restored:
+    """Put the data of a backup into place; with ``config`` its configuration, too.
+
+    Raise BersError while a node runs there, where something is there and ``force`` does not say that it may be moved
+    aside, and where the backup is not as it was made; nothing was changed then. ``damaged_too`` takes one whose data
+    was damaged when it was made: a start makes the best of it.
+    """
+    if not path.is_file():
+        raise BersError(f"{path} is not there; name the file of a backup, as in `ls backups/`")
+    if pid := lock.holder(data_dir):
+        raise BersError(f"{data_dir} is in use by process {pid}; stop it with `bers stop`")
+    if _is_occupied(data_dir) and not force:
+        raise BersError(f"{data_dir} is not empty; `--force` moves what is there aside, and deletes nothing")
+    stamp = f"{datetime.fromtimestamp(clock.time(), UTC):%Y%m%d-%H%M%S}"
+    try:
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{data_dir.name}.restoring-", dir=data_dir.parent))
+    except OSError as exc:
+        raise lock.unwritable(data_dir.parent, exc) from exc
+    try:
+        report = examined(path, folder, tell)
+        if report.changed or (report.damaged and not damaged_too):
+            raise Damaged("\n".join([f"{path} is not restored:", *report.changed, *report.damaged]))
+        data = folder / manifest.DATA
+        data.mkdir(exist_ok=True)
+        sync_folders(folder)
+        aside = _exchange(data, data_dir, stamp)
+        taken, config_aside = _configure(folder, config, stamp) if config else (None, None)
+        return Restored(report, data_dir, aside, taken, config_aside)
+    except OSError as exc:
+        raise BersError(f"{data_dir}: {exc.strerror or exc}; what was there is there still") from exc
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_occupied(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(one.name not in _NOTHING for one in folder.iterdir()))
+
+
+def _exchange(data: Path, data_dir: Path, stamp: str) -> Path | None:
+    """Give the name of a directory to another; return where the former one is, if it had anything."""
+    existed = data_dir.exists()
+    with lock.hold(data_dir):  # Nobody starts a node there meanwhile.
+        occupied = _is_occupied(data_dir)
+        aside = data_dir.with_name(f"{data_dir.name}.before-{stamp}")
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = data_dir.with_name(f"{data_dir.name}.before-{stamp}-{number}")
+        data_dir.rename(aside)
+        try:
+            data.rename(data_dir)
+        except OSError:
+            with suppress(OSError):
+                aside.rename(data_dir)
+            raise
+    sync_folder(data_dir.parent)
+    if existed and occupied:
+        return aside
+    shutil.rmtree(aside)
+    return None
+
+
+def _configure(folder: Path, config: Path, stamp: str) -> tuple[Path | None, Path | None]:
+    """Put the configuration in place; one that is there and differs is kept beside it."""
+    text = folder / manifest.CONFIGURATION / "pipelines.yaml"
+    if not text.exists():
+        return None, None
+    aside: Path | None = None
+    if config.exists():
+        if config.read_bytes() == text.read_bytes():
+            return config, None
+        aside = config.with_name(f"{config.name}.before-{stamp}")
+        config.rename(aside)
+    shutil.copyfile(text, config)
+    return config, aside
