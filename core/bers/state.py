@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 
+from bers.copies import BEGIN, COMMITS, COUNT
 from bers.errors import Conflict, Refused
 from bers.records import Batch
 
@@ -72,7 +73,10 @@ class Database:
     def _within(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
         connection.execute("BEGIN IMMEDIATE")
         try:
+            before = connection.total_changes
             result = work(connection)
+            if connection.total_changes != before:
+                connection.execute(COUNT)
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
@@ -88,6 +92,8 @@ class Database:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute(_POSITIONS)
+            connection.execute(COMMITS)
+            connection.execute(BEGIN)
             self._connection = connection
         return self._connection
 

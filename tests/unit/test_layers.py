@@ -13,7 +13,7 @@ LAYERS = [
     {"plain", "shapes", "targets", "units"},
     {"sketch"},
     {"metering", "records", "ward", "watchdog"},
-    {"catalog", "clock", "counters", "redaction", "schemas"},
+    {"catalog", "clock", "copies", "counters", "redaction", "schemas"},
     {"decoding", "journal", "memory", "patterns", "rates", "repeats", "series", "state", "tables"},
     {"segments"},
     {"bus", "checks", "claims", "filters", "log", "operations", "speedometer", "states"},

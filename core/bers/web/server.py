@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 import anyio
 import uvicorn
 
-from bers import lock, memory
+from bers import copies, lock, memory
 from bers.access import keys, posture
 from bers.access.addresses import is_loopback
 from bers.access.certificates import Certificates
@@ -27,6 +28,9 @@ from bers.supervisor import Supervisor
 from bers.web.app import App
 from bers.web.connections import Connections, limited
 from bers.web.sockets import bind, ports
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,12 @@ async def running(
         for one in sockets.values():
             stack.callback(one.close)
         stack.enter_context(lock.hold(Path(plan.settings.data_dir), wait=wait))
+        unfit = copies.put_right(Path(plan.settings.data_dir))
         warnings = _doors(plan, sockets.values(), clock or SystemClock(), insecure=insecure)
         plan, again = _warned(plan, warnings), (lambda: _warned(reread(), warnings)) if reread else None
         logs = stack.enter_context(writing(plan.settings.log, files_of(plan), plan.redactor))
+        for said in unfit:
+            _log.error("%s", said)
         at = ports(sockets)
         surfaces: dict[int, Surface] = {port: surface for surface, port in at.items()}
         gate = Gate(plan.settings.access, clock or SystemClock(), host=host, tls=tls is not None)

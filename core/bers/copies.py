@@ -1,0 +1,144 @@
+"""Databases of a directory that was copied file by file: a write-ahead log of another moment is put aside."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from struct import Struct, unpack, unpack_from
+from typing import NamedTuple
+
+COMMITS = "CREATE TABLE IF NOT EXISTS commits (number INTEGER PRIMARY KEY)"
+"""One row, whose key is counted up by every transaction that changes anything."""
+COUNT = "UPDATE commits SET number = number + 1"
+BEGIN = "INSERT INTO commits SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM commits)"
+
+_HEAD = Struct(">8I")
+_FRAME = Struct(">6I")
+_LITTLE, _BIG = 0x377F0682, 0x377F0683
+_LEAF = 0x0D
+
+class _Frame(NamedTuple):
+    page: int
+    commits: bool
+    """Whether a transaction ends with it."""
+    body: int
+    """Where its page begins in the file."""
+
+
+def put_right(folder: Path) -> list[str]:
+    """Put aside every write-ahead log that does not belong to its database, and say so of each.
+
+    Who copies a directory while a node runs reads a database at one moment and its log at another. SQLite takes pages
+    of both then, and what comes of it was never there: a position without its data, or data twice. Without that log a
+    database is what it was at an earlier moment, with its positions, and reads on from there.
+
+    Call it before anybody has opened them, by the owner of the folder.
+    """
+    said: list[str] = []
+    for path in sorted(folder.glob("*.db")):
+        log = path.with_name(f"{path.name}-wal")
+        try:
+            if log.exists() and not _belongs(path, log):
+                said.append(_put_aside(path, log))
+        except (OSError, sqlite3.DatabaseError):  # Damage of another kind, of which its owner tells.
+            continue
+    return said
+
+
+def _belongs(path: Path, log: Path) -> bool:
+    """Whether a log begins where its file ends, or is in the file in part or as a whole."""
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"  # The file alone, without its log.
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        row = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'commits'").fetchone()
+        if row is None:
+            return True
+        (in_file,) = connection.execute("SELECT number FROM commits").fetchone() or (0,)
+    if _fits(in_file, _numbers(log, row[0])):
+        return True
+    # A loss of power leaves frames behind that SQLite does not count, by their checksums: they take a while.
+    return _fits(in_file, _numbers(log, row[0], checked=True))
+
+
+def _fits(in_file: int, in_log: Sequence[int]) -> bool:
+    return not in_log or in_log[0] - 1 <= in_file <= in_log[-1]
+
+
+def _numbers(log: Path, root: int, *, checked: bool = False) -> list[int]:
+    """The numbers of the commits that a log holds, in their order."""
+    data = log.read_bytes()
+    waiting: list[int] = []
+    found: list[int] = []
+    for frame in _frames(data, checked=checked):
+        if frame.page == root and (number := _key(data, frame.body)) is not None:
+            waiting.append(number)
+        if frame.commits:
+            found += waiting
+            waiting.clear()
+    return found
+
+
+def _frames(data: bytes, *, checked: bool) -> Iterator[_Frame]:
+    if len(data) < _HEAD.size:
+        return
+    magic, _, size, _, *salts, _, _ = _HEAD.unpack_from(data)
+    if magic not in (_LITTLE, _BIG) or not 512 <= size <= 65536:
+        return
+    order = "<" if magic == _LITTLE else ">"
+    sums = _sum(data[:24], order, (0, 0)) if checked else (0, 0)
+    for at in range(_HEAD.size, len(data) - _FRAME.size - size + 1, _FRAME.size + size):
+        page, pages, *rest = _FRAME.unpack_from(data, at)
+        if rest[:2] != salts:
+            return
+        body = at + _FRAME.size
+        if checked:
+            sums = _sum(data[body : body + size], order, _sum(data[at : at + 8], order, sums))
+            if sums != tuple(rest[2:]):
+                return
+        yield _Frame(page, pages > 0, body)
+
+
+def _sum(data: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
+    """SQLite's checksum of a log, continued."""
+    one, two = sums
+    words = unpack(f"{order}{len(data) // 4}I", data)
+    for n in range(0, len(words), 2):
+        one = (one + words[n] + two) & 0xFFFFFFFF
+        two = (two + words[n + 1] + one) & 0xFFFFFFFF
+    return one, two
+
+
+def _key(data: bytes, page: int) -> int | None:
+    """The key of the one row of a table, from its page."""
+    kind, _, rows = unpack_from(">BHH", data, page)
+    if kind != _LEAF or rows != 1:
+        return None
+    at = page + unpack_from(">H", data, page + 8)[0]
+    _, at = _varint(data, at)
+    return _varint(data, at)[0]
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for n in range(9):
+        byte = data[at + n]
+        if n == 8:
+            return (value << 8) | byte, at + 9
+        value = (value << 7) | (byte & 0x7F)
+        if byte < 0x80:
+            return value, at + n + 1
+    raise AssertionError("a varint has nine bytes at most")
+
+
+def _put_aside(path: Path, log: Path) -> str:
+    aside, number = log.with_name(f"{log.name}.damaged"), 1
+    while aside.exists():
+        number += 1
+        aside = log.with_name(f"{log.name}.damaged-{number}")
+    log.rename(aside)
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    return (
+        f"{path} and its write-ahead log are of two moments, as where a directory was copied while a node ran: it goes "
+        f"on as it was at an earlier one, and reads again what the journal has since; the log is kept as {aside}"
+    )
