@@ -19,6 +19,7 @@ _FRAME = Struct(">6I")
 _LITTLE, _BIG = 0x377F0682, 0x377F0683
 _LEAF = 0x0D
 
+
 class _Frame(NamedTuple):
     page: int
     commits: bool

@@ -123,7 +123,9 @@ class Pipeline:
                     f"restore the journal, or start with an empty data directory"
                 )
             for name, position in held.items():
-                if position < oldest:  # As where a copy took a database before the journal, which was trimmed meanwhile.
+                if (
+                    position < oldest
+                ):  # As where a copy took a database before the journal, which was trimmed meanwhile.
                     _log.error(
                         "the journal begins at position %d, and sink %r of pipeline %r has seen what lies before %d: "
                         "it misses what lay between",

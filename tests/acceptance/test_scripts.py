@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import ROOT, Operator, needs
-from tests.integration.processes import USUAL, configure, detached, ready, started, until, usual_ports
+from tests.integration.processes import USUAL, at_leisure, configure, detached, ready, started, until, usual_ports
 
 DAILY = r"""#!/bin/bash
 # daily-monitoring-maintenance.sh
@@ -197,6 +198,31 @@ def test_c134_c135_a_backup_of_a_server_that_runs_is_restored_and_has_everything
     assert again.data("metrics/build_performance")["current"] == 5400
     again.emit({"type": "build-completed", "detail": {"duration": 870, "environment": "production"}})
     again.until("metrics/build_performance", lambda data: data["current"] == 870)
+    assert bash(server.folder, "bers stop").returncode == 0
+
+
+@needs("bash", "curl")
+def test_c133_c134_c135_a14_a15_one_command_backs_everything_up_and_one_restores_it(server: Operator) -> None:
+    (alert,) = server.data("alerts")
+    server.post(f"alerts/{alert['id']}/acknowledge", {"operator": "admin", "notes": "Investigating"})
+    alerts, config = server.data("alerts"), (server.folder / "pipelines.yaml").read_bytes()
+    assert bash(server.folder, "bers backup create").returncode == 0  # `backups/` is there: `bers start` made it.
+    server.emit({"type": "build-completed", "detail": {"duration": 77_000, "environment": "production"}})
+    server.process.terminate()
+    assert server.process.wait(15) == 0
+    assert bash(server.folder, "rm -r pipelines.yaml .bers").returncode == 0
+    assert bash(server.folder, "bers backup verify backups/bers-*.tar.gz").returncode == 0
+    began = time.monotonic()
+    done = bash(server.folder, "bers backup restore backups/bers-*.tar.gz --with-config && bers start --detach")
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    assert took < at_leisure(5.0), f"it answers again after {took:.1f} s"
+    health = bash(server.folder, "curl -s http://localhost:3001/api/monitoring/health")
+    assert json.loads(health.stdout)["data"]["overallStatus"] == "healthy"
+    again = ready(server.folder, server.process)
+    assert (server.folder / "pipelines.yaml").read_bytes() == config
+    assert again.data("alerts") == alerts and alerts[0]["acknowledgment"]["operator"] == "admin"
+    assert again.data("metrics/build_performance")["current"] == 5400, "as it was then, and not as it was later"
     assert bash(server.folder, "bers stop").returncode == 0
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from bers import Conflict, Event, Full
@@ -437,3 +438,32 @@ async def test_of_events_of_which_one_cannot_be_written_none_is_there(tmp_path: 
         assert await all_ids(bus) == ["e-1"]
     async with Log(tmp_path) as bus:
         assert await all_ids(bus) == ["e-1"]
+
+
+async def test_a_segment_that_is_old_is_parted_and_goes_when_everybody_has_read_it(tmp_path: Path) -> None:
+    def files() -> list[str]:
+        return sorted(path.stem.lstrip("0") or "0" for path in tmp_path.iterdir())
+
+    def at(received: float, *numbers: int) -> list[Event]:
+        return [msgspec.structs.replace(one, received=received) for one in events(*numbers)]
+
+    async with Log(tmp_path) as bus:
+        await bus.part(before=1e9)
+        assert files() == ["0"], "nothing is in it"
+        await bus.append(0, at(100.0, 1))
+        await bus.append(0, at(200.0, 2))
+        await bus.part(before=100.0)
+        assert files() == ["0"], "its first event is not older"
+        await bus.part(before=100.1)
+        assert files() == ["0", "2"]
+        await bus.part(before=1e9)
+        assert files() == ["0", "2"], "nothing is in the new one"
+        await bus.append(0, at(300.0, 3))
+        await bus.trim(0, before=2)
+        assert files() == ["2"]
+        await bus.part(before=250.0)
+        assert files() == ["2"]
+    async with Log(tmp_path) as bus:
+        await bus.part(before=300.1)
+        assert files() == ["2", "3"], "its age is in it, for the next process too"
+        assert await read(bus, after=2) == [(1, 3)]

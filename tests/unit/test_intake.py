@@ -14,7 +14,7 @@ import pytest
 from bers import Event, Full, Table
 from bers.claims import Owners
 from bers.counters import Counters
-from bers.intake import AT_ONCE, SLICE, Intake, Receipt
+from bers.intake import AT_ONCE, SLICE, Intake, Receipt, position_of
 from bers.log import Log
 from bers.testing import VirtualClock
 
@@ -331,3 +331,32 @@ async def test_what_waited_too_long_is_forgotten_a_part_at_a_time() -> None:
     intake.table("joining").keep()
     await intake.expire(intake._clock.time() - 1.5)  # pyright: ignore[reportPrivateUsage]
     assert len(intake.table("joining")) == AT_ONCE
+
+
+@pytest.mark.parametrize("position", [0, 5, 127, 128, 40_000, 70_000, 5_000_000_000])
+async def test_the_position_of_a_snapshot_can_be_read_from_its_beginning(position: int) -> None:
+    intake = Intake(Log(begin=position))
+    at, body = await intake.snapshot()
+    assert at == position == position_of(bytes(body))
+
+
+@pytest.mark.parametrize("text", [b"", b"no snapshot", zlib.compress(b"something else")])
+def test_what_is_no_snapshot_has_no_position(text: bytes) -> None:
+    with pytest.raises(ValueError, match="the snapshot"):
+        position_of(text)
+
+
+async def test_what_was_known_before_the_journal_begins_is_known_still(tmp_path: Path) -> None:
+    """As in a copy that took the snapshot first, and the journal when it had been trimmed."""
+    intake = joining(Log())
+    await intake.submit([copy(STARTED), Event("r-1", "/ci", "reading", 0.0)])
+    _, snapshot = await intake.snapshot()
+    async with Log(tmp_path, begin=10) as bus:
+        await bus.append(0, [Event("r-2", "/ci", "reading", 0.0)])
+        intake = joining(bus)
+        await intake.recover(snapshot)
+        assert await intake.submit([Event(f"r-{n}", "/ci", "reading", 0.0) for n in (1, 2, 3)]) == Receipt(1, 2)
+        finished = Event("2", "/ci", "half.finished", 12.0, subject="b")
+        await intake.submit([finished])
+        batch = await anext(bus.read(0, after=10))
+        assert batch.events[-1].measures == {"took": 2.0}

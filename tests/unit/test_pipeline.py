@@ -123,6 +123,22 @@ async def test_a_sink_of_another_bus_is_refused(tmp_path: Path) -> None:
         await run_pipeline(Log(), sinks=[ledger(tmp_path)], begin=None, until=1)
 
 
+async def test_a_sink_that_stands_before_the_journal_misses_what_lay_between_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy that took a database first, and the journal when it had been trimmed, is like that."""
+    await run_pipeline(await feed(events(1, 2)), sinks=[ledger(tmp_path)])
+    async with Log(tmp_path / "journal", begin=5) as bus:
+        await bus.append(0, [Event(f"late-{n}", "/ci", "reading", 0.0) for n in range(2)])
+        await run_pipeline(bus, sinks=[ledger(tmp_path)], until=7)
+    assert written(tmp_path / "ledger.db") == ["e-0", "e-1", "late-0", "late-1"]
+    assert await position(tmp_path) == 7
+    assert (
+        "the journal begins at position 5, and sink 'ledger.db' of pipeline 'test' has seen what lies before 2: it "
+        "misses what lay between" in caplog.text
+    )
+
+
 async def test_two_sinks_on_one_file_cannot_both_move_a_position(tmp_path: Path) -> None:
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Ledger]:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import zstandard
 
-from bers.backup.manifest import NAME, Manifest, Member, NotABackup, decode, encode
+from bers.backup.manifest import NAME, SEAL, Manifest, Member, NotABackup, decode, encode
 from bers.errors import BersError
 
 PIECE = 1 << 20
@@ -59,11 +59,12 @@ class Writer:
         return member
 
     def seal(self, manifest: Manifest) -> None:
-        """Add the manifest, and the end."""
+        """Add the manifest, its checksum, and the end."""
         body = encode(manifest)
-        self._begin(NAME, len(body))
-        self._file.write(body)
-        self._pad(len(body))
+        for name, content in ((NAME, body), (SEAL, _seal(body))):
+            self._begin(name, len(content))
+            self._file.write(content)
+            self._pad(len(content))
         self._file.write(bytes(2 * BLOCKSIZE))
 
     def _begin(self, name: str, size: int) -> None:
@@ -127,16 +128,23 @@ def unpack(path: Path, folder: Path, tell: Callable[[str], None] = lambda _: Non
     NotABackup where this is none, or not a whole one.
     """
     found: dict[str, Member] = {}
-    manifest: Manifest | None = None
+    manifest: bytes | None = None
+    sealed = False
     try:
         for name, size, pieces in _members(path):
+            if name in (NAME, SEAL):
+                if size > MAX_MANIFEST:
+                    raise NotABackup(f"{path}: its {name} has {size} bytes, and {MAX_MANIFEST} at most are read")
+                content = b"".join(pieces)
+                if name == NAME and manifest is None:
+                    manifest = content
+                    continue
+                sealed = name == SEAL and manifest is not None and not sealed and content == _seal(manifest)
+                if not sealed:
+                    raise NotABackup(f"{path}: its {NAME} is not what it was; take another backup")
+                continue
             if manifest is not None:
                 raise NotABackup(f"{path}: {name!r} follows its {NAME}, which is the last of a backup")
-            if name == NAME:
-                if size > MAX_MANIFEST:
-                    raise NotABackup(f"{path}: its {NAME} has {size} bytes, and {MAX_MANIFEST} at most are read")
-                manifest = decode(b"".join(pieces))
-                continue
             if name in found:
                 raise NotABackup(f"{path}: {name!r} is in it twice")
             if size > shutil.disk_usage(folder).free - RESERVE:
@@ -152,10 +160,17 @@ def unpack(path: Path, folder: Path, tell: Callable[[str], None] = lambda _: Non
                 os.fsync(file.fileno())
             found[name] = Member(name, "file", size, digest.hexdigest())
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as exc:
-        raise NotABackup(f"{path}: it cannot be decompressed: {exc}; it is no backup, or was cut off or changed") from exc
-    if manifest is None:
+        raise NotABackup(
+            f"{path}: it cannot be decompressed: {exc}; it is no backup, or was cut off or changed"
+        ) from exc
+    if manifest is None or not sealed:
         raise NotABackup(f"{path} ends before its {NAME}: it is no backup, or was cut off")
-    return manifest, list(found.values())
+    return decode(manifest), list(found.values())
+
+
+def _seal(manifest: bytes) -> bytes:
+    """The checksum of a manifest, as `sha256sum -c` reads it."""
+    return f"{sha256(manifest).hexdigest()}  {NAME}\n".encode()
 
 
 def sync_folders(folder: Path) -> None:
@@ -180,7 +195,9 @@ def _members(path: Path) -> Iterator[tuple[str, int, Iterator[bytes]]]:
             if head.type not in (REGTYPE, AREGTYPE) or head.size < 0:
                 raise NotABackup(f"{path}: {head.name!r} is no plain file, and a backup has nothing else")
             if not _is_harmless(head.name):
-                raise NotABackup(f"{path}: {head.name!r} leads out of the folder; whoever made this was no `bers backup`")
+                raise NotABackup(
+                    f"{path}: {head.name!r} leads out of the folder; whoever made this was no `bers backup`"
+                )
             yield head.name, head.size, _pieces(file, head.size, path)
             _exactly(file, -head.size % BLOCKSIZE, path)
 

@@ -38,9 +38,7 @@ class Wanted:
     """The folder of the logs, if they are wanted."""
 
 
-def create(
-    wanted: Wanted, target: Path, clock: Clock, tell: Callable[[str], None] = lambda _: None
-) -> Manifest:
+def create(wanted: Wanted, target: Path, clock: Clock, tell: Callable[[str], None] = lambda _: None) -> Manifest:
     """Make a backup of everything at one instant; all that was acknowledged before the call is in it.
 
     Raise BersError where it cannot be made; nothing of it is there then.
@@ -54,7 +52,9 @@ def create(
     except OSError as exc:
         raise BersError(f"{target}: {exc.strerror or exc}; nothing of the backup was left there") from exc
     except sqlite3.Error as exc:
-        raise BersError(f"{wanted.data_dir}: a database cannot be copied: {exc}; nothing was left of the backup") from exc
+        raise BersError(
+            f"{wanted.data_dir}: a database cannot be copied: {exc}; nothing was left of the backup"
+        ) from exc
 
 
 def default_name(clock: Clock) -> Path:
@@ -73,9 +73,7 @@ def _see_to_room(found: Instant, target: Path) -> None:
         )
 
 
-def _write(
-    wanted: Wanted, found: Instant, writer: Writer, clock: Clock, tell: Callable[[str], None]
-) -> Manifest:
+def _write(wanted: Wanted, found: Instant, writer: Writer, clock: Clock, tell: Callable[[str], None]) -> Manifest:
     left_out, notes = dict(found.left_out), list[str]()
     for database in found.databases:
         notes += _add_database(database, writer, tell)
@@ -86,7 +84,7 @@ def _write(
     if wanted.config and wanted.config.exists():
         text = wanted.config.read_bytes()
         writer.add(manifest.CONFIGURATION + "pipelines.yaml", "configuration", io.BytesIO(text), len(text))
-        left_out |= {name: "pipelines.yaml refers to it, and it may be a secret" for name in _referred(text)}
+        left_out |= dict.fromkeys(_referred(text), "pipelines.yaml refers to it, and it may be a secret")
     if wanted.logs is None:
         left_out["logs"] = "`--logs` adds them"
     else:
@@ -132,9 +130,7 @@ def faults_of(connection: sqlite3.Connection) -> list[str]:
     return [] if said == ["ok"] else said
 
 
-def _add_journal(
-    files: Sequence[Opened], writer: Writer, notes: list[str], tell: Callable[[str], None]
-) -> Span | None:
+def _add_journal(files: Sequence[Opened], writer: Writer, notes: list[str], tell: Callable[[str], None]) -> Span | None:
     segments: list[Segment] = []
     for one in files:
         tell(one.name)

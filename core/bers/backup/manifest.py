@@ -1,4 +1,4 @@
-"""What a backup says of itself: its last member, without which it is not whole."""
+"""What a backup says of itself: it comes last, with its checksum, and without it a backup is not whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from bers.errors import BersError
 
 NAME = "manifest.json"
+SEAL = "manifest.sha256"
 FORMAT = 1
 DATA, CONFIGURATION, LOGS = "data/", "configuration/", "logs/"
 """Where members lie, by what they are."""

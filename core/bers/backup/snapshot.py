@@ -168,8 +168,11 @@ def _look(path: Path, data_dir: Path, databases: Sequence[Path], found: Instant,
     if ".damaged" in path.name:
         found.left_out[name] = "it was put aside because it was damaged"
         return
+    if path.is_symlink():
+        found.left_out[name] = "it is a link"
+        return
     try:
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir():
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as exc:

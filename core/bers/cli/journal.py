@@ -186,7 +186,9 @@ def _say(data_dir: Path, segments: list[Segment], wrong: list[str], torn: int) -
         click.echo(f"no journal in {data_dir}")
     elif not wrong:
         events = sum(one.events for one in segments)
-        click.echo(f"good: {events} events in {len(segments)} files, positions {segments[0].start} to {segments[-1].end}")
+        click.echo(
+            f"good: {events} events in {len(segments)} files, positions {segments[0].start} to {segments[-1].end}"
+        )
 
 
 def _described(one: Segment) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from bers.web.app import App
 from bers.web.connections import Connections, limited
 from bers.web.sockets import bind, ports
 
-
 _log = logging.getLogger(__name__)
 
 
