@@ -109,7 +109,7 @@ class Housekeeping:
 
 
 def snapshot_position(folder: Path) -> int:
-    """The position of the snapshot in a data directory, which a copied journal may end before; 0 where there is none."""
+    """The position of the snapshot in a data directory, where a copied journal may not reach; 0 where there is none."""
     path = folder / "state.db"
     if not path.exists():
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -115,7 +116,7 @@ def examine_all(folder: Path) -> list[Segment]:
 
 def gaps(segments: Sequence[Segment]) -> list[Gap]:
     """What lies between files, beside what is known to be damaged."""
-    return [Gap(one.end, two.start) for one, two in zip(segments, segments[1:], strict=False) if one.end < two.start]
+    return [Gap(one.end, two.start) for one, two in pairwise(segments) if one.end < two.start]
 
 
 def events_of(path: Path, after: int = 0) -> Iterator[tuple[int, Event]]:

@@ -47,13 +47,19 @@ intake: {snapshot_every: 150ms, journal: {max_age: %s}}
 sources: {build: {lost_after: 365000d}}
 processors: {windows: {use: aggregation, window: 10s}}
 sinks:
-  quick: {use: rest-store, path: quick.db, commit_every: 10ms, fold_every: 50ms, tiers: [{width: 10s, keep: 365000d}], primary: true}
+  quick:
+    {use: rest-store, primary: true, path: quick.db, commit_every: 10ms, fold_every: 50ms,
+     tiers: [{width: 10s, keep: 365000d}]}
   slow: {use: rest-store, path: slow.db, commit_every: 70ms, fold_every: 300ms, tiers: [{width: 10s, keep: 365000d}]}
   alert-engine:
     defaults: false
     rate_limiting: {max_alerts: 1000000}
     rules:
-      - {name: Down, event: custom.probe, outcome: failure, group: [service], clears: {event: custom.probe, outcome: success}}
+      - name: Down
+        event: custom.probe
+        outcome: failure
+        group: [service]
+        clears: {event: custom.probe, outcome: success}
 pipelines:
   metrics: {sources: [build, unmapped], processors: [windows], sinks: [quick, slow]}
   alerts: {sources: [unmapped], sinks: [alert-engine]}
@@ -190,7 +196,7 @@ def test_a_backup_under_load_is_everything_of_one_instant(max_age: str, tmp_path
         # The instant: no database is ahead of the journal, and the journal knows no alert that the state does not.
         assert all(held.position <= said.journal.end for held in said.positions) and len(said.positions) == 4
         told = {
-            str(event.data["alert"] if "alert" in event.data else event.subject)
+            str(event.data.get("alert", event.subject))
             for path in segment_files(data / "journal")
             for _, event in events_of(path)
             if event.type.startswith("alert.")

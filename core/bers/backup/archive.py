@@ -231,7 +231,7 @@ def _compressing(raw: IO[bytes], name: str) -> Generator[IO[bytes]]:
             yield file  # type: ignore[misc]
     elif name.endswith(".zst"):
         with zstandard.ZstdCompressor(3, write_checksum=True).stream_writer(raw, closefd=False) as file:
-            yield file  # type: ignore[misc]
+            yield file
     else:
         yield raw
 
@@ -246,7 +246,7 @@ def _decompressing(raw: IO[bytes]) -> Generator[IO[bytes]]:
     elif magic == b"\x28\xb5\x2f\xfd":
         # Beyond that window somebody wants our memory.
         with zstandard.ZstdDecompressor(max_window_size=8 << 20).stream_reader(raw, closefd=False) as file:
-            yield file  # type: ignore[misc]
+            yield file
     else:
         yield raw
 

@@ -70,7 +70,7 @@ class Instant:
 
     @property
     def size(self) -> int:
-        return sum(one.size for one in (*self.databases, *self.journal, *self.files))
+        return sum(one.size for one in self.databases) + sum(one.size for one in (*self.journal, *self.files))
 
 
 @contextmanager

@@ -163,8 +163,8 @@ def _told(made: Manifest) -> dict[str, Any]:
         "environment": made.environment,
         "beside": "a server that ran" if made.running else "no server",
         "journal": reach + newest,
-        "holds": f"{kinds.count('database')} databases, {kinds.count('journal')} files of the journal, "
-        f"{len(kinds) - kinds.count('database') - kinds.count('journal')} others; "
+        "holds": f"databases {kinds.count('database')}, files of the journal {kinds.count('journal')}, "
+        f"others {len(kinds) - kinds.count('database') - kinds.count('journal')}; "
         f"{sum(member.size for member in made.members)} bytes",
     }
 
