@@ -11,8 +11,9 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,43 @@ def test_a15_tar_of_a_live_directory_starts_again_and_counts_nothing_twice(tmp_p
             assert counted <= set(range(sent))
             if missing := before - counted:
                 assert "misses what lay between" in told or "readers that were behind miss" in told, len(missing)
+
+
+@pytest.mark.parametrize("first", ["databases", "logs"])
+def test_a15_databases_and_their_logs_of_two_moments_start_and_count_nothing_twice(first: str, tmp_path: Path) -> None:
+    """What tar makes of them at worst: between the one and the other every log has begun anew."""
+    live = configure(tmp_path / "live", max_age="300ms")
+    copy = configure(tmp_path / "copy", max_age="1h")
+    data, target = live / ".bers", copy / ".bers"
+    target.mkdir()
+    with started(live) as node:
+        load = Load(node)
+        with load.running():
+            time.sleep(0.5)
+            before = set(load.acknowledged)
+            for step in ("*.db", "*.db-wal") if first == "databases" else ("*.db-wal", "*.db"):
+                begun = {path: _salt(path) for path in data.glob("*.db-wal")}
+                for path in data.glob(step):
+                    shutil.copy(path, target)
+                until(partial(_have_begun_anew, begun), 30)
+            shutil.copytree(data / "journal", target / "journal", ignore_dangling_symlinks=True)
+            node.process.kill()
+            node.process.wait()
+    drained(copy)
+    told = (copy / "said").read_text() + (copy / "logs/monitoring.log").read_text()
+    assert "are of two moments" in told and len(list(target.glob("*.db-wal.damaged"))) >= 1
+    for name in ("quick.db", "slow.db"):
+        counted = seen(target / name)
+        assert counted <= set(range(load.sent))
+        if before - counted:
+            assert "misses what lay between" in told
+
+
+def _have_begun_anew(logs: Mapping[Path, bytes]) -> bool:
+    return all(_salt(path) != salt for path, salt in logs.items())
+
+
+def _salt(log: Path) -> bytes:
+    """What changes when a write-ahead log begins anew."""
+    with log.open("rb") as file:
+        return file.read(24)[16:]

@@ -55,7 +55,8 @@ def data_dir(tmp_path: Path) -> Path:
     state.run_now(lambda connection: connection.execute("INSERT INTO positions VALUES ('store', 'metrics', 0, 5)"))
     key, _ = keys.make("ci", ["ingest"], now=0.0)
     session, _ = sessions.make(key, now=0.0, lasts=1e9)
-    state.run_now(lambda connection: (keys.store(connection, key), sessions.store(connection, session)))
+    state.run_now(lambda connection: keys.store(connection, key))
+    state.run_now(lambda connection: sessions.store(connection, session))
     state.close()
     (folder / "redaction.key").write_bytes(bytes(32))
     (folder / "theirs").mkdir()
@@ -211,6 +212,11 @@ def test_a_restore_is_refused_while_a_node_runs(data_dir: Path) -> None:
         restore(backup, data_dir, CLOCK, force=True)
 
 
+def test_a_restore_to_a_mount_point_is_refused_with_the_remedy(data_dir: Path) -> None:
+    with pytest.raises(BersError, match="/proc is a mount point; restore to a folder within it"):
+        restore(made(data_dir), Path("/proc"), CLOCK, force=True)
+
+
 def test_a_configuration_is_put_in_place_when_told_and_keeps_the_other(data_dir: Path, tmp_path: Path) -> None:
     config = tmp_path / "pipelines.yaml"
     config.write_text("version: 1\n")
@@ -330,6 +336,17 @@ def test_a_backup_that_could_fill_the_disk_is_refused_before(data_dir: Path, tmp
     with pytest.raises(BersError, match="are free; name a file on another disk"):
         made(data_dir)
     assert not (tmp_path / "backup.tar").exists()
+
+
+def test_a_database_that_is_never_free_is_named(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bers.backup.snapshot.PATIENCE", 0.3)
+    Database(data_dir / "other.db").run_now(lambda connection: None)
+    with closing(sqlite3.connect(data_dir / "state.db", isolation_level=None)) as busy:
+        busy.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BersError, match=r"state\.db is in use for more than 0\.3 s"):
+            create(Wanted(data_dir), data_dir.parent / "backup.tar", CLOCK)
+        with closing(sqlite3.connect(data_dir / "other.db", isolation_level=None, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")  # Nobody holds that one.
 
 
 def test_a_backup_waits_for_a_transaction_and_shows_what_came_of_it(data_dir: Path) -> None:

@@ -54,6 +54,8 @@ def restore(
         raise BersError(f"{path} is not there; name the file of a backup, as in `ls backups/`")
     if pid := lock.holder(data_dir):
         raise BersError(f"{data_dir} is in use by process {pid}; stop it with `bers stop`")
+    if data_dir.is_mount():  # Its name cannot be given to another.
+        raise BersError(f"{data_dir} is a mount point; restore to a folder within it, and name that as `data_dir`")
     if _is_occupied(data_dir) and not force:
         raise BersError(f"{data_dir} is not empty; `--force` moves what is there aside, and deletes nothing")
     stamp = f"{datetime.fromtimestamp(clock.time(), UTC):%Y%m%d-%H%M%S}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ from bers.segments import segment_files
 from bers.state import Held
 
 PATIENCE = 20.0
-"""Seconds that a transaction of the node may hold us up."""
+"""Seconds that transactions of the node may hold us up."""
+AT_ONCE = 0.2
+"""Seconds that we wait for one database while we hold others: the node waits for five at most."""
 PAGES = 2048
 """Of a database, that are copied before the progress is told."""
 
@@ -83,9 +86,7 @@ def instant(data_dir: Path) -> Generator[Instant]:
     found = Instant()
     with ExitStack() as stack:
         paths = _databases(data_dir, found)
-        with ExitStack() as locks:
-            for path in paths:
-                locks.enter_context(_locked(path))
+        with _locked(paths):
             for path in paths:
                 found.databases.append(stack.enter_context(_seen(path, data_dir)))
             found.journal = _journal(data_dir / JOURNAL, stack)
@@ -110,23 +111,45 @@ def _databases(data_dir: Path, found: Instant) -> list[Path]:
     return good
 
 
-def _connect(path: Path, mode: str = "ro") -> sqlite3.Connection:
+def _connect(path: Path, mode: str = "ro", patience: float = PATIENCE) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+    return sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None)
 
 
 @contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """Keep everybody else from writing to a database."""
-    with closing(_connect(path, "rw")) as connection:
+def _locked(paths: Sequence[Path]) -> Generator[None]:
+    """Keep everybody else from writing to any of the databases."""
+    deadline = time.monotonic() + PATIENCE
+    with ExitStack() as stack:
+        connections = {path: stack.enter_context(closing(_connect(path, "rw", AT_ONCE))) for path in paths}
+        while busy := _lock(connections):
+            # Who waits for one with another in hand keeps the node waiting for longer than it does.
+            _release(connections.values())
+            if time.monotonic() > deadline:
+                raise BersError(
+                    f"{busy} is in use for more than {PATIENCE:g} s; `bers status` says who is at work; try again"
+                )
+            time.sleep(AT_ONCE / 2)
+        yield
+        _release(connections.values())
+
+
+def _lock(connections: Mapping[Path, sqlite3.Connection]) -> Path | None:
+    """Lock every database; the path of the one that is in use, where that cannot be done now."""
+    for path, connection in connections.items():
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as exc:
-            if "readonly" not in str(exc):  # Then nobody else writes to it either.
-                raise BersError(
-                    f"{path}: {exc} for {PATIENCE:g} s; see `bers status` for who is at work there, and try again"
-                ) from exc
-        yield
+            if "readonly" in str(exc):  # Then nobody else writes to it either.
+                continue
+            if "locked" not in str(exc):
+                raise
+            return path
+    return None
+
+
+def _release(connections: Iterable[sqlite3.Connection]) -> None:
+    for connection in connections:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
