@@ -323,11 +323,11 @@ def test_a_disk_that_is_full_leaves_nothing_half(data_dir: Path, tmp_path: Path)
 
 
 def test_what_a_killed_process_left_half_is_swept_away(data_dir: Path, tmp_path: Path) -> None:
-    left = tmp_path / ".making-abc"
-    left.mkdir()
-    (left / "backup.tar").write_bytes(b"half")
-    made(data_dir)
-    assert not left.exists()
+    for name in (".making-abc", "again.restoring-abc"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "backup.tar").write_bytes(b"half")
+    restore(made(data_dir), tmp_path / "again", CLOCK)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".bers", "again", "backup.tar"]
 
 
 def test_a_backup_that_could_fill_the_disk_is_refused_before(data_dir: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tarfile import AREGTYPE, BLOCKSIZE, GNU_FORMAT, REGTYPE, HeaderError, TarInfo
@@ -85,18 +85,9 @@ def writing(target: Path, now: float) -> Generator[Writer]:
         raise BersError(f"{target}: how to write it is told by its name; let it end in {', '.join(SUFFIXES)}")
     if target.exists():
         raise BersError(f"{target} is there already, and is not written over; choose another name")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=target.parent))
-    except OSError as exc:
-        raise BersError(f"{target.parent}: {exc.strerror}; choose a folder that this user may write to") from exc
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with workplace(target.parent, _MAKING) as folder:
         partial = folder / target.name
-        with ExitStack() as stack:
-            raw = stack.enter_context(partial.open("xb"))
+        with partial.open("xb") as raw:
             partial.chmod(0o600)
             with _compressing(raw, target.name) as file:
                 yield Writer(file, folder, now)
@@ -104,21 +95,39 @@ def writing(target: Path, now: float) -> Generator[Writer]:
             os.fsync(raw.fileno())
         partial.rename(target)
         sync_folder(target.parent)
+
+
+@contextmanager
+def workplace(parent: Path, prefix: str) -> Generator[Path]:
+    """A folder of our own, on the disk of another; it is gone afterwards, and so is what a killed process left there.
+
+    Raise BersError where there can be none.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{prefix}*"):
+            _sweep(left)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    except OSError as exc:
+        raise BersError(f"{parent}: {exc.strerror}; choose a folder that this user may write to") from exc
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a process left behind that was killed while it made a backup here."""
-    for left in folder.glob(f"{_MAKING}*"):
-        with suppress(OSError):
-            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left)
-            finally:
-                os.close(lock)
+def _sweep(left: Path) -> None:
+    """Remove a workplace that nobody holds."""
+    with suppress(OSError):
+        lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
+        finally:
+            os.close(lock)
 
 
 def unpack(path: Path, folder: Path, tell: Callable[[str], None] = lambda _: None) -> tuple[Manifest, list[Member]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from bers import lock
 from bers.backup import manifest
-from bers.backup.archive import sync_folder, sync_folders
+from bers.backup.archive import sync_folder, sync_folders, workplace
 from bers.backup.manifest import Damaged
 from bers.backup.verify import Report, examined
 from bers.clock import Clock
@@ -60,24 +59,18 @@ def restore(
         raise BersError(f"{data_dir} is not empty; `--force` moves what is there aside, and deletes nothing")
     stamp = f"{datetime.fromtimestamp(clock.time(), UTC):%Y%m%d-%H%M%S}"
     try:
-        data_dir.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{data_dir.name}.restoring-", dir=data_dir.parent))
-    except OSError as exc:
-        raise lock.unwritable(data_dir.parent, exc) from exc
-    try:
-        report = examined(path, folder, tell)
-        if report.changed or (report.damaged and not damaged_too):
-            raise Damaged("\n".join([f"{path} is not restored:", *report.changed, *report.damaged]))
-        data = folder / manifest.DATA
-        data.mkdir(exist_ok=True)
-        sync_folders(folder)
-        aside = _exchange(data, data_dir, stamp)
-        taken, config_aside = _configure(folder, config, stamp) if config else (None, None)
-        return Restored(report, data_dir, aside, taken, config_aside)
+        with workplace(data_dir.parent, f"{data_dir.name}.restoring-") as folder:
+            report = examined(path, folder, tell)
+            if report.changed or (report.damaged and not damaged_too):
+                raise Damaged("\n".join([f"{path} is not restored:", *report.changed, *report.damaged]))
+            data = folder / manifest.DATA
+            data.mkdir(exist_ok=True)
+            sync_folders(folder)
+            aside = _exchange(data, data_dir, stamp)
+            taken, config_aside = _configure(folder, config, stamp) if config else (None, None)
+            return Restored(report, data_dir, aside, taken, config_aside)
     except OSError as exc:
         raise BersError(f"{data_dir}: {exc.strerror or exc}; what was there is there still") from exc
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_occupied(folder: Path) -> bool:
