@@ -49,9 +49,11 @@ sources: {build: {lost_after: 365000d}}
 processors: {windows: {use: aggregation, window: 10s}}
 sinks:
   quick:
-    {use: rest-store, primary: true, path: quick.db, commit_every: 10ms, fold_every: 50ms,
+    {use: rest-store, primary: true, path: quick.db, commit_every: 10ms, fold_every: 50ms, events_keep: 365000d,
      tiers: [{width: 10s, keep: 365000d}]}
-  slow: {use: rest-store, path: slow.db, commit_every: 70ms, fold_every: 300ms, tiers: [{width: 10s, keep: 365000d}]}
+  slow:
+    {use: rest-store, path: slow.db, commit_every: 70ms, fold_every: 300ms, events_keep: 365000d,
+     tiers: [{width: 10s, keep: 365000d}]}
   alert-engine:
     defaults: false
     rate_limiting: {max_alerts: 1000000}
@@ -152,6 +154,13 @@ def seen(database: Path) -> set[int]:
     return numbers
 
 
+def records(database: Path) -> set[int]:
+    """The builds of which a store has the details."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("SELECT id FROM events WHERE type = 'build.finished'").fetchall()
+    return {int(id.removeprefix("b-")) for (id,) in rows}
+
+
 def journaled(journal: Path, end: int | None = None) -> set[int]:
     """The builds that the files of a journal have, up to a position."""
     found: set[int] = set()
@@ -210,7 +219,7 @@ def test_a_backup_under_load_is_everything_of_one_instant(max_age: str, tmp_path
         assert done.returncode == 0 and time.monotonic() - began < 15, done.stderr
         drained(again)
         quick, slow = seen(again / ".bers/quick.db"), seen(again / ".bers/slow.db")
-        assert quick == slow
+        assert quick == slow == records(again / ".bers/quick.db") == records(again / ".bers/slow.db")
         assert before <= quick <= set(range(sent)), "what was acknowledged before is in it"
         if max_age == "1h":
             assert quick == journaled(live / ".bers/journal", said.journal.end), "it is that instant, and no other"
