@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bers.checks import Finding as Finding
     from bers.checks import Status as Status
     from bers.clock import Clock as Clock
+    from bers.clock import Stamp as Stamp
     from bers.clock import SystemClock as SystemClock
     from bers.cloudevents import as_cloudevent as as_cloudevent
     from bers.cloudevents import rfc3339 as rfc3339
@@ -126,6 +127,7 @@ _HOMES = {
     "Source": "stages",
     "SourceSpec": "stages",
     "Stage": "stages",
+    "Stamp": "clock",
     "Status": "checks",
     "Stream": "operations",
     "SystemClock": "clock",

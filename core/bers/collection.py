@@ -17,12 +17,17 @@ from bers.log import Log
 from bers.memory import Memory
 from bers.operations import Caller
 from bers.pipeline import Pipeline
+from bers.timekeeping import Timekeeping
 from bers.units import Interval
 
 JOURNAL_REMEDY = "Make room on the disk, raise intake.journal.max_bytes, or mend the sink that lags (`bers status`)."
 DISK_REMEDY = "Make room on the disk, or let this server write to its data directory; it tries again by itself."
 MEMORY_REMEDY = "Send less at once, or raise intake.memory."
 DEAD_REMEDY = "Look at them (`bers dead list`), then replay or drop them; dead_letters.max_bytes says how many may be."
+CLOCK_REMEDY = (
+    "See who set the clock of this machine. What is stored by the wrong time stays under it; after a step forward "
+    "nothing is forgotten by the new time before it has stood for an hour."
+)
 STAGE_REMEDY = "See `bers status` for the error of each stage; it is restarted by itself."
 
 QUARANTINE_REMEDY = "See `bers status` for the error of each stage; mend it, then `bers stages restart KEY`."
@@ -44,6 +49,7 @@ class Collection:
     plan: Callable[[], Plan]
     """The configuration that is in place."""
     dead: DeadLetters
+    time: Timekeeping
 
     async def look(self) -> Finding:
         cells, held, plan = self.cells(), self.held(), self.plan()
@@ -65,6 +71,7 @@ class Collection:
             "held": dict(held),
             "pluginsFailed": {name: str(error) for name, error in plan.catalogue.failed.items()},
             "deadLetters": {"letters": self.dead.count, "bytes": self.dead.bytes, "droppedRecords": self.dead.dropped},
+            "clock": _clock(self.time),
             "unaccounted": self.counters.gaps(),
         }
         if self.bus.fault:
@@ -90,6 +97,8 @@ class Collection:
             return Finding("degraded", f"plugins could not be loaded: {', '.join(failed)}", details, PLUGIN_REMEDY)
         if self.dead.full:
             return Finding("degraded", "the dead letters have reached their quota", details, DEAD_REMEDY)
+        if self.time.trouble:
+            return Finding("degraded", self.time.trouble, details, CLOCK_REMEDY)
         return Finding("healthy", "events are taken in and delivered", details)
 
     async def _buffers(self) -> Mapping[str, Any]:
@@ -100,6 +109,14 @@ class Collection:
         except (KeyError, Refused):
             return {}
         return dict(reply.beside.get("bufferUtilization", {}))
+
+
+def _clock(time: Timekeeping) -> Mapping[str, Any]:
+    return {
+        "jumps": dict(time.jumps),
+        "last": str(time.last or "") or None,
+        "forgettingBehindSeconds": round(time.clock.behind, 3),
+    }
 
 
 def _remedy(details: Mapping[str, Any]) -> str:

@@ -236,7 +236,7 @@ class Intake:
             keys = list(table.keys())
             for at in range(0, len(keys), AT_ONCE):
                 async with self._turn:
-                    table.expire(self._clock.time() - seconds, keys[at : at + AT_ONCE])
+                    table.expire(self._clock.settled() - seconds, keys[at : at + AT_ONCE])
                     table.keep()
 
     def _next_group(self) -> Sequence[_Submission]:

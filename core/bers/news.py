@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from bers.cells import Cell
+from bers.clock import Jump
 from bers.health import CheckReport
 from bers.intake import Intake
 from bers.redaction import Redactor
@@ -68,6 +69,20 @@ class News:
                 "generation": configuration.generation,
                 "hash": configuration.hash,
                 **msgspec.to_builtins(attempt),
+            },
+        )
+
+    async def clock_jumped(self, jump: Jump) -> None:
+        """The wall clock was set, or nothing happened here for a while."""
+        await self._publish(
+            "clock.jumped",
+            subject="clock",
+            reason=str(jump),
+            data={
+                "cause": jump.cause,
+                "seconds": round(jump.seconds, 3),
+                "from": round(jump.before * 1000),
+                "to": round(jump.after * 1000),
             },
         )
 

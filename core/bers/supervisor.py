@@ -19,7 +19,7 @@ from bers.blame import Blame
 from bers.catalog import Catalog
 from bers.cells import Cell
 from bers.changeover import Site
-from bers.clock import Clock, SystemClock
+from bers.clock import Clock, SteadyClock, SystemClock
 from bers.collection import CHECK as COLLECTION
 from bers.collection import Collection
 from bers.config import Plan
@@ -47,6 +47,7 @@ from bers.stages import Context
 from bers.state import Database, highest_position, keep_positions
 from bers.states import Change
 from bers.tapping import Taps
+from bers.timekeeping import Timekeeping
 from bers.ward import Bell, Ward
 from bers.watches import watches
 from bers.workshop import Workshop
@@ -68,7 +69,7 @@ class Supervisor(AsyncContextManagerMixin):
 
         ``reread`` reads the configuration again, as it was read for ``plan``: what :meth:`reload` puts in place.
         """
-        self.clock = clock or SystemClock()
+        self.clock = SteadyClock(clock or SystemClock())
         self.started = self.clock.monotonic()
         self.ready = False
         self.settled = anyio.Event()
@@ -88,6 +89,7 @@ class Supervisor(AsyncContextManagerMixin):
         self.state = Database(self.data_dir / "state.db")
         self.redactor = plan.redactor.keyed(partial(identity_key, self.data_dir))
         self.heartbeats = Heartbeats(self.state, self.clock)
+        self.timekeeping = Timekeeping(self.clock)
         self.audit = Audit(self.state, self.clock, self.redactor)
         letters = plan.settings.dead_letters
         self.dead = DeadLetters(
@@ -141,6 +143,7 @@ class Supervisor(AsyncContextManagerMixin):
         # Who looks after stages, and who tells of it.
         self._ward = Ward()
         self._news = News(self.intake, lend("node"), self.redactor)
+        self.timekeeping.listeners += [self.heartbeats.missed, self._news.clock_jumped]
         self._rounds = Rounds(lambda: self._roster.cells, lambda: self._roster.keepers, self.counters, self._tell)
         self._keeping = Keeping(self._ward, plan.settings.supervision, anyio.Event(), Bell(), self._rounds.stir)
         self.blame = Blame(self._roster, self._ward, self.intake)
@@ -148,6 +151,7 @@ class Supervisor(AsyncContextManagerMixin):
         self._collection = Collection(
             self.bus, self.memory, self.counters, self.directory, lambda: self.cells, self.pipelines,
             lambda: self.held, lambda: self.plan, self.dead,
+            self.timekeeping,
         )  # fmt: skip
 
         # The stages themselves, and others in their place.
@@ -286,6 +290,7 @@ class Supervisor(AsyncContextManagerMixin):
     async def _start(self, group: TaskGroup) -> None:
         self._tasks = group
         group.start_soon(self.blame.run)
+        await self.heartbeats.try_to_beat()
         await self.dead.begin()
         await self.dead.sweep()  # By positions that a pipeline which is gone gives up next.
         await to_thread.run_sync(keep_positions, self.data_dir, readers(self.plan))
@@ -300,6 +305,7 @@ class Supervisor(AsyncContextManagerMixin):
         for watch in self._watches():
             self.health.add(watch)
         group.start_soon(self.heartbeats.run)
+        group.start_soon(self.timekeeping.run)
         group.start_soon(self.memory.run)
         group.start_soon(self.speed.run)
         group.start_soon(self._housekeeping.run)
@@ -320,6 +326,7 @@ class Supervisor(AsyncContextManagerMixin):
             await stop(roster.pipeline_keepers.values(), began + within * 0.75)
             await stop(roster.sink_keepers.values(), began + within)
         name_late(self.cells, within)
+        await self.heartbeats.try_to_beat()
         await self._housekeeping.save()
 
     # What follows what.

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from anyio import create_task_group
 
-from bers import Context, Event, Finding, Full
+from bers import Clock, Context, Event, Finding, Full
 from bers.testing import check_spec, run_source, step
 from bers_builtin.sources.system_resources import SYSTEM_RESOURCES, SystemResources
 
@@ -70,7 +70,7 @@ async def test_a_process_that_works_shows() -> None:
     assert seen[1].measures["process_cpu_usage"] > 10
 
 
-class LeapingClock:
+class LeapingClock(Clock):
     """Time that passes by sleeping alone, and at once."""
 
     now = 0.0

@@ -22,6 +22,7 @@ import msgspec
 import psutil
 from anyio.lowlevel import checkpoint
 
+from bers import Clock
 from bers.decoding import Decoder
 from bers.testing.server import Frame, Server, serving
 
@@ -40,16 +41,17 @@ class Sample(msgspec.Struct):
     """How many frames the client of the stream was sent."""
 
 
-class Hurried:
+class Hurried(Clock):
     """A clock that is told when to go on, and then waits for nobody: a day of its time is as long as its work."""
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._wall = 1_700_000_000.0
         self._order = count()
         self._sleepers: list[tuple[float, int, anyio.Event]] = []
 
     def time(self) -> float:
-        return 1_700_000_000.0 + self._now
+        return self._wall + self._now
 
     def monotonic(self) -> float:
         return self._now
@@ -59,14 +61,23 @@ class Hurried:
         heappush(self._sleepers, (self._now + max(0.0, seconds), next(self._order), woken))
         await woken.wait()
 
+    def step(self, seconds: float) -> None:
+        """Set the wall clock."""
+        self._wall += seconds
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass in which this process does nothing."""
+        self._now += seconds
+
     async def advance(self, seconds: float) -> None:
         end = self._now + seconds
         while self._sleepers and self._sleepers[0][0] <= end:
-            self._now, _, woken = heappop(self._sleepers)
+            due, _, woken = heappop(self._sleepers)
+            self._now = max(self._now, due)
             woken.set()
             for _ in range(4):  # It may do something, and sleep again before the end.
                 await checkpoint()
-        self._now = end
+        self._now = max(self._now, end)
 
 
 async def main(folder: Path, seconds: int, rate: int, subjects: int, tail_bytes: int) -> None:
@@ -74,7 +85,7 @@ async def main(folder: Path, seconds: int, rate: int, subjects: int, tail_bytes:
     clock, decoder = Hurried(), Decoder()
     numbers = iter(range(seconds * rate))
     told = Counter[str]()
-    async with _started(folder, clock) as server:
+    async with simulating(folder, clock) as server:
         if tail_bytes:
             server.node.supervisor.bus._tail_bytes = tail_bytes  # pyright: ignore[reportPrivateUsage]
         async with anyio.create_task_group() as group:
@@ -83,7 +94,7 @@ async def main(folder: Path, seconds: int, rate: int, subjects: int, tail_bytes:
             for second in range(seconds):
                 await _hand_in(server, decoder, clock, [next(numbers) for _ in range(rate)], subjects)
                 await clock.advance(1.0)
-                await _all_read(server)
+                await all_read(server)
                 if second + 1 == warm or (second + 1 > warm and (second + 1) % sample == 0):
                     gc.collect()
                     memory = psutil.Process().memory_info().rss
@@ -95,7 +106,9 @@ async def main(folder: Path, seconds: int, rate: int, subjects: int, tail_bytes:
 
 
 @asynccontextmanager
-async def _started(folder: Path, clock: Hurried) -> AsyncGenerator[Server]:
+async def simulating(
+    folder: Path, clock: Hurried, changes: Sequence[tuple[tuple[str, ...], Any]] = ()
+) -> AsyncGenerator[Server]:
     """A node that is up. Its first look at everything takes time, so until then some passes by itself."""
 
     up = anyio.Event()
@@ -107,7 +120,7 @@ async def _started(folder: Path, clock: Hurried) -> AsyncGenerator[Server]:
 
     async with anyio.create_task_group() as group:
         group.start_soon(pass_by)
-        async with serving(folder, clock=clock, changes=[(("log", "level"), "error")]) as server:
+        async with serving(folder, clock=clock, changes=[(("log", "level"), "error"), *changes]) as server:
             up.set()
             yield server
 
@@ -128,7 +141,7 @@ async def _hand_in(server: Server, decoder: Decoder, clock: Hurried, numbers: li
         assert receipt.new == len(decoded.events)
 
 
-async def _all_read(server: Server) -> None:
+async def all_read(server: Server) -> None:
     """Go on when every pipeline has read what there is; a busy machine takes its time."""
     node = server.node.supervisor
     with anyio.fail_after(300):

@@ -16,7 +16,7 @@ LAYERS = [
     {"catalog", "clock", "copies", "counters", "redaction", "schemas"},
     {"decoding", "journal", "memory", "patterns", "rates", "repeats", "series", "state", "tables"},
     {"segments"},
-    {"bus", "checks", "claims", "filters", "log", "operations", "speedometer", "states"},
+    {"bus", "checks", "claims", "filters", "log", "operations", "speedometer", "states", "timekeeping"},
     {"cloudevents", "stages"},
     {"delivery", "hookspecs", "letters"},
     {"attempts", "letter_rows"},

@@ -23,6 +23,7 @@ from bers.reloading import Configuration
 from bers.stages import Telling
 from bers.states import StageState
 from bers.supervisor import Supervisor
+from bers.units import period
 from bers.web import dead_letters, eyes
 
 
@@ -132,6 +133,14 @@ class WasReset(msgspec.Struct, frozen=True):
     reset: list[str]
 
 
+class AskAvailability(msgspec.Struct, forbid_unknown_fields=True):
+    """How far back."""
+
+    window: Annotated[str, Meta(description="How far back, as in 24h, 30d or 604800000 (milliseconds): to 90d.")] = (
+        "30d"
+    )
+
+
 class AskAudit(msgspec.Struct, forbid_unknown_fields=True):
     """How many of the newest entries."""
 
@@ -161,7 +170,7 @@ class Api:
             self._node.plan.settings.environment,
             reports,
             summarize(reports),
-            await self._node.heartbeats.availability(),
+            self._node.heartbeats.availability(),
             [f"{one.name}: {one.remediation}" for one in reports if one.remediation and one.status != "healthy"],
         )
         return Reply(report, healthy=status in ("healthy", "degraded"))
@@ -196,7 +205,7 @@ class Api:
             node.counters.snapshot(),
             dict(_details(node)),
             dict(node.intake.unmapped),
-            await node.heartbeats.availability(),
+            node.heartbeats.availability(),
             node.configuration,
             [*node.plan.warnings, *_warnings(node.configuration)],
             node.held,
@@ -240,6 +249,13 @@ class Api:
             )
         return self._node.configuration
 
+    async def availability(self, ask: AskAvailability, caller: Caller) -> Availability:
+        try:
+            window = period(ask.window)
+        except ValueError as exc:
+            raise Refused("bad_request", f"window: {exc}") from exc
+        return self._node.heartbeats.availability(window)
+
     async def audit(self, ask: AskAudit, caller: Caller) -> list[Entry]:
         return list(await self._node.audit.entries(ask.limit))
 
@@ -247,6 +263,10 @@ class Api:
 OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
     Operation("GET", "health", Api.health, Nothing, HealthReport, "The health of this node.", surface="health"),
     Operation("GET", "health/{check}", Api.check, AskCheck, CheckReport, "What a check found last.", surface="health"),
+    Operation(
+        "GET", "availability", Api.availability, AskAvailability, Availability,
+        "How much of the time this node was there, with the error budget and the gaps.", surface="health",
+    ),
     Operation("GET", "dashboard/status", Api.status, Nothing, StatusReport, "What runs, and how."),
     Operation("GET", "stages", Api.stages, Nothing, list[StageReport], "How every stage is doing."),
     Operation(

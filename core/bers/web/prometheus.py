@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bers.clock import CAUSES
 from bers.errors import Refused
 from bers.plain import as_number, as_object
 from bers.states import STATES
@@ -137,6 +138,18 @@ def _own(node: Supervisor, end: int) -> Iterator[str]:
     yield from _head("bers_intake_labels_folded_total", "counter", "Values of labels that became `other`, by label.")
     for name, number in node.intake.series.folded.items():
         yield f'bers_intake_labels_folded_total{{label="{_label(name)}"}} {number}'
+    yield from _head(
+        "bers_clock_jumps_total", "counter", "How often the clock was set (step), or nothing happened here for a while."
+    )
+    for cause in CAUSES:
+        yield f'bers_clock_jumps_total{{cause="{cause}"}} {node.timekeeping.jumps[cause]}'
+    availability = node.heartbeats.availability()
+    yield from _head("bers_availability_ratio", "gauge", "Share of the last 30 days in which this node was there.")
+    yield f"bers_availability_ratio {availability.percent / 100:.6f}"
+    yield from _head(
+        "bers_error_budget_remaining_ratio", "gauge", "What is left of the error budget of 30 days at 99.9 %."
+    )
+    yield f"bers_error_budget_remaining_ratio {availability.budget_remaining / 100:.4f}"
     yield from _head("bers_uptime_seconds", "gauge", "Time since this node was started.")
     yield f"bers_uptime_seconds {node.uptime:.3f}"
 

@@ -56,6 +56,8 @@ OWN: Mapping[str, str] = {
     "health.checked": "A health check found something; its status is in `data`.",
     "stage.changed": "A stage came to another state; which, and why, is in `data` and `reason`.",
     "config.reloaded": "A reload has ended: what changed is in `data`, and every fault in `reason`.",
+    "clock.jumped": "The wall clock was set (`cause` is `step`), the machine slept (`sleep`), or this process was "
+    "stopped (`stop`): `seconds`, and what the wall clock went `from` and `to`, are in `data`.",
 }
 """The types that the node itself tells."""
 

@@ -148,7 +148,7 @@ class AlertEngine(Stage[AlertConfig]):
     # Writing down
 
     async def _load(self) -> None:
-        reopenable = self.context.clock.time() - self.config.deduplication.window
+        reopenable = self.context.clock.settled() - self.config.deduplication.window
         self._evaluator.restore(await self._ledger.load(resolved_since=int(reopenable * 1000)))
         self._seen, self._held = {}, {}
         self._ahead = False
@@ -212,7 +212,7 @@ class AlertEngine(Stage[AlertConfig]):
     async def _sweep(self) -> None:
         """Forget what is older than the history that is kept."""
         while True:
-            before = self.context.clock.time() - self.config.history
+            before = self.context.clock.settled() - self.config.history
             while await self._ledger.prune(int(before * 1000)):
                 pass
             await self.context.clock.sleep(_SWEEP)

@@ -7,7 +7,7 @@ from math import isfinite
 
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from bers import Clock, Event, Labels, Metric, format_duration
+from bers import Clock, Event, Labels, Metric, Stamp, format_duration
 from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
@@ -48,10 +48,11 @@ class Evaluator:
 
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
-        wall = self._clock.time()
+        wall = self._clock.settled()
         saved = memory.clock or Clockwork(wall=wall)
         self._zero = self._clock.monotonic()
-        self._base = saved.now + max(0.0, wall - saved.wall)  # Time went on while we were away.
+        # Time went on while we were away.
+        self._base = saved.now + (saved.moment.age(self._clock) if saved.moment else max(0.0, wall - saved.wall))
         self._latest = saved.latest
         self.register = Register(self._config)
         self._touched, self._forgotten, self._due = {}, set(), None
@@ -106,7 +107,7 @@ class Evaluator:
         """What is to be written down."""
         moment, register = self.moment, self.register
         return Changes(
-            Clockwork(moment.at, moment.wall, self._latest, list(register.firings)),
+            Clockwork(moment.at, moment.wall, self._latest, list(register.firings), Stamp.of(self._clock)),
             [(digest, series.save()) for (digest, _), (_, series) in self._touched.items() if not series.is_idle],
             [*self._forgotten, *(key for key, (_, series) in self._touched.items() if series.is_idle)],
             list(register.changed.values()),
@@ -144,18 +145,18 @@ class Evaluator:
     def _read(self, events: Sequence[Event]) -> int:
         """Read until enough were judged; return how many were read."""
         by_type, by_metric = self.watches.by_type, self.watches.by_metric
-        moment, judged = self.moment, 0
+        moment, judged, settled = self.moment, 0, self._clock.settled()
         for number, event in enumerate(events, 1):
             if watches := by_type.get(event.type):
                 judged += 1
-                at = self._arrival(event, moment)
+                at = self._arrival(event, moment, settled)
                 for watch in watches:
                     if at is not None and watch.wants(event):
                         self._follow(watch, watch.happened(event, at), at, moment)
             for name in event.measures:
                 if watches := by_metric.get(name):
                     judged += 1
-                    value, at = event.measures[name], self._arrival(event, moment)
+                    value, at = event.measures[name], self._arrival(event, moment, settled)
                     for watch in watches:
                         if at is not None and isfinite(value) and watch.wants(event):
                             self._follow(watch, watch.measured(event, value, at), at, moment)
@@ -178,9 +179,12 @@ class Evaluator:
         if due is not None and (self._due is None or due < self._due):
             self._due = due
 
-    def _arrival(self, event: Event, moment: Moment) -> float | None:
-        """When the intake took an event, on our own clock; nothing if what it tells is too old to matter."""
-        if moment.wall - event.time > self._config.max_age:
+    def _arrival(self, event: Event, moment: Moment, settled: float) -> float | None:
+        """When the intake took an event, on our own clock; nothing if what it tells is too old to matter.
+
+        A clock that was just set forward makes nothing old.
+        """
+        if settled - event.time > self._config.max_age:
             self.stale += 1
             return None
         late = moment.wall - event.received if event.received else 0.0

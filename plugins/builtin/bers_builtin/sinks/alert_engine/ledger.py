@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bers import Database, Labels
+from bers import Database, Labels, Stamp
 from bers_builtin.sinks.alert_engine.alerts import Alert, Audit, Transition
 from bers_builtin.sinks.alert_engine.watches import SavedSeries
 
@@ -46,6 +46,8 @@ class Clockwork(msgspec.Struct, array_like=True, frozen=True):
     latest: float = 0.0
     """The latest arrival of an event."""
     firings: Sequence[float] = ()
+    moment: Stamp | None = None
+    """When that was, so that a wall clock that is set meanwhile makes no time pass."""
 
 
 class Memory(NamedTuple):

@@ -158,7 +158,7 @@ class Store(Stage[RestStoreConfig]):
 
     async def fold(self) -> None:
         """Bring what was committed into pages."""
-        now = self.context.clock.time()
+        now = self.context.clock.settled()
         if self._folder.busy:  # A folding that was interrupted.
             await self._folder.fold(now)
         async with self._turn:
@@ -171,7 +171,7 @@ class Store(Stage[RestStoreConfig]):
 
     async def sweep(self) -> None:
         """Delete what is past its time."""
-        await self._folder.sweep(self.context.clock.time())
+        await self._folder.sweep(self.context.clock.settled())
 
     def utilization(self) -> dict[str, float]:
         """How full the buffers are, 0 to 1: by metric, and the fullest as ``overall``."""

@@ -121,12 +121,15 @@ class Deliveries:
             )
 
     async def due(self, channel: str, now: float, limit: int) -> tuple[list[Due], float | None]:
-        """What is to be sent now: of each subject the first, for the next only follows it. And when there is more."""
+        """What is to be sent now: of each subject the first, for the next only follows it. And when there is more.
+
+        What was not tried yet is, whatever the time: the clock may have been set since it was written down.
+        """
 
         def work(connection: sqlite3.Connection) -> tuple[list[Any], float | None]:
             rows = connection.execute(
                 f"SELECT number, id, event, attempts, failing_since FROM ({_FIRSTS})"
-                " WHERE next <= ? OR next > ? ORDER BY number LIMIT ?",
+                " WHERE attempts = 0 OR next <= ? OR next > ? ORDER BY number LIMIT ?",
                 (self._sink, channel, now, now + LONGEST_WAIT, limit),
             ).fetchall()
             (later,) = connection.execute(f"SELECT min(next) FROM ({_FIRSTS})", (self._sink, channel)).fetchone()

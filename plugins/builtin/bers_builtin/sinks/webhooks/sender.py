@@ -44,6 +44,7 @@ class Sender:
         self._context = context
         self._news = anyio.Event()
         self._paused_until = 0.0
+        self._base = context.clock.time() - context.clock.elapsed()
 
     def wake(self) -> None:
         """Say that there may be something to send."""
@@ -58,13 +59,17 @@ class Sender:
                 while (pause := self._paused_until - self._context.clock.monotonic()) > 0:
                     await self._context.clock.sleep(pause)
                 self._news = anyio.Event()
-                due, later = await self._deliveries.due(self._channel.name, self._context.clock.time(), AT_ONCE)
+                due, later = await self._deliveries.due(self._channel.name, self._now(), AT_ONCE)
                 async with anyio.create_task_group() as group:
                     for delivery in due:
                         group.start_soon(self._deliver, client, delivery)
                 if not due:
-                    wait = None if later is None else min(LONGEST_WAIT, later - self._context.clock.time())
+                    wait = None if later is None else min(LONGEST_WAIT, later - self._now())
                     await self._rest(wait)
+
+    def _now(self) -> float:
+        """Wall time as it was when we began, and goes on: whoever sets the clock makes no attempt early or late."""
+        return self._context.clock.elapsed() + self._base
 
     async def _deliver(self, client: httpx2.AsyncClient, delivery: Due) -> None:
         answer = await self._attempt(client, delivery)
@@ -85,7 +90,12 @@ class Sender:
                 self._paused_until = self._context.clock.monotonic() + min(LONGEST_WAIT, answer.wait)
             since = now if delivery.failing_since is None else delivery.failing_since
             await self._deliveries.postpone(
-                delivery.number, attempts, since=since, next=now + wait, answer=answer.status, error=answer.error
+                delivery.number,
+                attempts,
+                since=since,
+                next=self._now() + wait,
+                answer=answer.status,
+                error=answer.error,
             )
             log.warning(
                 "channel %r was not told yet: %s: %s (attempt %d, the next in %.1f s)",

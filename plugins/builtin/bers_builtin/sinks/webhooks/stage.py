@@ -167,7 +167,7 @@ class Webhooks(Stage[WebhooksConfig]):
 
     async def _tidy(self) -> None:
         while True:
-            while await self._deliveries.forget(self.context.clock.time() - self.config.keep):
+            while await self._deliveries.forget(self.context.clock.settled() - self.config.keep):
                 await self.context.clock.sleep(0.05)
             await self.context.clock.sleep(TIDY_EVERY)
 

@@ -236,7 +236,7 @@ class Providers(Stage[ProvidersConfig]):
         event = self.context.table.get(probe.provider)
         if event is None:
             return "unknown", "nothing was heard of it yet"
-        if self.context.clock.time() - event.time > probe.max_age:
+        if self.context.clock.settled() - event.time > probe.max_age:
             return "unknown", f"nothing was heard of it for {probe.max_age}"
         if event.outcome in (None, "success"):
             return "healthy", "initialised"
