@@ -108,8 +108,10 @@ class Heartbeats:
     new spell, and makes neither a gap nor time that is counted twice.
     """
 
-    def __init__(self, state: Database, clock: SteadyClock) -> None:
+    def __init__(self, state: Database, clock: SteadyClock, *, most: int = SPELLS) -> None:
+        """``most`` is how many spells are told apart."""
         self._state = state
+        self._most = most
         self._clock = clock
         self._spells: list[_Spell] = []
         self._begun = False
@@ -125,10 +127,10 @@ class Heartbeats:
             last = self._spells[-1]
             ended = Stamp(last.ended, last.boot, last.elapsed)
             self._clock.recall(ended, last.settled)
+            self._unwritten = last.number + 1
             self._open(last.number + 1, ended.age(self._clock))
         else:
             self._open(1, 0.0)
-        self._unwritten = self._spells[-1].number
         self._begun = True
 
     async def run(self) -> None:
@@ -224,7 +226,7 @@ class Heartbeats:
                 del self._spells[: at + 1]
                 break
             age += self._spells[at].lasted + self._spells[at].away
-        if len(self._spells) > SPELLS:  # What lay between the oldest two, both of them were away.
+        if len(self._spells) > self._most:  # What lay between the oldest two, both of them were away.
             oldest, next = self._spells[:2]
             next.away, next.lasted, next.began = (
                 next.away + oldest.away, next.lasted + oldest.lasted, oldest.began,

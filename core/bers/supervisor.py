@@ -19,7 +19,7 @@ from bers.blame import Blame
 from bers.catalog import Catalog
 from bers.cells import Cell
 from bers.changeover import Site
-from bers.clock import Clock, SteadyClock, SystemClock
+from bers.clock import Clock, Jump, SteadyClock, SystemClock
 from bers.collection import CHECK as COLLECTION
 from bers.collection import Collection
 from bers.config import Plan
@@ -143,7 +143,7 @@ class Supervisor(AsyncContextManagerMixin):
         # Who looks after stages, and who tells of it.
         self._ward = Ward()
         self._news = News(self.intake, lend("node"), self.redactor)
-        self.timekeeping.listeners += [self.heartbeats.missed, self._news.clock_jumped]
+        self.timekeeping.listeners += [self.heartbeats.missed, self._news.clock_jumped, self._look_at_time]
         self._rounds = Rounds(lambda: self._roster.cells, lambda: self._roster.keepers, self.counters, self._tell)
         self._keeping = Keeping(self._ward, plan.settings.supervision, anyio.Event(), Bell(), self._rounds.stir)
         self.blame = Blame(self._roster, self._ward, self.intake)
@@ -344,6 +344,9 @@ class Supervisor(AsyncContextManagerMixin):
             await self._news.stage_changed(cell, change)
         checks = [check.name for check in cell.spec.checks] if cell else []
         await self.health.look([COLLECTION.name, *checks])
+
+    async def _look_at_time(self, jump: Jump) -> None:
+        await self.health.look([COLLECTION.name])
 
     def _watches(self) -> Iterator[Watch]:
         settings = self.plan.settings.health
