@@ -18,9 +18,12 @@ class Edge:
     """The counters of one stage at one place, in records.
 
     At any time ``taken + made = out + filtered + dropped + queued + dead + merged``; :meth:`gap` is what is missing.
+    And from edge to edge nothing is lost: what comes out of one, and no more, is ``taken - again`` of the next.
     """
 
     taken: int = 0
+    again: int = 0
+    """How many of those were dead letters, and are handed in again."""
     made: int = 0
     out: int = 0
     filtered: int = 0

@@ -19,6 +19,7 @@ class InHand:
         """Some records come that nobody has counted yet."""
         edge = self.attempts.edge
         edge.taken += records
+        edge.again += records
         edge.queued += records
         self.records += records
 

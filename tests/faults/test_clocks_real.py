@@ -48,7 +48,7 @@ def test_a_wall_clock_that_is_set_and_set_right_again(step: float, tmp_path: Pat
         assert server.data(f"metrics/build_performance?{era}")["count"] == 5
         told = server.data("records?type=clock.jumped")
         assert {round(record["data"]["seconds"]) for record in told} == {-step, step}
-        readings = server.data(f"metrics/system_memory_usage?period=4m&step=1s")["series"][0]["points"]
+        readings = server.data("metrics/system_memory_usage?period=4m&step=1s")["series"][0]["points"]
         assert all(count == 1 for _, count, *_ in readings), "no second has two readings"
         found = server.data("availability")
         assert (found["percent"], found["gapCount"]) == (100.0, 0)
