@@ -17,6 +17,7 @@ from bers.log import Log
 from bers.memory import Memory
 from bers.operations import Caller
 from bers.pipeline import Pipeline
+from bers.series import Series
 from bers.timekeeping import Timekeeping
 from bers.units import Interval
 
@@ -24,6 +25,9 @@ JOURNAL_REMEDY = "Make room on the disk, raise intake.journal.max_bytes, or mend
 DISK_REMEDY = "Make room on the disk, or let this server write to its data directory; it tries again by itself."
 MEMORY_REMEDY = "Send less at once, or raise intake.memory."
 DEAD_REMEDY = "Look at them (`bers dead list`), then replay or drop them; dead_letters.max_bytes says how many may be."
+LABELS_REMEDY = (
+    "Let that emitter put what has endless values (a run's number, a user, a path) in `data`, or raise intake.labels."
+)
 CLOCK_REMEDY = (
     "See who set the clock of this machine. What is stored by the wrong time stays under it; after a step forward "
     "nothing is forgotten by the new time before it has stood for an hour."
@@ -32,6 +36,9 @@ STAGE_REMEDY = "See `bers status` for the error of each stage; it is restarted b
 
 QUARANTINE_REMEDY = "See `bers status` for the error of each stage; mend it, then `bers stages restart KEY`."
 PLUGIN_REMEDY = "`bers plugins list` says why; mend or remove them, then `bers restart`."
+
+MOST_TOLD = 10
+"""How many of those are named whose labels have too many values."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Collection:
     """The configuration that is in place."""
     dead: DeadLetters
     time: Timekeeping
+    series: Series
 
     async def look(self) -> Finding:
         cells, held, plan = self.cells(), self.held(), self.plan()
@@ -72,6 +80,7 @@ class Collection:
             "pluginsFailed": {name: str(error) for name, error in plan.catalogue.failed.items()},
             "deadLetters": {"letters": self.dead.count, "bytes": self.dead.bytes, "droppedRecords": self.dead.dropped},
             "clock": _clock(self.time),
+            "labelsFolded": culprits(self.series),
             "unaccounted": self.counters.gaps(),
         }
         if self.bus.fault:
@@ -97,6 +106,10 @@ class Collection:
             return Finding("degraded", f"plugins could not be loaded: {', '.join(failed)}", details, PLUGIN_REMEDY)
         if self.dead.full:
             return Finding("degraded", "the dead letters have reached their quota", details, DEAD_REMEDY)
+        if worst := self.series.worst:
+            whose = f" of {worst.metric!r}" if worst.metric else ""
+            message = f"{worst.source!r} sends too many values of label {worst.label!r}{whose}; more count as 'other'"
+            return Finding("degraded", message, details, LABELS_REMEDY)
         if self.time.trouble:
             return Finding("degraded", self.time.trouble, details, CLOCK_REMEDY)
         return Finding("healthy", "events are taken in and delivered", details)
@@ -109,6 +122,12 @@ class Collection:
         except (KeyError, Refused):
             return {}
         return dict(reply.beside.get("bufferUtilization", {}))
+
+
+def culprits(series: Series) -> Sequence[Mapping[str, Any]]:
+    """Who sends more values of labels than there are series for, those first who send most."""
+    most = sorted(series.culprits.items(), key=lambda one: -one[1])[:MOST_TOLD]
+    return [{**one._asdict(), "values": count} for one, count in most]
 
 
 def _clock(time: Timekeeping) -> Mapping[str, Any]:

@@ -115,7 +115,7 @@ class Supervisor(AsyncContextManagerMixin):
             plan.owners,
             clock=self.clock,
             counters=self.counters,
-            series=Series(metrics, max_values=labels.max_values, max_series=labels.max_series),
+            series=Series(metrics, max_values=labels.max_values, max_series=labels.max_series, clock=self.clock),
             redactor=self.redactor,
         )
         self.taps = Taps(self.bus, self.counters, self.clock)
@@ -151,7 +151,7 @@ class Supervisor(AsyncContextManagerMixin):
         self._collection = Collection(
             self.bus, self.memory, self.counters, self.directory, lambda: self.cells, self.pipelines,
             lambda: self.held, lambda: self.plan, self.dead,
-            self.timekeeping,
+            self.timekeeping, self.intake.series,
         )  # fmt: skip
 
         # The stages themselves, and others in their place.

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ async def test_a_clock_that_is_wrong_for_a_while_costs_no_window_of_any_tier(ste
             for period, width in TIERS:
                 assert await one.windows(metric, period, width) == await one.expected(metric, period, width), width
         readings = await one.told("system.measured")
-        gaps = [b.time - a.time for a, b in zip(readings, readings[1:], strict=False)]
+        gaps = [b.time - a.time for a, b in pairwise(readings)]
         assert sorted(round(gap) for gap in gaps)[1:-1] == [1] * (len(gaps) - 2), "a reading each second, whatever"
         jumps = await one.told("clock.jumped")
         assert [(jump.data["cause"], round(jump.data["seconds"])) for jump in jumps] == [

@@ -51,6 +51,14 @@ def facts(pairs: Mapping[str, Any]) -> None:
         click.echo(f"{name:{width}}  {click.style(_text(value), fg=_COLOURS.get(_text(value)))}")
 
 
+def budget(availability: Mapping[str, Any]) -> str:
+    """What is left of the error budget, for people."""
+    spent, gaps = availability["spentMinutes"], availability["gapCount"]
+    whole = f"{availability['leftMinutes']:g} of {availability['budgetMinutes']:g} minutes left"
+    days = availability["periodMs"] / 86_400_000
+    return f"{whole} in {days:g} days; {spent:g} spent in {gaps} gap{'' if gaps == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """The text on one line, without what would move the cursor or ring the bell: it came from outside."""
     return plain.printable(text)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bers.cli import client, output
-from bers.units import format_value
+from bers.units import format_duration, format_value
 
 
 @click.command()
@@ -20,12 +20,13 @@ def report(period: str, json_: bool, url: str | None) -> None:
     status: dict[str, Any] = client.ask("GET", "dashboard/status", url=url)
     availability = status["availability"]
     if json_:
-        output.as_json({**found, "availability": availability})
+        output.as_json({**found, "uptime": status["server"]["uptime"], "availability": availability})
         return
     output.facts(
         {
+            "uptime": format_duration(status["server"]["uptime"] // 1000),
             "availability": f"{availability['percent']} % (target {availability['target']} %)",
-            "error budget": f"{availability['budgetRemaining']} % left",
+            "error budget": output.budget(availability),
         }
     )
     rows = [

@@ -34,6 +34,7 @@ def _show(health: dict[str, Any], report: dict[str, Any]) -> None:
             "version": report["version"],
             "uptime": format_duration(report["server"]["uptime"] // 1000),
             "availability": f"{availability['percent']} % over {format_duration(availability['window'] // 1000)}",
+            "error budget": output.budget(availability),
             "SSE clients": report["server"]["sseClients"],
             "configuration": _configuration(report["configuration"]),
         }

@@ -13,6 +13,7 @@ from bers.audit import Entry
 from bers.availability import Availability
 from bers.cells import Cell
 from bers.checks import Status
+from bers.collection import culprits
 from bers.counters import Counts
 from bers.directory import Directory, Route
 from bers.errors import Refused, unknown
@@ -305,7 +306,14 @@ def offer(directory: Directory, api: Api) -> None:
 
 
 def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield "intake", {"refused": dict(node.intake.refused), "folded": dict(node.intake.series.folded)}
+    yield (
+        "intake",
+        {
+            "refused": dict(node.intake.refused),
+            "folded": dict(node.intake.series.folded),
+            "culprits": culprits(node.intake.series),
+        },
+    )
     for cell in node.cells:
         if isinstance(cell.stage, Telling):
             try:

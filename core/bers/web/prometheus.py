@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bers.clock import CAUSES
+from bers.collection import culprits
 from bers.errors import Refused
 from bers.plain import as_number, as_object
 from bers.states import STATES
@@ -138,6 +139,12 @@ def _own(node: Supervisor, end: int) -> Iterator[str]:
     yield from _head("bers_intake_labels_folded_total", "counter", "Values of labels that became `other`, by label.")
     for name, number in node.intake.series.folded.items():
         yield f'bers_intake_labels_folded_total{{label="{_label(name)}"}} {number}'
+    yield from _head(
+        "bers_intake_culprit_values", "gauge", "Values of labels that became `other`, by who sent most of them."
+    )
+    for one in culprits(node.intake.series):
+        labels = ",".join(f'{name}="{_label(one[name])}"' for name in ("source", "metric", "label"))
+        yield f"bers_intake_culprit_values{{{labels}}} {one['values']}"
     yield from _head(
         "bers_clock_jumps_total", "counter", "How often the clock was set (step), or nothing happened here for a while."
     )

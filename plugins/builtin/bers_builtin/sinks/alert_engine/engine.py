@@ -316,6 +316,9 @@ class AlertEngine(Stage[AlertConfig]):
             "pending": len(register.pending),
             "untold": count,
             "tooOld": self._evaluator.stale,
+            "countedAsOther": {
+                watch.id: watch.crowded for watch in self._evaluator.watches.by_id.values() if watch.crowded
+            },
         }
         if self._ahead and not self._turn.locked():
             remedy = "See logs/monitoring.log, and whether the disk is full."

@@ -28,6 +28,11 @@ from bers_builtin.sinks.alert_engine.rules import FAILED, Rule, several
 _FIELDS = frozenset({"environment", "service", "source", "subject", "outcome"})
 """What can tell alerts apart besides labels."""
 
+MOST_SERIES = 5_000
+"""How many sources, subjects or other labels one rule tells apart at a time: they come from outside."""
+
+OTHER = "other"
+
 _EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 
@@ -105,22 +110,30 @@ class Watch:
         self.counts_events = not rule.window and not rule.for_ and not rule.counts_failures
         """Whether each event is an occurrence of its own."""
         self.group: Sequence[str] = rule.group if rule.group is not None else _group(rule, metric)
+        # What a metric is split by, the intake has bounded already.
+        self._bounded = metric is None or not set(self.group) <= set(metric.labels)
         self.series: dict[Labels, Series] = {}
+        self.crowded = 0
+        """How often something was counted as `other`, because there was no room for a series of its own."""
         self.value: float | None = None
         """What was compared last."""
         self.evaluated: float | None = None
         """When that was, in seconds since 1970."""
 
     def open(self, labels: Labels) -> Series:
-        """The series of these labels, made where there is none."""
+        """The series of these labels, made where there is none; beyond the most there may be, one for all others."""
         series = self.series.get(labels)
+        if series is None and self._bounded and len(self.series) >= MOST_SERIES:
+            self.crowded += 1
+            labels = tuple((name, OTHER) for name, _ in labels)
+            series = self.series.get(labels)
         if series is None:
             series = Series(labels, self._fingerprint(labels), self._panes())
             self.series[labels] = series
         return series
 
     def restore(self, saved: SavedSeries) -> None:
-        series = self.open(saved.labels)
+        series = self.series.setdefault(saved.labels, Series(saved.labels, self._fingerprint(saved.labels), None))
         series.since, series.id, series.value = saved.since, saved.id, saved.value
         series.failures, series.evidence, series.panes = saved.failures, saved.evidence, self._panes(saved.panes)
 
