@@ -133,7 +133,7 @@ class Series:
 
     def age(self) -> None:
         """Begin a new time: what has not come since the one before is forgotten."""
-        self._told = set()
+        self._told = set[Culprit]()
         for seen in (*self._values.values(), *(seen for _, seen in self._several.values())):
             seen.age()
 

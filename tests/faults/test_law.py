@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bers import (
@@ -231,7 +232,7 @@ class Run:
                 pipeline = node.pipelines.get(letter.pipeline)
                 if pipeline and letter.stage in pipeline.deliveries:
                     with suppress(Exception):
-                        await self.patiently(lambda c=pipeline.deliveries[letter.stage], i=letter.id: c.replay(i))
+                        await self.patiently(partial(pipeline.deliveries[letter.stage].replay, letter.id))
 
     async def pass_by(self, seconds: float) -> None:
         for _ in range(max(1, round(seconds / 0.5))):
@@ -395,9 +396,7 @@ async def live(folder: Path, actions: Sequence[Action]) -> Run:
     return run
 
 
-@settings(
-    max_examples=RUNS, deadline=None, derandomize=not LONG, suppress_health_check=list(HealthCheck), print_blob=True
-)
+@settings(max_examples=RUNS, deadline=None, derandomize=not LONG, print_blob=True)
 @given(st.lists(ACTIONS, min_size=5, max_size=40))
 def test_every_record_is_accounted_for_at_every_moment(actions: Sequence[Action]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -182,6 +182,7 @@ async def test_a_database_that_takes_nothing_for_a_while_makes_no_gap(state: Dat
 
 
 async def test_many_crashes_stay_few_rows_and_the_figure_stays_right(state: Database, clock: VirtualClock) -> None:
+    beats = process(state, clock)
     for _ in range(GAPS + 30):
         beats = Heartbeats(state, SteadyClock(clock), most=GAPS + 10)
         await beats.beat()
@@ -196,6 +197,7 @@ async def test_many_crashes_stay_few_rows_and_the_figure_stays_right(state: Data
 
 
 async def test_what_is_past_all_windows_is_forgotten(state: Database, clock: VirtualClock) -> None:
+    beats = process(state, clock)
     for _ in range(12):
         beats = process(state, clock)
         await beats.beat()
