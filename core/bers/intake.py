@@ -124,6 +124,7 @@ class Intake:
         self.series = series or Series({})
         """How many series labels make."""
         self._turn = anyio.Lock()
+        self._closed = False
         self._door = self._counters.edge("intake")
         self._handled = 0
         """How many events were looked at, so that small submissions have their share of what is timed."""
@@ -169,6 +170,16 @@ class Intake:
                 self._tables.pop(key, None)
             else:
                 self._tables[key] = table
+
+    async def close(self) -> None:
+        """Refuse, from now on, whatever somebody waits for; return when no frame is in the making.
+
+        Called before sources stop: an event that they do not read any more must not be acknowledged, because it would
+        never be measured. What nobody waits for still passes.
+        """
+        self._closed = True
+        async with self._turn:
+            pass
 
     async def submit(self, events: Sequence[Event], *, durable: bool = True, clean: bool = False) -> Receipt:
         """Return when the events, and the originals of the repeats among them, survive ``kill -9``.
@@ -266,6 +277,9 @@ class Intake:
 
     async def _admit(self, group: Sequence[_Submission]) -> None:
         """Take submissions together, and give each its answer; what cannot be kept is as if it had never come."""
+        if self._closed:
+            self._refuse([one for one in group if one.durable], Full("this node is stopping", broken=True))
+            group = [one for one in group if not one.durable]
         passed = Counter[str]()
         made = Counter[str]()
         try:
@@ -285,10 +299,7 @@ class Intake:
                 await self._admit([one for one in group if not one.durable])  # Memory takes them, if no file does.
                 group = [one for one in group if one.durable]
             refusal = Full(f"the bus takes no events: {exc}", broken=True) if isinstance(exc, OSError) else exc
-            for one in group:
-                self._door.taken += len(one.events)
-                self._door.dropped["refused"] += len(one.events)
-                one.answer = refusal
+            self._refuse(group, refusal)
         else:
             self._keep()
             for owner, count in passed.items():
@@ -301,6 +312,12 @@ class Intake:
                 self._door.out += len(one.fresh)
                 self._door.filtered += len(one.events) - len(one.fresh)
                 one.answer = Receipt(len(one.fresh), len(one.events) - len(one.fresh))
+
+    def _refuse(self, group: Sequence[_Submission], refusal: Exception) -> None:
+        for one in group:
+            self._door.taken += len(one.events)
+            self._door.dropped["refused"] += len(one.events)
+            one.answer = refusal
 
     async def _read(self, group: Sequence[_Submission], passed: Counter[str], made: Counter[str]) -> list[Event]:
         """Drop repeats, and let sources read what is new; return what is to be appended."""

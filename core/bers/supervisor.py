@@ -320,6 +320,8 @@ class Supervisor(AsyncContextManagerMixin):
     async def _stop(self) -> None:
         """Sources first, then pipelines, then their sinks; name who takes longer than allowed."""
         roster = self._roster
+        with anyio.move_on_after(self.plan.settings.stop_within * 0.25):  # A disk that hangs keeps nobody.
+            await self.intake.close()
         async with self._changing:
             began, within = anyio.current_time(), self.plan.settings.stop_within
             await stop(roster.source_keepers.values(), began + within * 0.5)
