@@ -58,6 +58,11 @@ class Journal:
         self._starts = sorted(int(path.stem) for path in folder.glob("*.log")) or [begin]
         self._sizes = [path.stat().st_size if (path := self._path(at)).exists() else 0 for at in self._starts]
         self._file = os.open(self._path(self._starts[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        # Names as well: a journal that is gone after a loss of power would have been acknowledged in vain.
+        _sync_folder(folder)
+        _sync_folder(folder.absolute().parent)
+        with suppress(OSError):  # It need not be ours.
+            _sync_folder(folder.absolute().parent.parent)
         self.end = self._recover()
         self._torn = False
         """Whether there may be something behind the last whole frame."""
@@ -139,6 +144,9 @@ class Journal:
         """Find the end, and make sure that the next frame follows it."""
         path, at, end = self._path(self._starts[-1]), 0, self._starts[-1]
         damaged = False
+        # A killed process may have written what it did not sync. It is read from now on, and who sends it again is told
+        # that it is known: so it has to stay.
+        os.fdatasync(self._file)
         for offset, frame in _frames(path):
             if offset > at:
                 damaged = True
@@ -196,11 +204,7 @@ class Journal:
         self._file = file
         self._starts.append(start)
         self._sizes.append(0)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # A file is durable only when its name is.
-        finally:
-            os.close(folder)
+        _sync_folder(self._folder)
 
     def _read(self, after: int, max_bytes: int) -> Sequence[Frame]:
         starts = tuple(self._starts)  # As they are now: this is a thread, and the loop may trim meanwhile.
@@ -225,6 +229,15 @@ def whole_frames(path: Path) -> Iterator[tuple[int, int, Frame]]:
 def is_torn(path: Path, at: int) -> bool:
     """Whether what a segment has from a byte on is an append that was not finished, and no damage."""
     return _is_torn(path, at)
+
+
+def _sync_folder(path: Path) -> None:
+    """A file is durable only when its name is."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _encode(frame: Frame) -> bytes:

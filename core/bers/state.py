@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, suppress
@@ -87,6 +88,7 @@ class Database:
         if self._connection is None:
             if self.path:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                _sync_left_behind(self.path)
             connection = sqlite3.connect(self.path or ":memory:", isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -96,6 +98,18 @@ class Database:
             connection.execute(BEGIN)
             self._connection = connection
         return self._connection
+
+
+def _sync_left_behind(path: Path) -> None:
+    """Make durable what a killed process wrote and did not sync: from here on it is read, and things follow from it."""
+    try:
+        file = os.open(f"{path}-wal", os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fdatasync(file)
+    finally:
+        os.close(file)  # SQLite's locks are on other files, so closing this one lets go of none.
 
 
 class Positions:

@@ -103,7 +103,7 @@ class Blackouts(Campaign):
         with started(self.folder, lean=True, tracing=[*TRACING, "-o", str(trace)]) as node:
             node.wait_until_up()
             with feeding(node, self.emitters):
-                time.sleep(self.rng.uniform(0.1, 1.0))
+                time.sleep(self.rng.uniform(0.1, 0.6))
                 node.kill()
             pid = node.process.pid
         end, deadline = f"{pid} +++ killed", time.monotonic() + TRACED_WITHIN

@@ -107,8 +107,6 @@ class Campaign:
 
     def settle(self) -> list[str]:
         """Send what is owed, and everything again; let all be read, and say what is wrong."""
-        for emitter in self.emitters:
-            emitter.finish()
         with started(self.folder, lean=True) as node:
             node.wait_until_up()
             send_all(node, self.emitters)

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from tests.faults.kills.nodes import STRACE, Node
 
-PATIENCE = 1.5
+PATIENCE = 1.0
 """Seconds until a kill that waits for something happens anyway."""
 
 FILES = ("quick.db", "quick.db-wal", "slow.db", "slow.db-wal", "state.db", "state.db-wal", "third.db-wal")
