@@ -12,7 +12,8 @@ import pytest
 from bers.journal import Journal
 from tests.faults.kills.blackouts import Blackouts
 from tests.faults.kills.nodes import ROOT, STRACE, environ
-from tests.faults.kills.power import TRACING, Disk, Step, read_trace
+from tests.faults.kills.power import Disk
+from tests.faults.kills.trace import TRACING, Step, read_trace
 
 pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed; it says what was written and synced")
 

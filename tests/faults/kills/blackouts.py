@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from random import Random
 
 from tests.faults.kills import oracle
 from tests.faults.kills.campaign import Campaign, feeding, send_all
 from tests.faults.kills.nodes import drain, started
-from tests.faults.kills.power import TRACING, Disk, Step, read_trace
+from tests.faults.kills.power import Disk
+from tests.faults.kills.trace import TRACING, Step, read_trace
 from tests.unit.ledger import written
 
 TRACED_WITHIN = 30.0
@@ -25,9 +26,9 @@ class Blackouts(Campaign):
         self.losses = 0
         """How many changes to files were not synced when power was lost, in all."""
         self._disk = Disk(folder / ".bers")
-        self._images = 0
+        self.images = 0
 
-    def configure(self, changes: Sequence[str]) -> None:
+    def configure(self, changes: Collection[str]) -> None:
         """The same, with a ledger, and another distance between two trims of the journal each time."""
         super().configure(changes)
         file = self.folder / "pipelines.yaml"
@@ -59,9 +60,9 @@ class Blackouts(Campaign):
             aside.mkdir()
             shutil.copy(self.folder / "pipelines.yaml", aside)
             disk.lose_power(aside / ".bers", rng)
-            self._images += 1
+            self.images += 1
             self.losses += disk.lost
-            self._say(f"{self._images:4} power lost at call {at} of {len(steps)}, with {disk.lost} changes not synced")
+            self._say(f"{self.images:4} power lost at call {at} of {len(steps)}, with {disk.lost} changes not synced")
             if image < images - 1 or rng.random() < 0.3:
                 found += self._go_on(aside, acknowledged)
             else:

@@ -1,4 +1,4 @@
-"""Many kills of the nodes of one folder, one after another, under load; and what is left of it compared with the truth."""
+"""Many kills of the nodes of one folder, under load; and what is left of it compared with the truth."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ sinks:
           events_keep: 365000d, tiers: [{width: 10s, keep: 365000d}, {width: 60s, keep: 365000d}]}
   slow: {use: rest-store, path: slow.db, commit_every: 70ms, fold_every: 300ms,
          events_keep: 365000d, tiers: [{width: 10s, keep: 365000d}]}
-  #third: {use: rest-store, path: third.db, commit_every: 20ms, fold_every: 60ms, events_keep: 365000d, tiers: [{width: 10s, keep: 365000d}]}
+  #third: {use: rest-store, path: third.db, commit_every: 20ms, fold_every: 60ms, events_keep: 365000d,
+  #third:  tiers: [{width: 10s, keep: 365000d}]}
   alert-engine:
     defaults: false
     deduplication: {enabled: false}
@@ -50,7 +51,7 @@ pipelines:
 """
 
 CHANGES = {
-    "a store": ("#third:", "third:"),
+    "a store": ("#third:  tiers", "       tiers", "#third:", "third:"),
     "a source": ("#host:", "host:", "#readings:", "readings:"),
     "a stream": ("#sse:", "sse:", "#live:", "live:"),
     "another pace": ("commit_every: 10ms", "commit_every: 30ms"),

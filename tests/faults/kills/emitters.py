@@ -16,12 +16,16 @@ import msgspec
 
 WIDTH = 10.0
 EMITTERS = 3
+ENVIRONMENTS = 30
+"""Each makes a series of its own, so that folding them takes several transactions."""
 TOGETHER = 20
 """So many batches are sent as one, where everything is sent again."""
 HOUR, DAY = 3600.0, 86_400.0
 
 Fields: TypeAlias = dict[str, Any]
 Identity: TypeAlias = tuple[str, str]
+Key: TypeAlias = tuple[str, float]
+"""Of a window: its environment, and its start."""
 
 
 class Taken(NamedTuple):
@@ -74,13 +78,13 @@ class Figures:
 class Truth:
     """What everybody has to know who was told everything, once."""
 
-    windows: dict[float, Figures] = field(default_factory=dict[float, Figures])
+    windows: dict[Key, Figures] = field(default_factory=dict[Key, Figures])
     ids: set[Identity] = field(default_factory=set[Identity])
     alerts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """What has to be told of each subject, in order."""
 
-    def measure(self, at: float, value: float) -> None:
-        self.windows.setdefault(at // WIDTH * WIDTH, Figures()).add(at, value)
+    def measure(self, environment: str, at: float, value: float) -> None:
+        self.windows.setdefault((environment, at // WIDTH * WIDTH), Figures()).add(at, value)
 
 
 class Emitter:
@@ -195,10 +199,12 @@ class Emitter:
         slot = n // 256 * 256 + n * 97 % 256  # No two at one time, and hardly any two in order.
         end = self._began - 30 * DAY + (slot * EMITTERS + self._number) / 16
         taken = rng.randrange(100) / 16
-        self._truth.measure(end, taken * 1000)
+        environment = self._environment()
+        self._truth.measure(environment, end, taken * 1000)
+        both = {"subject": f"b{n}", "environment": environment}
         halves = [
-            self._event("build.started", f"s-{n}", end - taken, subject=f"b{n}"),
-            self._event("build.finished", f"f-{n}", end, subject=f"b{n}", outcome="success"),
+            self._event("build.started", f"s-{n}", end - taken, **both),
+            self._event("build.finished", f"f-{n}", end, outcome="success", **both),
         ]
         rng.shuffle(halves)
         if rng.random() < 0.3:
@@ -209,10 +215,10 @@ class Emitter:
         n = self._count("spool")
         at = self._began - age + (n * EMITTERS + self._number) / 1024
         taken = float(self._rng.randrange(5000))
-        self._truth.measure(at, taken)
-        return self._event(
-            "build.finished", f"SPOOL-{n}", at, subject=f"spooled-{n}", outcome="success", duration_ms=taken
-        )
+        environment = self._environment()
+        self._truth.measure(environment, at, taken)
+        fields = {"subject": f"spooled-{n}", "outcome": "success", "environment": environment, "duration_ms": taken}
+        return self._event("build.finished", f"SPOOL-{n}", at, **fields)
 
     def _service(self) -> Fields:
         """A service that goes down or up, or stays what it is."""
@@ -229,7 +235,10 @@ class Emitter:
 
     def _event(self, kind: str, id: str, at: float | None = None, **fields: object) -> Fields:
         at = self._began if at is None else at
-        return {"id": id, "source": self.source, "type": kind, "time": at, "environment": "production", **fields}
+        return {"id": id, "source": self.source, "type": kind, "time": at, **fields}
+
+    def _environment(self) -> str:
+        return f"env-{self._rng.randrange(ENVIRONMENTS)}"
 
     def _count(self, kind: str) -> int:
         self._counts[kind] += 1

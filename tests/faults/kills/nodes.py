@@ -147,5 +147,3 @@ def environ() -> dict[str, str]:
 
 def _out(lean: bool, said: IO[bytes]) -> IO[bytes] | int:
     return subprocess.PIPE if lean else said
-
-

@@ -14,9 +14,10 @@ import msgspec
 from bers import Event
 from bers.records import Window
 from bers_builtin.sinks.rest_store import read_windows
-from tests.faults.kills.emitters import WIDTH, Figures, Truth
+from tests.faults.kills.emitters import WIDTH, Figures, Key, Truth
 
 METRIC = "build_performance"
+_SUBJECT = re.compile(r"\b\d/\d\b")
 _decode = msgspec.msgpack.Decoder(Event).decode
 
 
@@ -38,12 +39,13 @@ def details(path: Path) -> list[Event]:
         return [_decode(body) for (body,) in connection.execute("SELECT body FROM events")]
 
 
-def _figures(path: Path) -> dict[float, Figures]:
-    windows: dict[float, Figures] = {}
+def _figures(path: Path) -> dict[Key, Figures]:
+    windows: dict[Key, Figures] = {}
     for one in read_windows(path):
         if one.metric == METRIC:
-            assert one.width == WIDTH and one.start not in windows, one
-            windows[one.start] = _as_figures(one)
+            key = dict(one.labels)["environment"], one.start
+            assert one.width == WIDTH and key not in windows, one
+            windows[key] = _as_figures(one)
     return windows
 
 
@@ -52,10 +54,10 @@ def _as_figures(one: Window) -> Figures:
     return Figures(one.count, one.sum, one.min, one.max, (one.seen[0], one.last))
 
 
-def _compare(name: str, windows: dict[float, Figures], expected: dict[float, Figures]) -> list[str]:
-    wrong = [start for start in sorted({*windows, *expected}) if windows.get(start) != expected.get(start)]
+def _compare(name: str, windows: dict[Key, Figures], expected: dict[Key, Figures]) -> list[str]:
+    wrong = [key for key in sorted({*windows, *expected}) if windows.get(key) != expected.get(key)]
     have, due = sum(one.count for one in windows.values()), sum(one.count for one in expected.values())
-    shown = "; ".join(f"{start:.0f}: {windows.get(start)} and not {expected.get(start)}" for start in wrong[:3])
+    shown = "; ".join(f"{key}: {windows.get(key)} and not {expected.get(key)}" for key in wrong[:3])
     return [f"{name}: {len(wrong)} windows are wrong, {have} counted of {due}: {shown}"] if wrong else []
 
 
@@ -77,18 +79,18 @@ def _alerts(events: Iterable[Event], truth: Truth) -> list[str]:
     told: dict[str, list[tuple[int, str]]] = {}
     for one in events:
         if one.type.startswith("alert."):
-            subject = re.search(r"\d/\d", msgspec.json.encode(one).decode())
-            assert subject, one
-            told.setdefault(subject[0], []).append((int(one.id.rpartition("-")[2]), one.type))
-    found: list[str] = []
+            found = _SUBJECT.search(msgspec.json.encode(one).decode())
+            assert found, one
+            told.setdefault(found[0], []).append((int(one.id.rpartition("-")[2]), one.type))
+    wrong: list[str] = []
     for subject in sorted({*told, *truth.alerts}):
-        steps = [kind for _, kind in sorted(told.get(subject, []))]
-        if steps != truth.alerts.get(subject, []):
-            found.append(
-                f"alerts of {subject}: {len(steps)} were told, {len(truth.alerts.get(subject, []))} are due; "
-                f"first difference at {_first_difference(steps, truth.alerts.get(subject, []))}"
+        steps, due = [kind for _, kind in sorted(told.get(subject, []))], truth.alerts.get(subject, [])
+        if steps != due:
+            first = _first_difference(steps, due)
+            wrong.append(
+                f"alerts of {subject}: {len(steps)} were told, {len(due)} are due; they differ from {first} on"
             )
-    return found
+    return wrong
 
 
 def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
@@ -97,11 +99,12 @@ def _first_difference(one: Sequence[str], other: Sequence[str]) -> int:
 
 def _by_its_own_account(path: Path, truth: Truth) -> list[str]:
     """A store that comes and goes with reloads has some of everything; of what it has, all, and once."""
-    expected: dict[float, Figures] = {}
+    expected: dict[Key, Figures] = {}
     events = details(path)
     for one in events:
         if METRIC in one.measures:
-            expected.setdefault(one.time // WIDTH * WIDTH, Figures()).add(one.time, one.measures[METRIC])
+            key = one.environment or "", one.time // WIDTH * WIDTH
+            expected.setdefault(key, Figures()).add(one.time, one.measures[METRIC])
     strange = {(one.source, one.id) for one in events if not one.id.endswith("/measured")} - truth.ids
     strange = {one for one in strange if one[0].startswith("/ci/")}
     return [
