@@ -22,6 +22,8 @@ def main() -> int:
     parser.add_argument("--check-every", type=int, default=50, help="Kills or sessions between two comparisons.")
     parser.add_argument("--folder", type=Path, help="Where everything is, and is left; else it is temporary.")
     given = parser.parse_args()
+    if given.folder and given.folder.exists():
+        parser.error(f"{given.folder} is there already; name a folder that is not")
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary) / "node"
         return _lose_power(folder, given) if given.power else _kill(folder, given)

@@ -45,11 +45,10 @@ class Blackouts(Campaign):
         """
         rng = self.rng
         self.configure(())
-        steps = self._traced()
         before = {one.number for emitter in self.emitters for one in emitter.sent if one.acknowledged}
+        steps = self._traced()
         answers = {number: at for at, step in enumerate(steps) if (number := _acknowledged(step))}
         before -= answers.keys()
-        acknowledged = set(before)
         found: list[str] = []
         for image in range(images):
             disk, at = self._disk.copy(), _moment(steps, rng)

@@ -56,6 +56,8 @@ CHANGES = {
     "a stream": ("#sse:", "sse:", "#live:", "live:"),
     "another pace": ("commit_every: 10ms", "commit_every: 30ms"),
     "a processor": ("processors: [windows], sinks: [quick", "processors: [windows, sampling], sinks: [quick"),
+    "what a source is told": ("lost_after: 365000d", "lost_after: 364000d"),
+    "housekeeping": ("snapshot_every: 150ms, journal: {max_bytes: 1MiB}", "snapshot_every: 90ms"),
     "a rule": ("defaults: false", "defaults: false\n    commit_every: 100ms"),
 }
 """What a reload may bring or take away; metrics, alerts and history are there always."""

@@ -104,7 +104,7 @@ class Disk:
         return [
             path
             for path, number in self._names.items()
-            if not Path(path).exists() or Path(path).read_bytes() != self._whole(number)
+            if not Path(path).exists() or Path(path).read_bytes() != bytes(self._whole(number))
         ]
 
     def lose_power(self, folder: Path, rng: Random) -> None:

@@ -31,7 +31,7 @@ class Way(NamedTuple):
 
 def at_random(node: Node, rng: Random) -> str:
     """At any moment."""
-    time.sleep(rng.uniform(0.0, 0.5))
+    time.sleep(rng.uniform(0.0, 0.4))
     node.kill()
     return "at random"
 
@@ -89,7 +89,7 @@ def at_a_call(node: Node, rng: Random) -> str:
 def injecting(folder: Path, rng: Random) -> Sequence[str]:
     """Tell strace to kill at some call, of any file or of one."""
     call = rng.choice(CALLS)
-    n = rng.randrange(1, 3 if call in ("unlink", "ftruncate") else 80)
+    n = rng.randrange(1, 3 if call in ("unlink", "ftruncate") else 40)
     path = rng.choice(["", *FILES[:-1]]) if call in ("fdatasync", "pwrite64") else ""
     files = ["-P", str(folder / ".bers" / path)] if path else []
     return ["-qq", "-o", "/dev/null", *files, "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={n}"]
