@@ -79,6 +79,10 @@ class Blackouts(Campaign):
         self._disk = Disk(self.folder / ".bers")
         return found
 
+    def answer_faults(self) -> list[str]:
+        """The real node knows no ledger, and is not asked."""
+        return []
+
     def _go_on(self, folder: Path, acknowledged: set[str]) -> list[str]:
         """Let a node go on with what is left, hand everything in again, and compare."""
         then = {one.number for emitter in self.emitters for one in emitter.sent if one.acknowledged}

@@ -115,8 +115,16 @@ class Campaign:
             send_all(node, self.emitters)
             send_all(node, self.emitters)
         drain(self.folder)
+        wrong = oracle.faults(self.folder / ".bers", self.truth)
         lost = [fault for emitter in self.emitters for fault in emitter.faults]
-        return [*lost, *oracle.faults(self.folder / ".bers", self.truth)]
+        return [*lost, *wrong, *self.answer_faults()]
+
+    def answer_faults(self) -> list[str]:
+        """What is wrong in what the real node answers about everything, from whichever tier it chooses."""
+        self.configure(())
+        with started(self.folder, lean=False) as node:
+            node.wait_until_up()
+            return oracle.answer_faults(node.ask, self.truth)
 
     def _feed(self, node: Node, way: ways.Way) -> str:
         if way.kill is ways.while_reloading:

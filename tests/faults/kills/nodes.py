@@ -9,11 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -106,6 +106,16 @@ class Node:
 
     def door(self) -> HttpDoor | LineDoor:
         return LineDoor(self._port) if self.lean else HttpDoor(self._port)
+
+    def ask(self, path: str) -> Mapping[str, Any]:
+        """The data that the real node answers with."""
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            connection.request("GET", f"/api/monitoring/{path}")
+            answer: Mapping[str, Any] = msgspec.json.decode(connection.getresponse().read())["data"]
+            return answer
+        finally:
+            connection.close()
 
     def kill(self) -> None:
         self.process.kill()

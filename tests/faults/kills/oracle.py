@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -30,6 +31,22 @@ def faults(data: Path, truth: Truth) -> list[str]:
     found += _alerts(details(data / "quick.db"), truth)
     if (data / "third.db").exists():
         found += _by_its_own_account(data / "third.db", truth)
+    return found
+
+
+def answer_faults(ask: Callable[[str], Mapping[str, Any]], truth: Truth) -> list[str]:
+    """What is wrong in answers about a minute, a day, and all the time there is: each may come from another tier."""
+    found: list[str] = []
+    starts = sorted({start for _, start in truth.windows})
+    first = starts[0] // 60 * 60
+    for span in (60.0, 86_400.0, starts[-1] // 60 * 60 + 60 - first):
+        inside = [one for (_, start), one in truth.windows.items() if first <= start < first + span]
+        due = sum(one.count for one in inside), min(one.min for one in inside), max(one.max for one in inside)
+        answer = ask(f"metrics/{METRIC}?from={first * 1000:.0f}&to={(first + span) * 1000:.0f}")
+        told = answer["count"], answer["min"], answer["max"]
+        mean = sum(one.sum for one in inside) / due[0]
+        if told != due or abs(answer["average"] - mean) > 1e-6 * mean:
+            found.append(f"about {span:.0f} s REST says {told}, mean {answer['average']}, and not {due}, mean {mean}")
     return found
 
 
