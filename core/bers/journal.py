@@ -58,11 +58,7 @@ class Journal:
         self._starts = sorted(int(path.stem) for path in folder.glob("*.log")) or [begin]
         self._sizes = [path.stat().st_size if (path := self._path(at)).exists() else 0 for at in self._starts]
         self._file = os.open(self._path(self._starts[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        # Names as well: a journal that is gone after a loss of power would have been acknowledged in vain.
-        _sync_folder(folder)
-        _sync_folder(folder.absolute().parent)
-        with suppress(OSError):  # It need not be ours.
-            _sync_folder(folder.absolute().parent.parent)
+        self._sync_found()
         self.end = self._recover()
         self._torn = False
         """Whether there may be something behind the last whole frame."""
@@ -140,13 +136,25 @@ class Journal:
     def _path(self, start: int) -> Path:
         return self._folder / f"{start:020}.log"
 
+    def _sync_found(self) -> None:
+        """Make durable what a killed process wrote and did not sync: it is read from now on, and who sends it again is
+        told that it is known. And the names: without them nothing that follows is.
+        """
+        folder = self._folder.absolute()
+        try:
+            if self._sizes[-1]:
+                os.fdatasync(self._file)
+            for path in (folder, folder.parent):
+                _sync_folder(path)
+        except OSError as exc:  # The first append will fail as well, and somebody can be told then.
+            _log.error("%s cannot be synced: %s; what was written last may not survive a loss of power", folder, exc)
+        with suppress(OSError):  # This one need not be ours.
+            _sync_folder(folder.parent.parent)
+
     def _recover(self) -> int:
         """Find the end, and make sure that the next frame follows it."""
         path, at, end = self._path(self._starts[-1]), 0, self._starts[-1]
         damaged = False
-        # A killed process may have written what it did not sync. It is read from now on, and who sends it again is told
-        # that it is known: so it has to stay.
-        os.fdatasync(self._file)
         for offset, frame in _frames(path):
             if offset > at:
                 damaged = True

@@ -104,10 +104,11 @@ def _sync_left_behind(path: Path) -> None:
     """Make durable what a killed process wrote and did not sync: from here on it is read, and things follow from it."""
     try:
         file = os.open(f"{path}-wal", os.O_RDONLY)
-    except FileNotFoundError:
+    except OSError:
         return
     try:
-        os.fdatasync(file)
+        with suppress(OSError):  # A disk that fails says so again with the first commit.
+            os.fdatasync(file)
     finally:
         os.close(file)  # SQLite's locks are on other files, so closing this one lets go of none.
 
