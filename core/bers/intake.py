@@ -91,6 +91,7 @@ class Seat(Protocol):
 class _Submission:
     events: Sequence[Event]
     durable: bool
+    own: bool = False
     fresh: list[Event] = field(default_factory=list[Event])
     answer: Receipt | Exception | None = None
 
@@ -172,25 +173,27 @@ class Intake:
                 self._tables[key] = table
 
     async def close(self) -> None:
-        """Refuse, from now on, whatever somebody waits for; return when no frame is in the making.
+        """Refuse, from now on, what comes from outside; return when no frame is in the making.
 
         Called before sources stop: an event that they do not read any more must not be acknowledged, because it would
-        never be measured. What nobody waits for still passes.
+        never be measured.
         """
         self._closed = True
         async with self._turn:
             pass
 
-    async def submit(self, events: Sequence[Event], *, durable: bool = True, clean: bool = False) -> Receipt:
+    async def submit(
+        self, events: Sequence[Event], *, durable: bool = True, clean: bool = False, own: bool = False
+    ) -> Receipt:
         """Return when the events, and the originals of the repeats among them, survive ``kill -9``.
 
         Raise Full if the bus does not take them: nothing is remembered then. Cancelled, they may or may not be in;
         handing them in again is right in every case. The events are the intake's from here on. ``clean`` says that
-        the redactor found the bytes clean that they were decoded from.
+        the redactor found the bytes clean that they were decoded from; ``own`` that they come from this node itself.
         """
         began = perf_counter()
         # Before anything else: repeats, and what waits for its other half, know events as they are kept.
-        mine = _Submission(await metered(self._mask(events, clean), self._door), durable)
+        mine = _Submission(await metered(self._mask(events, clean), self._door), durable, own)
         self._waiting.append(mine)
         async with self._turn:
             while mine.answer is None:
@@ -278,8 +281,8 @@ class Intake:
     async def _admit(self, group: Sequence[_Submission]) -> None:
         """Take submissions together, and give each its answer; what cannot be kept is as if it had never come."""
         if self._closed:
-            self._refuse([one for one in group if one.durable], Full("this node is stopping", broken=True))
-            group = [one for one in group if not one.durable]
+            self._refuse([one for one in group if not one.own], Full("this node is stopping", broken=True))
+            group = [one for one in group if one.own]
         passed = Counter[str]()
         made = Counter[str]()
         try:

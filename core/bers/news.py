@@ -88,6 +88,6 @@ class News:
 
     async def _publish(self, type: str, *, subject: str, **fields: Any) -> None:
         try:
-            await self._intake.submit([self._own.event(type, subject=subject, **fields)], durable=False)
+            await self._intake.submit([self._own.event(type, subject=subject, **fields)], durable=False, own=True)
         except Exception as exc:
             _log.warning("%s of %r could not be published: %s", type, subject, exc)

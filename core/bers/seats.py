@@ -42,7 +42,7 @@ class Seats:
             _log.warning("stage %r emits %r and does not claim it: pipelines take it for unmapped", cell.key, kind)
         try:
             # What it takes to take them in is the intake's, not the stage's that waits for it.
-            await metered(self._intake.submit(events, durable=durable), Cost(), within=cell.running)
+            await metered(self._intake.submit(events, durable=durable, own=True), Cost(), within=cell.running)
         except Full:
             if durable:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -110,8 +111,8 @@ class Blackouts(Campaign):
                 time.sleep(self.rng.uniform(0.1, 0.6))
                 node.kill()
             pid = node.process.pid
-        end, deadline = f"{pid} +++ killed", time.monotonic() + TRACED_WITHIN
-        while end not in _tail(trace):  # The tracer outlives whom it traces, by a little.
+        end, deadline = re.compile(rf"^{pid} +\+\+\+ killed", re.MULTILINE), time.monotonic() + TRACED_WITHIN
+        while not end.search(_tail(trace)):  # The tracer outlives whom it traces, by a little.
             assert time.monotonic() < deadline, f"{trace} has no end"
             time.sleep(0.01)
         steps = read_trace(trace, self.folder)
