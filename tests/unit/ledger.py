@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -44,5 +44,5 @@ LEDGER = DurableSpec("ledger", LedgerConfig, Ledger)
 
 def written(path: Path) -> list[str]:
     """The ids of the events in a ledger, in the order in which they were written."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         return [row[0] for row in connection.execute("SELECT id FROM ids ORDER BY rowid")]
