@@ -15,7 +15,14 @@ class KeptTier(Config, frozen=True):
     """One resolution at which windows are kept."""
 
     width: Annotated[Interval, Meta(description="How much time one window of this tier covers.")]
-    keep: Annotated[Interval, Meta(description="How long windows of this tier are kept after their end.")]
+    keep: Annotated[
+        Interval,
+        Meta(
+            description="How long windows of this tier are kept after their end. Nothing older is answered. Its bytes "
+            "leave the disk later by at most the span of one page, which is a fifth of this and at most a day, and the "
+            "time until the next sweep (`fold_every`). What is stored already follows a changed value."
+        ),
+    ]
 
 
 class RestStoreConfig(Config, frozen=True):
@@ -28,8 +35,12 @@ class RestStoreConfig(Config, frozen=True):
         Interval, Meta(description="Time between two commits; what a power failure costs is read again from the bus.")
     ] = Interval("250ms")
     fold_every: Annotated[
-        Interval, Meta(description="Time between two foldings of committed windows into pages, and two sweeps.")
-    ] = Interval("10s")
+        Interval,
+        Meta(
+            description="Time between two foldings of committed windows into pages, and two sweeps; less where half of "
+            "the `buffer` is used."
+        ),
+    ] = Interval("60s")
     tiers: Annotated[
         tuple[KeptTier, ...],
         Meta(
@@ -53,6 +64,15 @@ class RestStoreConfig(Config, frozen=True):
     lasting_keep: Annotated[
         Interval, Meta(description="How long the details of the events named by `lasting` are kept.")
     ] = Interval("90d")
+    max_bytes: Annotated[
+        Size,
+        Meta(
+            description="How much the database may take on disk, beside its log of at most some megabytes; 0B means no "
+            "cap. Above it what is oldest goes first, from the tier or the details of events that take most, and the "
+            "details named by `lasting` only when nothing else is left. Health and the log say what went before its "
+            "time."
+        ),
+    ] = Size("2GiB")
     buffer: Annotated[
         int, Meta(ge=1, description="How many windows may wait in memory for their pages, before the pipeline waits.")
     ] = 100_000

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeAlias
+from zlib import crc32
 
 import msgspec
 
 from bers import Event, redact, rfc3339
 
 from .config import RestStoreConfig
+from .file import ROW_BYTES, Held
+from .losses import Losses
 
-EventRow: TypeAlias = tuple[str, str, str, float, float, str, bytes]
+EventRow: TypeAlias = tuple[str, str, str, float, float, str, bytes, int]
 
 _HALVINGS = 12
 """Of the whole retention: 90 days are cut to within half an hour."""
@@ -40,12 +43,26 @@ def row(event: Event, config: RestStoreConfig, now: float) -> EventRow:
     """What is kept of an event. One from the future is not kept the longer for it."""
     body = msgspec.msgpack.encode(event)
     expires = min(event.time, now) + keep(event.type, config)
-    return event.source, event.id, event.type, event.time, expires, event.subject, body
+    place = event.source, event.id, event.type, float(event.time), float(expires), event.subject
+    return *place, body, checksum((*place, body))
 
 
 def keep(type: str, config: RestStoreConfig) -> float:
     """For how many seconds the details of such events are kept."""
     return config.lasting_keep if any(matches(type, one) for one in config.lasting) else config.events_keep
+
+
+def checksum(row: Sequence[Any]) -> int:
+    """Of the details of an event as they stand in their place."""
+    return crc32(msgspec.msgpack.encode(row))
+
+
+def is_sound(row: Sequence[Any]) -> bool:
+    """Whether a row of the table is what was written."""
+    try:
+        return isinstance(row[6], bytes) and checksum(row[:7]) == row[7]
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def matches(type: str, pattern: str) -> bool:
@@ -55,23 +72,57 @@ def matches(type: str, pattern: str) -> bool:
 
 def add(connection: sqlite3.Connection, rows: Iterable[EventRow]) -> None:
     """Keep events; one that two pipelines bring is kept once."""
-    connection.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def types(connection: sqlite3.Connection) -> list[str]:
+    return [type for (type,) in connection.execute(_TYPES)]
+
+
+def held(connection: sqlite3.Connection, types: Collection[str]) -> Held:
+    """What there is of the details of some types; their bytes by what some of them take."""
+    marks = _marks(types)
+    rows, oldest = connection.execute(
+        f"SELECT count(*), min(time) FROM events WHERE type IN ({marks})", list(types)
+    ).fetchone()
+    (size,) = connection.execute(
+        f"SELECT avg(length(body)) FROM (SELECT body FROM events WHERE type IN ({marks}) LIMIT 100)", list(types)
+    ).fetchone()
+    return Held(rows, round(rows * (ROW_BYTES + (size or 0))), oldest)
+
+
+def delete_oldest(connection: sqlite3.Connection, types: Collection[str], limit: int) -> tuple[int, float]:
+    """Delete the oldest details of some types; return their bytes, and until when they would stay."""
+    rows = connection.execute(
+        f"DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE type IN ({_marks(types)}) "
+        "ORDER BY time LIMIT ?) RETURNING length(body), expires",
+        [*types, limit],
+    ).fetchall()
+    return sum(size for size, _ in rows), max((expires for _, expires in rows), default=0.0)
 
 
 def newest(
-    connection: sqlite3.Connection, pattern: str, *, subject: str, since: float, now: float, limit: int
+    connection: sqlite3.Connection,
+    losses: Losses,
+    pattern: str,
+    *,
+    subject: str,
+    since: float,
+    now: float,
+    limit: int,
 ) -> list[bytes]:
     """The newest events of the types meant, newest first."""
-    found: list[tuple[float, int, bytes]] = []
+    found: list[tuple[float, int, tuple[Any, ...]]] = []
     for (type,) in connection.execute(_TYPES).fetchall():
         if matches(type, pattern):
-            found += connection.execute(
-                "SELECT time, rowid, body FROM events WHERE type = ? AND time >= ? AND expires > ? "
+            rows = connection.execute(
+                "SELECT time, rowid, * FROM events WHERE type = ? AND time >= ? AND expires > ? "
                 "AND (subject = ? OR ?) ORDER BY time DESC LIMIT ?",
                 (type, since, now, subject, not subject, limit),
             ).fetchall()
-    found.sort(reverse=True)
-    return [body for _, _, body in found[:limit]]
+            found += [(time, rowid, tuple(row)) for time, rowid, *row in rows]
+    found.sort(reverse=True, key=lambda one: one[:2])
+    return _sound(connection, losses, found[:limit])
 
 
 def begin(connection: sqlite3.Connection, now: float) -> None:
@@ -118,24 +169,42 @@ def newest_since(connection: sqlite3.Connection, types: Sequence[str], since: fl
 def slice_of(
     connection: sqlite3.Connection, type: str, after: tuple[float, int], now: float, limit: int
 ) -> list[tuple[float, int, bytes]]:
-    """The next events of one type behind a time and a row, oldest first, as time, row and body."""
-    return connection.execute(
-        "SELECT time, rowid, body FROM events WHERE type = ? AND (time, rowid) > (?, ?) AND time <= ? AND expires > ? "
+    """The next events of one type behind a time and a row, oldest first, as time, row and body.
+
+    A row that is not what was written has a body of nothing.
+    """
+    rows = connection.execute(
+        "SELECT time, rowid, * FROM events WHERE type = ? AND (time, rowid) > (?, ?) AND time <= ? AND expires > ? "
         "ORDER BY time, rowid LIMIT ?",
         (type, *after, now, now, limit),
     ).fetchall()
+    return [(time, rowid, row[6] if is_sound(row) else b"") for time, rowid, *row in rows]
 
 
-def of_id(connection: sqlite3.Connection, id: str, source: str, now: float, limit: int) -> list[bytes]:
+def of_id(connection: sqlite3.Connection, losses: Losses, id: str, source: str, now: float, limit: int) -> list[bytes]:
     """The events of an id, of one source or of any, newest first."""
     sources = [source] if source else [row[0] for row in connection.execute(_SOURCES).fetchall()]
-    found: list[tuple[float, bytes]] = []
+    found: list[tuple[float, int, tuple[Any, ...]]] = []
     for one in sources:
-        found += connection.execute(
-            "SELECT time, body FROM events WHERE source = ? AND id = ? AND expires > ?", (one, id, now)
+        rows = connection.execute(
+            "SELECT time, rowid, * FROM events WHERE source = ? AND id = ? AND expires > ?", (one, id, now)
         ).fetchall()
-    found.sort(reverse=True)
-    return [body for _, body in found[:limit]]
+        found += [(time, rowid, tuple(row)) for time, rowid, *row in rows]
+    found.sort(reverse=True, key=lambda one: one[:2])
+    return _sound(connection, losses, found[:limit])
+
+
+def _sound(
+    connection: sqlite3.Connection, losses: Losses, found: Iterable[tuple[float, int, tuple[Any, ...]]]
+) -> list[bytes]:
+    """The bodies of rows that are what was written; the others are set aside."""
+    bodies: list[bytes] = []
+    for _, rowid, row in found:
+        if is_sound(row):
+            bodies.append(row[6])
+        else:
+            losses.lost_event(connection, rowid, str(row[2]), str(row[1]), float(row[4]))
+    return bodies
 
 
 def expiry(connection: sqlite3.Connection, event: Event) -> float | None:
@@ -144,6 +213,10 @@ def expiry(connection: sqlite3.Connection, event: Event) -> float | None:
         "SELECT expires FROM events WHERE source = ? AND id = ?", (event.source, event.id)
     ).fetchone()
     return float(row[0]) if row else None
+
+
+def _marks(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def as_records(bodies: Sequence[bytes]) -> list[dict[str, Any]]:

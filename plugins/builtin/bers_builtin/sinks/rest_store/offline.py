@@ -9,7 +9,6 @@ from pathlib import Path
 from bers import Window
 
 from . import file, pages, segments
-from .pages import PageKey
 from .partials import Partials, Registry
 
 
@@ -17,15 +16,16 @@ def read_windows(path: Path) -> list[Window]:
     """Every window of the finest tier, pages and segments merged per key."""
     with closing(sqlite3.connect(path)) as connection:
         registry, windows = Registry(()), Partials()
-        series = {row[0]: registry.load(*row) for row in file.load_series(connection)}
-        for row in connection.execute("SELECT series, tier, width, number FROM pages WHERE tier = 0").fetchall():
-            key = PageKey(*row)
-            page = pages.unpack(series[key.series], key, file.read_page(connection, key))
-            windows.take(series[key.series], page.windows.values())
+        series = {row.id: registry.load(row.id, row.metric, row.labels, row.stamp, row.kept)
+                  for row in file.load_series(connection)}  # fmt: skip
+        for id, one in series.items():
+            for number, key in file.parts_of(connection, id, min(tier.width for tier in one.kept)):
+                if found := file.read_part(connection, number, key):
+                    windows.take(one, pages.unpack(one, key, found.data or b""))
         progress = file.progress(connection)
         for id, blob in file.segments(connection):
-            for number in segments.decode(blob):
-                if id > progress.segment or number[0] > progress.series:
-                    one = series[number[0]]
-                    windows.take(one, [segments.window(one, number)])
+            for row in segments.decode(blob):
+                if id > progress.segment or row[0] > progress.series:
+                    one = series[row[0]]
+                    windows.take(one, [segments.window(one, row)])
         return [window for _, spans in windows for window in spans.values()]

@@ -1,82 +1,97 @@
-"""Pages: one series, one tier, one span of time, in columns; and the cascade that fills them."""
+"""Pages: the windows of one series, one tier and one span of time, in parts that are merged when they are read.
+
+A folding adds a part to each page it has something for, and reads none. The parts of a page are its windows partially
+added up, as everything here; :mod:`compaction` merges them, so that they stay few.
+"""
 
 from __future__ import annotations
 
-import zlib
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from math import floor
+from struct import Struct
 from typing import NamedTuple, TypeAlias
+from zlib import crc32
 
 import msgspec
 
-from bers import BersError, Tier, Window
+from bers import Tier, Window
 
+from . import columns
+from .columns import Packed
 from .partials import Series
-from .segments import restore, spare
 
-Columns: TypeAlias = tuple[
-    list[int], list[int], list[float], list[float], list[float], list[float], list[float], list[int],
-    list[dict[int, int] | None],
-]  # fmt: skip
-Head: TypeAlias = tuple[int, int, float, float, float, float, float, int, dict[int, int] | None]
+LONGEST = 3600
+"""Of how many windows a page is made at most."""
+DAY = 86_400.0
+LONGEST_SPAN = DAY
+"""No part is longer than that, unless one window of it is."""
+SUMMED = 8
+"""From so many windows on a part says what they come to."""
 
-_columns = msgspec.msgpack.Decoder(Columns)
-_head = msgspec.msgpack.Decoder(Head)
+DISTINCT = 2048
+"""Sketches with more buckets together are merged one by one, because they may have to be made smaller."""
+
+_key = Struct("<qdddqqq")
+
+Numbered: TypeAlias = Mapping[int, Window]
+"""Windows of one width, by how many of them there are between 1970 and each."""
 
 
-class PageKey(NamedTuple):
+class Key(NamedTuple):
+    """What a part is of."""
+
     series: int
-    tier: int
-    """0 is the finest."""
+    tier: float
+    """The width that the tier asks for."""
     width: float
-    number: int
-    """How many such spans lie between 1970 and this one."""
+    """The width that windows have: wider than the tier's where nothing finer came in."""
+    start: float
+    end: float
+    """Where its first window begins and its last one ends."""
+    seq: int
+    """Of two parts with a value of the same time, the later one has the last value."""
+    folds: int
+    """How many foldings are in it."""
+    windows: int
+
+    def checksum(self, content: bytes) -> int:
+        """Of the part as it stands in its place: one of another place is as wrong as one that was changed."""
+        place = _key.pack(self.series, self.tier, self.width, self.start, self.seq, self.folds, self.windows)
+        return crc32(content, crc32(place))
+
+
+class Part(NamedTuple):
+    """Windows of one page that are to be written."""
+
+    series: Series
+    tier: float
+    width: float
+    windows: Numbered
+    keep: float
 
     @property
-    def start(self) -> float:
-        return self.number * windows_per_page(self.width) * self.width
-
-    @property
-    def end(self) -> float:
-        return (self.number + 1) * windows_per_page(self.width) * self.width
+    def page(self) -> int:
+        return next(iter(self.windows)) // per_page(self.width, self.keep)
 
 
-class Summary(NamedTuple):
-    """A whole page in one window."""
+class Packing(NamedTuple):
+    """A part on its way to the database; what is not sealed yet is sealed there."""
 
-    window: Window
-    filled: int
-    """How many windows of the page hold something."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """Never changed: what is merged in makes another one, so that readers see the old or the new."""
-
-    windows: Mapping[int, Window]
-    """By the number of windows between 1970 and it."""
-    summary: Summary
-    expires: float = 0.0
-
-    @property
-    def size(self) -> int:
-        """How much memory it takes, approximately."""
-        return sum(400 + 100 * len(window.sketch) for window in self.windows.values())
-
-
-class Raw(NamedTuple):
-    """A page as the database has it, decompressed."""
-
-    summary: bytes
-    columns: bytes
+    key: Key
     expires: float
+    summary: Packed
+    data: Packed
 
 
-def windows_per_page(width: float) -> int:
-    """Fine windows come ten to a folding; a coarse one is rewritten at each, and its page with it."""
-    return 60 if width < 60 else 12
+@lru_cache(1024)
+def per_page(width: float, keep: float) -> int:
+    """How many windows make a page: about a fifth of what is kept, and never more than a day.
+
+    A page leaves the disk as a whole, and a question about weeks reads the summaries of days.
+    """
+    most = max(1, floor(min(LONGEST, DAY / width, keep / 5 / width)))
+    return next((n for n in range(most, most // 2, -1) if DAY % (n * width) == 0), most)
 
 
 def number(start: float, of: float, width: float) -> int:
@@ -84,47 +99,38 @@ def number(start: float, of: float, width: float) -> int:
     return floor((start + of / 2) / width)
 
 
-def cascade(windows: Sequence[Window], tiers: Sequence[Tier]) -> list[tuple[Tier, Mapping[int, Window]]]:
+def cascade(windows: Sequence[Window], tiers: Sequence[Tier]) -> list[tuple[Tier, Numbered]]:
     """The windows of each tier that windows of one width add up to: each tier from the one before, where it fits.
 
-    A tier that is narrower than the windows keeps them as they are.
+    A tier that is narrower than the windows keeps them as they are, and they are theirs.
     """
-    folded: list[tuple[Tier, Mapping[int, Window]]] = []
+    folded: list[tuple[Tier, Numbered]] = []
     finest = windows[0].width
     before, base = finest, windows
     for tier in tiers:
         width = max(tier.width, finest)
         if width % before:
             before, base = finest, windows
-        into: dict[int, Window] = {}
-        for window in base:
-            index = number(window.start, before, width)
-            if known := into.get(index):
-                known.merge(window)
-            else:
-                into[index] = msgspec.structs.replace(
-                    window, start=index * width, width=width, sketch=dict(window.sketch)
-                )
+        if width == before and folded and base is not windows:
+            into = dict(folded[-1][1])
+        elif width == finest and (same := _numbered(windows, width)):
+            into = same
+        else:
+            into = _gathered(base, before, width)
         folded.append((Tier(width, tier.keep), into))
         before, base = width, list(into.values())
     return folded
 
 
-def merged(page: Page | None, added: Mapping[int, Window], key: PageKey, expires: float) -> Page:
-    """The page with more windows merged into it."""
-    windows = dict(page.windows) if page else {}
-    summary = page.summary.window.copy() if page else None
-    for index, window in added.items():
-        known = windows.get(index)
-        if known:
-            known = known.copy()
-            known.merge(window)
-        windows[index] = known or window
-        summary = absorb(summary, window)
-    if summary is None:
-        raise ValueError("a page of nothing")
-    summary.start, summary.width = key.start, key.end - key.start
-    return Page(windows, Summary(summary, len(windows)), max(expires, page.expires if page else 0.0))
+def by_page(windows: Numbered, width: float, keep: float) -> Iterable[Numbered]:
+    """Windows of one tier, those of each page together."""
+    size = per_page(width, keep)
+    if min(windows) // size == max(windows) // size:
+        return (windows,)
+    pages: dict[int, dict[int, Window]] = {}
+    for index, window in windows.items():
+        pages.setdefault(index // size, {})[index] = window
+    return pages.values()
 
 
 def absorb(into: Window | None, window: Window) -> Window:
@@ -135,103 +141,75 @@ def absorb(into: Window | None, window: Window) -> Window:
     return into
 
 
-def pack(page: Page, key: PageKey) -> tuple[bytes, bytes]:
-    """The summary and the columns of a page, not compressed yet."""
-    first = key.number * windows_per_page(key.width)
-    rows = [
-        (index - first, w.count, w.sum, w.min, w.max, w.last, *w.seen, spare(w))
-        for index, w in sorted(page.windows.items())
-    ]
-    total = page.summary.window
-    head = (
-        page.summary.filled, total.count, total.sum, total.min, total.max, total.last, *total.seen, spare(total)
+def pack(
+    part: Part, seq: int, now: float, folds: int = 1, total: Window | None = None, *, quick: bool = False
+) -> Packing:
+    """A part for the database, with what it comes to. What is from the future is not kept the longer for it.
+
+    ``quick`` where it is merged with others before long, or past its time.
+    """
+    windows, width = sorted(part.windows.items()), part.width
+    start, end = windows[0][0] * width, (windows[-1][0] + 1) * width
+    key = Key(part.series.id, part.tier, width, start, end, seq, folds, len(windows))
+    summary: Packed = columns.pack([(0, total)], end - start) if total else b""
+    return Packing(key, min(end, now) + part.keep, summary, columns.pack(windows, width, quick=quick))
+
+
+def unpack(series: Series, key: Key, data: bytes) -> list[Window]:
+    return columns.unpack(series, key.width, key.start, key.seq, data)
+
+
+def unpack_summary(series: Series, key: Key, summary: bytes) -> Window:
+    """A whole part in one window."""
+    (window,) = columns.unpack(series, key.end - key.start, 0.0, key.seq, summary)
+    window.start = key.start
+    return window
+
+
+def _numbered(windows: Sequence[Window], width: float) -> dict[int, Window] | None:
+    """Windows as they are, if each is where its number says."""
+    into = {floor((window.start + width / 2) / width): window for window in windows}
+    aligned = len(into) == len(windows) and all(n * width == window.start for n, window in into.items())
+    return into if aligned else None
+
+
+def _gathered(windows: Sequence[Window], before: float, width: float) -> dict[int, Window]:
+    """Wider windows of narrower ones."""
+    groups: dict[int, list[Window]] = {}
+    half = before / 2
+    for window in windows:
+        index = floor((window.start + half) / width)
+        if index in groups:
+            groups[index].append(window)
+        else:
+            groups[index] = [window]
+    return {index: _sum(group, index * width, width) for index, group in groups.items()}
+
+
+def _sum(windows: Sequence[Window], start: float, width: float) -> Window:
+    """One window of several: what merging one after the other comes to, in a third of the time."""
+    first = windows[0]
+    if len(windows) == 1:
+        return msgspec.structs.replace(first, start=start, width=width, sketch=dict(first.sketch))
+    sketches = [window.sketch for window in windows]
+    if sum(map(len, sketches)) > DISTINCT:
+        total = msgspec.structs.replace(first, start=start, width=width, sketch=dict(first.sketch))
+        for window in windows[1:]:
+            total.merge(window)
+        return total
+    sketch: dict[int, int] = {}
+    for one in sketches:
+        for bucket, count in one.items():
+            sketch[bucket] = sketch.get(bucket, 0) + count
+    seen, last = max([(window.seen, window.last) for window in windows])
+    return Window(
+        first.metric, first.labels, start, width,
+        sum([window.count for window in windows]), sum([window.sum for window in windows]),
+        min([window.min for window in windows]), max([window.max for window in windows]),
+        last, seen, sketch, windows[-1].tiers,
     )  # fmt: skip
-    return msgspec.msgpack.encode(head), msgspec.msgpack.encode(list(zip(*rows, strict=True)))
 
 
-def compress(columns: bytes) -> bytes:
-    return zlib.compress(columns, 3)
-
-
-def checksum(data: bytes) -> int:
-    return zlib.crc32(data)
-
-
-def decompress(key: PageKey, data: bytes, crc: int) -> bytes:
-    """The columns of a page, whose checksum must be right."""
-    if checksum(data) != crc:
-        raise BersError(
-            f"the page of series {key.series} at {key.start:.0f} is damaged: its checksum is wrong; "
-            f"restore the metrics database from a backup"
-        )
-    return zlib.decompress(data)
-
-
-def unpack_summary(series: Series, key: PageKey, summary: bytes) -> Summary:
-    filled, count, total, least, most, last, time, position, sketch = _head.decode(summary)
-    width = key.end - key.start
-    window = restore(series, key.start, width, count, total, least, most, last, (time, position), sketch)
-    return Summary(window, filled)
-
-
-def unpack(series: Series, key: PageKey, raw: Raw) -> Page:
-    first, width = key.number * windows_per_page(key.width), key.width
-    windows = {
-        first + offset: restore(
-            series, (first + offset) * width, width, count, total, least, most, last, (time, position), sketch
-        )
-        for offset, count, total, least, most, last, time, position, sketch in zip(
-            *_columns.decode(raw.columns), strict=True
-        )
-    }
-    return Page(windows, unpack_summary(series, key, raw.summary), raw.expires)
-
-
-class PageCache:
-    """Decoded pages, those used last, in bounded memory."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._pages: OrderedDict[PageKey, tuple[int, int, Page]] = OrderedDict()
-        self.size = 0
-
-    def __len__(self) -> int:
-        return len(self._pages)
-
-    def get(self, key: PageKey, crc: int) -> Page | None:
-        """The page, if it is still the one with that checksum."""
-        known = self._pages.get(key)
-        return known[2] if known and known[0] == crc else None
-
-    def put(self, key: PageKey, crc: int, page: Page) -> None:
-        self.drop([key])
-        size = page.size
-        self._pages[key] = (crc, size, page)
-        self.size += size
-        while self.size > self._limit:
-            self.drop([next(iter(self._pages))])
-
-    def touch(self, key: PageKey) -> None:
-        """Say that a page was of use."""
-        if key in self._pages:
-            self._pages.move_to_end(key)
-
-    def drop(self, keys: Iterable[PageKey]) -> None:
-        for key in keys:
-            if known := self._pages.pop(key, None):
-                self.size -= known[1]
-
-    def clear(self) -> tuple[int, int]:
-        """Forget everything; return how many pages and bytes that was."""
-        cleared = len(self._pages), self.size
-        self._pages.clear()
-        self.size = 0
-        return cleared
-
-
-def page_numbers(windows: Mapping[int, Window], width: float) -> Mapping[int, Mapping[int, Window]]:
-    """Windows of one tier by the page they belong to."""
-    pages: dict[int, dict[int, Window]] = {}
-    for index, window in windows.items():
-        pages.setdefault(index // windows_per_page(width), {})[index] = window
-    return pages
+def numbered(windows: Iterable[Window], width: float) -> Iterator[tuple[int, Window]]:
+    for window in windows:
+        yield floor((window.start + width / 2) / width), window

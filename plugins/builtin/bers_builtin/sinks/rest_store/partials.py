@@ -24,14 +24,15 @@ class Series:
     """Where its windows are to be kept, as the newest of them says; nowhere said means as the store is configured."""
     tiers: tuple[Tier, ...]
     """Where they are kept, finest first."""
-    saved: bool = False
-    """Whether the database knows it as it is."""
     seen: Seen = (float("-inf"), 0)
     last: float = 0.0
     """The newest value by event time, and when it was seen."""
+    kept: tuple[Tier, ...] = ()
+    """By which tiers its pages expire, as the database has them."""
 
     def note(self, seen: Seen, last: float) -> None:
-        self.seen, self.last = max((self.seen, self.last), (seen, last))
+        if seen > self.seen or (seen == self.seen and last > self.last):
+            self.seen, self.last = seen, last
 
 
 class Registry:
@@ -41,23 +42,30 @@ class Registry:
         self.tiers = tiers
         self._series: dict[tuple[str, Labels], Series] = {}
         self._metrics: dict[str, list[Series]] = {}
+        self._unsaved: dict[Series, None] = {}
         self._next = 1
 
     def __len__(self) -> int:
         return len(self._series)
 
-    def load(self, id: int, metric: str, labels: Labels, stamp: tuple[Tier, ...]) -> Series:
+    def load(self, id: int, metric: str, labels: Labels, stamp: tuple[Tier, ...], kept: tuple[Tier, ...]) -> Series:
         """Add what the database knows."""
-        return self._add(Series(id, metric, labels, stamp, self._tiers_of(stamp), saved=True))
+        return self._add(Series(id, metric, labels, stamp, self._tiers_of(stamp), kept=kept))
+
+    def reserve(self, id: int) -> None:
+        """Give no new series an id that low: there may be pages of one whose own row is lost."""
+        self._next = max(self._next, id + 1)
 
     def of(self, window: Window) -> Series:
         """The series of a window; a new one where there is none."""
         series = self._series.get((window.metric, window.labels))
         if series is None:
-            stamp = window.tiers
-            series = self._add(Series(self._next, window.metric, window.labels, stamp, self._tiers_of(stamp)))
+            stamp, tiers = window.tiers, self._tiers_of(window.tiers)
+            series = self._add(Series(self._next, window.metric, window.labels, stamp, tiers, kept=tiers))
+            self._unsaved[series] = None
         elif window.tiers is not series.stamp and window.tiers != series.stamp:
-            series.stamp, series.tiers, series.saved = window.tiers, self._tiers_of(window.tiers), False
+            series.stamp, series.tiers = window.tiers, self._tiers_of(window.tiers)
+            self._unsaved[series] = None
         series.note(window.seen, window.last)
         return series
 
@@ -65,7 +73,16 @@ class Registry:
         return self._metrics.get(metric, [])
 
     def unsaved(self) -> list[Series]:
-        return [series for series in self._series.values() if not series.saved]
+        """Those that the database does not know as they are."""
+        return list(self._unsaved)
+
+    def saved(self, series: Series, stamp: tuple[Tier, ...]) -> None:
+        """The database knows a series with a stamp."""
+        if series.stamp == stamp:
+            self._unsaved.pop(series, None)
+
+    def everyone(self) -> list[Series]:
+        return list(self._series.values())
 
     def _tiers_of(self, stamp: tuple[Tier, ...]) -> tuple[Tier, ...]:
         return tuple(sorted(stamp)) or self.tiers

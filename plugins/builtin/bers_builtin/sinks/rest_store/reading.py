@@ -14,8 +14,10 @@ import anyio
 from bers import Database, Tier, Window
 
 from . import file, pages
+from .cache import PageCache
+from .losses import Losses
 from .pace import Pace
-from .pages import Page, PageCache, PageKey, Raw, absorb
+from .pages import Key, absorb
 from .partials import Partials, Series
 
 GROUP = 32
@@ -32,6 +34,8 @@ class Span:
     end: float
     width: float
     tiers: Mapping[Series, int]
+    now: float = 0.0
+    """What a tier does not keep any more by now is not answered, even if it is on disk still."""
 
     @property
     def size(self) -> int:
@@ -61,7 +65,8 @@ class Totals(NamedTuple):
         return absorb(self.first.copy(), self.second)
 
 
-_Found: TypeAlias = list[tuple[PageKey, int, bytes, Page | Raw | None]]
+_Found: TypeAlias = list[tuple[int, Key, bytes | Sequence[Window], bool]]
+"""The parts of pages: row, key, content, and whether that is only what the part comes to."""
 
 
 def span_of(series: Iterable[Series], tiers: Sequence[Tier], start: float, end: float, now: float) -> Span:
@@ -73,7 +78,7 @@ def span_of(series: Iterable[Series], tiers: Sequence[Tier], start: float, end: 
     widths = [one.tiers[tier].width for one, tier in chosen.items()]
     width = max(widths, default=tiers[_choose(tiers, start, end, now)].width)
     until = floor(end / width) + 1 if end >= now else ceil(end / width)
-    return Span(floor(start / width) * width, until * width, width, chosen)
+    return Span(floor(start / width) * width, until * width, width, chosen, now)
 
 
 def lately(series: Iterable[Series], tiers: Sequence[Tier], period: float, now: float) -> Span:
@@ -94,43 +99,44 @@ class Reader:
         self,
         database: Database,
         cache: PageCache,
+        losses: Losses,
         turn: anyio.Lock,
         waiting: Callable[[], Sequence[Partials]],
     ) -> None:
         self._database = database
         self._cache = cache
+        self._losses = losses
         self._turn = turn
         self._waiting = waiting
 
     async def totals(self, span: Span) -> Totals:
-        """Merge everything in the span; whole pages by their summaries."""
+        """Merge everything in the span; whole parts of pages by what they say that they come to."""
         first = second = None
         fullest = 0
         pace = Pace()
 
-        def whole(key: PageKey) -> bool:
-            return span.start <= key.start and key.end <= span.end and not key.start < span.middle < key.end
+        def whole(start: float, end: float) -> bool:
+            return span.start <= start and end <= span.end and not start < span.middle < end
 
         async for series, found, live in self._collect(span, whole):
-            filled = 0
-            for key, crc, summary, body in found:
-                if body is None:
-                    window, count = pages.unpack_summary(series, key, summary)
-                    filled += count
-                    parts: Iterable[Window] = (window,)
+            holds, number = self._filter(span, series)
+            filled, starts = 0, set[float]()
+            for id, key, content, summed in found:
+                if summed and isinstance(content, bytes):
+                    windows: Iterable[Window] = (pages.unpack_summary(series, key, content),)
+                    filled += key.windows
                 else:
-                    parts = self._page(series, key, crc, body).windows.values()
-                    filled += sum(span.holds(window) for window in parts)
-                for window in parts:
-                    if body is None or span.holds(window):
-                        if window.start + window.width / 2 < span.middle:
-                            first = absorb(first, window)
-                        else:
-                            second = absorb(second, window)
+                    windows = filter(holds, self._windows(series, id, key, content))
+                for window in windows:
+                    if not summed:
+                        starts.add(number(window))
+                    if window.start + window.width / 2 < span.middle:
+                        first = absorb(first, window)
+                    else:
+                        second = absorb(second, window)
                     await pace()
-            starts: set[float] = set()
-            for window in filter(span.holds, live):
-                starts.add(floor((window.start + window.width / 2) / span.width))
+            for window in filter(holds, live):
+                starts.add(number(window))
                 if window.start + window.width / 2 < span.middle:
                     first = absorb(first, window)
                 else:
@@ -143,25 +149,36 @@ class Reader:
         """Every series in windows of one step, by their number since 1970."""
         pace = Pace()
         result: dict[Series, dict[int, Window]] = {}
-        async for series, found, live in self._collect(span, lambda _: False):
+        async for series, found, live in self._collect(span, lambda _, __: False):
             into: dict[int, Window] = {}
-            bodies = [
-                self._page(series, key, crc, body).windows.values() for key, crc, _, body in found if body is not None
-            ]
-            for windows in (*bodies, live):
-                for window in windows:
-                    if span.holds(window):
-                        number = pages.number(window.start, window.width, step)
-                        into[number] = absorb(into.get(number), window)
+            holds, _ = self._filter(span, series)
+            for windows in (*(self._windows(series, id, key, content) for id, key, content, _ in found), live):
+                for window in filter(holds, windows):
+                    number = pages.number(window.start, window.width, step)
+                    into[number] = absorb(into.get(number), window)
                     await pace()
             if into:
                 result[series] = into
         return result
 
+    @staticmethod
+    def _filter(span: Span, series: Series) -> tuple[Callable[[Window], bool], Callable[[Window], float]]:
+        """Whether a window is asked for and kept, and in which window of its tier it falls."""
+        width, keep = series.tiers[span.tiers[series]]
+
+        def number(window: Window) -> float:
+            return pages.number(window.start, window.width, max(width, window.width))
+
+        def holds(window: Window) -> bool:
+            end = (number(window) + 1) * max(width, window.width)
+            return span.holds(window) and end + keep > span.now
+
+        return holds, number
+
     async def _collect(
-        self, span: Span, whole: Callable[[PageKey], bool]
+        self, span: Span, whole: Callable[[float, float], bool]
     ) -> AsyncGenerator[tuple[Series, _Found, list[Window]]]:
-        """Each series with its pages, and with its windows that no page holds."""
+        """Each series with its parts of pages, and with its windows that no page holds."""
         todo = iter(span.tiers)
         while group := list(islice(todo, GROUP)):
 
@@ -175,17 +192,28 @@ class Reader:
                 yield one
 
     def _find(
-        self, connection: sqlite3.Connection, series: Series, span: Span, whole: Callable[[PageKey], bool]
+        self, connection: sqlite3.Connection, series: Series, span: Span, whole: Callable[[float, float], bool]
     ) -> _Found:
-        found: _Found = []
-        for key, crc, summary in file.pages_between(connection, series.id, span.tiers[series], span.start, span.end):
-            body = None if whole(key) else self._cache.get(key, crc) or file.read_page(connection, key)
-            found.append((key, crc, summary, body))
+        tier = series.tiers[span.tiers[series]]
+        kept, found = span.now - tier.keep, list[tuple[int, Key, bytes | Sequence[Window], bool]]()
+        longest = pages.LONGEST_SPAN + tier.width
+        for id, key in file.parts_between(connection, series.id, tier.width, span.start, span.end, longest):
+            if key.end <= kept:
+                continue
+            summed = key.windows >= pages.SUMMED and key.start + key.width > kept and whole(key.start, key.end)
+            if not summed and (known := self._cache.get(id)):
+                found.append((id, key, known, False))
+                continue
+            part = self._losses.read_part(connection, series, id, key, whole=not summed)
+            if summed and part and not part.summary:  # It is one that was written as it came.
+                summed, part = False, self._losses.read_part(connection, series, id, key)
+            if part:
+                found.append((id, key, part.summary if summed else part.data or b"", summed))
         return found
 
-    def _page(self, series: Series, key: PageKey, crc: int, body: Page | Raw) -> Page:
-        if isinstance(body, Raw):
-            body = pages.unpack(series, key, body)
-            self._cache.put(key, crc, body)
-        self._cache.touch(key)
-        return body
+    def _windows(self, series: Series, id: int, key: Key, content: bytes | Sequence[Window]) -> Sequence[Window]:
+        if isinstance(content, bytes):
+            content = pages.unpack(series, key, content)
+            self._cache.put(id, content)
+        self._cache.touch(id)
+        return content

@@ -126,9 +126,11 @@ class RestStore(Store):
         now, since = self.context.clock.time(), ask.since / 1000
         bodies = await self._database.run(
             lambda connection: (
-                details.of_id(connection, ask.id, ask.source, now, ask.limit)
+                details.of_id(connection, self._losses, ask.id, ask.source, now, ask.limit)
                 if ask.id
-                else details.newest(connection, ask.type, subject=ask.subject, since=since, now=now, limit=ask.limit)
+                else details.newest(
+                    connection, self._losses, ask.type, subject=ask.subject, since=since, now=now, limit=ask.limit
+                )
             )
         )
         return details.as_records(bodies)
@@ -154,6 +156,8 @@ class RestStore(Store):
             "series": len(self._registry),
             "bytes": _bytes(self.path),
             "positions": positions,
+            "losses": self._losses.told(),
+            "disk": self._cap.told(),
         }
         waited = 0.0 if self._since is None else self.context.clock.monotonic() - self._since
         if self._failure:
@@ -167,6 +171,8 @@ class RestStore(Store):
                 found,
                 f"look whether the disk of {self.path} is slow or full",
             )
+        for trouble, remedy in self.troubles():
+            return Finding("degraded", trouble, found, remedy)
         return Finding("healthy", f"{len(self._registry)} series in {pages} pages", found)
 
     async def _summary(self, metric: Metric, period: float) -> MetricSummary:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import zlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import msgspec
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from bers import (
@@ -20,20 +22,29 @@ from bers import (
     Positions,
     Rejected,
     Stage,
+    Tier,
     Written,
 )
 
-from . import details, file, pages, segments
+from . import details, file, segments
+from .cache import PageCache
+from .cap import Cap
+from .compaction import Compactor
 from .config import RestStoreConfig
 from .details import EventRow
 from .folding import Folder
+from .losses import Losses
 from .pace import Pace
-from .pages import PageCache
-from .partials import Partials, Registry
+from .partials import Partials, Registry, Series
 from .reading import Reader
+from .retention import Retention
+
+logger = logging.getLogger(__name__)
 
 SLICE = 500
 """How many windows of one batch are folded before others have the loop: less than a millisecond."""
+FEW = 20
+"""How many windows pass between two looks at the time."""
 END_ALONE = 1.0
 """Seconds between two commits that tell nothing but how far readers are."""
 
@@ -48,8 +59,12 @@ class Store(Stage[RestStoreConfig]):
         self._positions = Positions(self._database, context.stage_id)
         self._registry = Registry(config.default_tiers())
         self._cache = PageCache(config.cache)
-        self._folder = Folder(self._database, self._cache)
-        self._reader = Reader(self._database, self._cache, self._folder.turn, self._waiting)
+        self._losses = Losses(context.clock.time)
+        self._compactor = Compactor(self._database, self._cache, self._losses, self._registry.everyone)
+        self._folder = Folder(self._database, self._compactor)
+        self._reader = Reader(self._database, self._cache, self._losses, self._folder.turn, self._waiting)
+        self._cap = Cap(config)
+        self._retention = Retention(self._database, self._cache, self._losses, self._registry, self._cap)
         self._pending = Partials()
         """Not committed."""
         self._committing = Partials()
@@ -66,6 +81,8 @@ class Store(Stage[RestStoreConfig]):
         self._writing = anyio.Lock(fast_acquire=True)
         self._turn = anyio.Lock(fast_acquire=True)
         """Held by whoever moves windows from pending to unfolded, or from there to the folder."""
+        self._tidying = anyio.Lock(fast_acquire=True)
+        """Held by whoever folds, merges or deletes."""
         self._room = anyio.Event()
         self._urged = anyio.Event()
         self._filled = anyio.Event()
@@ -158,6 +175,10 @@ class Store(Stage[RestStoreConfig]):
 
     async def fold(self) -> None:
         """Bring what was committed into pages."""
+        async with self._tidying:
+            await self._fold()
+
+    async def _fold(self) -> None:
         now = self.context.clock.settled()
         if self._folder.busy:  # A folding that was interrupted.
             await self._folder.fold(now)
@@ -169,9 +190,15 @@ class Store(Stage[RestStoreConfig]):
             await self._folder.fold(now)
         self._make_room()
 
+    async def compact(self) -> None:
+        """Merge the parts of pages where they are many, or their page is over."""
+        async with self._tidying:
+            await self._compactor.compact(self.context.clock.settled())
+
     async def sweep(self) -> None:
         """Delete what is past its time."""
-        await self._folder.sweep(self.context.clock.settled())
+        async with self._tidying:
+            await self._retention.sweep(self.context.clock.settled())
 
     def utilization(self) -> dict[str, float]:
         """How full the buffers are, 0 to 1: by metric, and the fullest as ``overall``."""
@@ -182,6 +209,29 @@ class Store(Stage[RestStoreConfig]):
         shares = {metric: min(1.0, count / self.config.buffer) for metric, count in waiting.items()}
         windows = sum(waiting.values()) / self.config.buffer
         return shares | {"overall": min(1.0, max(windows, len(self._events) / self.config.event_buffer))}
+
+    def troubles(self) -> list[tuple[str, str]]:
+        """What is not as it should be with what is stored, each with its remedy, the gravest first."""
+        found: list[tuple[str, str]] = []
+        if count := len(self._losses.known):
+            found.append(
+                (
+                    f"{count} damaged rows were set aside; the newest: {self._losses.known[-1].what}",
+                    f"check the disk of {self.path}; what was lost is in a backup, if one is older than the damage",
+                )
+            )
+        if cut := self._cap.cut(self.context.clock.time()):
+            found.append(
+                (f"the database reached `max_bytes`: {'; '.join(cut)}", "raise `max_bytes`, or keep less for less long")
+            )
+        if aside := file.set_aside_before(self.path):
+            found.append(
+                (
+                    f"a database of an older layout lies beside: {', '.join(aside)}",
+                    f"remove it from {self.path.parent} when nobody needs it any more",
+                )
+            )
+        return found
 
     def _waiting(self) -> Sequence[Partials]:
         """Every window that no page holds, each once."""
@@ -195,26 +245,33 @@ class Store(Stage[RestStoreConfig]):
         """Let writers go on that wait, or see to it that they soon can."""
         if not self._is_full():
             self._room.set()
-        elif self._unfolded:
+        if self._unfolded.size >= self.config.buffer // 2 or (self._unfolded and self._is_full()):
             self._urged.set()
 
     async def _load(self) -> None:
         """Read what the file holds: series, their newest values, and the segments that are not in pages yet."""
         run, pace, interrupted = self._database.run, Pace(), Partials()
+        if aside := await to_thread.run_sync(file.open_new, self.path):
+            logger.warning(
+                "%s has a layout that this bers does not read; it is now %s, and a new one is built from the journal "
+                "as far as that reaches",
+                self.path,
+                aside.name,
+            )
         await run(file.prepare)
         await run(lambda connection: details.begin(connection, self.context.clock.time()))
-        series = {row[0]: self._registry.load(*row) for row in await run(file.load_series)}
-        for key, summary in await run(file.newest_summaries):
-            window, _ = pages.unpack_summary(series[key.series], key, summary)
-            series[key.series].note(window.seen, window.last)
+        await run(self._losses.load)
+        await run(lambda connection: self._losses.read_series(connection, self._registry))
+        series = {one.id: one for one in self._registry.everyone()}
         progress = await run(file.progress)
-        for id, blob in await run(file.segments):
+        keep = max(tier.keep for tier in self._registry.tiers)
+        for id, blob in await run(lambda connection: self._losses.read_segments(connection, keep)):
             into, done = (interrupted, progress.series) if id <= progress.segment else (self._unfolded, 0)
             for row in segments.decode(blob):
-                if row[0] > done:
-                    window = segments.window(series[row[0]], row)
-                    series[row[0]].note(window.seen, window.last)
-                    into.take(series[row[0]], [window])
+                if row[0] > done and (one := series.get(row[0])):
+                    window = segments.window(one, row)
+                    one.note(window.seen, window.last)
+                    into.take(one, [window])
                 await pace()
             if into is self._unfolded:
                 self._segment = id
@@ -235,6 +292,7 @@ class Store(Stage[RestStoreConfig]):
             await self._sleep_or(self._urged, self.config.fold_every)
             self._urged = anyio.Event()
             await self.fold()
+            await self.compact()
             await self.sweep()
 
     async def _sleep_or(self, urged: anyio.Event, seconds: float) -> None:
@@ -259,27 +317,31 @@ class Store(Stage[RestStoreConfig]):
                 if len(rows) == segments.LIMIT:
                     packed.append(segments.encode(rows))
                     rows = []
-                await pace()
+                if not len(rows) % FEW:
+                    await pace()
         if rows:
             packed.append(segments.encode(rows))
-        unsaved = self._registry.unsaved() if packed else []
-        saving = [(series, series.stamp) for series in unsaved]
+        saving: list[tuple[Series, tuple[Tier, ...], tuple[Any, ...]]] = []
+        for series in self._registry.unsaved() if packed else ():
+            saving.append((series, series.stamp, file.row_of(series)))
+            await pace()
 
         def work(connection: sqlite3.Connection) -> int:
-            file.save_series(connection, unsaved)
+            file.save_series(connection, [row for _, _, row in saving])
             details.add(connection, events)
             for (reader, partition), end in ends.items():
                 self._positions.move(connection, reader, partition, end)
-            return file.add_segments(connection, [segments.compress(data) for data in packed])
+            return file.add_segments(connection, packed)
 
         segment = await self._database.run(work)
         for (reader, partition), end in ends.items():
             self._positions.moved(reader, partition, end)
-        for series, stamp in saving:
-            series.saved = series.stamp == stamp
-        for series in windows.series():
+        for series, stamp, _ in saving:
+            self._registry.saved(series, stamp)
+        for n, series in enumerate(windows.series()):
             self._unfolded.take(series, windows.pop(series))
-            await pace()
+            if not n % FEW:
+                await pace()
         if packed:
             self._segment = segment
         self._make_room()

@@ -1,0 +1,105 @@
+"""Retention: what is past its time leaves the database, its file and its log."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, TypeVar
+
+from anyio import to_thread
+
+from bers import Database, Tier
+
+from . import file
+from .cache import PageCache
+from .cap import Cap
+from .losses import Losses
+from .pace import Pace
+from .partials import Registry, Series
+
+SLICE = 0.004
+"""Seconds after which a transaction that deletes is closed, so that commits come between."""
+AT_A_TIME = 20
+"""How many rows are deleted between two looks at the time."""
+SERIES = 50
+"""Of how many series the pages are told in one transaction how long they are kept."""
+
+T = TypeVar("T")
+
+
+class Retention:
+    """Deletes in slices, gives the room back to the disk, and empties the log, which still has what was deleted."""
+
+    def __init__(self, database: Database, cache: PageCache, losses: Losses, registry: Registry, cap: Cap) -> None:
+        self._cap = cap
+        self._database = database
+        self._cache = cache
+        self._losses = losses
+        self._registry = registry
+
+    async def sweep(self, now: float) -> None:
+        """Delete what is past its time, and what is too much."""
+        await self._follow_the_tiers(now)
+        gone = 0
+        while ids := await self._sliced(lambda connection: file.delete_expired_pages(connection, now, AT_A_TIME)):
+            self._cache.drop(ids)
+            gone += len(ids)
+        while await self._sliced(lambda connection: [0] * file.delete_expired_events(connection, now, AT_A_TIME)):
+            gone += 1
+        await self._database.run(self._losses.forget)
+        if await self._database.run(self._cap.begin):
+            while ids := await self._sliced(self._cap.evict):
+                self._cache.drop(ids)
+                gone += len(ids)
+            self._cap.warn(now)
+        await self._database.run(self._cap.look)
+        if gone:
+            await self.give_back()
+
+    async def give_back(self) -> None:
+        """Shorten the file if much of it is free, and empty the log, which has what was deleted still."""
+        if await self._database.run(file.is_airy):
+            while await self._sliced(file.shorten):
+                pass
+        if path := self._database.path:
+            await to_thread.run_sync(file.empty_log, path)
+
+    async def _follow_the_tiers(self, now: float) -> None:
+        """Keep what there is of a series as long as its tiers say now, where they said otherwise before."""
+        pace = Pace()
+        changed: list[Series] = []
+        for one in self._registry.everyone():
+            if one.kept != one.tiers:
+                changed.append(one)
+            await pace()
+        for n in range(0, len(changed), SERIES):
+            some = changed[n : n + SERIES]
+            tiers = [one.tiers for one in some]
+            rows = [file.row_of(one, kept) for one, kept in zip(some, tiers, strict=True)]
+            kept_as = [(one.id, kept) for one, kept in zip(some, tiers, strict=True)]
+
+            def work(
+                connection: sqlite3.Connection,
+                kept_as: Sequence[tuple[int, tuple[Tier, ...]]] = kept_as,
+                rows: Sequence[tuple[Any, ...]] = rows,
+            ) -> None:
+                file.keep_as(connection, kept_as, now)
+                file.save_series(connection, rows)
+
+            await self._database.run(work)
+            for one, kept in zip(some, tiers, strict=True):
+                one.kept = kept
+
+    async def _sliced(self, delete: Callable[[sqlite3.Connection], Sequence[T]]) -> list[T]:
+        """Delete some rows at a time, until there are none or it took long enough."""
+
+        def work(connection: sqlite3.Connection) -> list[T]:
+            done, until = list[T](), perf_counter() + SLICE
+            while some := delete(connection):
+                done += some
+                if perf_counter() >= until:
+                    break
+            return done
+
+        return await self._database.run(work)

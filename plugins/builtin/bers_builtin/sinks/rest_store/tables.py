@@ -1,0 +1,49 @@
+"""Every table of the store, and how it is told whether a row of it is what was written: what a salvage goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from . import details, file
+from .pages import Key
+
+Sound: TypeAlias = Callable[[Sequence[Any]], bool]
+"""Takes a whole row, in the order of the table's columns."""
+
+
+def _page(row: Sequence[Any]) -> bool:
+    _, *key, _, _, checksums, summary, data = row
+    return file.part_is_sound(Key(*key), checksums, summary, data)
+
+
+def _segment(row: Sequence[Any]) -> bool:
+    return file.segment_is_sound(*row)
+
+
+def _series(row: Sequence[Any]) -> bool:
+    return file.series_row(tuple(row)) is not None
+
+
+def _folding(row: Sequence[Any]) -> bool:
+    return all(isinstance(value, int) for value in row)
+
+
+def _kept(row: Sequence[Any]) -> bool:
+    return isinstance(row[1], float)
+
+
+def _damaged(row: Sequence[Any]) -> bool:
+    return len(row) == 4
+
+
+TABLES: Mapping[str, Sound] = {
+    "series": _series,
+    "segments": _segment,
+    "folding": _folding,
+    "pages": _page,
+    "damaged": _damaged,
+    "kept": _kept,
+    "events": details.is_sound,
+}
+"""In the order in which they are to be copied. Positions are the core's, and are only worth what all of these are."""
