@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bers.operations import Outlet as Outlet
     from bers.operations import Page as Page
     from bers.operations import Reply as Reply
+    from bers.operations import Sheet as Sheet
     from bers.operations import Stream as Stream
     from bers.production import start_production_monitoring as start_production_monitoring
     from bers.records import Batch as Batch
@@ -121,6 +122,7 @@ _HOMES = {
     "Reply": "operations",
     "Run": "records",
     "Secret": "redaction",
+    "Sheet": "operations",
     "Sink": "stages",
     "SinkSpec": "stages",
     "Size": "units",

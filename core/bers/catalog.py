@@ -11,7 +11,7 @@ from bers.errors import PluginError, Refused, unknown
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 
-RESERVED = frozenset({"report", "restart", "clear-cache", "stats", "circuit-breakers"})
+RESERVED = frozenset({"report", "current", "restart", "clear-cache", "stats", "circuit-breakers"})
 """Names that routes beside ``metrics/{type}`` use."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
@@ -40,9 +40,15 @@ class Metric:
         return value <= self.target if self.better == "lower" else value >= self.target
 
     @property
+    def counts(self) -> bool:
+        """Whether its values say how many there were, so that they are added up rather than looked at."""
+        return self.name.endswith("_total") and self.unit.startswith("{")
+
+    @property
     def prometheus(self) -> str:
-        """The name in Prometheus' conventions: base units, ``bers_`` in front."""
-        return f"bers_{self.name.removesuffix('_time').removesuffix('_total')}{_SUFFIXES.get(self.unit, '')}"
+        """The name in Prometheus' conventions: base units, ``bers_`` in front, ``_total`` behind what is counted."""
+        stem = self.name.removesuffix("_time").removesuffix("_total").removesuffix("_count")
+        return f"bers_{stem}{'_total' if self.counts else _SUFFIXES.get(self.unit, '')}"
 
     @property
     def scale(self) -> float:
@@ -59,6 +65,8 @@ class Catalog(Mapping[str, Metric]):
 
     def __init__(self, metrics: Iterable[Metric] = ()) -> None:
         self._metrics: dict[str, Metric] = {}
+        self._exposed: dict[str, str] = {}
+        """Which metric has a name in Prometheus."""
         for metric in metrics:
             self._add(metric)
 
@@ -79,7 +87,7 @@ class Catalog(Mapping[str, Metric]):
 
     def adopt(self, other: Catalog) -> None:
         """Take the metrics of another catalogue: whoever was lent this one sees them from now on."""
-        self._metrics = other._metrics
+        self._metrics, self._exposed = other._metrics, other._exposed
 
     def with_targets(self, targets: Mapping[str, float]) -> Catalog:
         """The same metrics, some with targets of their own."""
@@ -97,4 +105,9 @@ class Catalog(Mapping[str, Metric]):
         known = self._metrics.get(metric.name)
         if known and known != metric:
             raise PluginError(f"metric {metric.name!r} is declared twice, and differently")
+        other = self._exposed.setdefault(metric.prometheus.removesuffix("_total"), metric.name)
+        if other != metric.name:
+            raise PluginError(
+                f"metrics {other!r} and {metric.name!r} would both be {metric.prometheus!r} in Prometheus; rename one"
+            )
         self._metrics[metric.name] = metric

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -52,6 +52,21 @@ class Page:
     media: str = "text/html; charset=utf-8"
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """An answer as rows, for spreadsheets and for programs that read line by line.
+
+    A cell is text, a number, a truth value or None; anything else is JSON in CSV. Units stand in the header's names.
+    """
+
+    name: str
+    """What a file of it is called, without its ending."""
+    header: Sequence[str]
+    rows: Iterable[Sequence[Any]]
+    after: str = ""
+    """What to ask for as ``after`` to be told the rows that come next; empty where there are none."""
+
+
 class Outlet(Protocol):
     """The way to one client of a stream; the handler is cancelled when the client is gone."""
 
@@ -85,6 +100,8 @@ class Operation(Generic[S, Q, R]):
     """For what its handler refuses a request, beside what any operation may be refused for."""
     media: str = "application/json"
     """What it answers with; another one where the response is a :class:`Page`."""
+    sheet: Callable[[Q, Reply[R]], Sheet] | None = None
+    """How its answer is a table, where it can be had as CSV and as NDJSON too."""
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,11 @@ class Window(msgspec.Struct, array_like=True, gc=False):
         """The nearest-rank quantile within 1 %, and never beyond what was measured."""
         return min(self.max, max(self.min, sketch.quantile(self.sketch, share)))
 
+    @property
+    def deviation(self) -> float:
+        """How far values lie from their mean (the standard deviation), as exactly as the sketch has them."""
+        return 0.0 if self.min == self.max else sketch.deviation(self.sketch)
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil, exp, log
+from math import ceil, exp, log, sqrt
 from typing import TypeAlias
 
 Sketch: TypeAlias = dict[int, int]
@@ -49,6 +49,15 @@ def quantile(sketch: Sketch, share: float) -> float:
         if rank <= 0:
             return _value(key)
     raise ValueError("an empty sketch has no quantiles")
+
+
+def deviation(sketch: Sketch) -> float:
+    """How far values lie from their mean, as the root of the mean square; within a few per cent of the mean."""
+    number = sum(sketch.values())
+    if len(sketch) < 2:
+        return 0.0
+    mean = sum(_value(key) * count for key, count in sketch.items()) / number
+    return sqrt(sum((_value(key) - mean) ** 2 * count for key, count in sketch.items()) / number)
 
 
 def of(values: Iterable[float]) -> Sketch:

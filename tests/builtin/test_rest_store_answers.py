@@ -207,7 +207,7 @@ async def test_from_and_to_bound_the_points(tmp_path: Path) -> None:
         answer = await ask(store, "build_performance", **{"from": start, "to": end, "step": "5s"})
         assert [(point[1], point[3], point[4]) for point in answer.series[0].points] == [(5, 16, 20), (5, 11, 15)]
         answer = await ask(store, "build_performance", points=10)
-        assert (answer.step_ms, len(answer.series[0].points) <= 11) == (30_000, True)
+        assert (answer.step_ms, len(answer.series[0].points) <= 10) == (60_000, True)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ async def test_the_cache_stays_within_its_bounds(tmp_path: Path) -> None:
 
 async def records(store: RestStore, **fields: object) -> list[str]:
     found = await store.records(msgspec.convert(fields, AskRecords), CALLER)
-    return [record["id"] for record in found]
+    return [record["id"] for record in found.data]
 
 
 async def test_event_details_come_newest_first_and_without_secrets(tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ async def test_event_details_come_newest_first_and_without_secrets(tmp_path: Pat
         assert await records(store, subject="run-2") == ["4"]
         assert await records(store, since=round(NOW * 1000) - 12_000) == ["3", "2"]
         assert await records(store, limit=1) == ["3"]
-        _, failed, _, deployed = await store.records(AskRecords(), CALLER)
+        _, failed, _, deployed = (await store.records(AskRecords(), CALLER)).data
         assert (failed["time"], failed["specversion"]) == ("2023-11-14T22:13:10.000Z", "1.0")
         assert failed["timestamp"] == round(NOW * 1000) - 10_000
         assert (failed["reason"], deployed["data"]) == ("bad ***", {"api_key": "***"})

@@ -255,7 +255,7 @@ async def test_damaged_details_of_an_event_are_not_told(tmp_path: Path) -> None:
         await store.write(batch(1, events=[Event(str(n), "/ci", "build.finished", NOW - n) for n in range(3)]))
         await store.commit()
         spoil(store.path, "UPDATE events SET subject = 'else' WHERE id = '1'")
-        assert [record["id"] for record in await store.records(AskRecords(), CALLER)] == ["0", "2"]
+        assert [record["id"] for record in (await store.records(AskRecords(), CALLER)).data] == ["0", "2"]
         (loss,) = (await store.check()).details["losses"]
         assert (loss["kind"], loss["what"]) == ("event", "the details of event '1' (build.finished) are damaged")
 

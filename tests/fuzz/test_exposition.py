@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def read(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
             end = next(at for at, one in enumerate(line) if not (one.isascii() and (one.isalnum() or one in "_:")))
             name, rest = line[:end], line[end:]
             labels, rest = _labels(rest) if rest.startswith("{") else ({}, rest)
-            assert name in described and rest.startswith(" "), line
+            assert re.sub("_(sum|count)$", "", name) in described and rest.startswith(" "), line
             yield name, labels, float(rest[1:])
 
 

@@ -31,7 +31,9 @@ def test_a_value_is_judged_from_the_right_side_of_its_target(metric: Metric, val
         ("hit_rate", "%", "bers_hit_rate_ratio", 1e-2),
         ("rss", "By", "bers_rss_bytes", 1.0),
         ("receive", "By/s", "bers_receive_bytes_per_second", 1.0),
-        ("tests_total", "{test}", "bers_tests", 1.0),
+        ("tests_total", "{test}", "bers_tests_total", 1.0),
+        ("size_total", "By", "bers_size_bytes", 1.0),
+        ("flaky_count", "{test}", "bers_flaky", 1.0),
         ("load_1m", "1", "bers_load_1m", 1.0),
         ("age", "s", "bers_age_seconds", 1.0),
     ],
@@ -47,8 +49,13 @@ def test_a_name_is_lower_snake_case_and_no_route(name: str) -> None:
         Catalog([Metric(name, "1", "A metric.")])
     assert str(info.value) == (
         f"{name!r} cannot name a metric; names are lower_snake_case, "
-        "and none of: circuit-breakers, clear-cache, report, restart, stats"
+        "and none of: circuit-breakers, clear-cache, current, report, restart, stats"
     )
+
+
+def test_two_metrics_have_two_names_in_prometheus() -> None:
+    with pytest.raises(PluginError, match="'load_time' and 'load' would both be 'bers_load_seconds' in Prometheus"):
+        Catalog([Metric("load_time", "ms", "Time to load."), Metric("load", "s", "Time to load.")])
 
 
 def test_a_metric_may_be_declared_twice_alike_and_never_differently() -> None:

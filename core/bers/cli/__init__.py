@@ -33,6 +33,7 @@ _COMMANDS = {
     "keys": ("keys:keys", "Make, list and revoke API keys."),
     "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
     "dead": ("dead:dead", "List, show, replay and drop dead letters."),
+    "metrics": ("metrics:metrics", "Every metric, or the series of one, as a table, CSV or NDJSON."),
     "backup": ("backup:backup", "Make, verify and restore backups."),
     "journal": ("journal:journal", "Look into the journal, offline."),
     "report": ("report:report", "The performance report of a period, with the availability."),

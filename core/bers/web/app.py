@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from bers.access.gate import Errand, Gate
@@ -21,7 +21,7 @@ from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
-from bers.web import bodies, openapi, prometheus
+from bers.web import bodies, downloads, exposition, openapi, prometheus
 from bers.web.api import Api, offer
 from bers.web.envelope import JSON, failure, refusal, success
 from bers.web.ingest import Ingest
@@ -151,16 +151,22 @@ class App:
         operation = route.operation
         assert isinstance(operation, Operation)
         fields = {**request.query_params, **await _body(request), **values}
+        did = f"{operation.method} {request.url.path}"
+        if operation.method == "DELETE" and request.url.query:
+            did += f"?{request.url.query[:200]}"  # What was deleted, and not only of what.
+        format = downloads.wanted(operation, request)
         try:
             reply = await node.directory.ask(route, fields, caller)
         except Refused as refused:
             if operation.method != "GET":
-                await node.audit.record(caller, f"{operation.method} {request.url.path}", refused.reason)
+                await node.audit.record(caller, did, refused.reason)
             raise
         if operation.method != "GET":
-            await node.audit.record(caller, f"{operation.method} {request.url.path}", "done")
+            await node.audit.record(caller, did, "done")
         if isinstance(reply.data, Page):
             return Response(reply.data.body, 200, PAGE, reply.data.media)
+        if format and operation.sheet:
+            return downloads.download(request, operation.sheet(route.read(fields), reply), format, self._redactor)
         return success(reply.data, beside=reply.beside, status=200 if reply.healthy else 503)
 
     async def _stream(
@@ -212,12 +218,14 @@ class App:
 
     def _masked(self, response: Response) -> Response:
         """The answer without what nobody may read, whoever put it in: an error's text, a stage, what was kept before
-        a pattern was configured.
+        a pattern was configured. A download is masked while it is made.
         """
+        if isinstance(response, StreamingResponse):
+            return response
         body = bytes(response.body)
         if response.media_type == JSON:
             masked = self._redactor.encoded(body)
-        elif response.media_type == prometheus.MEDIA:
+        elif response.media_type in (exposition.TEXT, exposition.OPEN):
             masked = body if self._redactor.is_clean(body) else self._redactor.text(body.decode()).encode()
         else:
             masked = self._redactor.page(body)
@@ -232,7 +240,8 @@ class App:
         return Response(msgspec.json.encode(document), media_type=JSON)
 
     async def _expose(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
-        return Response(await prometheus.exposition(node), media_type=prometheus.MEDIA)
+        media = exposition.media(request.headers.get("accept", ""))
+        return Response(await prometheus.exposition(node, media), headers={"Vary": "Accept"}, media_type=media)
 
     async def _take(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         assert self._ingest is not None, "it is there as long as the node is"

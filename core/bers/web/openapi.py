@@ -14,6 +14,7 @@ from bers.decoding.vocabulary import OUTCOMES
 from bers.directory import Route
 from bers.errors import Reason
 from bers.operations import AnyOperation, Nothing, Operation, Page
+from bers.web.downloads import MEDIA as FILES
 from bers.web.envelope import STATUS
 from bers.web.ingest import DryRun, Receipt
 
@@ -33,6 +34,17 @@ _NUMBERED: dict[str, Any] = {
 }
 _LATER: dict[str, Any] = {
     "Retry-After": {"description": "Seconds until it may be otherwise.", "schema": {"type": "integer", "minimum": 1}}
+}
+_FILED: dict[str, Any] = {
+    "Content-Disposition": {"description": "Of a file: its name.", "schema": {"type": "string"}},
+    "Link": {"description": "Of a file, where more follows: where to ask for it.", "schema": {"type": "string"}},
+}
+_FORMAT: dict[str, Any] = {
+    "name": "format",
+    "in": "query",
+    "required": False,
+    "description": "As what to answer: `csv` or `ndjson` is a file to download. Accept says it too.",
+    "schema": {"enum": ["json", *FILES], "default": "json"},
 }
 _WORDS: dict[int, str] = {
     400: "The request cannot be read.",
@@ -90,7 +102,11 @@ def refusals(operation: AnyOperation) -> set[Reason]:
     found: set[Reason] = {*operation.refuses, "unavailable", "forbidden", "rate_limited"}
     if not _public(operation):
         found.add("unauthenticated")
-    if operation.request.__struct_fields__ or operation.request.__struct_config__.forbid_unknown_fields:
+    if (
+        (isinstance(operation, Operation) and operation.sheet)
+        or operation.request.__struct_fields__
+        or operation.request.__struct_config__.forbid_unknown_fields
+    ):
         found.add("invalid")
     if "{" in operation.path:
         found.add("not_found")
@@ -168,6 +184,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                     "schema": {"minLength": 1, **schema} if field.encode_name in inside else schema,
                 }
             )
+    if isinstance(route.operation, Operation) and route.operation.sheet:
+        found.append(_FORMAT)
     return found
 
 
@@ -198,11 +216,15 @@ def _answer(schema: Any, operation: Operation[Any, Any, Any], known: dict[int, A
     envelope = _envelope({"success": {"const": True}, "data": schema}, "data")
     if operation.beside:
         envelope = {"allOf": [envelope, known[id(operation.beside)]]}
-    return {
+    answer: dict[str, Any] = {
         "description": "The answer.",
         "headers": _NUMBERED,
         "content": {"application/json": {"schema": envelope}},
     }
+    if operation.sheet:
+        answer["headers"] = _NUMBERED | _FILED
+        answer["content"] |= {media: {"schema": {"type": "string"}} for media in FILES.values()}
+    return answer
 
 
 def _problems(reasons: Iterable[Reason], known: dict[int, Any]) -> dict[str, Any]:

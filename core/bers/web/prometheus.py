@@ -1,174 +1,246 @@
-"""The node's current values and its own counters, as Prometheus reads them (text format 0.0.4)."""
+"""What a node tells Prometheus: the current value of every series, and its own counters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
+from bers.catalog import Metric
 from bers.clock import CAUSES
 from bers.collection import culprits
+from bers.counters import Counts
 from bers.errors import Refused
-from bers.plain import as_number, as_object
 from bers.states import STATES
 from bers.supervisor import Supervisor
+from bers.web.exposition import Family, Sample, render
 
-MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+STALE = 3600.0
+"""Seconds after which a value that nothing followed is not current any more."""
+
+_WORD = re.compile(r"[^a-zA-Z0-9_]")
+
+_COUNTERS: Mapping[str, str] = {
+    "taken": "Records that went into a stage.",
+    "made": "Records that a stage made.",
+    "out": "Records that a stage passed on or delivered.",
+    "filtered": "Records that a stage left out on purpose.",
+    "dead": "Records that became dead letters.",
+    "merged": "Records that were folded into others.",
+    "errors": "Errors that a stage raised.",
+}
+_SPENT: Sequence[tuple[str, str, Callable[[Counts], float]]] = (
+    ("seconds", "Time spent inside a stage.", lambda edge: edge.seconds),
+    ("cpu_seconds", "CPU that a stage took on the thread of the event loop.", lambda edge: edge.cpu),
+)
 
 
-async def exposition(node: Supervisor) -> str:
-    """The whole page: the newest value of every metric, and what the stages of this node did."""
+async def exposition(node: Supervisor, media: str) -> str:
+    """The whole page: every series as it stands, and what the stages of this node did."""
     try:
-        current: Mapping[str, Any] = await node.directory.call("GET", "metrics", {})
-    except Refused:
+        current: Mapping[str, Any] = await node.directory.call("GET", "metrics/current", {})
+    except Refused as refused:
+        if refused.reason != "unavailable":
+            raise  # Half a page would look as if the other half had stopped.
         current = {}
     _, end = await node.bus.span(0)
-    return "\n".join([*_metrics(node, current), *_own(node, end), ""])
+    told = [*_metrics(node, current), *_own(node, end)]
+    return render({family.name: family for family in told}.values(), media)  # A name is told once; ours come last.
 
 
-def _metrics(node: Supervisor, current: Mapping[str, Any]) -> Iterator[str]:
+def _metrics(node: Supervisor, current: Mapping[str, Any]) -> Iterator[Family]:
+    now = node.clock.time()
     for name, metric in node.plan.metrics.items():
-        value = as_number((as_object(current.get(name)) or {}).get("current"))
-        # Of what is counted, the newest sample says nothing: how many there were, REST tells for any period.
-        if value is not None and not name.endswith("_total"):
-            yield from _head(metric.prometheus, "gauge", metric.description)
-            yield f"{metric.prometheus} {_number(value * metric.scale)}"
+        series: Sequence[Mapping[str, Any]] = current.get(name) or ()
+        if not series:
+            continue
+        if metric.counts:
+            counted = [Sample(one["sum"], _labels(one)) for one in series]
+            yield Family(metric.prometheus.removesuffix("_total"), "counter", metric.description, counted)
+            continue
+        fresh = [one for one in series if now - one["lastUpdated"] / 1000 <= STALE]
+        if fresh:
+            values = [Sample(one["value"] * metric.scale, _labels(one)) for one in fresh]
+            yield Family(metric.prometheus, "gauge", metric.description, values)
+        yield _samples(metric, series)
 
 
-def _own(node: Supervisor, end: int) -> Iterator[str]:
+def _samples(metric: Metric, series: Sequence[Mapping[str, Any]]) -> Family:
+    """What the samples of a metric amount to: percentiles of the last minutes, sum and count since the start."""
+    family = Family(metric.prometheus, "summary", "", ())
+    stem = family.name.removesuffix(f"_{family.unit}")
+    samples: list[Sample] = []
+    for one in series:
+        labels = _labels(one)
+        for share, key in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99")):
+            if one[key] is not None:
+                samples.append(Sample(one[key] * metric.scale, {**labels, "quantile": share}))
+        samples += [Sample(one["sum"] * metric.scale, labels, "_sum"), Sample(one["count"], labels, "_count")]
+    name = f"{stem}_samples_{family.unit}" if family.unit else f"{stem}_samples"
+    return Family(name, "summary", f"{metric.description} Percentiles are of the last 5 minutes.", samples)
+
+
+def _own(node: Supervisor, end: int) -> Iterator[Family]:
+    yield from _stages(node)
+    yield from _pipelines(node, end)
+    yield from _keeping(node)
+    yield from _process(node)
+
+
+def _stages(node: Supervisor) -> Iterator[Family]:
     counts, gaps = node.counters.snapshot(), node.counters.gaps()
-    lags = {name: pipeline.behind(end, node.clock.time()) for name, pipeline in node.pipelines.items()}
-    for name, help in (
-        ("taken", "Records that went into a stage."),
-        ("made", "Records that a stage made."),
-        ("out", "Records that a stage passed on or delivered."),
-        ("filtered", "Records that a stage left out on purpose."),
-        ("dead", "Records that became dead letters."),
-        ("merged", "Records that were folded into others."),
-        ("errors", "Errors that a stage raised."),
-    ):
-        metric = f"bers_stage_{name}_total"
-        yield from _head(metric, "counter", help)
-        for stage, edge in counts.items():
-            yield f'{metric}{{stage="{_label(stage)}"}} {getattr(edge, name)}'
-    yield from _head("bers_stage_dropped_total", "counter", "Records that were lost at a stage, by reason.")
-    for stage, edge in counts.items():
-        for reason, number in edge.dropped.items():
-            yield f'bers_stage_dropped_total{{stage="{_label(stage)}",reason="{_label(reason)}"}} {number}'
-    yield from _head("bers_stage_queued", "gauge", "Records that are inside a stage or wait for it.")
-    for stage, edge in counts.items():
-        yield f'bers_stage_queued{{stage="{_label(stage)}"}} {edge.queued}'
-    for name, help in (
-        ("queue_records", "Records that wait in front of a stage."),
-        ("queue_bytes", "About how many bytes wait in front of a stage."),
-        ("queue_age_seconds", "How long that waits already which waits longest in front of a stage."),
-    ):
-        yield from _head(f"bers_stage_{name}", "gauge", help)
-        for pipeline in node.pipelines.values():
-            for key, queue in pipeline.queues.items():
-                values = {"queue_records": queue.size, "queue_bytes": queue.bytes}
-                value = values.get(name, queue.age(node.clock.monotonic()))
-                yield f'bers_stage_{name}{{stage="{_label(f"{pipeline.name}/{key}")}"}} {value:g}'
-    yield from _head("bers_dead_letters", "gauge", "Dead letters that there are.")
-    yield f"bers_dead_letters {node.dead.count}"
-    yield from _head("bers_dead_letters_bytes", "gauge", "What the dead letters take.")
-    yield f"bers_dead_letters_bytes {node.dead.bytes}"
-    yield from _head("bers_dead_letters_dropped_total", "counter", "Records whose dead letters had to give way.")
-    yield f"bers_dead_letters_dropped_total {node.dead.dropped}"
-    yield from _head("bers_stage_seconds_total", "counter", "Time spent inside a stage.")
-    for stage, edge in counts.items():
-        yield f'bers_stage_seconds_total{{stage="{_label(stage)}"}} {edge.seconds:.6f}'
-    yield from _head(
-        "bers_stage_cpu_seconds_total", "counter", "CPU that a stage took on the thread of the event loop."
+
+    def each(value: Callable[[Counts], float]) -> list[Sample]:
+        return [Sample(value(edge), {"stage": stage}) for stage, edge in counts.items()]
+
+    for name, help in _COUNTERS.items():
+        yield Family(f"bers_stage_{name}", "counter", help, each(attrgetter(name)))
+    yield Family(
+        "bers_stage_dropped", "counter", "Records that were lost at a stage, by reason.",
+        [
+            Sample(number, {"stage": stage, "reason": reason})
+            for stage, edge in counts.items()
+            for reason, number in edge.dropped.items()
+        ],
+    )  # fmt: skip
+    for name, help, spent in _SPENT:
+        yield Family(f"bers_stage_{name}", "counter", help, each(spent))
+    yield Family(
+        "bers_stage_latency_seconds", "summary", "Time of one call of a stage in the last one to two minutes.",
+        [
+            Sample(seconds, {"stage": stage, "quantile": share})
+            for stage, edge in counts.items()
+            for share, seconds in (("0.5", edge.p50), ("0.99", edge.p99))
+            if seconds is not None
+        ],
+    )  # fmt: skip
+    yield Family(
+        "bers_stage_queued", "gauge", "Records that are inside a stage or wait for it.",
+        each(lambda edge: edge.queued),
+    )  # fmt: skip
+    yield Family(
+        "bers_stage_unaccounted", "gauge",
+        "Records whose whereabouts counters do not tell; anything but 0 is a fault.",
+        [Sample(gaps.get(stage, 0), {"stage": stage}) for stage in counts],
+    )  # fmt: skip
+    yield Family(
+        "bers_stage_state", "gauge", "1 for the state that a stage is in.",
+        [
+            Sample(int(cell.state == state), {"stage": cell.name, "state": state})
+            for cell in node.cells
+            for state in STATES
+        ],
+    )  # fmt: skip
+    yield Family(
+        "bers_stage_restarts", "counter", "How often a stage was started again after a failure.",
+        [Sample(cell.restarts, {"stage": cell.name}) for cell in node.cells],
+    )  # fmt: skip
+
+
+def _pipelines(node: Supervisor, end: int) -> Iterator[Family]:
+    queues = [
+        ({"stage": f"{pipeline.name}/{key}"}, queue)
+        for pipeline in node.pipelines.values()
+        for key, queue in pipeline.queues.items()
+    ]
+    now = node.clock.monotonic()
+    yield Family(
+        "bers_stage_queue_records", "gauge", "Records that wait in front of a stage.",
+        [Sample(queue.size, stage) for stage, queue in queues],
+    )  # fmt: skip
+    yield Family(
+        "bers_stage_queue_bytes", "gauge", "About how many bytes wait in front of a stage.",
+        [Sample(queue.bytes, stage) for stage, queue in queues],
+    )  # fmt: skip
+    yield Family(
+        "bers_stage_queue_age_seconds", "gauge",
+        "How long that waits already which waits longest in front of a stage.",
+        [Sample(queue.age(now), stage) for stage, queue in queues],
+    )  # fmt: skip
+    lags = [({"pipeline": name}, *pipeline.behind(end, node.clock.time())) for name, pipeline in node.pipelines.items()]
+    yield Family(
+        "bers_pipeline_lag", "gauge", "Events that a pipeline has yet to read.",
+        [Sample(lag, name) for name, lag, _ in lags],
+    )  # fmt: skip
+    yield Family(
+        "bers_pipeline_age_seconds", "gauge",
+        "How long ago the event came that a pipeline read last, while it lags.",
+        [Sample(age, name) for name, _, age in lags],
+    )  # fmt: skip
+
+
+def _keeping(node: Supervisor) -> Iterator[Family]:
+    """The journal, the dead letters, and what the intake refuses."""
+    dead, intake = node.dead, node.intake
+    yield _one("bers_journal_fill_ratio", "How much of its quota the journal has used.", node.bus.fill)
+    yield _one("bers_dead_letters", "Dead letters that there are.", dead.count)
+    yield _one("bers_dead_letters_bytes", "What the dead letters take.", dead.bytes)
+    yield Family(
+        "bers_dead_letters_dropped", "counter", "Records whose dead letters had to give way.", [Sample(dead.dropped)]
     )
-    for stage, edge in counts.items():
-        yield f'bers_stage_cpu_seconds_total{{stage="{_label(stage)}"}} {edge.cpu:.6f}'
-    yield from _head(
-        "bers_stage_latency_seconds", "gauge", "Time of one call of a stage in the last one to two minutes."
+    yield _by("bers_intake_refused", "reason", "Requests with events that were refused, by reason.", intake.refused)
+    yield _by(
+        "bers_intake_labels_folded", "label", "Values of labels that became `other`, by label.", intake.series.folded
     )
-    for stage, edge in counts.items():
-        for share, seconds in (("0.5", edge.p50), ("0.99", edge.p99)):
-            if seconds is not None:
-                yield f'bers_stage_latency_seconds{{stage="{_label(stage)}",quantile="{share}"}} {seconds:.6f}'
-    yield from _head("bers_pipeline_lag", "gauge", "Events that a pipeline has yet to read.")
-    for name, (lag, _) in lags.items():
-        yield f'bers_pipeline_lag{{pipeline="{_label(name)}"}} {lag}'
-    yield from _head(
-        "bers_pipeline_age_seconds", "gauge", "How long ago the event came that a pipeline read last, while it lags."
+    yield Family(
+        "bers_intake_culprit_values", "gauge", "Values of labels that became `other`, by who sent most of them.",
+        [
+            Sample(one["values"], {name: one[name] for name in ("source", "metric", "label")})
+            for one in culprits(intake.series)
+        ],
+    )  # fmt: skip
+
+
+def _process(node: Supervisor) -> Iterator[Family]:
+    blame, memory, configuration = node.blame, node.memory, node.configuration
+    yield _by("bers_loop_blocked", "stage", "How often the event loop stood still, by whose fault.", blame.blocks)
+    yield _by(
+        "bers_loop_blocked_seconds", "stage", "For how long the event loop stood still.",
+        {stage: milliseconds / 1000 for stage, milliseconds in blame.blocked.items()},
+    )  # fmt: skip
+    yield _one(
+        "bers_config_generation", "How many configurations this node has had in place.", configuration.generation
     )
-    for name, (_, age) in lags.items():
-        yield f'bers_pipeline_age_seconds{{pipeline="{_label(name)}"}} {age:.3f}'
-    yield from _head(
-        "bers_stage_unaccounted", "gauge", "Records whose whereabouts counters do not tell; anything but 0 is a fault."
+    yield _one(
+        "bers_config_last_reload_successful", "0 while the last reload has failed, else 1.",
+        int(configuration.result == "ok"),
+    )  # fmt: skip
+    reloaded = configuration.reload.at if configuration.reload else configuration.loaded_at
+    yield _one(
+        "bers_config_last_reload_seconds", "When the last reload, or else the start, was: Unix time.", reloaded / 1000
     )
-    for stage in counts:
-        yield f'bers_stage_unaccounted{{stage="{_label(stage)}"}} {gaps.get(stage, 0)}'
-    yield from _head("bers_stage_state", "gauge", "1 for the state that a stage is in.")
-    for cell in node.cells:
-        for state in STATES:
-            yield f'bers_stage_state{{stage="{_label(cell.name)}",state="{state}"}} {int(cell.state == state)}'
-    yield from _head("bers_stage_restarts_total", "counter", "How often a stage was started again after a failure.")
-    for cell in node.cells:
-        yield f'bers_stage_restarts_total{{stage="{_label(cell.name)}"}} {cell.restarts}'
-    yield from _head("bers_loop_blocked_total", "counter", "How often the event loop stood still, by whose fault.")
-    for stage, number in node.blame.blocks.items():
-        yield f'bers_loop_blocked_total{{stage="{_label(stage)}"}} {number}'
-    yield from _head("bers_loop_blocked_seconds_total", "counter", "For how long the event loop stood still.")
-    for stage, number in node.blame.blocked.items():
-        yield f'bers_loop_blocked_seconds_total{{stage="{_label(stage)}"}} {number / 1000:.3f}'
-    yield from _head("bers_journal_fill_ratio", "gauge", "How much of its quota the journal has used.")
-    yield f"bers_journal_fill_ratio {node.bus.fill:.6f}"
-    yield from _head("bers_config_generation", "gauge", "How many configurations this node has had in place.")
-    yield f"bers_config_generation {node.configuration.generation}"
-    yield from _head("bers_config_last_reload_successful", "gauge", "0 while the last reload has failed, else 1.")
-    yield f"bers_config_last_reload_successful {int(node.configuration.result == 'ok')}"
-    reload = node.configuration.reload
-    yield from _head(
-        "bers_config_last_reload_seconds", "gauge", "When the last reload, or else the start, was: Unix time."
-    )
-    yield f"bers_config_last_reload_seconds {(reload.at if reload else node.configuration.loaded_at) / 1000:.3f}"
-    yield from _head("bers_memory_budget_bytes", "gauge", "What this process may take of memory.")
-    yield f"bers_memory_budget_bytes {node.memory.budget}"
-    yield from _head("bers_memory_resident_bytes", "gauge", "What this process takes of memory.")
-    yield f"bers_memory_resident_bytes {node.memory.resident}"
-    yield from _head("bers_memory_used_bytes", "gauge", "What is held of memory, by who holds it.")
-    for account, held in node.memory.accounts():
-        yield f'bers_memory_used_bytes{{account="{_label(account)}"}} {held}'
-    yield from _head("bers_intake_refused_total", "counter", "Requests with events that were refused, by reason.")
-    for reason, number in node.intake.refused.items():
-        yield f'bers_intake_refused_total{{reason="{_label(reason)}"}} {number}'
-    yield from _head("bers_intake_labels_folded_total", "counter", "Values of labels that became `other`, by label.")
-    for name, number in node.intake.series.folded.items():
-        yield f'bers_intake_labels_folded_total{{label="{_label(name)}"}} {number}'
-    yield from _head(
-        "bers_intake_culprit_values", "gauge", "Values of labels that became `other`, by who sent most of them."
-    )
-    for one in culprits(node.intake.series):
-        labels = ",".join(f'{name}="{_label(one[name])}"' for name in ("source", "metric", "label"))
-        yield f"bers_intake_culprit_values{{{labels}}} {one['values']}"
-    yield from _head(
-        "bers_clock_jumps_total", "counter", "How often the clock was set (step), or nothing happened here for a while."
-    )
-    for cause in CAUSES:
-        yield f'bers_clock_jumps_total{{cause="{cause}"}} {node.timekeeping.jumps[cause]}'
+    yield _one("bers_memory_budget_bytes", "What this process may take of memory.", memory.budget)
+    yield _one("bers_memory_resident_bytes", "What this process takes of memory.", memory.resident)
+    yield Family(
+        "bers_memory_used_bytes", "gauge", "What is held of memory, by who holds it.",
+        [Sample(held, {"account": account}) for account, held in memory.accounts()],
+    )  # fmt: skip
+    yield _by(
+        "bers_clock_jumps", "cause", "How often the clock was set (step), or nothing happened here for a while.",
+        {cause: node.timekeeping.jumps[cause] for cause in CAUSES},
+    )  # fmt: skip
     availability = node.heartbeats.availability()
-    yield from _head("bers_availability_ratio", "gauge", "Share of the last 30 days in which this node was there.")
-    yield f"bers_availability_ratio {availability.percent / 100:.6f}"
-    yield from _head(
-        "bers_error_budget_remaining_ratio", "gauge", "What is left of the error budget of 30 days at 99.9 %."
-    )
-    yield f"bers_error_budget_remaining_ratio {availability.budget_remaining / 100:.4f}"
-    yield from _head("bers_uptime_seconds", "gauge", "Time since this node was started.")
-    yield f"bers_uptime_seconds {node.uptime:.3f}"
+    yield _one(
+        "bers_availability_ratio", "Share of the last 30 days in which this node was there.",
+        availability.percent / 100,
+    )  # fmt: skip
+    yield _one(
+        "bers_error_budget_remaining_ratio", "What is left of the error budget of 30 days at 99.9 %.",
+        availability.budget_remaining / 100,
+    )  # fmt: skip
+    yield _one("bers_uptime_seconds", "Time since this node was started.", node.uptime)
 
 
-def _head(name: str, kind: str, help: str) -> Iterator[str]:
-    yield f"# HELP {name} {help}"
-    yield f"# TYPE {name} {kind}"
+def _one(name: str, help: str, value: float) -> Family:
+    return Family(name, "gauge", help, [Sample(value)])
 
 
-def _label(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+def _by(name: str, label: str, help: str, numbers: Mapping[str, float]) -> Family:
+    return Family(name, "counter", help, [Sample(number, {label: key}) for key, number in numbers.items()])
 
 
-def _number(value: float) -> str:
-    return f"{value:.10g}"
+def _labels(series: Mapping[str, Any]) -> dict[str, str]:
+    """Labels by names that Prometheus takes; its own one for percentiles is not theirs to use."""
+    found: Mapping[str, str] = series["labels"]
+    return {("label_" if name == "quantile" else "") + _WORD.sub("_", name): text for name, text in found.items()}

@@ -14,6 +14,7 @@ from bers.config import plan, shipped
 from bers.pipeline import Pipeline
 from bers.plugins import load
 from bers.supervisor import Supervisor
+from bers.web.exposition import TEXT
 from bers.web.prometheus import exposition
 from tests.docs.writers import markdown
 
@@ -34,7 +35,10 @@ def page() -> str:
         "are in milliseconds and shares in per cent there. Prometheus gets base units: seconds, bytes, ratios from 0 "
         "to 1.",
         markdown.table(["metric", "unit", "target", "labels", "in Prometheus", "from", "meaning"], rows),
-        "`/metrics` has one sample for each metric: the newest of all its series. REST has each series by its labels.",
+        "`/metrics` has a sample for each series with its labels: the newest value, for an hour after it came. What "
+        "counts (`_total`) is added up since this node was started. Beside it there is a summary of each other metric, "
+        "named with `_samples`: the quantiles 0.5, 0.95 and 0.99 of the last 5 minutes, and `_sum` and `_count` since "
+        "the start: `bers_build_performance_samples_seconds`.",
         "A target is met by a value that equals it. `metrics: {NAME: {target: 75ms}}` in "
         "[pipelines.yaml](pipelines.md) sets another.",
         "## The node itself",
@@ -75,7 +79,7 @@ async def _exposed() -> str:
         edge.dropped["full"] += 1
         edge.took(perf_counter())
         node.pipelines["metrics"] = Pipeline("metrics")
-        return await exposition(node)
+        return await exposition(node, TEXT)
 
 
 def _row(metric: Metric, owners: list[str]) -> list[str]:

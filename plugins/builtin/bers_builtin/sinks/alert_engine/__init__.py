@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bers import Check, DurableSpec, Nothing, Operation, SourceSpec, hookimpl
+from bers_builtin.sinks.alert_engine import sheets
 from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.answers import (
     AlertStats,
@@ -25,11 +26,11 @@ ALERT_ENGINE = DurableSpec(
     operations=(
         Operation(
             "GET", "alerts", AlertEngine.list_alerts, ListAlerts, list[Alert], "List the alerts that are alive.",
-            beside=BesideAlerts, refuses=("bad_request",),
+            beside=BesideAlerts, refuses=("bad_request",), sheet=sheets.alive,
         ),
         Operation(
             "GET", "alerts/history", AlertEngine.list_history, ListHistory, list[Alert], "List the alerts of a period.",
-            refuses=("bad_request",),
+            refuses=("bad_request",), sheet=sheets.history,
         ),
         Operation(
             "GET", "alerts/stats", AlertEngine.count_alerts, AskStats, AlertStats, "Count the alerts of a period.",

@@ -7,16 +7,23 @@ from typing import Any
 
 from bers import Check, DurableSpec, Nothing, Operation, hookimpl
 
+from . import sheets
 from .answers import (
+    AskCurrent,
+    AskForget,
     AskMetric,
     AskMetrics,
     AskRecords,
     AskReport,
     BufferBeside,
     Cleared,
+    Forgotten,
+    LeftOutBeside,
     MetricAnswer,
     MetricSummary,
+    NextBeside,
     Record,
+    Standing,
 )
 from .config import KeptTier, RestStoreConfig
 from .dora.answers import AskDora, DoraAnswer
@@ -34,17 +41,27 @@ REST_STORE = DurableSpec(
         Operation(
             "GET", "metrics", RestStore.metrics, AskMetrics, dict[str, MetricSummary],
             "Every metric over the last minutes, and how full the buffers are",
-            surface="metrics", beside=BufferBeside, refuses=("bad_request",),
+            surface="metrics", beside=BufferBeside, refuses=("bad_request",), sheet=sheets.metrics,
+        ),
+        Operation(
+            "GET", "metrics/current", RestStore.current, AskCurrent, dict[str, list[Standing]],
+            "The newest value of every series, with percentiles of the last minutes", surface="metrics",
+            beside=LeftOutBeside, refuses=("bad_request",), sheet=sheets.current,
         ),
         Operation(
             "GET", "metrics/report", RestStore.report, AskReport, Report,
             "Every metric against its target and its past, with recommendations", surface="metrics",
-            refuses=("bad_request",),
+            refuses=("bad_request",), sheet=sheets.report,
         ),
         Operation(
             "GET", "metrics/{type}", RestStore.metric, AskMetric, MetricAnswer,
             "One metric over a span of time, with its series", surface="metrics",
-            refuses=("bad_request",),
+            refuses=("bad_request",), sheet=sheets.metric,
+        ),
+        Operation(
+            "DELETE", "metrics/{type}", RestStore.forget_metric, AskForget, Forgotten,
+            "Delete what is stored of a metric from before a time; event details stay as long as they are kept",
+            scope="admin", refuses=("bad_request",),
         ),
         Operation(
             "POST", "metrics/clear-cache", RestStore.clear_cache, Nothing, Cleared,
@@ -57,7 +74,7 @@ REST_STORE = DurableSpec(
         ),
         Operation(
             "GET", "records", RestStore.records, AskRecords, list[Record],
-            "The details of events, newest first, without secrets",
+            "The details of events, newest first, without secrets", beside=NextBeside, sheet=sheets.records,
         ),
     ],
     checks=[Check("metrics-store", RestStore.check, "Whether what is written is committed and folded in time.")],

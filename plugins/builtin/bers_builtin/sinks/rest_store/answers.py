@@ -1,34 +1,40 @@
-"""What REST is asked about metrics, and what it answers: figures, a verdict and a trend."""
+"""What REST is asked about metrics, and what it answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from bers import Metric, Period, Refused, Status, Window, period
-
-from .partials import Series
-from .reading import Totals
+from bers import Period, Status
 
 Trend: TypeAlias = Literal["improving", "stable", "worsening", "unknown"]
+Tiered: TypeAlias = Literal["realtime", "short-term", "medium-term", "long-term"]
+Figure: TypeAlias = Literal["count", "sum", "average", "min", "max", "last", "p50", "p95", "p99"]
 
-STEADY = 0.05
-"""A mean that changes by less than this share from one half of the period to the other is stable."""
+FIGURES: tuple[Figure, ...] = ("count", "sum", "average", "min", "max", "last", "p50", "p95", "p99")
+"""What a point may tell."""
 
 LATEST = 253_402_300_799_999
 """The end of the year 9999, in milliseconds since 1970."""
 POINTS = 5000
 """How many points a series may be asked for at most."""
+LINES = 500
+"""How many series may be asked for at most."""
 RECORDS = 1000
 """How many details may be asked for at most."""
 
 _Millis = Annotated[int, Meta(ge=0, le=LATEST)]
+_FIGURE = "|".join(FIGURES)
+_NAMES = "[a-z][a-z0-9_]*"
+_LABELS = {
+    "pattern": "^(?:[^,=!]+!?=[^,]*(?:,[^,=!]+!?=[^,]*)*)?$",
+    "examples": ["kind=raw", "environment!=production,kind=raw|gzip"],
+}
 
-Point: TypeAlias = tuple[int, int, float, float, float, float]
-"""Start in ms, count, average, min, max, p95."""
+Point: TypeAlias = tuple[float, ...]
+"""Start in ms, and then what `fields` names."""
 
 
 class AskMetrics(msgspec.Struct):
@@ -52,23 +58,75 @@ class AskMetric(msgspec.Struct, kw_only=True):
     labels: Annotated[
         str,
         Meta(
-            description="Only series with these labels: `kind=raw,cached=true`.",
-            extra_json_schema={"pattern": "^(?:[^,=]+=[^,]*(?:,[^,=]+=[^,]*)*)?$", "examples": ["kind=raw"]},
+            description="Only series with these labels: `kind=raw|gzip,environment!=production`. "
+            "A label that a series does not have is empty.",
+            extra_json_schema=_LABELS,
         ),
     ] = ""
+    by: Annotated[
+        str | None,
+        Meta(
+            description="Series that agree in these labels become one line: `environment`; with nothing, all of them "
+            "do. Each series is a line if not told.",
+            extra_json_schema={"pattern": f"^(?:{_NAMES}(?:,{_NAMES})*)?$", "examples": ["environment"]},
+        ),
+    ] = None
+    fields: Annotated[
+        str,
+        Meta(
+            description=f"What a point tells beside its start: {', '.join(FIGURES)}.",
+            extra_json_schema={"pattern": f"^(?:{_FIGURE})(?:,(?:{_FIGURE}))*$", "examples": ["min,max,p50,p99"]},
+        ),
+    ] = "count,average,min,max,p95"
     points: Annotated[
         int,
         Meta(
-            description=f"How many points a series may have at most, up to {POINTS}.",
+            description=f"How many points a line may have at most, up to {POINTS}.",
             extra_json_schema={"minimum": 1, "maximum": POINTS},
         ),
     ] = 300
+    limit: Annotated[
+        int,
+        Meta(
+            description=f"How many lines at most, those with the most samples; up to {LINES}.",
+            extra_json_schema={"minimum": 1, "maximum": LINES},
+        ),
+    ] = 50
+
+
+class AskCurrent(msgspec.Struct):
+    """How every series stands now."""
+
+    period: Annotated[Period, Meta(description="Over how long percentiles are: 5m, or milliseconds.")] = "5m"
+    limit: Annotated[
+        int,
+        Meta(
+            description="How many series at most, of all metrics together.",
+            extra_json_schema={"minimum": 1, "maximum": 100_000},
+        ),
+    ] = 10_000
 
 
 class AskReport(msgspec.Struct):
     """How all metrics stand."""
 
     period: Annotated[Period, Meta(description="What the report covers: 5m, 7d, or milliseconds.")] = "5m"
+
+
+class AskForget(msgspec.Struct):
+    """What is to be deleted."""
+
+    type: Annotated[str, Meta(description="The metric's name.")]
+    before: Annotated[
+        _Millis,
+        Meta(
+            description="Delete the windows that begin before this, in ms since 1970. In a coarser tier that may be a "
+            "window that reaches beyond it."
+        ),
+    ]
+    labels: Annotated[
+        str, Meta(description="Only of series with these labels: `kind=raw`.", extra_json_schema=_LABELS)
+    ] = ""
 
 
 class AskRecords(msgspec.Struct):
@@ -88,6 +146,13 @@ class AskRecords(msgspec.Struct):
             extra_json_schema={"minimum": 1, "maximum": RECORDS},
         ),
     ] = 50
+    after: Annotated[
+        str,
+        Meta(
+            description="What `next` said of the answer before: go on behind it.",
+            extra_json_schema={"pattern": "^(?:[0-9a-f]{20}(?:[0-9a-f]{2})*)?$"},
+        ),
+    ] = ""
 
 
 class MetricSummary(msgspec.Struct, rename="camel", kw_only=True):
@@ -117,29 +182,74 @@ class MetricSummary(msgspec.Struct, rename="camel", kw_only=True):
     period_ms: int = 0
 
 
-class Line(msgspec.Struct, rename="camel"):
-    """One series: its labels, and points of (start in ms, count, average, min, max, p95)."""
+class Line(msgspec.Struct, rename="camel", kw_only=True):
+    """One line: the labels that its series share, what it amounts to, and its points, as `fields` has them.
+
+    Where there was no sample there is no point: between two that lie more than ``stepMs`` apart is a gap.
+    """
 
     labels: dict[str, str]
-    points: list[Point]
+    current: float | None = None
+    last_updated: int | None = None
+    count: int = 0
+    average: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p95: float | None = None
+    points: list[Point] = []
 
 
 class MetricAnswer(MetricSummary, rename="camel", kw_only=True):
-    """One metric with its series. ``from`` and ``to`` are widened to whole windows of the tier that answers."""
+    """One metric with its lines. ``from`` and ``to`` are widened to whole windows of the tier that answers.
+
+    ``min`` and ``max`` of a point are those of every sample in its step, however long that is: no spike is lost.
+    """
 
     from_: int = msgspec.field(default=0, name="from")
     to: int = 0
     width_ms: int = 0
+    tier: Tiered = "realtime"
     step_ms: int = 0
+    fields: list[Literal["start"] | Figure] = []
+    """What the numbers of a point are, in their order."""
     series_count: int = 0
-    """How many series there are; those with the most samples are told."""
+    """How many lines there are; those with the most samples are told."""
     series: list[Line] = []
+    overall: list[Point] = []
+    """The points of all series together, also of those that are not told."""
+
+
+class Standing(msgspec.Struct, rename="camel", kw_only=True):
+    """One series as it stands. Percentiles are of the period, and left out where it has no sample."""
+
+    labels: dict[str, str]
+    value: float
+    last_updated: int
+    count: int
+    """How many samples there were since the store was opened."""
+    sum: float
+    """What they add up to."""
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class LeftOutBeside(msgspec.Struct, rename="camel"):
+    """How many series are not told, because there are more than were asked for."""
+
+    left_out: int
 
 
 class BufferBeside(msgspec.Struct, rename="camel"):
     """How full the buffers are, 0 to 1: windows of each metric that no page holds yet, and the fullest of all."""
 
     buffer_utilization: dict[str, float]
+
+
+class NextBeside(msgspec.Struct):
+    """Where the answer ends: what to ask for as `after` to be told what comes then; null where nothing does."""
+
+    next: str | None
 
 
 class Cleared(msgspec.Struct, rename="camel"):
@@ -149,86 +259,13 @@ class Cleared(msgspec.Struct, rename="camel"):
     bytes: int
 
 
+class Forgotten(msgspec.Struct, rename="camel"):
+    """How many series were looked at, and how many windows of all tiers were deleted."""
+
+    type: str
+    before: int
+    series: int
+    windows: int
+
+
 Record: TypeAlias = dict[str, Any]
-
-
-def seconds(text: str) -> float:
-    """A period as it was asked for."""
-    try:
-        return period(text)
-    except ValueError as exc:
-        raise Refused("bad_request", str(exc)) from exc
-
-
-def labels_of(text: str) -> dict[str, str]:
-    """``kind=raw,cached=true`` as a mapping."""
-    result: dict[str, str] = {}
-    for part in filter(None, text.split(",")):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise Refused("bad_request", f"labels: {part!r} has no '='; write labels=kind=raw,cached=true")
-        result[name.strip()] = value.strip()
-    return result
-
-
-def newest(series: Sequence[Series], now: float) -> tuple[float | None, int | None]:
-    """The newest sample of all that is still kept, and its time in ms."""
-    kept = [one for one in series if one.seen[0] > now - max(tier.keep for tier in one.tiers)]
-    if not kept:
-        return None, None
-    last = max(kept, key=lambda one: (one.seen, one.last))
-    return last.last, round(last.seen[0] * 1000)
-
-
-def summarize(metric: Metric, series: Sequence[Series], totals: Totals, now: float, period: float) -> MetricSummary:
-    current, updated = newest(series, now)
-    summary = MetricSummary(
-        type=metric.name,
-        title=title(metric),
-        unit=metric.unit,
-        description=metric.description,
-        target=metric.target,
-        current=current,
-        last_updated=updated,
-        period_ms=round(period * 1000),
-    )
-    if whole := totals.whole:
-        summary.count = whole.count
-        summary.average = whole.sum / whole.count
-        summary.min, summary.max = whole.min, whole.max
-        summary.p50, summary.p95, summary.p99 = (whole.quantile(share) for share in (0.5, 0.95, 0.99))
-        summary.trend = trend(metric, totals)
-    summary.health_status = verdict(metric, summary)
-    return summary
-
-
-def verdict(metric: Metric, summary: MetricSummary) -> Status:
-    """How a metric stands to its target."""
-    mean = summary.current if summary.average is None else summary.average
-    if mean is None:
-        return "unknown"
-    if not metric.meets(mean):
-        return "unhealthy"
-    # The tail on the bad side: p95 says nothing against a metric of which more is better.
-    tail = summary.p95 if metric.better == "lower" else None
-    return "healthy" if all(metric.meets(one) for one in (tail, summary.current) if one is not None) else "degraded"
-
-
-def trend(metric: Metric, totals: Totals) -> Trend:
-    """Whether the second half of the period was better than the first."""
-    if totals.first is None or totals.second is None:
-        return "unknown"
-    before, after = mean(totals.first), mean(totals.second)
-    if abs(after - before) <= STEADY * abs(before):
-        return "stable"
-    if metric.better == "neither":
-        return "unknown"
-    return "improving" if (after < before) == (metric.better == "lower") else "worsening"
-
-
-def mean(window: Window) -> float:
-    return window.sum / window.count
-
-
-def title(metric: Metric) -> str:
-    return metric.title or metric.name.replace("_", " ").capitalize()

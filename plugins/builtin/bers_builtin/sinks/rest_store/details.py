@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
+from math import inf
+from struct import Struct
+from struct import error as struct_error
 from typing import Any, TypeAlias
 from zlib import crc32
 
 import msgspec
 
-from bers import Event, redact, rfc3339
+from bers import Event, Refused, redact, rfc3339
 
 from .config import RestStoreConfig
 from .file import ROW_BYTES, Held
@@ -17,10 +20,16 @@ from .losses import Losses
 
 EventRow: TypeAlias = tuple[str, str, str, float, float, str, bytes, int]
 
+Place: TypeAlias = tuple[float, str, str]
+"""Time, source and id of an event: no two have the same."""
+Found: TypeAlias = tuple[Place, bytes | None]
+_Row: TypeAlias = tuple[Any, ...]
+
 _HALVINGS = 12
 """Of the whole retention: 90 days are cut to within half an hour."""
 
 _decoder = msgspec.msgpack.Decoder(Event)
+_place = Struct("<dH")
 
 # Loose index scan: one look-up per type, however many events there are.
 _TYPES = """
@@ -110,19 +119,19 @@ def newest(
     since: float,
     now: float,
     limit: int,
-) -> list[bytes]:
-    """The newest events of the types meant, newest first."""
-    found: list[tuple[float, int, tuple[Any, ...]]] = []
+    after: Place,
+) -> list[Found]:
+    """The newest events of the types meant, newest first: those behind a place."""
+    rows: list[_Row] = []
     for (type,) in connection.execute(_TYPES).fetchall():
         if matches(type, pattern):
-            rows = connection.execute(
-                "SELECT time, rowid, * FROM events WHERE type = ? AND time >= ? AND expires > ? "
-                "AND (subject = ? OR ?) ORDER BY time DESC LIMIT ?",
-                (type, since, now, subject, not subject, limit),
+            rows += connection.execute(
+                "SELECT rowid, * FROM events WHERE type = ? AND time >= ? AND expires > ? "
+                "AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?) "
+                "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
+                (type, since, now, subject, not subject, after[0], *after, limit),
             ).fetchall()
-            found += [(time, rowid, tuple(row)) for time, rowid, *row in rows]
-    found.sort(reverse=True, key=lambda one: one[:2])
-    return _sound(connection, losses, found[:limit])
+    return _newest(connection, losses, rows, limit)
 
 
 def begin(connection: sqlite3.Connection, now: float) -> None:
@@ -181,30 +190,54 @@ def slice_of(
     return [(time, rowid, row[6] if is_sound(row) else b"") for time, rowid, *row in rows]
 
 
-def of_id(connection: sqlite3.Connection, losses: Losses, id: str, source: str, now: float, limit: int) -> list[bytes]:
+def of_id(connection: sqlite3.Connection, losses: Losses, id: str, source: str, now: float, limit: int) -> list[Found]:
     """The events of an id, of one source or of any, newest first."""
     sources = [source] if source else [row[0] for row in connection.execute(_SOURCES).fetchall()]
-    found: list[tuple[float, int, tuple[Any, ...]]] = []
+    rows: list[_Row] = []
     for one in sources:
-        rows = connection.execute(
-            "SELECT time, rowid, * FROM events WHERE source = ? AND id = ? AND expires > ?", (one, id, now)
+        rows += connection.execute(
+            "SELECT rowid, * FROM events WHERE source = ? AND id = ? AND expires > ?", (one, id, now)
         ).fetchall()
-        found += [(time, rowid, tuple(row)) for time, rowid, *row in rows]
-    found.sort(reverse=True, key=lambda one: one[:2])
-    return _sound(connection, losses, found[:limit])
+    return _newest(connection, losses, rows, limit)
 
 
-def _sound(
-    connection: sqlite3.Connection, losses: Losses, found: Iterable[tuple[float, int, tuple[Any, ...]]]
-) -> list[bytes]:
-    """The bodies of rows that are what was written; the others are set aside."""
-    bodies: list[bytes] = []
-    for _, rowid, row in found:
-        if is_sound(row):
-            bodies.append(row[6])
-        else:
-            losses.lost_event(connection, rowid, str(row[2]), str(row[1]), float(row[4]))
-    return bodies
+def as_text(place: Place) -> str:
+    """A place as whoever reads on hands it back."""
+    time, source, id = place
+    name = source.encode()
+    return (_place.pack(time, len(name)) + name + id.encode()).hex()
+
+
+def place(text: str) -> Place:
+    """The place that was handed back; without one the very beginning. Raise Refused where it is none."""
+    if not text:
+        return inf, "", ""
+    try:
+        told = bytes.fromhex(text)
+        time, length = _place.unpack_from(told)
+    except (ValueError, struct_error):
+        raise Refused(
+            "invalid", f"after: {text[:40]!r} is no place in the records; hand back `next` as it was told"
+        ) from None
+    name = told[_place.size :]
+    return time, name[:length].decode(errors="replace"), name[length:].decode(errors="replace")
+
+
+def _newest(connection: sqlite3.Connection, losses: Losses, rows: Iterable[_Row], limit: int) -> list[Found]:
+    """The newest rows; those that are not what was written are set aside, and told without a body."""
+    found: list[Found] = []
+    for (time, source, id), rowid, row in sorted(map(_placed, rows), reverse=True)[:limit]:
+        sound = is_sound(row)
+        if not sound:
+            losses.lost_event(connection, rowid, str(row[2]), id, float(row[4]))
+        found.append(((time, source, id), row[6] if sound else None))
+    return found
+
+
+def _placed(row: _Row) -> tuple[Place, int, _Row]:
+    """A row by its place; one that is damaged may have anything where texts should be."""
+    rowid, *columns = row
+    return (float(columns[3]), str(columns[0]), str(columns[1])), rowid, tuple(columns)
 
 
 def expiry(connection: sqlite3.Connection, event: Event) -> float | None:
@@ -219,11 +252,8 @@ def _marks(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
 
 
-def as_records(bodies: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Events as CloudEvents would have them, without secrets."""
-    return [_as_record(_decoder.decode(body)) for body in bodies]
-
-
-def _as_record(event: Event) -> dict[str, Any]:
+def as_record(body: bytes) -> dict[str, Any]:
+    """An event as CloudEvents would have it, without secrets."""
+    event = _decoder.decode(body)
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return {"specversion": "1.0", **redact(fields), "time": rfc3339(event.time), "timestamp": round(event.time * 1000)}

@@ -231,6 +231,16 @@ def parts_of(connection: sqlite3.Connection, series: int, tier: float) -> list[t
     ]
 
 
+def parts_before(connection: sqlite3.Connection, series: int, before: float) -> list[tuple[int, Key, float]]:
+    """All parts of a series that begin before a time, with when they expire."""
+    return [
+        (id, Key(*key), expires)
+        for id, expires, *key in connection.execute(
+            f"SELECT id, expires, {_KEY} FROM pages WHERE series = ? AND start < ?", (series, before)
+        )
+    ]
+
+
 def keys_of(connection: sqlite3.Connection, first: int, last: int) -> list[Key]:
     """All parts of some series."""
     return [

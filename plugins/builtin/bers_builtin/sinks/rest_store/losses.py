@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -126,6 +126,15 @@ class Losses:
         """Delete what would not be kept any more either."""
         if connection.execute("DELETE FROM damaged WHERE expires <= ?", (self._clock(),)).rowcount:
             self.load(connection)
+
+    def forget_series(self, connection: sqlite3.Connection, series: Iterable[Series], before: float) -> None:
+        """Delete what was set aside of series and begins before a time."""
+        of = {(one.metric, frozenset(one.labels)) for one in series}
+        rows = connection.execute("SELECT id, loss FROM damaged").fetchall()
+        for id, loss in [(id, _loss.decode(loss)) for id, loss in rows]:
+            if loss.start < before and (loss.metric, frozenset(loss.labels.items())) in of:
+                connection.execute("DELETE FROM damaged WHERE id = ?", (id,))
+        self.load(connection)
 
     def told(self) -> Sequence[Any]:
         """The newest losses, as plain values."""

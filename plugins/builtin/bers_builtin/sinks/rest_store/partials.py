@@ -29,10 +29,17 @@ class Series:
     """The newest value by event time, and when it was seen."""
     kept: tuple[Tier, ...] = ()
     """By which tiers its pages expire, as the database has them."""
+    count: int = 0
+    """How many values came since the store was opened; what a counter of Prometheus tells."""
+    sum: float = 0.0
 
     def note(self, seen: Seen, last: float) -> None:
         if seen > self.seen or (seen == self.seen and last > self.last):
             self.seen, self.last = seen, last
+
+    def forget(self) -> None:
+        """Know of no newest value any more."""
+        self.seen, self.last = (float("-inf"), 0), 0.0
 
 
 class Registry:
@@ -67,6 +74,8 @@ class Registry:
             series.stamp, series.tiers = window.tiers, self._tiers_of(window.tiers)
             self._unsaved[series] = None
         series.note(window.seen, window.last)
+        series.count += window.count
+        series.sum += window.sum
         return series
 
     def by_metric(self, metric: str) -> list[Series]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from math import ceil, floor
 from typing import NamedTuple, TypeAlias
 
@@ -152,7 +152,9 @@ class Reader:
         async for series, found, live in self._collect(span, lambda _, __: False):
             into: dict[int, Window] = {}
             holds, _ = self._filter(span, series)
-            for windows in (*(self._windows(series, id, key, content) for id, key, content, _ in found), live):
+            # One part after the other, so that others have the loop between two.
+            parts = (self._windows(series, id, key, content) for id, key, content, _ in found)
+            for windows in chain(parts, (live,)):
                 for window in filter(holds, windows):
                     number = pages.number(window.start, window.width, step)
                     into[number] = absorb(into.get(number), window)

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil, floor
+from math import floor
 from pathlib import Path
 
-from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, Window, rfc3339
+from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, rfc3339
 
-from . import answers, details, file, report
+from . import asked, bounds, details, file, lines, report
 from .answers import (
+    LINES,
     POINTS,
     RECORDS,
+    AskCurrent,
+    AskForget,
     AskMetric,
     AskMetrics,
     AskRecords,
     AskReport,
     Cleared,
-    Line,
+    Forgotten,
     MetricAnswer,
     MetricSummary,
-    Point,
+    Record,
+    Standing,
 )
+from .bounds import Heavy
 from .config import RestStoreConfig
 from .dora.answers import AskDora, DoraAnswer
 from .dora.asking import Dora
+from .figures import alive, coverage, summarize, tier_name
 from .pace import Pace
+from .partials import Series
 from .reading import Span, lately, span_of
 from .report import Report, Reported
 from .store import Store
 
 LATE = 5.0
 """Seconds after which data that is not committed is a fault."""
-LINES = 50
-"""How many series one answer tells."""
-LONGEST = 50_000
-"""How many windows of each series one question may read for its points."""
+STANDING = 1_000
+"""Up to how many series of a metric have percentiles of their own among the current values."""
+DAY = 86_400.0
 
 
 class RestStore(Store):
@@ -44,70 +51,87 @@ class RestStore(Store):
 
     def __init__(self, config: RestStoreConfig, context: Context) -> None:
         super().__init__(config, context)
+        self._heavy = Heavy()
         self._dora = Dora(self._database, config, context)
 
     async def dora(self, ask: AskDora, _: Caller) -> DoraAnswer:
         return await self._dora.answer(ask)
 
     async def metrics(self, ask: AskMetrics, _: Caller) -> Reply[dict[str, MetricSummary]]:
-        period = answers.seconds(ask.period)
-        figures = {name: await self._summary(metric, period) for name, metric in self.context.metrics.items()}
+        period = asked.seconds(ask.period)
+        spans = {name: self._lately(name, period) for name in self.context.metrics}
+        async with self._heavy.turn(sum(map(bounds.windows, spans.values()))):
+            figures = {
+                name: await self._summary(metric, spans[name], period) for name, metric in self.context.metrics.items()
+            }
         return Reply(figures, {"bufferUtilization": self.utilization()})
 
     async def metric(self, ask: AskMetric, _: Caller) -> MetricAnswer:
         metric = self.context.metrics.find(ask.type)
-        if not 1 <= ask.points <= POINTS:
-            raise Refused("invalid", f"points: {ask.points} is out of range; ask for 1 to {POINTS}")
+        for name, value, most in (("points", ask.points, POINTS), ("limit", ask.limit, LINES)):
+            if not 1 <= value <= most:
+                raise Refused("invalid", f"{name}: {value} is out of range; ask for 1 to {most}")
+        figures = asked.figures(ask.fields)
         now = self.context.clock.time()
         end = now if ask.to is None else ask.to / 1000
-        start = end - answers.seconds(ask.period) if ask.from_ is None else ask.from_ / 1000
+        start = end - asked.seconds(ask.period) if ask.from_ is None else ask.from_ / 1000
         if not 0 <= start < end:
             raise Refused("invalid", "from: it must lie before to, both in milliseconds since 1970")
-        wanted = answers.labels_of(ask.labels).items()
-        chosen = [one for one in self._registry.by_metric(ask.type) if wanted <= dict(one.labels).items()]
-        tiers = self._registry.tiers
+        chosen = self._chosen(ask.type, ask.labels)
         if ask.from_ is None and ask.to is None:
-            span = lately(chosen, tiers, end - start, now)
+            span = lately(chosen, self._registry.tiers, end - start, now)
         else:
-            span = span_of(chosen, tiers, start, end, now)
-        if span.size > LONGEST:
-            raise Refused(
-                "invalid",
-                f"{span.size} windows of {span.width:g} s are more than the {LONGEST} that a question may read",
-                hint="ask for a shorter period, or keep a coarser tier of this metric",
-            )
-        least = ceil(span.size / ask.points) * span.width
-        step = (
-            max(span.width, ceil(answers.seconds(ask.step) / span.width) * span.width)
-            if ask.step is not None
-            else least
-        )
-        if step < least:
-            raise Refused(
-                "invalid",
-                f"step: {ask.step!r} makes {(span.end - span.start) / step:.0f} points; {ask.points} may be at most",
-                hint=f"ask for a step of {least:g}s or more, for a shorter period, or for up to {POINTS} points",
-            )
-        summary = answers.summarize(metric, chosen, await self._reader.totals(span), now, end - start)
-        lines = await self._reader.points(span, step)
-        most = sorted(lines, key=lambda one: sum(w.count for w in lines[one].values()), reverse=True)
-        pace = Pace()
+            span = span_of(chosen, self._registry.tiers, start, end, now)
+        span = bounds.afford(span, start, end, now)
+        bounds.check(span)
+        groups = lines.grouped(chosen, asked.grouping(ask.by, metric.labels))
+        step = None if ask.step is None else asked.seconds(ask.step)
+        step = bounds.step_for(span, step, ask.points, max(1, min(ask.limit, len(groups))))
+        async with self._heavy.turn(bounds.windows(span)):
+            summary = summarize(metric, chosen, await self._reader.totals(span), now, end - start)
+            found = await lines.read(self._reader, span, step, groups, ask.limit)
+            drawn = await lines.draw(found, step, figures, now)
+            overall = await lines.points(found.overall, step, figures)
         return MetricAnswer(
             **{name: getattr(summary, name) for name in MetricSummary.__struct_fields__},
             from_=round(span.start * 1000),
             to=round(span.end * 1000),
             width_ms=round(span.width * 1000),
+            tier=tier_name(span.width),
             step_ms=round(step * 1000),
-            series_count=len(lines),
-            series=[Line(dict(one.labels), await _points(lines[one], step, pace)) for one in most[:LINES]],
+            fields=["start", *figures],
+            series_count=found.found,
+            series=drawn,
+            overall=overall,
         )
 
+    async def current(self, ask: AskCurrent, _: Caller) -> Reply[dict[str, list[Standing]]]:
+        now, period = self.context.clock.time(), asked.seconds(ask.period)
+        if not 1 <= ask.limit <= 100_000:
+            raise Refused("invalid", f"limit: {ask.limit} is out of range; ask for 1 to 100000")
+        chosen: dict[str, list[Series]] = {}
+        spans: dict[str, Span] = {}
+        room, left_out = ask.limit, 0
+        for name in self.context.metrics:
+            kept = alive(self._registry.by_metric(name), now)
+            chosen[name] = kept[:room]
+            left_out += max(0, len(kept) - room)
+            room -= len(chosen[name])
+            if 0 < len(chosen[name]) <= STANDING:
+                span = lately(chosen[name], self._registry.tiers, period, now)
+                spans[name] = bounds.afford(span, now - period, now, now, bounds.LIGHT)
+        async with self._heavy.turn(sum(map(bounds.windows, spans.values()))):
+            told = {name: await self._standing(series, spans.get(name)) for name, series in chosen.items()}
+        return Reply(told, {"leftOut": left_out})
+
     async def report(self, ask: AskReport, _: Caller) -> Report:
-        catalog, period = self.context.metrics, answers.seconds(ask.period)
-        figures = {name: await self._reported(metric, period) for name, metric in catalog.items()}
-        advice = report.recommendations(catalog, figures)
+        catalog, period, now = self.context.metrics, asked.seconds(ask.period), self.context.clock.time()
+        spans = {name: self._lately(name, period) for name in catalog}
+        async with self._heavy.turn(2 * sum(map(bounds.windows, spans.values()))):
+            figures = {name: await self._reported(metric, spans[name], period) for name, metric in catalog.items()}
+        advice = report.recommendations(catalog, figures, now)
         return Report(
-            round(self.context.clock.time() * 1000),
+            round(now * 1000),
             ask.period,
             round(period * 1000),
             self.context.environment,
@@ -117,23 +141,51 @@ class RestStore(Store):
             report.summary(figures, advice),
         )
 
+    async def forget_metric(self, ask: AskForget, _: Caller) -> Forgotten:
+        self.context.metrics.find(ask.type)
+        if ask.before / 1000 > self.context.clock.time():
+            raise Refused("invalid", f"before: {ask.before} lies in the future; windows are deleted of what has been")
+        chosen = self._chosen(ask.type, ask.labels)
+        try:
+            gone = await self.forget(chosen, ask.before / 1000)
+        except (sqlite3.Error, OSError) as exc:
+            raise Refused(
+                "unavailable",
+                f"{self.path} cannot be written: {exc}; some of it may be deleted",
+                hint="free the disk, and ask again",
+            ) from exc
+        return Forgotten(ask.type, ask.before, len(chosen), gone)
+
     async def clear_cache(self, _: Nothing, __: Caller) -> Cleared:
         return Cleared(*self._cache.clear())
 
-    async def records(self, ask: AskRecords, _: Caller) -> list[answers.Record]:
+    async def records(self, ask: AskRecords, _: Caller) -> Reply[list[Record]]:
         if not 1 <= ask.limit <= RECORDS:
             raise Refused("invalid", f"limit: {ask.limit} is out of range; ask for 1 to {RECORDS}")
-        now, since = self.context.clock.time(), ask.since / 1000
-        bodies = await self._database.run(
-            lambda connection: (
-                details.of_id(connection, self._losses, ask.id, ask.source, now, ask.limit)
-                if ask.id
-                else details.newest(
-                    connection, self._losses, ask.type, subject=ask.subject, since=since, now=now, limit=ask.limit
-                )
+        now, since, after = self.context.clock.time(), ask.since / 1000, details.place(ask.after)
+
+        def read(connection: sqlite3.Connection) -> list[details.Found]:
+            if ask.id:
+                return details.of_id(connection, self._losses, ask.id, ask.source, now, ask.limit)
+            return details.newest(
+                connection,
+                self._losses,
+                ask.type,
+                subject=ask.subject,
+                since=since,
+                now=now,
+                limit=ask.limit,
+                after=after,
             )
-        )
-        return details.as_records(bodies)
+
+        found = await self._database.run(read)
+        more = len(found) == ask.limit and not ask.id
+        pace, told = Pace(), list[Record]()
+        for _place, body in found:
+            if body is not None:
+                told.append(details.as_record(body))
+            await pace()
+        return Reply(told, {"next": details.as_text(found[-1][0]) if more else None})
 
     async def explain(self, event: Event) -> Sequence[str]:
         if any((source, id) == (event.source, event.id) for source, id, *_ in self._events):
@@ -175,42 +227,65 @@ class RestStore(Store):
             return Finding("degraded", trouble, found, remedy)
         return Finding("healthy", f"{len(self._registry)} series in {pages} pages", found)
 
-    async def _summary(self, metric: Metric, period: float) -> MetricSummary:
-        now = self.context.clock.time()
-        series = self._registry.by_metric(metric.name)
-        totals = await self._reader.totals(lately(series, self._registry.tiers, period, now))
-        return answers.summarize(metric, series, totals, now, period)
+    def _chosen(self, metric: str, labels: str) -> list[Series]:
+        """The series that a question means."""
+        wanted = asked.wanted(labels)
+        return [one for one in self._registry.by_metric(metric) if all(want.holds(one.labels) for want in wanted)]
 
-    async def _before(self, metric: Metric, period: float, span: Span) -> MetricSummary:
-        """The period before a span: it ends with the last whole window before it."""
-        now = self.context.clock.time()
-        series = self._registry.by_metric(metric.name)
-        before = span_of(series, self._registry.tiers, span.start - period, span.start, now)
-        end = floor(span.start / before.width) * before.width
-        return answers.summarize(metric, series, await self._reader.totals(replace(before, end=end)), now, period)
+    def _lately(self, metric: str, period: float) -> Span:
+        """The last so many seconds of all series, from a tier that can be afforded."""
+        now, series = self.context.clock.time(), self._registry.by_metric(metric)
+        return bounds.afford(lately(series, self._registry.tiers, period, now), now - period, now, now)
 
-    async def _reported(self, metric: Metric, period: float) -> Reported:
-        now = self.context.clock.time()
-        series = self._registry.by_metric(metric.name)
-        span = lately(series, self._registry.tiers, period, now)
+    async def _summary(self, metric: Metric, span: Span, period: float) -> MetricSummary:
+        now, series = self.context.clock.time(), self._registry.by_metric(metric.name)
+        return summarize(metric, series, await self._reader.totals(span), now, period)
+
+    async def _standing(self, series: Sequence[Series], span: Span | None) -> list[Standing]:
+        told = {
+            one: Standing(
+                labels=dict(one.labels), value=one.last, last_updated=round(one.seen[0] * 1000), count=one.count,
+                sum=one.sum,
+            )
+            for one in series
+        }  # fmt: skip
+        pace = Pace()
+        for one, windows in (await self._reader.points(span, span.width)).items() if span else ():
+            if whole := await lines.together(windows.values(), pace):
+                found = told[one]
+                found.p50, found.p95, found.p99 = (whole.quantile(share) for share in (0.5, 0.95, 0.99))
+        return list(told.values())
+
+    async def _reported(self, metric: Metric, span: Span, period: float) -> Reported:
+        now, series = self.context.clock.time(), self._registry.by_metric(metric.name)
         totals = await self._reader.totals(span)
-        summary = answers.summarize(metric, series, totals, now, period)
+        summary = summarize(metric, series, totals, now, period)
         figure = Reported(
             **{name: getattr(summary, name) for name in MetricSummary.__struct_fields__},
             width_ms=round(span.width * 1000),
-            coverage=min(100.0, totals.filled / span.size * 100),
+            tier=tier_name(span.width),
+            coverage=coverage(totals, span),
         )
-        figure.previous = report.compare(figure, await self._before(metric, period, span))
+        before = self._before(metric.name, span, period)
+        figure.previous = report.compare(figure, totals, await self._reader.totals(before), before, now)
+        if not figure.count and figure.last_updated is not None:
+            usual = await self._usual(metric.name, figure.last_updated / 1000, period)
+            figure.expected = max(figure.previous.count, usual)
         return figure
 
+    def _before(self, metric: str, span: Span, period: float) -> Span:
+        """The period before a span: it ends with the last whole window before it."""
+        now, series = self.context.clock.time(), self._registry.by_metric(metric)
+        before = span_of(series, self._registry.tiers, span.start - period, span.start, now)
+        before = bounds.afford(before, span.start - period, span.start, now)
+        return replace(before, end=floor(span.start / before.width) * before.width)
 
-async def _points(windows: Mapping[int, Window], step: float, pace: Pace) -> list[Point]:
-    points: list[Point] = []
-    for number, window in sorted(windows.items()):
-        mean, p95 = answers.mean(window), window.quantile(0.95)
-        points.append((round(number * step * 1000), window.count, mean, window.min, window.max, p95))
-        await pace()
-    return points
+    async def _usual(self, metric: str, last: float, period: float) -> float:
+        """How many samples a period had, on the day that ended with the newest one."""
+        now, series = self.context.clock.time(), self._registry.by_metric(metric)
+        day = bounds.afford(span_of(series, self._registry.tiers, last - DAY, last, now), last - DAY, last, now)
+        whole = (await self._reader.totals(day)).whole
+        return whole.count * period / DAY if whole else 0.0
 
 
 def _bytes(path: Path) -> int:

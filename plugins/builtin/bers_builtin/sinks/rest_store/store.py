@@ -33,6 +33,7 @@ from .compaction import Compactor
 from .config import RestStoreConfig
 from .details import EventRow
 from .folding import Folder
+from .forgetting import Forgetting
 from .losses import Losses
 from .pace import Pace
 from .partials import Partials, Registry, Series
@@ -65,6 +66,7 @@ class Store(Stage[RestStoreConfig]):
         self._reader = Reader(self._database, self._cache, self._losses, self._folder.turn, self._waiting)
         self._cap = Cap(config)
         self._retention = Retention(self._database, self._cache, self._losses, self._registry, self._cap)
+        self._forgetting = Forgetting(self._database, self._cache, self._losses)
         self._pending = Partials()
         """Not committed."""
         self._committing = Partials()
@@ -81,8 +83,8 @@ class Store(Stage[RestStoreConfig]):
         self._writing = anyio.Lock(fast_acquire=True)
         self._turn = anyio.Lock(fast_acquire=True)
         """Held by whoever moves windows from pending to unfolded, or from there to the folder."""
-        self._tidying = anyio.Lock(fast_acquire=True)
-        """Held by whoever folds, merges or deletes."""
+        self._upkeep = anyio.Lock()
+        """Held by whoever changes pages: folds, merges their parts, deletes."""
         self._room = anyio.Event()
         self._urged = anyio.Event()
         self._filled = anyio.Event()
@@ -170,13 +172,36 @@ class Store(Stage[RestStoreConfig]):
                     self._take_back(windows, events)
                     self._failure = f"{type(exc).__name__}: {exc}"
                     raise
+            self._failure = ""
             self._committed = self.context.clock.monotonic()
             self._since = self._committed if self._pending or self._events else None
 
     async def fold(self) -> None:
         """Bring what was committed into pages."""
-        async with self._tidying:
+        async with self._upkeep:
             await self._fold()
+
+    async def compact(self) -> None:
+        """Merge the parts of pages where they are many, or their page is over."""
+        async with self._upkeep:
+            await self._compactor.compact(self.context.clock.settled())
+
+    async def sweep(self) -> None:
+        """Delete what is past its time."""
+        async with self._upkeep:
+            await self._retention.sweep(self.context.clock.settled())
+
+    async def forget(self, series: Sequence[Series], before: float) -> int:
+        """Delete the windows of series that begin before a time; return how many there were, of all tiers.
+
+        When this returns they are neither in memory nor in the file nor in its log.
+        """
+        await self.commit()
+        async with self._upkeep:
+            await self._fold()  # What is here by now is in pages then; segments have many series in one.
+            gone = await self._forgetting.forget(series, before, self.context.clock.settled())
+            await self._retention.give_back()
+        return gone
 
     async def _fold(self) -> None:
         now = self.context.clock.settled()
@@ -189,16 +214,6 @@ class Store(Stage[RestStoreConfig]):
         if self._folder.busy:
             await self._folder.fold(now)
         self._make_room()
-
-    async def compact(self) -> None:
-        """Merge the parts of pages where they are many, or their page is over."""
-        async with self._tidying:
-            await self._compactor.compact(self.context.clock.settled())
-
-    async def sweep(self) -> None:
-        """Delete what is past its time."""
-        async with self._tidying:
-            await self._retention.sweep(self.context.clock.settled())
 
     def utilization(self) -> dict[str, float]:
         """How full the buffers are, 0 to 1: by metric, and the fullest as ``overall``."""

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bers import Context, Database, Refused, format_duration
 
-from .. import answers, details
+from .. import asked, details
 from ..config import RestStoreConfig
 from ..pace import Pace
 from . import figures, ledger
@@ -43,7 +43,7 @@ class Dora:
         """Seconds for which everything is kept that the figures are made of."""
 
     async def answer(self, ask: AskDora) -> DoraAnswer:
-        period = answers.seconds(ask.period)
+        period = asked.seconds(ask.period)
         if period > self.kept:
             kept = format_duration(self.kept)
             raise Refused(

@@ -1,0 +1,82 @@
+"""Reading what a question says: periods, labels, and what a point shall tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from bers import Labels, Refused, Window, period, unknown
+
+from .answers import FIGURES, Figure
+
+Take: TypeAlias = Callable[[Window], float]
+
+TAKES: dict[Figure, Take] = {
+    "count": lambda window: window.count,
+    "sum": lambda window: window.sum,
+    "average": lambda window: window.sum / window.count,
+    "min": lambda window: window.min,
+    "max": lambda window: window.max,
+    "last": lambda window: window.last,
+    "p50": lambda window: window.quantile(0.5),
+    "p95": lambda window: window.quantile(0.95),
+    "p99": lambda window: window.quantile(0.99),
+}
+
+
+_FIGURES: Mapping[str, Figure] = {figure: figure for figure in FIGURES}
+
+
+class Wanted(NamedTuple):
+    """What one label has to be, or must not be."""
+
+    label: str
+    values: frozenset[str]
+    agrees: bool
+
+    def holds(self, labels: Labels) -> bool:
+        """Whether it is so; a label that is not there is empty."""
+        value = next((value for name, value in labels if name == self.label), "")
+        return (value in self.values) == self.agrees
+
+
+def seconds(text: str) -> float:
+    """A period as it was asked for."""
+    try:
+        return period(text)
+    except ValueError as exc:
+        raise Refused("bad_request", str(exc)) from exc
+
+
+def wanted(text: str) -> list[Wanted]:
+    """``kind=raw|gzip,environment!=production``, one by one."""
+    found: list[Wanted] = []
+    for part in filter(None, text.split(",")):
+        name, equals, values = part.partition("=")
+        if not equals:
+            raise Refused("bad_request", f"labels: {part!r} has no '='; write labels=kind=raw,cached=true")
+        one_of = frozenset(value.strip() for value in values.split("|"))
+        found.append(Wanted(name.removesuffix("!").strip(), one_of, not name.endswith("!")))
+    return found
+
+
+def figures(text: str) -> list[Figure]:
+    """``count,average,p99``, one by one."""
+    found: list[Figure] = []
+    for name in map(str.strip, text.split(",")):
+        figure = _FIGURES.get(name)
+        if figure is None:
+            raise Refused("invalid", f"fields: {unknown('figure', name[:40], FIGURES)}", known=FIGURES)
+        found.append(figure)
+    return list(dict.fromkeys(found))
+
+
+def grouping(by: str | None, known: Sequence[str]) -> Callable[[Labels], Labels]:
+    """What of a series' labels names the line that it belongs to; ``known`` are those that the metric has."""
+    if by is None:
+        return lambda labels: labels
+    names = [name for name in map(str.strip, by.split(",")) if name]
+    for name in names:
+        if name not in known:
+            raise Refused("invalid", f"by: {unknown('label', name[:40], known)}", known=known)
+    return lambda labels: tuple((name, value) for name, value in labels if name in names)
