@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bers.clock import SystemClock as SystemClock
     from bers.cloudevents import as_cloudevent as as_cloudevent
     from bers.cloudevents import rfc3339 as rfc3339
+    from bers.disk import disk_fault as disk_fault
     from bers.errors import BersError as BersError
     from bers.errors import ConfigError as ConfigError
     from bers.errors import Conflict as Conflict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bers.errors import PluginError as PluginError
     from bers.errors import Refused as Refused
     from bers.errors import Rejected as Rejected
+    from bers.errors import Unwritable as Unwritable
     from bers.errors import unknown as unknown
     from bers.hookspecs import hookimpl as hookimpl
     from bers.operations import Caller as Caller
@@ -137,10 +139,12 @@ _HOMES = {
     "Target": "targets",
     "Telling": "stages",
     "Tier": "records",
+    "Unwritable": "errors",
     "Vcs": "records",
     "Window": "records",
     "Written": "stages",
     "as_cloudevent": "cloudevents",
+    "disk_fault": "disk",
     "format_duration": "units",
     "format_value": "units",
     "hookimpl": "hookspecs",

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 import anyio
 
+from bers import disk
 from bers.clock import Clock, SystemClock
 from bers.counters import Edge
 from bers.delivery import Target
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 LONGEST_ERROR = 2_000
 """Characters of an error that are remembered."""
+
+DISK_PAUSE = 2.0
+"""Seconds that a pause takes at most while a disk does not let a sink write: when there is room again, it goes on."""
 
 TAKEN = Written()
 """The answer of a sink that took everything."""
@@ -46,6 +50,8 @@ class Part:
     first_time: float = 0.0
     first_error: str = ""
     last_error: str = ""
+    waits: bool = False
+    """Whether it was a disk that did not let the sink write."""
 
     def of(self, batch: Batch) -> Part:
         """The same of other records."""
@@ -121,6 +127,7 @@ class Attempts:
         text = self.note(exc)
         part.attempts += 1
         part.last_error = text
+        part.waits = bool(disk.disk_fault(exc))
         if part.attempts == 1:
             part.since, part.first_time, part.first_error = self.clock.monotonic(), self.clock.time(), text
         if rejected is None:
@@ -134,7 +141,8 @@ class Attempts:
     async def pause(self, part: Part) -> bool:
         """Pause before the next attempt; False where there is to be none."""
         retry = self.target.delivery.retry
-        pause = self.random.uniform(0, min(retry.longest, retry.first * 2 ** min(part.attempts - 1, 60)))
+        longest = min(retry.longest, DISK_PAUSE) if part.waits else retry.longest
+        pause = self.random.uniform(0, min(longest, retry.first * 2 ** min(part.attempts - 1, 60)))
         if not self.target.waited_for:
             left = part.since + retry.give_up_after - self.clock.monotonic()
             if self._hurried or left <= 0:

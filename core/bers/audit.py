@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+from bers import disk
 from bers.clock import Clock
 from bers.operations import Caller
 from bers.redaction import Redactor
 from bers.state import Database
+
+_log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS audit (
@@ -40,7 +44,14 @@ class Audit:
         self._clock = clock
 
     async def record(self, caller: Caller, action: str, outcome: str) -> None:
-        await self._state.run(self.row(caller, action, outcome))
+        """Write one row; on a disk that does not let us, a line in the log says the same."""
+        try:
+            await self._state.run(self.row(caller, action, outcome))
+        except Exception as exc:
+            if not (why := disk.disk_fault(exc)):
+                raise
+            said = self._redactor.text(f"{caller.principal} from {caller.address or 'here'}: {action}: {outcome}")
+            _log.warning("the audit trail cannot be written (%s): %s", why, said)
 
     def row(self, caller: Caller, action: str, outcome: str) -> Callable[[sqlite3.Connection], None]:
         """What writes one row, for a transaction."""

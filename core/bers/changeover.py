@@ -254,7 +254,7 @@ class Changeover:
             for key, cell in roster.sinks.items():
                 cell.edges = edges(plan, "sink", key)
             intake.own(plan.owners, tables)
-            self._site.bus.limit(journal.max_bytes, journal.when_full)
+            self._site.bus.limit(journal.max_bytes, journal.when_full, int(journal.min_free))
             for name, pipeline in roster.pipelines.items():
                 if name in plan.pipelines:
                     pipeline.choose(self._workshop.wants(name))

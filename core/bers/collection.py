@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from bers import disk
 from bers.cells import Cell
 from bers.checks import Check, Finding
 from bers.config import Plan
@@ -131,7 +132,9 @@ class Collection:
             if isinstance(stage, Buffering):  # The figures of every metric are much to read for so little.
                 return stage.utilization()
             reply = await self.directory.ask(routes["GET"], {}, Caller("bers"))
-        except (KeyError, Refused):
+        except Exception as exc:
+            if not (isinstance(exc, (KeyError, Refused)) or disk.disk_fault(exc)):
+                raise
             return {}
         return dict(reply.beside.get("bufferUtilization", {}))
 

@@ -8,6 +8,7 @@ Our exceptions.
   x Conflict           a position is not what its holder believes: somebody else moved it
   x Rejected           a sink will never take a batch, or some of its records
   x Refused            a request cannot be answered as it was put; the person who sent it can fix it
+  x Unwritable         a disk does not take what has to be written; it is tried again until it does
 """
 
 from __future__ import annotations
@@ -118,6 +119,10 @@ class Refused(BersError):
         self.known = sorted(known)
         self.details = list(details)
         self.retry_after = retry_after
+
+
+class Unwritable(BersError):
+    """A disk does not take at present what has to be written; nothing of it was taken, and it is tried again."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

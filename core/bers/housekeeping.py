@@ -11,6 +11,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from bers import disk
 from bers.clock import Clock
 from bers.config import Plan
 from bers.config.settings import IntakeSettings
@@ -54,6 +55,8 @@ class Housekeeping:
         self._readers = readers
         self.begins: Mapping[tuple[str, str], int] = {}
         """Where each reader begins that its sink does not know yet."""
+        self._kept = 0
+        """The position of the snapshot that is kept."""
 
     async def begin(self) -> None:
         """Write down, before anything is accepted, where readers begin that were not there before.
@@ -93,19 +96,32 @@ class Housekeeping:
     async def save(self) -> None:
         """Write down what the intake remembers, then forget what nobody needs; if it fails, more is kept and read."""
         try:
-            position, body = await self._intake.snapshot()
-            await self._state.run(partial(_store, body=body))
-            del body
-            await to_thread.run_sync(give_back)
-            await self._bus.part(self._clock.time() - self._settings.journal.max_age)
-            lowest = await to_thread.run_sync(lowest_position, self._data_dir, self._readers)
-            if lowest is None and self._readers:
-                _log.debug("nothing of the journal is given up: a sink has not said where it stands")
-                return
-            # What came after the snapshot is needed to rebuild the intake, however far the sinks have got meanwhile.
-            await self._bus.trim(0, position if lowest is None else min(position, lowest))
-        except Exception:
-            _log.exception("the journal could not be trimmed; it is tried again")
+            try:
+                await self._snapshot()
+            finally:  # On a full disk too, where room is most wanted.
+                await self._trim()
+        except Exception as exc:
+            if why := disk.disk_fault(exc):
+                _log.warning("what the intake remembers is not written down yet: %s", why)
+            else:
+                _log.exception("the journal could not be trimmed; it is tried again")
+
+    async def _snapshot(self) -> None:
+        position, body = await self._intake.snapshot()
+        await self._state.run(partial(_store, body=body))
+        self._kept = position
+        del body
+        await to_thread.run_sync(give_back)
+        await self._bus.part(self._clock.time() - self._settings.journal.max_age)
+
+    async def _trim(self) -> None:
+        """Forget what nobody needs any more."""
+        lowest = await to_thread.run_sync(lowest_position, self._data_dir, self._readers)
+        if lowest is None and self._readers:
+            _log.debug("nothing of the journal is given up: a sink has not said where it stands")
+            return
+        # What came after the snapshot is needed to rebuild the intake, however far the sinks have got meanwhile.
+        await self._bus.trim(0, self._kept if lowest is None else min(self._kept, lowest))
 
 
 def snapshot_position(folder: Path) -> int:

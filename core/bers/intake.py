@@ -16,6 +16,7 @@ import msgspec
 from anyio import to_thread
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
+from bers import disk
 from bers.bus import Bus
 from bers.claims import UNMAPPED, Owners
 from bers.clock import Clock, SystemClock
@@ -301,7 +302,11 @@ class Intake:
             if isinstance(exc, OSError) and 0 < sum(one.durable for one in group) < len(group):
                 await self._admit([one for one in group if not one.durable])  # Memory takes them, if no file does.
                 group = [one for one in group if one.durable]
-            refusal = Full(f"the bus takes no events: {exc}", broken=True) if isinstance(exc, OSError) else exc
+            refusal = (
+                Full(f"the bus takes no events: {disk.disk_fault(exc) or exc}", broken=True)
+                if isinstance(exc, OSError)
+                else exc
+            )
             self._refuse(group, refusal)
         else:
             self._keep()

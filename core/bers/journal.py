@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -16,8 +17,14 @@ from zlib import crc32
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from bers import disk
+from bers.units import Size
+
 _HEAD = Struct("<IIQQ")  # Length and checksum of the rest; then where the frame starts and ends, in records.
 _MAYBE_HEAD = re.compile(rb"(?=[\s\S]{14}\0\0(?!\0{6})[\s\S]{6}\0\0)")  # Positions of 48 bits, and some records.
+
+PROBE = 64 << 10
+"""Bytes that are written to see whether there is room again: about what comes at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,13 +46,18 @@ class Journal:
         *,
         begin: int = 0,
         segment_bytes: int = 16 << 20,
+        min_free: int = 0,
         on_loss: Callable[[], None] = lambda: None,
+        give_way: Callable[[], bool] = lambda: False,
     ) -> None:
         """Open the folder, and cut off what the last process left unfinished; an empty one begins at ``begin``.
 
         A segment that is damaged is kept aside as ``NAME.damaged``; what is whole in it can still be read.
 
         ``on_loss`` is called at the moment when waiting frames are given up, before anybody can add another.
+
+        ``min_free`` is how many bytes of the disk are left to others; of a small disk, it is a small part. ``give_way``
+        is called when there is no room for a frame: whether it has made some, so that it is worth another attempt.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -53,6 +65,10 @@ class Journal:
         self._waiting: list[Frame] = []
         self._losses = 0
         self._on_loss = on_loss
+        self._give_way = give_way
+        self.min_free = min_free
+        self._short = False
+        """Whether there was less room than that when it was looked last."""
         self._turn = anyio.Lock()
         self._thread = CapacityLimiter(1)
         self._starts = sorted(int(path.stem) for path in folder.glob("*.log")) or [begin]
@@ -97,14 +113,21 @@ class Journal:
                 return
             group = tuple(self._waiting)
             try:
-                await to_thread.run_sync(self._write, group, limiter=self._thread)
+                await self._write_down(group)
             except OSError:
-                self._torn = True
                 self._waiting.clear()
                 self._losses += 1
                 self._on_loss()
                 raise
             del self._waiting[: len(group)]
+
+    async def probe(self) -> None:
+        """Find out whether as much could be written as comes at once; raise OSError where it could not."""
+        async with self._turn:
+            try:
+                await to_thread.run_sync(self._try, limiter=self._thread)
+            finally:
+                self._torn = True
 
     async def read(self, after: int, *, max_bytes: int = 1 << 20) -> Sequence[Frame]:
         """Return the frames that follow a position, as many as fit, and at least one where there is one."""
@@ -124,8 +147,8 @@ class Journal:
         """Delete the oldest segment; False where it is the one that is written to."""
         if len(self._starts) == 1:
             return False
-        self._path(self._starts.pop(0)).unlink()
-        del self._sizes[0]
+        self._path(self._starts[0]).unlink(missing_ok=True)
+        del self._starts[0], self._sizes[0]
         return True
 
     def close(self) -> None:
@@ -187,9 +210,20 @@ class Journal:
         _log.error("%s is kept as %s; delete that when nobody needs it", path.name, aside)
         self._begin_segment(end)
 
+    async def _write_down(self, group: Sequence[Frame]) -> None:
+        while True:
+            try:
+                await to_thread.run_sync(self._write, group, limiter=self._thread)
+                return
+            except OSError as exc:
+                self._torn = True
+                if not (disk.is_full(exc) and self._give_way()):
+                    raise
+
     def _write(self, group: Sequence[Frame]) -> None:
         if self._closed:
             raise OSError("the journal is closed")
+        self._leave_room()
         if self._torn:
             os.ftruncate(self._file, self._sizes[-1])
             self._torn = False
@@ -201,6 +235,35 @@ class Journal:
         os.fdatasync(self._file)
         self._sizes[-1] += len(data)
         self.end = group[-1].end
+
+    def _try(self) -> None:
+        """Write what a recovery takes for an append that was not finished, and take it back."""
+        if self._closed:
+            raise OSError("the journal is closed")
+        self._leave_room()
+        size = min(PROBE, self._segment_bytes // 2)
+        data = _HEAD.pack(size + 1, 0, self.end, self.end) + bytes(size)
+        os.ftruncate(self._file, self._sizes[-1])
+        try:
+            if os.write(self._file, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fdatasync(self._file)
+        finally:
+            os.ftruncate(self._file, self._sizes[-1])
+
+    def _leave_room(self) -> None:
+        """Stop before the disk is full: alerts, and what is swept away, need some of it."""
+        if not self.min_free:
+            return
+        free, total = disk.room(self._folder)
+        left = disk.left_free(self.min_free, total)
+        # A little more is wanted once it was short, or it would be full and not full with every frame.
+        self._short = free < left + self._short * left // 4
+        if self._short:
+            raise OSError(
+                errno.ENOSPC,
+                f"its disk has {_mib(free)} left, and intake.journal.min_free leaves {_mib(left)} for all else",
+            )
 
     def _roll(self) -> None:
         if self._sizes[-1] and not self._closed and not self._torn:
@@ -226,6 +289,10 @@ class Journal:
                     frames.append(frame)
                     max_bytes -= len(frame.body)
         return frames
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.2f} MiB" if size >= 1 << 20 else str(Size(size // 1024 * 1024))
 
 
 def whole_frames(path: Path) -> Iterator[tuple[int, int, Frame]]:

@@ -12,12 +12,16 @@ from typing import Literal, TypeAlias
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from bers import disk
 from bers.cells import Cell, Pause, reasons
 from bers.config.settings import SupervisionSettings
 from bers.ward import Bell, Stay, Ward
 
 PATIENCE = 2.0
 """Seconds for which the start of a node waits for one stage; then it goes on without."""
+
+SAY_AGAIN = 60.0
+"""Seconds until the log says once more that a stage waits for its disk."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +56,8 @@ class Keeper(ABC):
         self._why = ""
         """Why it was to be quarantined."""
         self._resting: anyio.CancelScope | None = None
+        self._said = ("", 0.0)
+        """What was written to the log last of a stage that does not run, and when."""
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep them open until told to stop. "Started" says that they were opened, or that nobody waits any longer."""
@@ -120,12 +126,20 @@ class Keeper(ABC):
     async def _failed(self, cell: Cell, exc: BaseException, *, given_up: bool) -> None:
         """Write down why a stage does not run, and wait until it may be tried again."""
         why = reasons(exc)
+        waits, now = disk.disk_fault(exc), cell.context.clock.monotonic()
         cell.restarts += 1
         self._shared.bell.ring()
-        _log.error("stage %r failed: %s", cell.name, why, exc_info=exc)
+        if not waits or self._said[0] != why or now - self._said[1] >= SAY_AGAIN:  # The log may be on the same disk.
+            self._said = why, now
+            _log.error("stage %r failed: %s", cell.name, why, exc_info=exc)
         if given_up:
             cell.standing.quarantined("it did not end when it was told to, and still holds what it held", why)
             await self._rest(None)
+        elif waits:  # It is not the stage's fault, and may last: that is what the budget is not for.
+            cell.standing.failed("it waits for its disk, and is tried again until that lets it write", why)
+            with anyio.CancelScope() as self._resting:
+                if not self._wish:
+                    await self._pause.wait()
         elif not cell.budget.spend():
             cell.standing.quarantined(f"it failed more than {self._shared.settings.restarts} times", why)
             await self._rest(self._shared.settings.release_after)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bers.errors import ConfigError
+from bers import disk
+from bers.errors import ConfigError, Unwritable
 
 PID_FILE = "bers.pid"
 
 
 @contextmanager
 def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
-    """Own the directory until the block is left; raise ConfigError naming the process that owns it, or why none can."""
+    """Own the directory until the block is left.
+
+    Raise ConfigError naming the process that owns it, or why none ever can; Unwritable where none can at present.
+    """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         file = os.open(data_dir / PID_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as exc:
+        if disk.disk_fault(exc):
+            raise Unwritable(f"{str(data_dir)!r} cannot be written to: {exc.strerror}") from exc
         raise unwritable(data_dir, exc) from exc
     # A moment at least: whoever asks who holds it (`holder`) holds it for an instant.
     deadline = time.monotonic() + max(wait, 0.1)
@@ -37,10 +44,11 @@ def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
                         path="data_dir",
                     ) from None
                 time.sleep(0.02)
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # The lock is what counts: who holds it need not be known where the disk is full.
+            _put(file, f"{os.getpid()}\n")
         yield
-        os.ftruncate(file, 0)
+        with suppress(OSError):
+            os.ftruncate(file, 0)
     finally:
         os.close(file)
 
@@ -54,7 +62,11 @@ def unwritable(data_dir: Path, error: OSError) -> ConfigError:
 def announce(data_dir: Path, url: str, config: Path | None) -> None:
     """Write beside the process id where this node answers, and what it was started with; only its holder may."""
     lines = [str(os.getpid()), url, str(config.absolute()) if config else ""]
-    (data_dir / PID_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    file = os.open(data_dir / PID_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _put(file, "\n".join(lines) + "\n")
+    finally:
+        os.close(file)
 
 
 def announced(data_dir: Path) -> tuple[str, Path | None] | None:
@@ -65,6 +77,14 @@ def announced(data_dir: Path) -> tuple[str, Path | None] | None:
     if len(lines) < 3 or not lines[1]:
         return None
     return lines[1], Path(lines[2]) if lines[2] else None
+
+
+def _put(file: int, text: str) -> None:
+    """Write a file anew. In place: what has room already needs none on a disk that is full."""
+    data = text.encode()
+    if os.pwrite(file, data, 0) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(file, len(data))
 
 
 def holder(data_dir: Path) -> int | None:

@@ -13,12 +13,16 @@ import anyio
 import msgspec
 from anyio import AsyncContextManagerMixin
 
+from bers import disk
 from bers.errors import Conflict, Full
 from bers.journal import Frame, Journal
 from bers.records import Batch, Event, weigh
 
 MAX_EVENTS = 1_000
 """Frames are joined to batches of about so many events."""
+
+SEGMENT_SHARE = 32
+"""At most this part of a disk is one segment: they are given up as a whole."""
 
 READ_BYTES = 256 << 10
 """How many bytes of the journal are read at a time: some thousand events."""
@@ -59,12 +63,18 @@ class Log(AsyncContextManagerMixin):
         tail_bytes: int = 8 << 20,
         segment_bytes: int = 16 << 20,
         patience: float = 0.1,
+        min_free: int = 0,
+        on_drop: Callable[[int, int], None] = lambda start, end: None,
     ) -> None:
         """``begin`` is the position before which nothing is appended; ``max_bytes`` is what the journal may take.
 
         ``tail_bytes`` is about what the newest events may take in memory: who keeps up reads them there.
 
         ``patience`` is how many seconds events that need not be durable wait for some that need to be.
+
+        ``min_free`` is what is left free of the disk at least, or of a small one a small part: who would take of that
+        is refused, as if the disk were full. ``on_drop`` is told from which position to which events were dropped that
+        somebody may not have read.
         """
         self._folder = folder
         self._begin = begin
@@ -74,9 +84,13 @@ class Log(AsyncContextManagerMixin):
         # Whole segments are trimmed: of a small quota, each may be a part only.
         self._segment_bytes = min(segment_bytes, max(1, max_bytes // 8))
         self._patience = patience
+        self._min_free = min_free
+        self._on_drop = on_drop
         self._journal: Journal | None = None
         self._pending: deque[_Piece] = deque()
         self._repair = anyio.Lock()
+        self.dropped = 0
+        """How many events were given up before their time, to make room."""
         self._oldest = (-1, 0.0)
         """Where the segment begins that is written to, and when its first event was received, once that is known."""
         self.fault = ""
@@ -98,17 +112,31 @@ class Log(AsyncContextManagerMixin):
         """How much of its quota the journal has used, from 0 to 1."""
         return min(1.0, (self._journal.size if self._journal else self._size) / self._max_bytes)
 
-    def limit(self, max_bytes: int, when_full: WhenFull) -> None:
+    @property
+    def size(self) -> int:
+        """How many bytes the files have."""
+        return self._journal.size if self._journal else 0
+
+    def limit(self, max_bytes: int, when_full: WhenFull, min_free: int = 0) -> None:
         """Hold to another quota from now on, or to the same in another way."""
-        self._max_bytes, self._when_full = max_bytes, when_full
+        self._max_bytes, self._when_full, self._min_free = max_bytes, when_full, min_free
+        if self._journal:
+            self._journal.min_free = min_free
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         if self._folder is None:
             yield self
             return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        found = disk.room(self._folder)
         self._journal = Journal(
-            self._folder, begin=self._begin, segment_bytes=self._segment_bytes, on_loss=self._save_pending
+            self._folder,
+            begin=self._begin,
+            segment_bytes=min(self._segment_bytes, found.total // SEGMENT_SHARE or self._segment_bytes),
+            min_free=self._min_free,
+            on_loss=self._save_pending,
+            give_way=self._give_way,
         )
         self._end = self._journal.end
         try:
@@ -117,7 +145,7 @@ class Log(AsyncContextManagerMixin):
                 group.start_soon(self._sync_regularly)
                 yield self
                 group.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True), suppress(OSError):  # Nobody waits for what is left, and it is said.
                 if not self.fault:
                     await self._sync()
         finally:
@@ -199,8 +227,11 @@ class Log(AsyncContextManagerMixin):
                 self._begin,
             )
             journal.add(Frame(journal.end, self._begin, self._encode([])))
-            await journal.sync()
-            self._end = journal.end
+            try:
+                await journal.sync()
+            except OSError as exc:  # A gap like any that memory alone knows: it is led over when there is room.
+                self._fail(exc)
+            self._end = self._begin
 
     def _parts(self, events: Sequence[Event]) -> Iterator[tuple[Sequence[Event], bytes]]:
         """Frames of a size that readers can have in memory; a torn write never parts what follows from one event."""
@@ -226,20 +257,41 @@ class Log(AsyncContextManagerMixin):
         while journal.size >= self._max_bytes:
             if self._when_full == "refuse":
                 raise Full(f"the journal has reached its {self._max_bytes:d} bytes", retry_after=5)
-            start = journal.start
-            if not journal.drop_oldest():
+            if not self._drop_oldest(journal, "the journal is full"):
                 return
-            _log.warning("the journal is full: events from position %d to %d were dropped", start, journal.start)
+
+    def _drop_oldest(self, journal: Journal, why: str) -> bool:
+        """Give up the oldest segment; False where that cannot be."""
+        start = journal.start
+        if not journal.drop_oldest():
+            return False
+        _log.warning("%s: events from position %d to %d were dropped", why, start, journal.start)
+        self.dropped += journal.start - start
+        self._on_drop(start, journal.start)
+        return True
+
+    def _give_way(self) -> bool:
+        """The disk is full: make room for what comes, where the oldest are to go for that."""
+        if self._when_full != "drop_oldest" or not self._journal:
+            return False
+        try:
+            return self._drop_oldest(self._journal, "the disk is full")
+        except OSError:
+            return False
 
     async def _sync(self) -> None:
         if self._journal:
             try:
                 await self._journal.sync()
             except OSError as exc:
-                self.fault = str(exc)
+                self._fail(exc)
                 raise
         while self._pending and (not self._journal or self._pending[0].end <= self._journal.end):
             self._publish(self._pending.popleft())
+
+    def _fail(self, error: OSError) -> None:
+        """Note why it cannot be written: what the disk did rather than what followed from that."""
+        self.fault = disk.disk_fault(error) or self.fault or str(error)
 
     def _save_pending(self) -> None:
         """Keep in memory what nobody waits for, when it cannot be written; the others are told that it cannot."""
@@ -258,12 +310,19 @@ class Log(AsyncContextManagerMixin):
         async with self._repair:
             journal = self._journal
             while self.fault and journal:
-                if journal.end == self._end:
-                    self.fault = ""
-                    _log.warning("the journal is written again, from position %d on", self._end)
-                    return
-                journal.add(Frame(journal.end, self._end, self._encode([])))
-                await journal.sync()
+                try:
+                    if journal.end == self._end:
+                        await journal.probe()
+                        if journal.end < self._end:  # Meanwhile memory was given more.
+                            continue
+                        self.fault = ""
+                        _log.warning("the journal is written again, from position %d on", self._end)
+                        return
+                    journal.add(Frame(journal.end, self._end, self._encode([])))
+                    await journal.sync()
+                except OSError as exc:
+                    self._fail(exc)
+                    raise
 
     async def _sync_regularly(self) -> None:
         while True:

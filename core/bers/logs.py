@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.handlers
+import os
 import queue
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import msgspec
 from anyio import CancelScope, sleep, to_thread
 from anyio.abc import TaskGroup
 
+from bers import disk
 from bers.bus import Bus
 from bers.claims import Owners
 from bers.config import Plan
@@ -56,6 +59,98 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode({**self._redactor.value(plain), **line}).decode()
 
 
+class _Whole(io.FileIO):
+    """A file that takes all of what it is given or nothing, and keeps nothing back."""
+
+    def write(self, data: Any, /) -> int:
+        before = os.fstat(self.fileno()).st_size
+        try:
+            view, written = memoryview(data).cast("B"), 0
+            while written < len(view):  # What is left of a part says why it is left.
+                written += super().write(view[written:])
+        except OSError:
+            with suppress(OSError):  # Half a line is worse than none.
+                os.ftruncate(self.fileno(), before)
+            raise
+        return written
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """One log file. What its disk does not take is lost, counted, and said once; nobody else suffers for it."""
+
+    def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
+        super().__init__(path, maxBytes=max_bytes, backupCount=keep, encoding="utf-8", delay=True)
+        self.fault = ""
+        """Why it cannot be written at present."""
+        self._lost = 0
+        """How many lines could not be, since it began."""
+
+    def open(self) -> io.TextIOWrapper:
+        """Make the file, if it is not open; raise OSError where that cannot be."""
+        if self.stream is None:
+            self.stream = self._open()
+            self.delay = False  # A rotated file is followed at once by the next.
+        return self.stream
+
+    def reopen(self) -> None:
+        """Let go of the file, and make it anew in its place."""
+        self.acquire()
+        try:
+            old, self.stream = self.stream, None
+            if old:
+                old.close()
+            self.open()
+        except OSError as exc:
+            self.failed(exc, 0)
+        finally:
+            self.release()
+
+    def append(self, text: str) -> None:
+        """Write lines as they are."""
+        self.acquire()
+        try:
+            stream = self.open()
+            stream.write(text)
+            self._worked()
+            if 0 < self.maxBytes <= stream.tell():
+                self.doRollover()
+        except OSError as exc:
+            self.failed(exc, text.count("\n"))
+        finally:
+            self.release()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lost = self._lost
+        super().emit(record)
+        if self._lost == lost:
+            self._worked()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - The name is logging's.
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self.failed(error, 1)
+        else:
+            super().handleError(record)
+
+    def failed(self, error: OSError, lines: int) -> None:
+        """Note that so many lines could not be written."""
+        self._lost += lines
+        if not self.fault:
+            self.fault = disk.disk_fault(error) or str(error)
+            _log.error("%s cannot be written, its lines are lost: %s", self.baseFilename, self.fault)
+
+    def _worked(self) -> None:
+        if self.fault:
+            lost, self.fault, self._lost = self._lost, "", 0
+            _log.warning("%s is written again; %d lines were lost", self.baseFilename, lost)
+
+    def _open(self) -> io.TextIOWrapper:
+        path = Path(self.baseFilename)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raw: Any = _Whole(path, "a")  # It is asked for no more than what is written to it.
+        return io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
+
+
 def files_of(plan: Plan) -> dict[str, str]:
     """The log file of every stage, by key; an empty name means none."""
     return {key: stage.spec.log if not stage.source else "" for key, stage in plan.stages.emitting.items()}
@@ -69,13 +164,15 @@ class Logs:
         self._settings = settings
         self._files = files
         self._redactor = redactor or Redactor()
-        self._handlers: dict[str, logging.handlers.RotatingFileHandler] = {}
+        self._handlers: dict[str, LogFile] = {}
         self._following: CancelScope | None = None
 
     def change(self, settings: LogSettings, files: Mapping[str, str]) -> None:
         """Write as these say from now on; the folder stays. Raise OSError where a file that is new cannot be made."""
         self._settings, self._files = settings, files
         for name in {MAIN, *files.values()} - {""}:
+            if name not in self._handlers:
+                self.handler(name).open()
             handler = self.handler(name)
             handler.maxBytes, handler.backupCount = settings.max_bytes, settings.keep
         logging.getLogger("bers").setLevel(settings.level.upper())
@@ -83,25 +180,19 @@ class Logs:
     def reopen(self) -> None:
         """Let go of the files, which somebody may have moved; each is made anew in its place."""
         for handler in self._handlers.values():
-            handler.acquire()
-            try:
-                old = handler.setStream(Path(handler.baseFilename).open("a", encoding="utf-8"))  # noqa: SIM115 - It closes it.
-                if old:
-                    old.close()
-            finally:
-                handler.release()
+            handler.reopen()
 
-    def handler(self, name: str) -> logging.handlers.RotatingFileHandler:
+    @property
+    def fault(self) -> str:
+        """Why some of the files cannot be written at present."""
+        faults = {handler.fault for handler in list(self._handlers.values())} - {""}
+        return "; ".join(sorted(faults))
+
+    def handler(self, name: str) -> LogFile:
         """The handler of one file, made when first asked for."""
         if name not in self._handlers:
-            folder = Path(self._settings.folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            handler = logging.handlers.RotatingFileHandler(
-                folder / f"{name}.log",
-                maxBytes=self._settings.max_bytes,
-                backupCount=self._settings.keep,
-                encoding="utf-8",
-            )
+            path = Path(self._settings.folder) / f"{name}.log"
+            handler = LogFile(path, self._settings.max_bytes, self._settings.keep)
             handler.setFormatter(JsonLines(self._redactor))
             self._handlers[name] = handler
         return self._handlers[name]
@@ -122,7 +213,7 @@ class Logs:
             joined = b"\n".join(encoded)
             if not self._redactor.is_clean(joined):  # Kept before its pattern was configured.
                 joined = b"\n".join(map(self._redactor.encoded, encoded))
-            self._append(name, joined.decode() + "\n")
+            self.handler(name).append(joined.decode() + "\n")
 
     async def follow(self, bus: Bus, owners: Callable[[], Owners]) -> None:
         """Read the bus as it goes on, and tell of each event; for ever, whatever happens: a log is worth no stop.
@@ -162,19 +253,6 @@ class Logs:
         with scope:
             await self.follow(bus, owners)
 
-    def _append(self, name: str, text: str) -> None:
-        handler = self.handler(name)
-        handler.acquire()
-        try:
-            stream = handler.stream
-            assert stream is not None, "a handler without delay has its file open"
-            stream.write(text)
-            stream.flush()
-            if 0 < self._settings.max_bytes <= stream.tell():
-                handler.doRollover()
-        finally:
-            handler.release()
-
 
 class _Pass(logging.Handler):
     """Hands records on to the files, in the listener's thread."""
@@ -191,12 +269,17 @@ class _Pass(logging.Handler):
 def writing(settings: LogSettings, files: Mapping[str, str], redactor: Redactor | None = None) -> Generator[Logs]:
     """Send what is logged to the files, from a thread of its own, until the block is left.
 
-    Raise ConfigError where there can be no files.
+    Raise ConfigError where there can be no files; where only the disk does not let us, they are made when it does.
     """
     logs = Logs(settings, files, redactor)
     try:
         for name in {MAIN, *files.values()} - {""}:
-            logs.handler(name)  # Whoever follows a log wants it to be there before its first line.
+            try:
+                logs.handler(name).open()  # Whoever follows a log wants it to be there before its first line.
+            except OSError as exc:
+                if not disk.disk_fault(exc):
+                    raise
+                logs.handler(name).failed(exc, 0)
     except OSError as exc:
         remedy = "let this user write there, or choose another folder"
         raise ConfigError(

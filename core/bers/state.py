@@ -12,11 +12,20 @@ from typing import Literal, NamedTuple, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 
+from bers import disk
 from bers.copies import BEGIN, COMMITS, COUNT
 from bers.errors import Conflict, Refused
 from bers.records import Batch
 
 T = TypeVar("T")
+
+LOG_PAGES = 1000
+"""Pages of a database's log that are brought into its file together; SQLite's own number."""
+
+LOG_SHARE = 64
+"""At most this part of a disk is the log of one database, or about so: on a small one, it is brought in earlier."""
+
+PAGE = 4096
 
 DEAD_READER = "dead-letters/"
 """Before the name of a pipeline: the reader whose position counts what a sink was handed of its dead letters."""
@@ -42,9 +51,16 @@ class Database:
         self._lock = Lock()
         self._closed = False
         self._connection: sqlite3.Connection | None = None
+        self.fault = ""
+        """Why its disk does not let it write, until it does again."""
+        self._inode = 0
+        """Which file it is: one of that name that comes later, as where a disk was unmounted, is another."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do the work in one transaction; either all of it is committed when this returns, or nothing is."""
+        """Do the work in one transaction; either all of it is committed when this returns, or nothing is.
+
+        It is done again where the disk was full, and there is room when the log is brought into the file.
+        """
         return await to_thread.run_sync(self._transact, work, limiter=self._thread)
 
     def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -68,11 +84,40 @@ class Database:
         with self._lock:  # A check or a request may still be under way when its stage closes.
             if self._closed:
                 raise Refused("unavailable", f"{self.path or 'the database'} is closed: its stage has stopped")
-            return self._within(self._open(), work)
+            try:
+                connection = self._open()
+                before = connection.total_changes
+                try:
+                    result = self._within(connection, work)
+                except sqlite3.OperationalError as exc:
+                    if not (disk.is_full(exc) and _shrunk(connection)):
+                        raise
+                    result = self._within(connection, work)
+            except (OSError, sqlite3.OperationalError) as exc:
+                self._note(exc)
+                raise
+            if self.fault and connection.total_changes != before:  # What only reads does not know better.
+                self.fault = ""
+            return result
+
+    def _note(self, exc: OSError | sqlite3.OperationalError) -> None:
+        """Remember what the disk did. But for one that is full, the file is opened anew: it may be another now."""
+        why, old = disk.disk_fault(exc), self._connection
+        self.fault = why or self.fault
+        if why and not disk.is_full(exc) and self.path and old:
+            with suppress(OSError, sqlite3.Error):  # Where that cannot be, what is open can still be read.
+                if self.path.stat().st_ino == self._inode:
+                    self._connection = self._connect()
+                    old.close()
 
     @staticmethod
     def _within(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as exc:
+            if not disk.disk_fault(exc):
+                raise
+            connection.execute("BEGIN")  # What only reads can be done all the same.
         try:
             before = connection.total_changes
             result = work(connection)
@@ -87,17 +132,29 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             if self.path:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
                 _sync_left_behind(self.path)
-            connection = sqlite3.connect(self.path or ":memory:", isolation_level=None, check_same_thread=False)
+            self._connection = self._connect()
+            self._inode = self.path.stat().st_ino if self.path else 0
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path or ":memory:", isolation_level=None, check_same_thread=False)
+        try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            if self.path and (found := disk.room(self.path.parent)).known:
+                pages = max(16, min(LOG_PAGES, found.total // LOG_SHARE // PAGE))
+                connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute(_POSITIONS)
             connection.execute(COMMITS)
             connection.execute(BEGIN)
-            self._connection = connection
-        return self._connection
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def _sync_left_behind(path: Path) -> None:
@@ -227,6 +284,15 @@ def synced_position(folder: Path, sink: str, reader: str) -> int | None:
     return None
 
 
+def _shrunk(connection: sqlite3.Connection) -> bool:
+    """Bring the log of a database into its file, and give its room back; False where that cannot be."""
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    return not busy
+
+
 def _synced(path: Path) -> bool:
     """Make what is in a database durable now, however it syncs its commits; False where that cannot be at present."""
     with closing(sqlite3.connect(path)) as connection:
@@ -257,7 +323,9 @@ def _databases(folder: Path) -> Iterator[Path]:
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
                 known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'positions'").fetchone()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as exc:
+            if disk.disk_fault(exc) and not disk.is_unreadable(exc):
+                raise  # It can be read when there is room again, and nobody may go by what the others hold alone.
             continue
         if known:
             yield path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -46,11 +47,15 @@ from bers.speedometer import Speedometer
 from bers.stages import Context
 from bers.state import Database, highest_position, keep_positions
 from bers.states import Change
+from bers.storage import CHECK as STORAGE
+from bers.storage import Storage
 from bers.tapping import Taps
 from bers.timekeeping import Timekeeping
 from bers.ward import Bell, Ward
 from bers.watches import watches
 from bers.workshop import Workshop
+
+_log = logging.getLogger(__name__)
 
 
 class Supervisor(AsyncContextManagerMixin):
@@ -97,6 +102,19 @@ class Supervisor(AsyncContextManagerMixin):
         )
         self.counters = Counters()
         self.speed = Speedometer(self.counters, self.clock)
+        self.storage = Storage(
+            self.data_dir,
+            self.clock,
+            self.counters,
+            {
+                "journal": lambda: self.bus.fault,
+                "state.db": lambda: self.state.fault,
+                "logs": lambda: logs.fault if logs else "",
+            },
+            lambda: int(self.plan.settings.intake.journal.min_free),
+            lambda: self._tasks.start_soon(self.health.look, [STORAGE.name, COLLECTION.name]),
+            Path(plan.settings.log.folder),
+        )
 
         # The way of events.
         intake, journal, labels = plan.settings.intake, plan.settings.intake.journal, plan.settings.intake.labels
@@ -106,6 +124,8 @@ class Supervisor(AsyncContextManagerMixin):
             begin=max(highest_position(self.data_dir), snapshot_position(self.data_dir)),
             max_bytes=journal.max_bytes,
             when_full=journal.when_full,
+            min_free=int(journal.min_free),
+            on_drop=self._name_losers,
         )
         self.memory = Memory(int(intake.memory), self.clock)
         self.memory.account("bus", lambda: self.bus.held)
@@ -285,6 +305,7 @@ class Supervisor(AsyncContextManagerMixin):
                         await self._stop()
                     group.cancel_scope.cancel()
         finally:
+            self.storage.close()
             self.state.close()
 
     async def _start(self, group: TaskGroup) -> None:
@@ -306,6 +327,7 @@ class Supervisor(AsyncContextManagerMixin):
             self.health.add(watch)
         group.start_soon(self.heartbeats.run)
         group.start_soon(self.timekeeping.run)
+        group.start_soon(self.storage.run)
         group.start_soon(self.memory.run)
         group.start_soon(self.speed.run)
         group.start_soon(self._housekeeping.run)
@@ -352,7 +374,16 @@ class Supervisor(AsyncContextManagerMixin):
 
     def _watches(self) -> Iterator[Watch]:
         settings = self.plan.settings.health
-        return watches(self._collection, self.cells, self._roster.is_handed_over, settings, self.clock)
+        return watches(self._collection, self.storage, self.cells, self._roster.is_handed_over, settings, self.clock)
+
+    def _name_losers(self, start: int, end: int) -> None:
+        """Say which pipelines had not read what the journal gave up."""
+        for name, pipeline in self.pipelines.items():
+            if pipeline.position < end:
+                lost = max(start, pipeline.position)
+                _log.error(
+                    "pipeline %r misses the events from position %d to %d: the journal gave them up", name, lost, end
+                )
 
     def _follow_events(self) -> None:
         """Begin or end to write a line for each event, as the settings say."""

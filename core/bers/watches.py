@@ -12,10 +12,13 @@ from bers.clock import Clock
 from bers.collection import CHECK, Collection
 from bers.config.settings import HealthSettings
 from bers.health import Breaker, Watch
+from bers.storage import CHECK as STORAGE
+from bers.storage import Storage
 
 
 def watches(
     collection: Collection,
+    storage: Storage,
     cells: Iterable[Cell],
     away: Callable[[Cell], bool],
     settings: HealthSettings,
@@ -23,6 +26,8 @@ def watches(
 ) -> Iterator[Watch]:
     """Every check that the configuration does not turn off. ``away`` says that a stage is closed only to be changed."""
     if made := _watch(CHECK, lambda: collection, settings, clock, collection):
+        yield made
+    if made := _watch(STORAGE, lambda: storage, settings, clock, storage):
         yield made
     for cell in cells:
         for check in cell.spec.checks:

@@ -351,3 +351,23 @@ async def test_an_outbox_that_nobody_empties_shows_in_the_health(tmp_path: Path)
         await clock.advance(31)
         finding = await stage.look()
         assert (finding.status, finding.message) == ("degraded", "alerts wait to be told, for 31s already")
+
+
+async def test_a_position_alone_is_written_down_after_a_transition_too(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with engine(tmp_path, clock) as stage:
+        await stage.position("alerts", 0, begin=0)
+        await clock.advance(1)  # It waits for something to write.
+        await write(stage, 1, build(clock, 1, 9000.0))
+        await write(stage, 2, Event("e", "/ci", "nothing.special", clock.time()))
+        with anyio.fail_after(10):
+            while position(tmp_path) != 2:
+                await clock.advance(0.5)
+
+
+def position(path: Path) -> int:
+    connection = sqlite3.connect(path / "state.db")
+    try:
+        return int(connection.execute("SELECT position FROM positions").fetchone()[0])
+    finally:
+        connection.close()

@@ -1,5 +1,6 @@
 """What a sink does not take is handed in again, or kept with the reason; every record is accounted for."""
 
+import errno
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -194,6 +195,13 @@ async def test_a_real_generator_draws_the_whole_range() -> None:
         group.start_soon(courier.take, batch("a"))
         await bench.clock.advance(6000)
     assert len(draws) == 200 and min(draws) < 0.05 and max(draws) > 0.95
+
+
+async def test_a_sink_whose_disk_is_full_is_asked_again_soon_however_long_it_lasts() -> None:
+    bench = Bench(Sink(raising(50, OSError(errno.ENOSPC, "No space left on device"))), delivery=REQUIRED)
+    async with bench.open() as courier:
+        await bench.let(courier.take, batch("a"))
+    assert bench.sink.taken == [["a"]] and max(bench.random.asked) == 2.0
 
 
 async def test_an_optional_sink_is_given_up_after_its_time_and_a_required_one_never() -> None:

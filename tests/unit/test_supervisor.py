@@ -1,5 +1,6 @@
 """Stages are started and stopped in order, restarted one by one when they crash, and nothing is counted twice."""
 
+import errno
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -29,12 +30,14 @@ class Diary:
     """How often each stage fails yet; at `NAME open`, or while it works."""
     slow: dict[str, float] = field(default_factory=dict[str, float])
     """How many seconds each takes to close."""
+    fault: Exception | None = None
+    """What they crash of, if not of what says that they are broken."""
 
     def crash(self, name: str) -> None:
         if self.crashes.get(name, 0) > 0:
             self.crashes[name] -= 1
             self.lines.append(f"{name} crashed")
-            raise RuntimeError(f"{name} is broken")
+            raise self.fault or RuntimeError(f"{name} is broken")
 
 
 class NoConfig(Config, frozen=True):
@@ -360,6 +363,35 @@ async def test_the_journal_is_trimmed_behind_the_slowest_sink(tmp_path: Path) ->
             await until(lambda n=n: len(written(tmp_path / "book.db")) == (n + 1) * 1500)
     size = sum(path.stat().st_size for path in (tmp_path / "journal").iterdir())
     assert size < 24 << 20  # 36 MB went in; the segment that is written to, and what it takes to fill one, is left.
+
+
+async def test_whoever_misses_what_a_full_journal_gave_up_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    diary = Diary(crashes={"one": 10**6})
+    journal = "intake: {journal: {max_bytes: 32KiB, when_full: drop_oldest}}\n"
+    text = SIMPLE.replace("one: {use: hearing}", "one: {use: hearing, delivery: {required: true}}") + journal
+    async with node(tmp_path, diary, text) as supervisor:
+        for n in range(40):
+            await supervisor.intake.submit(numbered(*range(100 * n, 100 * n + 100)))
+        start, _ = await supervisor.bus.span(0)
+        assert start
+        said = [line for line in caplog.messages if line.startswith("pipeline 'all' misses the events from position")]
+        assert said[-1].endswith(f" to {start}: the journal gave them up") and supervisor.bus.dropped == start
+        diary.crashes.clear()
+
+
+async def test_a_full_disk_quarantines_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    diary = Diary(crashes={"one open": 4, "one": 4}, fault=full)
+    text = SIMPLE + "supervision: {restarts: 0, release_after: 1h}\n"
+    async with node(tmp_path, diary, text) as supervisor:
+        cell = supervisor.sinks["one"]
+        await until(lambda: cell.stage is not None)
+        assert cell.restarts == 4 and cell.budget.left == 0
+        assert caplog.text.count("stage 'one' failed") == 1, "said once"
+        await supervisor.intake.submit(numbered(1))
+        await until(lambda: "one heard e-1" in diary.lines)
 
 
 async def test_who_is_started_anew_while_opening_is_not_held_out_when_closed(tmp_path: Path) -> None:

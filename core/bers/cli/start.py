@@ -9,19 +9,21 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import anyio
 import click
 from anyio.abc import TaskGroup
 
-from bers import lock, plugins
+from bers import disk, lock, plugins
 from bers.config import Plan, data_dir, load
 from bers.config.located import Steps
 from bers.config.settings import Settings
@@ -107,23 +109,33 @@ def run_detached(config: Path | None, *, replace: bool = False, insecure: bool =
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         said.unlink(missing_ok=True)  # A server that still runs may be writing to it.
-        file = said.open("wb")
+        file = said.open("w+b")
     except OSError as exc:
-        raise lock.unwritable(data_dir, exc) from exc
+        if not disk.disk_fault(exc):
+            raise lock.unwritable(data_dir, exc) from exc
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - It is closed below. The server waits for its disk, and answers meanwhile.
     with file:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
-    deadline = time.monotonic() + READY_WITHIN
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise ConfigError(f"the server did not start: {said.read_text(encoding='utf-8').strip()}", path="start")
-        if lock.holder(data_dir) == server.pid and (found := lock.announced(data_dir)) and _ready(found[0]):
-            for line in said.read_text(encoding="utf-8", errors="replace").splitlines():
-                if line.startswith("warning: "):
-                    click.echo(line, err=True)
-            click.echo(f"running as process {server.pid}, at {found[0]}")
-            return
-        time.sleep(0.02)
-    raise ConfigError(f"the server is not ready after {READY_WITHIN:g} s; see logs/monitoring.log", path="start")
+        deadline = time.monotonic() + READY_WITHIN
+        while time.monotonic() < deadline:
+            if server.poll() is not None:
+                raise ConfigError(f"the server did not start: {_said(file).strip()}", path="start")
+            if lock.holder(data_dir) == server.pid and (found := lock.announced(data_dir)) and _ready(found[0]):
+                for line in _said(file).splitlines():
+                    if line.startswith("warning: "):
+                        click.echo(line, err=True)
+                click.echo(f"running as process {server.pid}, at {found[0]}")
+                return
+            time.sleep(0.02)
+        errors = [line for line in _said(file).splitlines() if line.startswith("ERROR ")]
+    why = errors[-1] if errors else "see logs/monitoring.log"
+    message = f"the server is not ready after {READY_WITHIN:g} s, and goes on as process {server.pid}: {why}"
+    raise ConfigError(message, path="start")
+
+
+def _said(file: IO[bytes]) -> str:
+    """What a server has written, whose place in the file is also ours."""
+    return os.pread(file.fileno(), 1 << 20, 0).decode(errors="replace")
 
 
 def _run(
@@ -274,6 +286,12 @@ def _unchecked() -> ssl.SSLContext:
 
 
 def _greet(plan: Plan, node: Node) -> None:
+    """Say where the node answers; what cannot be said, because it goes to a file on a full disk, is no fault."""
+    with suppress(OSError):
+        _say_hello(plan, node)
+
+
+def _say_hello(plan: Plan, node: Node) -> None:
     host = plan.settings.server.host
     for warning in node.supervisor.plan.warnings:
         click.echo(f"warning: {warning}", err=True)

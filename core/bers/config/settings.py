@@ -60,9 +60,19 @@ class JournalSettings(Config, frozen=True):
         bool, Meta(description="Whether there are files at all; without, a stop forgets everything.")
     ] = True
     max_bytes: Annotated[Size, Meta(description="What the files may take before `when_full` applies.")] = Size("512MiB")
+    min_free: Annotated[
+        Size,
+        Meta(
+            description="What is left free of its disk, for alerts and for what has to be written in order to delete, "
+            "before `when_full` applies; of a small disk, a twentieth at most."
+        ),
+    ] = Size("64MiB")
     when_full: Annotated[
         Literal["refuse", "drop_oldest"],
-        Meta(description="Refuse new events with 429, or drop the oldest that somebody still has to read."),
+        Meta(
+            description="Refuse new events (429 at `max_bytes`, 503 when the disk is full), or drop the oldest that "
+            "somebody still has to read."
+        ),
     ] = "refuse"
     max_age: Annotated[
         Interval,

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from bers import disk
+from bers.access.addresses import is_loopback
 from bers.access.gate import Errand, Gate
 from bers.access.headers import PAGE, guarded
 from bers.access.settings import AccessSettings
@@ -26,12 +28,15 @@ from bers.web.api import Api, offer
 from bers.web.envelope import JSON, failure, refusal, success
 from bers.web.ingest import Ingest
 from bers.web.login import LOGIN, LOGOUT, STYLE, Login
+from bers.web.waiting import Waiting
 
 MAX_BODY = 64 << 10
 """The largest body of a command, in bytes; events have limits of their own."""
 
 BODY_WITHIN = 10.0
 """Seconds in which the body of a command has to arrive."""
+
+_SOON = {"Retry-After": "1"}
 
 _STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
@@ -50,10 +55,17 @@ class App:
         self._ingest: Ingest | None = None
         self._login: Login | None = None
         self._closing = anyio.Event()
+        self._waiting: Waiting | None = None
+        """What the node waits for that is not there yet."""
         self._redactor = Redactor()
+
+    def wait(self, waiting: Waiting) -> None:
+        """Say what keeps the node from starting, until it has started."""
+        self._waiting = waiting
 
     def serve(self, node: Supervisor) -> None:
         """Answer for a node from now on."""
+        self._waiting = None
         offer(node.directory, Api(node, self._ports))
         self._redactor = node.redactor
         self._gate.attach(node.state, node.audit)
@@ -81,7 +93,12 @@ class App:
             await self._answer(request, scope, receive, send)
         except Refused as refused:
             await self._masked(refusal(refused))(scope, receive, send)
-        except Exception:
+        except Exception as exc:
+            if why := disk.disk_fault(exc):
+                hint = "the check `storage` says what to do; ask again in a moment"
+                full = failure(503, "unavailable", f"it cannot be written down: {why}", headers=_SOON, hint=hint)
+                await self._masked(full)(scope, receive, send)
+                return
             _log.exception("%s %s could not be answered", request.method, request.url.path)
             broken = failure(500, "internal", "this is our fault", hint="see logs/monitoring.log")
             await broken(scope, receive, send)
@@ -93,12 +110,12 @@ class App:
         source = await self._gate.arrive(request, probe=probe)
         if probe:
             ready = path == "/livez" or (self._node is not None and self._node.accepting)
-            await Response(status_code=200 if ready else 503)(scope, receive, send)
+            why = self._waiting.why if self._waiting and not ready and self._may_know(source) else None
+            await Response(why, 200 if ready else 503, media_type="text/plain")(scope, receive, send)
             return
         node = self._node
         if node is None:
-            gone = "this server is stopping" if self._closing.is_set() else "this server is starting"
-            await failure(503, "unavailable", gone, headers={"Retry-After": "1"})(scope, receive, send)
+            await self._masked(self._absent(path, surface, source))(scope, receive, send)
             return
         method = "GET" if request.method == "HEAD" else request.method
         routes, values = node.directory.match(path)
@@ -129,6 +146,23 @@ class App:
         else:
             response = await self._operate(node, here[method], request, values, caller)
             await self._masked(response)(scope, receive, send)
+
+    def _absent(self, path: str, surface: Surface, source: str) -> Response:
+        """The answer while there is no node."""
+        if self._waiting and not self._closing.is_set():
+            if not self._may_know(source):
+                return failure(503, "unavailable", "this server waits for its disk", headers=_SOON)
+            health = surface != "metrics" and path.startswith("/api/monitoring/health")
+            answer = self._waiting.health(path) if health else None
+            if answer is not None:
+                return success(answer, status=503)
+            return failure(503, "unavailable", self._waiting.why, headers=_SOON, hint=self._waiting.remedy)
+        gone = "this server is stopping" if self._closing.is_set() else "this server is starting"
+        return failure(503, "unavailable", gone, headers=_SOON)
+
+    def _may_know(self, source: str) -> bool:
+        """Whether somebody may be told of this machine's folders who cannot show a key yet."""
+        return not self._gate.settings.enabled or is_loopback(source)
 
     async def _enter(self, request: Request, path: str, method: str, caller: Caller) -> Response | None:
         """Where keys are asked for, the pages for people who have to log in first."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from bers import disk
 from bers.catalog import Metric
 from bers.clock import CAUSES
 from bers.collection import culprits
@@ -40,8 +41,8 @@ async def exposition(node: Supervisor, media: str) -> str:
     """The whole page: every series as it stands, and what the stages of this node did."""
     try:
         current: Mapping[str, Any] = await node.directory.call("GET", "metrics/current", {})
-    except Refused as refused:
-        if refused.reason != "unavailable":
+    except Exception as exc:
+        if not (isinstance(exc, Refused) and exc.reason == "unavailable") and not disk.disk_fault(exc):
             raise  # Half a page would look as if the other half had stopped.
         current = {}
     _, end = await node.bus.span(0)
@@ -85,6 +86,7 @@ def _own(node: Supervisor, end: int) -> Iterator[Family]:
     yield from _stages(node)
     yield from _pipelines(node, end)
     yield from _keeping(node)
+    yield from _disk(node)
     yield from _process(node)
 
 
@@ -190,6 +192,21 @@ def _keeping(node: Supervisor) -> Iterator[Family]:
             for one in culprits(intake.series)
         ],
     )  # fmt: skip
+
+
+def _disk(node: Supervisor) -> Iterator[Family]:
+    """The disk of the data directory, and who cannot write there."""
+    storage, now = node.storage, node.clock.time()
+    if storage.room.known:
+        yield _one("bers_disk_free_bytes", "What is free of the disk of the data directory.", storage.room.free)
+        yield _one("bers_disk_size_bytes", "How large the disk of the data directory is.", storage.room.total)
+    used = [Sample(size, {"part": part}) for part, size in storage.used.items()]
+    yield Family("bers_disk_used_bytes", "gauge", "What files of this node take on the disk, by part.", used)
+    lasted = [Sample(max(0.0, now - storage.failing.get(part, now)), {"part": part}) for part in storage.writers]
+    help = "For how long something could not be written; 0: it can."
+    yield Family("bers_disk_unwritable_seconds", "gauge", help, lasted)
+    help = "Events that the journal gave up before their time."
+    yield Family("bers_journal_dropped", "counter", help, [Sample(node.bus.dropped)])
 
 
 def _process(node: Supervisor) -> Iterator[Family]:

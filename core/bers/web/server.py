@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import sqlite3
 import ssl
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
 import uvicorn
 
-from bers import copies, lock, memory
+from bers import copies, disk, lock, memory
 from bers.access import keys, posture
 from bers.access.addresses import is_loopback
 from bers.access.certificates import Certificates
 from bers.access.gate import Gate
 from bers.clock import Clock, SystemClock
 from bers.config import Plan
+from bers.errors import Unwritable
 from bers.logs import Logs, files_of, writing
 from bers.operations import Surface
 from bers.state import Database
@@ -28,6 +31,10 @@ from bers.supervisor import Supervisor
 from bers.web.app import App
 from bers.web.connections import Connections, limited
 from bers.web.sockets import bind, ports
+from bers.web.waiting import Waiting
+
+AGAIN = 1.0
+"""Seconds between two attempts to start, while the disk does not let a node."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,20 +87,18 @@ async def running(
     certificates = Certificates(tls) if tls else None
     memory.settle()
     _make_folders()
+    clock = clock or SystemClock()
     with ExitStack() as stack:
         sockets = bind(plan.settings.server, wait=wait)
         for one in sockets.values():
             stack.callback(one.close)
-        stack.enter_context(lock.hold(Path(plan.settings.data_dir), wait=wait))
-        unfit = copies.put_right(Path(plan.settings.data_dir))
-        warnings = _doors(plan, sockets.values(), clock or SystemClock(), insecure=insecure)
-        plan, again = _warned(plan, warnings), (lambda: _warned(reread(), warnings)) if reread else None
+        waiting = Waiting(Path(plan.settings.data_dir), clock, plan.settings.environment)
+        unfit: list[str] = []
+        warnings = _owned(stack, plan, sockets.values(), clock, waiting, unfit, wait=wait, insecure=insecure)
         logs = stack.enter_context(writing(plan.settings.log, files_of(plan), plan.redactor))
-        for said in unfit:
-            _log.error("%s", said)
         at = ports(sockets)
         surfaces: dict[int, Surface] = {port: surface for surface, port in at.items()}
-        gate = Gate(plan.settings.access, clock or SystemClock(), host=host, tls=tls is not None)
+        gate = Gate(plan.settings.access, clock, host=host, tls=tls is not None)
         app = App(surfaces, gate)
         connections = Connections(plan.settings.server, surfaces)
         server = _Server(
@@ -107,15 +112,27 @@ async def running(
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, list(sockets.values()))
             try:
+                _tell(unfit)
+                while warnings is None:
+                    await _wait(app, waiting, plan)
+                    warnings = _owned(stack, plan, sockets.values(), clock, waiting, unfit, wait=0.0, insecure=insecure)
+                    _tell(unfit)
+                now, again = _warned(plan, warnings), (lambda: _warned(reread(), warnings)) if reread else None
                 addresses = [(host, port) for port in at.values()]
-                async with Supervisor(plan, clock=clock, logs=logs, addresses=addresses, reread=again) as supervisor:
+                make = partial(Supervisor, now, clock=clock, logs=logs, addresses=addresses, reread=again)
+                async with AsyncExitStack() as inner:
+                    while (supervisor := await _started(inner, make, waiting)) is None:
+                        await _wait(app, waiting, plan)
                     app.serve(supervisor)
                     node = Node(supervisor, at, logs, gate, certificates)
                     group.start_soon(gate.run)
-                    lock.announce(Path(plan.settings.data_dir), _url(node.scheme, host, at["control"]), plan.path)
+                    url = _url(node.scheme, host, at["control"])
+                    announcing = anyio.CancelScope()
+                    group.start_soon(_announce, announcing, Path(plan.settings.data_dir), url, plan.path)
                     try:
                         yield node
                     finally:
+                        announcing.cancel()
                         app.close()
                         gate.close()
                         with anyio.CancelScope(shield=True):
@@ -123,6 +140,76 @@ async def running(
             finally:
                 app.close()
                 server.should_exit = True
+
+
+def _owned(
+    stack: ExitStack,
+    plan: Plan,
+    sockets: Iterable[socket.socket],
+    clock: Clock,
+    waiting: Waiting,
+    unfit: list[str],
+    *,
+    wait: float,
+    insecure: bool,
+) -> list[str] | None:
+    """Own the data directory, and see who may ask; None where its disk does not let us, which may change.
+
+    Raise ConfigError where another process owns it, or a node must not start so.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock.hold(Path(plan.settings.data_dir), wait=wait))
+            unfit += copies.put_right(Path(plan.settings.data_dir))
+            warnings = _doors(plan, sockets, clock, insecure=insecure)
+        except (Unwritable, OSError, sqlite3.OperationalError) as exc:
+            if not (why := disk.disk_fault(exc)):
+                raise
+            waiting.reason = why
+            return None
+        stack.push(held.pop_all())
+        return warnings
+
+
+def _tell(unfit: list[str]) -> None:
+    """Say once what of the data directory was put aside."""
+    for said in unfit:
+        _log.error("%s", said)
+    unfit.clear()
+
+
+async def _started(stack: AsyncExitStack, make: Callable[[], Supervisor], waiting: Waiting) -> Supervisor | None:
+    """Start a node; None where its disk does not let it, which may change."""
+    try:
+        return await stack.enter_async_context(make())
+    except Exception as exc:
+        if not (why := disk.disk_fault(exc)):
+            raise
+        waiting.reason = why
+        return None
+
+
+async def _wait(app: App, waiting: Waiting, plan: Plan) -> None:
+    """Say what the start waits for, give up what is kept aside for such times, and let some time pass."""
+    folder = Path(plan.settings.data_dir)
+    if not waiting.told:
+        waiting.told = True
+        _log.error("%s; it is tried again every second", waiting.why)
+    app.wait(waiting)
+    disk.Reserve(folder).give_up()
+    waiting.room = await anyio.to_thread.run_sync(disk.room, folder, abandon_on_cancel=True)
+    await anyio.sleep(AGAIN)
+
+
+async def _announce(scope: anyio.CancelScope, folder: Path, url: str, config: Path | None) -> None:
+    """Let others find this node, as soon as the disk lets us write down where it is."""
+    with scope:
+        while True:
+            try:
+                lock.announce(folder, url, config)
+                return
+            except OSError:
+                await anyio.sleep(AGAIN)
 
 
 def _make_folders() -> None:
@@ -138,8 +225,10 @@ def _doors(plan: Plan, sockets: Iterable[socket.socket], clock: Clock, *, insecu
     made: list[keys.Key] = []
     if settings.access.enabled:
         database = Database(Path(settings.data_dir) / "state.db")
-        made = database.run_now(keys.stored)
-        database.close()
+        try:
+            made = database.run_now(keys.stored)
+        finally:
+            database.close()
     return posture.check(
         settings.access,
         made,

@@ -160,7 +160,13 @@ may do everything.
 _BESIDES = [
     ["`POST`", "[`/api/monitoring/ingest`](#handing-in-events)", "3003", "ingest", "Take events"],
     ["`GET`", "`/livez`", "all", "none", "200 while the process answers; no body"],
-    ["`GET`", "`/readyz`", "all", "none", "200 while it is started, not stopping, and takes events; else 503; no body"],
+    [
+        "`GET`",
+        "`/readyz`",
+        "all",
+        "none",
+        "200 while it is started, not stopping, and takes events; else 503; no body, but why it waits for its disk",
+    ],
     ["`GET`", "`/metrics`", "3002, 3003", "read", "[Metrics](metrics.md) in Prometheus' text format"],
     ["`GET`", "`/openapi.json`", "all", "read", "OpenAPI 3.1 of what this port answers"],
     ["`GET`", "`/login`", "3003", "none", "The login, or the way out; not found where nobody is asked for a key"],

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import anyio
 import msgspec
@@ -26,6 +27,8 @@ from bers import (
     Reply,
     Stage,
     Table,
+    Unwritable,
+    disk_fault,
     format_duration,
     period,
 )
@@ -45,10 +48,15 @@ from bers_builtin.sinks.alert_engine.ledger import Ledger, Letter
 from bers_builtin.sinks.alert_engine.register import Deed, Moment
 from bers_builtin.sinks.alert_engine.watches import Watch
 
+T = TypeVar("T")
+
 _LETTERS = 500  # Rows of the outbox that are handed in together.
 _IDLE_COMMIT = 1.0  # Seconds that a position alone may wait to be written.
 _SWEEP = 3600.0
+_AGAIN = 1.0  # Seconds between two attempts to write, while the disk does not let us.
 _STUCK = 30.0  # Seconds after which somebody should know that alerts do not get out.
+
+_DISK_REMEDY = "Make room on the disk of the data directory, or let this server write there; it tries again by itself."
 
 _LISTED: Sequence[Status] = ("pending", "active", "acknowledged", "suppressed")
 _PRESSING: Sequence[Status] = ("active", "acknowledged", "suppressed", "pending")
@@ -72,6 +80,8 @@ class AlertEngine(Stage[AlertConfig]):
         self._committed = 0.0
         self._ahead = False
         """Whether memory may hold what the database does not: after a commit that failed, until all is read back."""
+        self._unwritten: tuple[float, str] | None = None
+        """Since when, by the monotonic clock, and why the disk does not let us write; what was concluded waits."""
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -85,13 +95,13 @@ class AlertEngine(Stage[AlertConfig]):
             yield self
             group.cancel_scope.cancel()
         if not self._ahead:
-            await self._commit()
+            await self._commit_or_wait()
 
     # As a sink
 
     async def position(self, reader: str, partition: int, *, begin: int) -> int:
         async with self._turn:
-            await (self._load() if self._ahead else self._commit())
+            await (self._load() if self._ahead else self._commit())  # Where the disk is full, neither: we are asked on.
             position = await self._positions.begin(reader, partition, begin)
             self._seen[reader, partition] = self._held[reader, partition] = position
             return position
@@ -101,6 +111,8 @@ class AlertEngine(Stage[AlertConfig]):
         async with self._turn:
             if self._ahead or key not in self._seen:
                 raise BersError(f"{self.context.stage_id!r} lost what it read; ask for its position, and begin there")
+            if self._unwritten:  # One batch may wait in memory, and no more: the next is left in the journal.
+                await self._commit()
             with anyio.CancelScope(shield=True):  # Half a batch has no position.
                 self._ahead = True
                 await self._evaluator.read(batch.events)
@@ -109,7 +121,7 @@ class AlertEngine(Stage[AlertConfig]):
                 if self._evaluator.idle is not None:
                     self._warm.set()
                 if self._evaluator.register.transitions or not self.config.commit_every:
-                    await self._commit()
+                    await self._commit_or_wait()
                 else:
                     self._dirty.set()
 
@@ -122,7 +134,7 @@ class AlertEngine(Stage[AlertConfig]):
         """Hand in every transition, in order. One that is handed in again is known by its id."""
         while True:
             self._letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
-            while letters := await self._ledger.unsent(_LETTERS):
+            while letters := await self._persist(partial(self._ledger.unsent, _LETTERS)):
                 try:
                     await emit([self._as_event(letter) for letter in letters], durable=True)
                 except Full as full:
@@ -130,7 +142,7 @@ class AlertEngine(Stage[AlertConfig]):
                         await emit([self._as_event(letter) for letter in letters])
                     await self.context.clock.sleep(full.retry_after)
                 else:
-                    await self._ledger.sent(letters[-1].seq)
+                    await self._persist(partial(self._ledger.sent, letters[-1].seq))
             await self._letters.wait()
 
     def _as_event(self, letter: Letter) -> Event:
@@ -160,6 +172,23 @@ class AlertEngine(Stage[AlertConfig]):
         with anyio.CancelScope(shield=True):  # What is written and what is remembered stay together.
             await self._commit_all([(*key, end) for key, end in self._seen.items() if end > self._held[key]])
 
+    async def _commit_or_wait(self) -> None:
+        """Commit; where the disk does not let us, let what was concluded wait in memory, and try again by and by."""
+        try:
+            await self._commit()
+        except Unwritable as exc:
+            self.context.logger.debug("alerts wait to be written down: %s", exc)
+
+    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something with the database that need not be done at once, as soon as the disk lets us."""
+        while True:
+            try:
+                return await work()
+            except Exception as exc:
+                if not disk_fault(exc):
+                    raise
+            await self.context.clock.sleep(_AGAIN)
+
     async def _commit_all(self, moves: Sequence[tuple[str, int, int]]) -> None:
         if not (moves or self._evaluator.has_news):
             return
@@ -169,15 +198,30 @@ class AlertEngine(Stage[AlertConfig]):
                 self._positions.move(connection, reader, partition, end)
 
         self._ahead = True
-        await self._ledger.commit(self._evaluator.changes(), move)
+        try:
+            await self._ledger.commit(self._evaluator.changes(), move)
+        except Exception as exc:
+            if not (why := disk_fault(exc)):
+                raise
+            # Nothing of it was taken, and nothing is forgotten: memory is ahead by what waits, and knows that.
+            self._ahead = False
+            self._dirty.set()
+            if self._unwritten is None:
+                self.context.logger.error("alerts cannot be written down, and wait in memory: %s", why)
+            self._unwritten = (self._unwritten[0] if self._unwritten else self.context.clock.monotonic(), why)
+            raise Unwritable(f"alerts cannot be written down: {why}") from exc
         self._ahead = False
+        if self._unwritten:
+            self._unwritten = None
+            self.context.logger.warning("alerts are written down again")
         for reader, partition, end in moves:
             self._positions.moved(reader, partition, end)
             self._held[reader, partition] = end
         if self._evaluator.register.transitions:
             self._letters.set()
         self._evaluator.written()
-        self._dirty = anyio.Event()
+        if self._dirty.is_set():  # Somebody waits for one that is not.
+            self._dirty = anyio.Event()
         self._committed = self.context.clock.monotonic()
 
     async def _commit_regularly(self) -> None:
@@ -188,7 +232,9 @@ class AlertEngine(Stage[AlertConfig]):
             async with self._turn:
                 due = self._evaluator.has_news or clock.monotonic() - self._committed >= _IDLE_COMMIT
                 if due and not self._ahead:
-                    await self._commit()
+                    await self._commit_or_wait()
+            if self._unwritten:
+                await clock.sleep(_AGAIN)
 
     async def _watch_time(self) -> None:
         """Look at the windows again whenever something leaves one of them."""
@@ -205,7 +251,7 @@ class AlertEngine(Stage[AlertConfig]):
                     await self._evaluator.look_again()
                     self._ahead = False
                     if self._evaluator.register.transitions:
-                        await self._commit()
+                        await self._commit_or_wait()
                     elif self._evaluator.has_news:
                         self._dirty.set()
 
@@ -213,7 +259,7 @@ class AlertEngine(Stage[AlertConfig]):
         """Forget what is older than the history that is kept."""
         while True:
             before = self.context.clock.settled() - self.config.history
-            while await self._ledger.prune(int(before * 1000)):
+            while await self._persist(partial(self._ledger.prune, int(before * 1000))):
                 pass
             await self.context.clock.sleep(_SWEEP)
 
@@ -308,6 +354,11 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def look(self) -> Finding:
         """Whether alerts are written down and get out."""
+        if self._unwritten:
+            since, why = self._unwritten
+            lasted = format_duration(round(self.context.clock.monotonic() - since))
+            message = f"alerts cannot be written down, for {lasted} already, and wait in memory: {why}"
+            return Finding("unhealthy", message, {}, _DISK_REMEDY)
         count, oldest = await self._ledger.backlog()
         register = self._evaluator.register
         details: Mapping[str, Any] = {
@@ -331,6 +382,8 @@ class AlertEngine(Stage[AlertConfig]):
         return Finding("healthy", f"{len(self._evaluator.watches.by_id)} rules at work", details)
 
     def _assert_sound(self) -> None:
+        if self._unwritten:
+            raise Refused("unavailable", f"alerts cannot be written down: {self._unwritten[1]}", hint=_DISK_REMEDY)
         if self._ahead:
             raise Refused("unavailable", "alerts are read back after a failed commit", hint="ask again in a moment")
 
@@ -349,7 +402,7 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def _do(self, act: Callable[[Alert, Deed, Moment], Alert], alert: Alert, deed: Deed) -> Alert:
         done = act(alert, deed, self._evaluator.moment)
-        await self._commit()
+        await self._commit()  # What cannot be written down now is when there is room: doing it again changes nothing.
         return done
 
     def _since(self, seconds: float) -> int:

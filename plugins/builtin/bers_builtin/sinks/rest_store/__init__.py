@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bers import Check, DurableSpec, Nothing, Operation, hookimpl
+from bers import Check, DurableSpec, Interval, Nothing, Operation, hookimpl
 
 from . import sheets
 from .answers import (
@@ -77,7 +77,12 @@ REST_STORE = DurableSpec(
             "The details of events, newest first, without secrets", beside=NextBeside, sheet=sheets.records,
         ),
     ],
-    checks=[Check("metrics-store", RestStore.check, "Whether what is written is committed and folded in time.")],
+    checks=[
+        Check(
+            "metrics-store", RestStore.check, "Whether what is written is committed and folded in time.",
+            interval=Interval("10s"),
+        )
+    ],
 )  # fmt: skip
 
 

@@ -49,9 +49,14 @@ class Folder:
         """Bring everything that was taken into pages."""
         pace = Pace()
         while self._series:
-            await self._write(*await self._next(now, pace))
-        upto, self._upto = self._upto, 0
-        await self._database.run(lambda connection: file.finish_folding(connection, upto))
+            some, parts, packed = await self._next(now, pace)
+            try:
+                await self._write(some, parts, packed)
+            except BaseException:  # On a full disk it goes on here, and the end of it deletes every segment.
+                self._series += reversed(some)
+                raise
+        await self._database.run(lambda connection: file.finish_folding(connection, self._upto))
+        self._upto = 0  # Not before: until then it is known by it what of the segments is in pages.
 
     async def _next(self, now: float, pace: Pace) -> tuple[Sequence[Series], Sequence[Part], Sequence[Packing]]:
         """Some series, and what each adds to its pages, until that is a slice."""

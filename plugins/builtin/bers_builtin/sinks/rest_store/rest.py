@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import floor
 from pathlib import Path
 
-from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, rfc3339
+from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, format_duration, rfc3339
 
 from . import asked, bounds, details, file, lines, report
 from .answers import (
@@ -212,6 +212,11 @@ class RestStore(Store):
             "disk": self._cap.told(),
         }
         waited = 0.0 if self._since is None else self.context.clock.monotonic() - self._since
+        if self._unwritten:
+            since, why = self._unwritable()
+            lasted = format_duration(round(self.context.clock.monotonic() - since))
+            message = f"{self.path} cannot be written, for {lasted} already, and what comes waits in memory: {why}"
+            return Finding("degraded", message, found, f"make room on the disk of {self.path}; it goes on by itself")
         if self._failure:
             return Finding(
                 "degraded", f"the last commit failed: {self._failure}", found, f"free the disk of {self.path}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import zlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -23,7 +23,9 @@ from bers import (
     Rejected,
     Stage,
     Tier,
+    Unwritable,
     Written,
+    disk_fault,
 )
 
 from . import details, file, segments
@@ -46,6 +48,8 @@ SLICE = 500
 """How many windows of one batch are folded before others have the loop: less than a millisecond."""
 FEW = 20
 """How many windows pass between two looks at the time."""
+AGAIN = 1.0
+"""Seconds between two attempts to write, while the disk does not let us."""
 END_ALONE = 1.0
 """Seconds between two commits that tell nothing but how far readers are."""
 
@@ -80,6 +84,9 @@ class Store(Stage[RestStoreConfig]):
         self._since: float | None = None
         """When what is not committed began to wait."""
         self._failure = ""
+        """Why the last commit failed."""
+        self._unwritten: dict[str, tuple[float, str]] = {}
+        """What the disk does not let us do, since when by the monotonic clock, and why; what was written waits."""
         self._writing = anyio.Lock(fast_acquire=True)
         self._turn = anyio.Lock(fast_acquire=True)
         """Held by whoever moves windows from pending to unfolded, or from there to the folder."""
@@ -107,9 +114,9 @@ class Store(Stage[RestStoreConfig]):
                     yield self
                 finally:
                     group.cancel_scope.cancel()
-                    if not self._failure:
+                    if not self._failure or self._unwritten:
                         with anyio.CancelScope(shield=True):
-                            await self.commit()
+                            await self._unless_disk(self.commit)
         finally:
             await self._database.shut()
 
@@ -120,6 +127,8 @@ class Store(Stage[RestStoreConfig]):
 
     async def write(self, batch: Batch) -> Written:
         while self._is_full():
+            if self._unwritten:  # As much waits as may: the rest is left in the journal, and we are asked again.
+                raise Unwritable(f"{self.path} cannot be written: {self._unwritable()[1]}")
             if self._room.is_set():
                 self._room = anyio.Event()
             self._urged.set()
@@ -300,15 +309,37 @@ class Store(Stage[RestStoreConfig]):
             self._filled = anyio.Event()
             data = self._pending or self._events
             if data or self.context.clock.monotonic() - self._committed >= END_ALONE:
-                await self.commit()
+                await self._unless_disk(self.commit)
 
     async def _fold_regularly(self) -> None:
         while True:
             await self._sleep_or(self._urged, self.config.fold_every)
             self._urged = anyio.Event()
-            await self.fold()
-            await self.compact()
-            await self.sweep()
+            await self._unless_disk(self.fold)
+            await self._unless_disk(self.compact)
+            await self._unless_disk(self.sweep)
+
+    async def _unless_disk(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write; where the disk does not let us, nothing is lost: it waits in memory, and is tried again."""
+        name, clock = write.__name__, self.context.clock
+        try:
+            await write()
+        except Exception as exc:
+            if not (why := disk_fault(exc)):
+                raise
+            if not self._unwritten:
+                self.context.logger.error("%s cannot be written, what comes waits in memory: %s", self.path, why)
+            since, _ = self._unwritten.get(name, (clock.monotonic(), ""))
+            self._unwritten[name] = since, why
+            self._room.set()  # Who waits for room is told why there is none.
+            await clock.sleep(AGAIN)
+        else:
+            if self._unwritten.pop(name, None) and not self._unwritten:
+                self.context.logger.warning("%s is written again", self.path)
+
+    def _unwritable(self) -> tuple[float, str]:
+        """Since when something cannot be written that has waited for longest, and why."""
+        return min(self._unwritten.values())
 
     async def _sleep_or(self, urged: anyio.Event, seconds: float) -> None:
         """Sleep; less if it is urgent."""

@@ -6,15 +6,19 @@ import random
 import re
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import NamedTuple
 
 import anyio
 import httpx2
 
-from bers import Context, Target, __version__
+from bers import Context, Target, __version__, disk_fault
 from bers_builtin.sinks.webhooks.bodies import Body
 from bers_builtin.sinks.webhooks.config import Channel
 from bers_builtin.sinks.webhooks.deliveries import LONGEST_WAIT, Deliveries, Due
+
+AGAIN = 1.0
+"""Seconds between two attempts to write down what came of a delivery, while the disk does not let us."""
 
 AT_ONCE = 4
 """How many deliveries one channel makes at the same time, each about another subject."""
@@ -76,10 +80,12 @@ class Sender:
         now, attempts, channel = self._context.clock.time(), delivery.attempts + 1, self._channel
         log = self._context.logger
         if not answer.error and answer.status is not None:
-            await self._deliveries.delivered(delivery.number, attempts, now, answer.status)
+            await self._note(partial(self._deliveries.delivered, delivery.number, attempts, now, answer.status))
             log.info("channel %r was told: %s", channel.name, delivery.id)
         elif not answer.again or attempts >= channel.retries.attempts:
-            await self._deliveries.failed(delivery.number, attempts, now, answer.status, answer.error)
+            await self._note(
+                partial(self._deliveries.failed, delivery.number, attempts, now, answer.status, answer.error)
+            )
             log.error(
                 "channel %r was not told and will not be: %s: %s (attempt %d)",
                 *(channel.name, delivery.id, answer.error, attempts),
@@ -89,18 +95,31 @@ class Sender:
             if answer.wait:  # The receiver has too much: all deliveries wait, not this one alone.
                 self._paused_until = self._context.clock.monotonic() + min(LONGEST_WAIT, answer.wait)
             since = now if delivery.failing_since is None else delivery.failing_since
-            await self._deliveries.postpone(
-                delivery.number,
-                attempts,
-                since=since,
-                next=self._now() + wait,
-                answer=answer.status,
-                error=answer.error,
+            await self._note(
+                lambda: self._deliveries.postpone(
+                    delivery.number,
+                    attempts,
+                    since=since,
+                    next=self._now() + wait,
+                    answer=answer.status,
+                    error=answer.error,
+                )
             )
             log.warning(
                 "channel %r was not told yet: %s: %s (attempt %d, the next in %.1f s)",
                 *(channel.name, delivery.id, answer.error, attempts, wait),
             )
+
+    async def _note(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Write down what came of a delivery, as soon as the disk lets us: else it would be made again."""
+        while True:
+            try:
+                await write()
+                return
+            except Exception as exc:
+                if not disk_fault(exc):
+                    raise
+            await self._context.clock.sleep(AGAIN)
 
     async def _attempt(self, client: httpx2.AsyncClient, delivery: Due) -> _Answer:
         try:

@@ -23,6 +23,7 @@ from bers import (
     Positions,
     Refused,
     Stage,
+    disk_fault,
     hookimpl,
     unknown,
 )
@@ -79,7 +80,7 @@ class Webhooks(Stage[WebhooksConfig]):
                 yield self
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._settle()
+                    await self._settle_or_wait()
                 group.cancel_scope.cancel()
 
     async def position(self, reader: str, partition: int, *, begin: int) -> int:
@@ -155,7 +156,11 @@ class Webhooks(Stage[WebhooksConfig]):
                 for (reader, partition), end in ends.items():
                     self._positions.move(connection, reader, partition, end)
 
-            await self.context.state.run(work)
+            try:
+                await self.context.state.run(work)
+            except BaseException:
+                self._unsettled = ends | self._unsettled
+                raise
             for (reader, partition), end in ends.items():
                 self._positions.moved(reader, partition, end)
             self._settled_at = self.context.clock.monotonic()
@@ -163,12 +168,24 @@ class Webhooks(Stage[WebhooksConfig]):
     async def _settle_regularly(self) -> None:
         while True:
             await self.context.clock.sleep(SETTLE_EVERY)
+            await self._settle_or_wait()
+
+    async def _settle_or_wait(self) -> None:
+        """Settle; what the disk does not take now is settled with the next."""
+        try:
             await self._settle()
+        except Exception as exc:
+            if not disk_fault(exc):
+                raise
 
     async def _tidy(self) -> None:
         while True:
-            while await self._deliveries.forget(self.context.clock.settled() - self.config.keep):
-                await self.context.clock.sleep(0.05)
+            try:
+                while await self._deliveries.forget(self.context.clock.settled() - self.config.keep):
+                    await self.context.clock.sleep(0.05)
+            except Exception as exc:
+                if not disk_fault(exc):
+                    raise
             await self.context.clock.sleep(TIDY_EVERY)
 
 
