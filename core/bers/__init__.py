@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bers.checks import Check as Check
     from bers.checks import Finding as Finding
     from bers.checks import Status as Status
+    from bers.checksums import summed as summed
     from bers.clock import Clock as Clock
     from bers.clock import Stamp as Stamp
     from bers.clock import SystemClock as SystemClock
@@ -154,6 +155,7 @@ _HOMES = {
     "redact_text": "redaction",
     "rfc3339": "cloudevents",
     "start_production_monitoring": "production",
+    "summed": "checksums",
     "unknown": "errors",
 }
 

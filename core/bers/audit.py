@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from bers import disk
+from bers.checksums import summed
 from bers.clock import Clock
 from bers.operations import Caller
 from bers.redaction import Redactor
@@ -16,10 +17,10 @@ from bers.state import Database
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS audit (
     id INTEGER PRIMARY KEY, time REAL NOT NULL, principal TEXT NOT NULL, address TEXT NOT NULL, action TEXT NOT NULL,
-    outcome TEXT NOT NULL
+    outcome TEXT NOT NULL, {summed("id, time, principal, address, action, outcome")}
 )
 """
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from bers import disk
+from bers.checksums import summed
 from bers.clock import Clock
 from bers.config import Plan
 from bers.config.settings import IntakeSettings
@@ -21,11 +22,15 @@ from bers.memory import give_back
 from bers.stages import DurableSpec
 from bers.state import Database, lowest_position
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS snapshots (partition INTEGER PRIMARY KEY, body BLOB NOT NULL)"
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS snapshots (
+    partition INTEGER PRIMARY KEY, body BLOB NOT NULL, {summed("partition, body")}
+)
+"""
 
-_READERS = """
+_READERS = f"""
 CREATE TABLE IF NOT EXISTS readers (
-    sink TEXT, reader TEXT, begin INTEGER NOT NULL, PRIMARY KEY (sink, reader)
+    sink TEXT, reader TEXT, begin INTEGER NOT NULL, {summed("sink, reader, begin")}, PRIMARY KEY (sink, reader)
 ) WITHOUT ROWID
 """
 
@@ -156,7 +161,7 @@ def _begin(
     for sink, reader in known.keys() - set(readers):
         connection.execute("DELETE FROM readers WHERE sink = ? AND reader = ?", (sink, reader))
     for sink, reader in set(readers) - known.keys():
-        connection.execute("INSERT INTO readers VALUES (?, ?, ?)", (sink, reader, end))
+        connection.execute("INSERT INTO readers (sink, reader, begin) VALUES (?, ?, ?)", (sink, reader, end))
     return {reader: known.get(reader, end) for reader in readers}
 
 
@@ -168,4 +173,4 @@ def _load(connection: sqlite3.Connection) -> bytes | None:
 
 def _store(connection: sqlite3.Connection, *, body: bytes | bytearray) -> None:
     connection.execute(_SCHEMA)
-    connection.execute("INSERT OR REPLACE INTO snapshots VALUES (0, ?)", (body,))
+    connection.execute("INSERT OR REPLACE INTO snapshots (partition, body) VALUES (0, ?)", (body,))

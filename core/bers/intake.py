@@ -223,14 +223,17 @@ class Intake:
     async def recover(self, snapshot: bytes | bytearray | None = None) -> None:
         """Learn again what was there, from a snapshot and from the bus: call it once, before the first submit."""
         at, end = await self._bus.span(self._partition)
-        if snapshot:
-            known = msgspec.msgpack.decode(zlib.decompress(snapshot), type=Snapshot)
-            if known.position <= end:
-                self._repeats.load(known.repeats)
-                self.series.load(known.series)
-                for key, events in known.tables.items():
-                    self.table(key).load(events)
-                at = max(at, known.position)  # The journal of a copy may begin behind it.
+        known = _decoded(snapshot)
+        if known and known.position > end:
+            _log.error(
+                "the journal ends at position %d, and reached %d at least: events between are lost", end, known.position
+            )
+        if known and known.position <= end:
+            self._repeats.load(known.repeats)
+            self.series.load(known.series)
+            for key, events in known.tables.items():
+                self.table(key).load(events)
+            at = max(at, known.position)  # The journal of a copy may begin behind it.
         if at == end:
             return
         async with aclosing(self._bus.read(self._partition, after=at, cuts=[end])) as batches:
@@ -401,6 +404,19 @@ class Intake:
     def _keep(self) -> None:
         for table in self._tables.values():
             table.keep()
+
+
+def _decoded(snapshot: bytes | bytearray | None) -> Snapshot | None:
+    """A snapshot as it was written; None where there is none, or it is damaged: the bus has what it said, or most."""
+    try:
+        return msgspec.msgpack.decode(zlib.decompress(snapshot), type=Snapshot) if snapshot else None
+    except (zlib.error, msgspec.MsgspecError, ValueError) as exc:
+        _log.error(
+            "the snapshot of the intake is damaged (%s): what it remembers is read from the journal, and what is older "
+            "than that is forgotten, so that an event of then would be taken again",
+            exc,
+        )
+        return None
 
 
 def _pieces(

@@ -23,6 +23,7 @@ from bers.units import Size
 _HEAD = Struct("<IIQQ")  # Length and checksum of the rest; then where the frame starts and ends, in records.
 _MAYBE_HEAD = re.compile(rb"(?=[\s\S]{14}\0\0(?!\0{6})[\s\S]{6}\0\0)")  # Positions of 48 bits, and some records.
 
+_NAME = re.compile(r"\d{20}\.log")
 PROBE = 64 << 10
 """Bytes that are written to see whether there is room again: about what comes at once."""
 
@@ -60,6 +61,7 @@ class Journal:
         is called when there is no room for a frame: whether it has made some, so that it is worth another attempt.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        _put_in_order(folder)
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._waiting: list[Frame] = []
@@ -71,7 +73,7 @@ class Journal:
         """Whether there was less room than that when it was looked last."""
         self._turn = anyio.Lock()
         self._thread = CapacityLimiter(1)
-        self._starts = sorted(int(path.stem) for path in folder.glob("*.log")) or [begin]
+        self._starts = _segments(folder) or [begin]
         self._sizes = [path.stat().st_size if (path := self._path(at)).exists() else 0 for at in self._starts]
         self._file = os.open(self._path(self._starts[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._sync_found()
@@ -186,6 +188,13 @@ class Journal:
                     path, at, offset, end, frame.start,
                 )  # fmt: skip
             at, end = offset + _HEAD.size + len(frame.body), frame.end
+        if not damaged and (last := _mended(path, at, end)):
+            _log.error("%s: the length of the last frame was damaged, and is written anew", path)
+            os.ftruncate(self._file, at)
+            os.write(self._file, _encode(last))
+            os.fdatasync(self._file)
+            self._sizes[-1] = at + _HEAD.size + len(last.body)
+            return last.end
         if not damaged and _is_torn(path, at):
             if at < self._sizes[-1]:
                 _log.info("%s: an append that was not finished was cut off, %d bytes", path, self._sizes[-1] - at)
@@ -201,7 +210,7 @@ class Journal:
         """Leave a damaged segment as it is, for whoever may make more of it, and go on behind it in a new one."""
         aside = path.with_suffix(".damaged")
         if end == self._starts[-1]:  # Nothing in it is whole, and the new one takes its name.
-            path.replace(aside)
+            _set_aside(path, aside)
             self._starts.pop()
             self._sizes.pop()
         else:
@@ -295,6 +304,60 @@ def _mib(size: int) -> str:
     return f"{size / (1 << 20):.2f} MiB" if size >= 1 << 20 else str(Size(size // 1024 * 1024))
 
 
+def last_position(folder: Path) -> int:
+    """Where the journal in a folder ends, by what is whole in its newest segment; 0 where there is none."""
+    starts = _segments(folder)
+    if not starts:
+        return 0
+    end = starts[-1]
+    for _, frame in _frames(folder / f"{end:020}.log"):
+        end = max(end, frame.end)
+    return end
+
+
+def _segments(folder: Path) -> list[int]:
+    """Where the segments in a folder begin, by their names; what is none of ours is left alone."""
+    return sorted(int(path.stem) for path in folder.glob("*.log") if _NAME.fullmatch(path.name) and path.is_file())
+
+
+def _put_in_order(folder: Path) -> None:
+    """See to it that each segment has the name of the position where it begins, whatever was done to names."""
+    moving = [(path, begins) for path in folder.glob("*.moving") if (begins := _beginning(path, None)) is not None]
+    for path in sorted(folder.glob("*.log")):
+        begins = None
+        if path.is_file():
+            begins = _beginning(path, int(path.stem) if _NAME.fullmatch(path.name) else None)
+        if begins is None:
+            _log.error("%s is no segment of a journal, and is left alone", path)
+        elif path.name != f"{begins:020}.log":
+            _log.error("%s begins at position %d, and is given the name that says so", path, begins)
+            moving.append((path.rename(path.with_suffix(".moving")), begins))
+    for path, begins in moving:  # Behind all others: two may have each other's name.
+        right = folder / f"{begins:020}.log"
+        if right.exists():
+            _log.error("%s has the same place in the journal as %s, and is kept as damaged", path, right)
+            _set_aside(path, path.with_suffix(".damaged"))
+        else:
+            path.rename(right)
+
+
+def _set_aside(path: Path, aside: Path) -> None:
+    """Move a file to a place where nothing is yet."""
+    free = aside
+    number = 1
+    while free.exists():
+        free, number = aside.with_name(f"{aside.stem}-{number}{aside.suffix}"), number + 1
+    path.replace(free)
+
+
+def _beginning(path: Path, named: int | None) -> int | None:
+    """Where a segment begins: by its first frame, if that is whole, else by its name."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        frame = _whole(file.read(_HEAD.size), file.read, size)
+    return frame.start if frame else named
+
+
 def whole_frames(path: Path) -> Iterator[tuple[int, int, Frame]]:
     """The whole frames of a segment, each with its first byte and the one after it; what is damaged is passed over."""
     for at, frame in _frames(path):
@@ -360,6 +423,18 @@ def _next_whole(data: bytes, base: int, position: int) -> tuple[int, Frame | Non
             if frame := _whole(file.read(_HEAD.size), file.read, len(data) - at):
                 return base + at, frame
     return base + len(data), None
+
+
+def _mended(path: Path, at: int, end: int) -> Frame | None:
+    """The last frame, if all that is wrong with it is its length: then it looks as if it had not been finished."""
+    with path.open("rb") as file:
+        file.seek(at)
+        head, body = file.read(_HEAD.size), file.read()
+    if len(head) < _HEAD.size:
+        return None
+    _, checksum, start, stop = _HEAD.unpack(head)
+    whole = start >= end and crc32(body, crc32(head[8:])) == checksum
+    return Frame(start, stop, body) if whole else None
 
 
 def _is_torn(path: Path, at: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
+from bers.checksums import summed
 from bers.letters import Filter, Finding, Letter, Place
 from bers.records import Batch, Event, Window, halves
 
@@ -16,12 +17,17 @@ OVERHEAD = 200
 LARGEST = 1 << 20
 """Bytes; records that share a letter are kept in several where one would be larger."""
 
-_SCHEMA = """
+_SUMMED = (
+    "id, pipeline, stage, reason, attempts, first_time, last_time, first_error, last_error, partition, position, "
+    "records, size, turn, replayed, original"
+)
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS dead_letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL,
     attempts INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL, first_error TEXT NOT NULL,
     last_error TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, records INTEGER NOT NULL,
-    size INTEGER NOT NULL, turn INTEGER, replayed INTEGER NOT NULL DEFAULT 0, original BLOB NOT NULL
+    size INTEGER NOT NULL, turn INTEGER, replayed INTEGER NOT NULL DEFAULT 0, original BLOB NOT NULL,
+    {summed(_SUMMED)}
 )
 """
 _INDEX = "CREATE INDEX IF NOT EXISTS dead_letters_by_place ON dead_letters (stage, pipeline, position)"
@@ -35,7 +41,11 @@ _TOTALS = (
         handed INTEGER NOT NULL
     )
     """,
-    "INSERT OR IGNORE INTO dead_letter_totals VALUES (0, 0, 0, 0)",
+    # Counted anew whenever a node starts: letters may have been lost with a damaged file.
+    """
+    INSERT OR REPLACE INTO dead_letter_totals (only, letters, bytes, handed)
+    SELECT 0, count(*), coalesce(sum(size), 0), coalesce(sum(replayed), 0) FROM dead_letters
+    """,
     """
     CREATE TRIGGER IF NOT EXISTS dead_letter_came AFTER INSERT ON dead_letters BEGIN
         UPDATE dead_letter_totals SET letters = letters + 1, bytes = bytes + new.size;

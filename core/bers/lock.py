@@ -73,7 +73,7 @@ def announced(data_dir: Path) -> tuple[str, Path | None] | None:
     """The address and the configuration file of the node that runs on a directory; None where none runs."""
     if holder(data_dir) is None:
         return None
-    lines = (data_dir / PID_FILE).read_text(encoding="utf-8").splitlines()
+    lines = (data_dir / PID_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     if len(lines) < 3 or not lines[1]:
         return None
     return lines[1], Path(lines[2]) if lines[2] else None

@@ -14,7 +14,7 @@ import msgspec
 from anyio import AsyncContextManagerMixin
 
 from bers import disk
-from bers.errors import Conflict, Full
+from bers.errors import Full
 from bers.journal import Frame, Journal
 from bers.records import Batch, Event, weigh
 
@@ -29,6 +29,9 @@ READ_BYTES = 256 << 10
 
 MAX_FRAME = 1 << 20
 """Bytes beyond which a frame is parted: who reads a frame has all of it in memory."""
+
+MOST_GAPS = 100
+"""How many gaps in a damaged journal are remembered."""
 
 RETRY_EVERY = 1.0
 """Seconds between two attempts to write again, when the journal could not be written."""
@@ -89,6 +92,8 @@ class Log(AsyncContextManagerMixin):
         self._journal: Journal | None = None
         self._pending: deque[_Piece] = deque()
         self._repair = anyio.Lock()
+        self.gaps: list[tuple[int, int]] = []
+        """What readers missed because the journal is damaged, from one position to another; the newest."""
         self.dropped = 0
         """How many events were given up before their time, to make room."""
         self._oldest = (-1, 0.0)
@@ -220,7 +225,8 @@ class Log(AsyncContextManagerMixin):
         leads over the gap, for the readers that are not there yet.
         """
         if journal.end < self._begin:
-            _log.warning(
+            self.gaps = [(journal.end, self._begin)]
+            _log.error(
                 "the journal ends at position %d and databases beside it have seen %d: going on from there; readers "
                 "that were behind miss what lay between",
                 journal.end,
@@ -362,9 +368,9 @@ class Log(AsyncContextManagerMixin):
     async def _take(self, after: int, stop: int) -> tuple[Sequence[Event], int, int]:
         oldest, _ = await self.span(0)
         if after < oldest:
-            if self._when_full == "drop_oldest":
-                return [], min(oldest, stop), 0
-            raise Conflict(f"position {after}: the bus begins at {oldest}; what lay between is gone")
+            if self._when_full != "drop_oldest":  # Then nobody dropped it: it is gone with the files it was in.
+                self._miss(after, oldest)
+            return [], min(oldest, stop), 0
         if self._journal and (not self._tail or after < self._tail[0].start):
             if after >= self._journal.end:  # Memory alone had it, and has it no more.
                 return [], min(self._tail[0].start if self._tail else self._end, stop), 0
@@ -374,7 +380,7 @@ class Log(AsyncContextManagerMixin):
             pieces = self._newest(after)
         if not pieces or after < pieces[0].start:
             next = pieces[0].start if pieces else self._tail[0].start if self._tail else self._end
-            _log.error("the journal is damaged: a reader misses what lay between positions %d and %d", after, next)
+            self._miss(after, next)
             return [], min(next, stop), 0
         at, size, events = after, 0, list[Event]()
         for piece in pieces:
@@ -385,6 +391,11 @@ class Log(AsyncContextManagerMixin):
                 at = min(piece.end, stop)
                 size += piece.size
         return events, at, size
+
+    def _miss(self, after: int, next: int) -> None:
+        _log.error("the journal is damaged: a reader misses what lay between positions %d and %d", after, next)
+        if (after, next) not in self.gaps:
+            self.gaps = [*self.gaps, (after, next)][-MOST_GAPS:]
 
 
 def _middle(events: Sequence[Event]) -> int:

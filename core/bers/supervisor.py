@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from bers.blame import Blame
 from bers.catalog import Catalog
 from bers.cells import Cell
 from bers.changeover import Site
+from bers.checksums import is_damage
 from bers.clock import Clock, Jump, SteadyClock, SystemClock
 from bers.collection import CHECK as COLLECTION
 from bers.collection import Collection
@@ -30,6 +32,8 @@ from bers.directory import Directory
 from bers.health import Health, Watch
 from bers.housekeeping import Housekeeping, readers, snapshot_position
 from bers.intake import Intake
+from bers.integrity import CHECK as INTEGRITY
+from bers.integrity import Integrity
 from bers.keepers import Keeping, name_late, start, stop
 from bers.log import Log
 from bers.logs import Logs
@@ -92,6 +96,7 @@ class Supervisor(AsyncContextManagerMixin):
         # What outlives the process, and what is counted.
         self.data_dir = Path(plan.settings.data_dir)
         self.state = Database(self.data_dir / "state.db")
+        self.state.mend()  # Before anybody looks for positions in it.
         self.redactor = plan.redactor.keyed(partial(identity_key, self.data_dir))
         self.heartbeats = Heartbeats(self.state, self.clock)
         self.timekeeping = Timekeeping(self.clock)
@@ -173,6 +178,8 @@ class Supervisor(AsyncContextManagerMixin):
             lambda: self.held, lambda: self.plan, self.dead,
             self.timekeeping, self.intake.series,
         )  # fmt: skip
+
+        self._integrity = Integrity(self.data_dir, self.bus)
 
         # The stages themselves, and others in their place.
         seats = Seats(self.intake, self._roster)
@@ -312,8 +319,7 @@ class Supervisor(AsyncContextManagerMixin):
         self._tasks = group
         group.start_soon(self.blame.run)
         await self.heartbeats.try_to_beat()
-        await self.dead.begin()
-        await self.dead.sweep()  # By positions that a pipeline which is gone gives up next.
+        await self._settle()
         await to_thread.run_sync(keep_positions, self.data_dir, readers(self.plan))
         await start(group, self._roster.source_keepers.values())
         await self._housekeeping.begin()
@@ -331,7 +337,19 @@ class Supervisor(AsyncContextManagerMixin):
         group.start_soon(self.memory.run)
         group.start_soon(self.speed.run)
         group.start_soon(self._housekeeping.run)
+        group.start_soon(self.state.inspect)
         group.start_soon(self._look_then_watch)
+
+    async def _settle(self) -> None:
+        """Bring the letters in order; twice where it turns out only now that their file is damaged."""
+        try:
+            await self.dead.begin()
+            await self.dead.sweep()  # By positions that a pipeline which is gone gives up next.
+        except sqlite3.DatabaseError as exc:
+            if not is_damage(exc):
+                raise
+            await self.dead.begin()
+            await self.dead.sweep()
 
     async def _look_then_watch(self) -> None:
         await self.health.look_at_all()
@@ -367,14 +385,22 @@ class Supervisor(AsyncContextManagerMixin):
         if cell and change:
             await self._news.stage_changed(cell, change)
         checks = [check.name for check in cell.spec.checks] if cell else []
-        await self.health.look([COLLECTION.name, *checks])
+        await self.health.look([COLLECTION.name, INTEGRITY.name, *checks])
 
     async def _look_at_time(self, jump: Jump) -> None:
         await self.health.look([COLLECTION.name])
 
     def _watches(self) -> Iterator[Watch]:
         settings = self.plan.settings.health
-        return watches(self._collection, self.storage, self.cells, self._roster.is_handed_over, settings, self.clock)
+        return watches(
+            self._collection,
+            self._integrity,
+            self.storage,
+            self.cells,
+            self._roster.is_handed_over,
+            settings,
+            self.clock,
+        )
 
     def _name_losers(self, start: int, end: int) -> None:
         """Say which pipelines had not read what the journal gave up."""

@@ -12,12 +12,15 @@ from bers.clock import Clock
 from bers.collection import CHECK, Collection
 from bers.config.settings import HealthSettings
 from bers.health import Breaker, Watch
+from bers.integrity import CHECK as INTEGRITY
+from bers.integrity import Integrity
 from bers.storage import CHECK as STORAGE
 from bers.storage import Storage
 
 
 def watches(
     collection: Collection,
+    integrity: Integrity,
     storage: Storage,
     cells: Iterable[Cell],
     away: Callable[[Cell], bool],
@@ -26,6 +29,8 @@ def watches(
 ) -> Iterator[Watch]:
     """Every check that the configuration does not turn off. ``away`` says that a stage is closed only to be changed."""
     if made := _watch(CHECK, lambda: collection, settings, clock, collection):
+        yield made
+    if made := _watch(INTEGRITY, lambda: integrity, settings, clock, integrity):
         yield made
     if made := _watch(STORAGE, lambda: storage, settings, clock, storage):
         yield made

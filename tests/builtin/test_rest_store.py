@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bers import Batch, BersError, Caller, Catalog, Conflict, Context, Event, Metric, Tier, Window
+from bers.checksums import connect
 from bers.testing import VirtualClock, check_spec, feed, run_pipeline, step
 from bers_builtin.processors.aggregation import AGGREGATION
 from bers_builtin.sinks.rest_store import REST_STORE, RestStore, pages, read_windows
@@ -233,7 +234,7 @@ async def test_a_position_that_somebody_else_moved_ends_the_stage(tmp_path: Path
         async with opened(tmp_path) as store:
             await store.position("metrics", 0, begin=3)
             await store.write(batch(7, [one(1.0, NOW)]))
-            connection = sqlite3.connect(tmp_path / "metrics.db", isolation_level=None)
+            connection = connect(tmp_path / "metrics.db", isolation_level=None)
             connection.execute("UPDATE positions SET position = 5")
             connection.close()
             await store.commit()

@@ -26,6 +26,7 @@ from bers.backup.create import Wanted, create, default_name
 from bers.backup.manifest import Damaged, Manifest, NotABackup
 from bers.backup.restore import restore
 from bers.backup.verify import verify
+from bers.checksums import connect
 from bers.errors import BersError
 from bers.journal import Frame, Journal
 from bers.testing import VirtualClock
@@ -351,7 +352,7 @@ def test_a_database_that_is_never_free_is_named(data_dir: Path, monkeypatch: pyt
 
 def test_a_backup_waits_for_a_transaction_and_shows_what_came_of_it(data_dir: Path) -> None:
     release = threading.Timer(0.3, lambda: busy.execute("COMMIT"))
-    with closing(sqlite3.connect(data_dir / "state.db", isolation_level=None, check_same_thread=False)) as busy:
+    with closing(connect(data_dir / "state.db", isolation_level=None, check_same_thread=False)) as busy:
         busy.execute("BEGIN IMMEDIATE")
         busy.execute("UPDATE positions SET position = 4")
         release.start()

@@ -109,8 +109,8 @@ def test_frames_that_sqlite_does_not_count_are_no_other_moment(live: Path, tmp_p
     database.close()
     log = bytearray((lost / "state.db-wal").read_bytes())
     (second,) = (
-        at for at in range(32 + 24 + 4096 - 4, len(log), 24 + 4096) if bytes(log[at : at + 4]) == b"\x02\x02\x02\x00"
-    )  # The row that says that it was the second commit: its length, its key, and nothing else.
+        at for at in range(32 + 24 + 4096 - 4, len(log), 24 + 4096) if bytes(log[at : at + 4]) == b"\x02\x03\x02\x00"
+    )  # The row of the first commit since, after that of opening and one more: its length, its key, and nothing else.
     log[second + 1] = 9
     (lost / "state.db-wal").write_bytes(log)
     assert put_right(lost) == []

@@ -12,8 +12,10 @@ LAYERS = [
     {"errors"},
     {"plain", "shapes", "targets", "units"},
     {"disk", "sketch"},
-    {"metering", "records", "ward", "watchdog"},
-    {"catalog", "clock", "copies", "counters", "redaction", "schemas"},
+    {"checksums", "metering", "records", "ward", "watchdog"},
+    {"catalog", "clock", "copies", "counters", "redaction", "rescue", "schema_copy", "schemas"},
+    {"soundness"},
+    {"salvage"},
     {"decoding", "journal", "memory", "patterns", "rates", "repeats", "series", "state", "tables"},
     {"segments"},
     {"bus", "checks", "claims", "filters", "log", "operations", "speedometer", "states", "timekeeping"},
@@ -29,7 +31,7 @@ LAYERS = [
     {"backup"},
     {"config"},
     {"cells", "differences", "housekeeping", "logs", "pace"},
-    {"collection", "guards", "keepers"},
+    {"collection", "guards", "integrity", "keepers"},
     {"pipeline_keeper", "rounds", "stage_keeper", "watches"},
     {"roster"},
     {"blame", "seats"},
@@ -46,8 +48,8 @@ LAYERS = [
     {"__main__"},
 ]
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
-WITHIN = {("redaction", "schemas")}
-"""Within one layer, who may import whom: schemas know secrets."""
+WITHIN = {("redaction", "schemas"), ("journal", "state")}
+"""Within one layer, who may import whom: schemas know secrets, and a lost position is where the journal ends."""
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

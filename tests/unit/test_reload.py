@@ -569,7 +569,7 @@ async def test_a_check_of_an_untouched_stage_goes_on_and_that_of_a_changed_one_i
         await until(lambda: health.report("hearing").message == "size 1")
         text = "\nhealth: {checks: {hearing: {enabled: false}}}\nsources:"
         await node.reload(("\nsources:", text))
-        assert health.names == ["metrics-collector", "storage"]
+        assert health.names == ["metrics-collector", "data-files", "storage"]
         await node.reload()
         await until(lambda: health.report("hearing").message == "size 0")
 

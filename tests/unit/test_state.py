@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from bers import Conflict, Database, Positions, Refused
+from bers.checksums import connect
 from bers.state import highest_position, keep_positions, lowest_position, synced_position
 
 
@@ -144,7 +145,7 @@ async def test_a_pipeline_that_is_gone_gives_its_position_up(tmp_path: Path) -> 
 
 async def test_a_position_that_is_not_synced_yet_holds_the_journal(tmp_path: Path) -> None:
     await hold(tmp_path / "metrics.db", "store", "metrics", 12)
-    writer = sqlite3.connect(tmp_path / "metrics.db")
+    writer = connect(tmp_path / "metrics.db")
     reader = sqlite3.connect(tmp_path / "metrics.db")
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM positions").fetchall()  # An open reader keeps the log from being moved past it.

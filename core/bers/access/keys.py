@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import get_args
 
+from bers.checksums import summed
 from bers.operations import Scope
 from bers.redaction import Secret
 
@@ -19,10 +20,10 @@ ENVIRONMENT = "environment"
 """The name of the key that configuration brings, which has every scope."""
 
 _OURS = re.compile(r"bers_([0-9a-f]{8})_[0-9a-f]{64}")
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, hash BLOB NOT NULL, scopes TEXT NOT NULL, created REAL NOT NULL,
-    expires REAL, used REAL, revoked REAL
+    expires REAL, used REAL, revoked REAL, {summed("id, name, hash, scopes, created, expires, used, revoked")}
 ) WITHOUT ROWID
 """
 

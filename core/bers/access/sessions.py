@@ -7,13 +7,15 @@ import sqlite3
 from dataclasses import dataclass
 
 from bers.access.keys import Key, digest
+from bers.checksums import summed
 
 MOST = 1000
 """Sessions that are kept; beyond, the oldest ends."""
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS sessions (
-    hash BLOB PRIMARY KEY, key TEXT NOT NULL, bound BLOB NOT NULL, created REAL NOT NULL, expires REAL NOT NULL
+    hash BLOB PRIMARY KEY, key TEXT NOT NULL, bound BLOB NOT NULL, created REAL NOT NULL, expires REAL NOT NULL,
+    {summed("hash, key, bound, created, expires")}
 ) WITHOUT ROWID
 """
 
@@ -45,7 +47,7 @@ def store(connection: sqlite3.Connection, session: Session) -> None:
     """Keep a session; forget those that are over, and the oldest of too many."""
     connection.execute(_SCHEMA)
     row = (session.hash, session.key, session.bound, session.created, session.expires)
-    connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", row)
+    connection.execute("INSERT INTO sessions (hash, key, bound, created, expires) VALUES (?, ?, ?, ?, ?)", row)
     connection.execute("DELETE FROM sessions WHERE expires <= ?", (session.created,))
     newest = "SELECT hash FROM sessions ORDER BY created DESC LIMIT ?"
     connection.execute(f"DELETE FROM sessions WHERE hash NOT IN ({newest})", (MOST,))

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import bers
-from bers import lock
+from bers import lock, soundness
 from bers.backup import manifest
 from bers.backup.archive import RESERVE, Writer, writing
 from bers.backup.manifest import LeftOut, Manifest, Position, Span
 from bers.backup.snapshot import Copied, Instant, Opened, instant
+from bers.checksums import connect
 from bers.clock import Clock
 from bers.errors import BersError
 from bers.segments import Segment, examine
@@ -114,20 +115,11 @@ def _add_database(database: Copied, writer: Writer, tell: Callable[[str], None])
     copy = writer.folder / "copy.db"
     tell(database.name)
     database.copy(copy, lambda done, total: tell(f"{database.name}, {done} of {total} pages"))
-    with closing(sqlite3.connect(copy)) as connection:
-        yield from (f"{database.name}: {fault}" for fault in faults_of(connection))
+    with closing(connect(copy)) as connection:
+        yield from (f"{database.name}: {fault}" for fault in soundness.of_everything(connection))
     with copy.open("rb") as file:
         writer.add(manifest.DATA + database.name, "database", file, os.fstat(file.fileno()).st_size)
     copy.unlink()
-
-
-def faults_of(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite finds wrong with a database, the first few."""
-    try:
-        said = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(5)")]
-    except sqlite3.DatabaseError as exc:
-        return [str(exc)]
-    return [] if said == ["ok"] else said
 
 
 def _add_journal(files: Sequence[Opened], writer: Writer, notes: list[str], tell: Callable[[str], None]) -> Span | None:

@@ -13,6 +13,7 @@ from stat import S_ISREG
 from typing import IO
 
 from bers.access import sessions
+from bers.checksums import connect
 from bers.errors import BersError
 from bers.lock import PID_FILE
 from bers.segments import segment_files
@@ -52,7 +53,7 @@ class Copied:
 
     def copy(self, target: Path, tell: Callable[[int, int], None]) -> None:
         """Write it to a file of its own, without anybody's sessions: a login is no part of a backup."""
-        with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+        with closing(connect(target, isolation_level=None)) as copy:
             copy.execute("PRAGMA synchronous = OFF")  # It goes into the archive, and that is synced.
             self.connection.backup(copy, pages=PAGES, progress=lambda _, left, total: tell(total - left, total))
             copy.execute("PRAGMA secure_delete = ON")

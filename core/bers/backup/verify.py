@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bers import soundness
 from bers.backup import manifest
 from bers.backup.archive import unpack
-from bers.backup.create import faults_of
 from bers.backup.manifest import Manifest, Member, Position
 from bers.segments import examine_all, gaps
 from bers.state import on_the_bus
@@ -73,7 +73,7 @@ def _changed(said: Manifest, found: Sequence[Member]) -> list[str]:
 
 def _database(path: Path, name: str) -> list[str]:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-        return [f"{name}: {fault}" for fault in faults_of(connection)]
+        return [f"{name}: {fault}" for fault in soundness.of_everything(connection)]
 
 
 def _journal(data: Path, said: Manifest) -> tuple[list[str], list[str]]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from bers import lock
 from bers.access.keys import SCOPES, Key, make, revoke, store, stored
 from bers.audit import Audit
 from bers.cli import output
@@ -115,7 +116,7 @@ def _change(config: Path | None, work: Callable[[sqlite3.Connection], T], action
     """Do something with the table, beside a server or without one; what changes it is written down, as every write."""
     data_dir = kept(config)
     try:
-        database = Database(data_dir / "state.db")
+        database = Database(data_dir / "state.db", mends=lock.holder(data_dir) is None)
         try:
             tell = Audit(database, SystemClock()).row(Caller(_user(), "command line"), action, "done")
 

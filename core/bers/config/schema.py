@@ -21,9 +21,8 @@ def file_schema(catalogue: Catalogue) -> dict[str, Any]:
     """The JSON Schema (2020-12) of pipelines.yaml, with the stages of a catalogue."""
     schema = json_schema(Settings)
     properties: dict[str, Any] = schema["properties"]
-    checks = sorted(
-        {check.name for _, spec in catalogue.all() for check in spec.checks} | {"metrics-collector", "storage"}
-    )
+    ours = {"data-files", "metrics-collector", "storage"}
+    checks = sorted({check.name for _, spec in catalogue.all() for check in spec.checks} | ours)
     properties["health"]["properties"]["checks"]["propertyNames"] = {"enum": checks}
     properties["metrics"]["propertyNames"] = {"enum": sorted(catalogue.metrics())}
     definitions: dict[str, Any] = {"delivery": json_schema(Delivery)}

@@ -16,11 +16,12 @@ from pathlib import Path
 import anyio
 import uvicorn
 
-from bers import copies, disk, lock, memory
+from bers import copies, disk, lock, memory, salvage
 from bers.access import keys, posture
 from bers.access.addresses import is_loopback
 from bers.access.certificates import Certificates
 from bers.access.gate import Gate
+from bers.checksums import is_damage
 from bers.clock import Clock, SystemClock
 from bers.config import Plan
 from bers.errors import Unwritable
@@ -226,12 +227,13 @@ def _doors(plan: Plan, sockets: Iterable[socket.socket], clock: Clock, *, insecu
     if settings.access.enabled:
         database = Database(Path(settings.data_dir) / "state.db")
         try:
-            made = database.run_now(keys.stored)
+            made = _keys(database)
         finally:
             database.close()
     return posture.check(
         settings.access,
         made,
+        lost=bool(salvage.asides(Path(settings.data_dir) / "state.db")),
         now=clock.time(),
         environment=settings.environment,
         outside=outside[0] if outside else "",
@@ -239,6 +241,16 @@ def _doors(plan: Plan, sockets: Iterable[socket.socket], clock: Clock, *, insecu
         insecure=insecure,
         origins=plan.origins,
     )
+
+
+def _keys(database: Database) -> list[keys.Key]:
+    """The keys that were made; twice where it turns out only now that their file is damaged."""
+    try:
+        return database.run_now(keys.stored)
+    except sqlite3.DatabaseError as exc:
+        if not is_damage(exc):
+            raise
+        return database.run_now(keys.stored)
 
 
 def _warned(plan: Plan, warnings: Sequence[str]) -> Plan:

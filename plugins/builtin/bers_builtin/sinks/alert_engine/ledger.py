@@ -8,30 +8,34 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bers import Database, Labels, Stamp
+from bers import Database, Labels, Stamp, summed
 from bers_builtin.sinks.alert_engine.alerts import Alert, Audit, Transition
 from bers_builtin.sinks.alert_engine.watches import SavedSeries
 
 _SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS alert_alerts (
+    f"""CREATE TABLE IF NOT EXISTS alert_alerts (
         stage TEXT, id TEXT, fingerprint TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL,
         status TEXT NOT NULL, fired INTEGER NOT NULL, acknowledged INTEGER, resolved INTEGER, body BLOB NOT NULL,
+        {summed("stage, id, fingerprint, rule, severity, status, fired, acknowledged, resolved, body")},
         PRIMARY KEY (stage, id)
     )""",
     "CREATE INDEX IF NOT EXISTS alert_alerts_by_end ON alert_alerts (stage, resolved)",
-    """CREATE TABLE IF NOT EXISTS alert_series (
-        stage TEXT, watch TEXT, labels TEXT, body BLOB NOT NULL, PRIMARY KEY (stage, watch, labels)
+    f"""CREATE TABLE IF NOT EXISTS alert_series (
+        stage TEXT, watch TEXT, labels TEXT, body BLOB NOT NULL, {summed("stage, watch, labels, body")},
+        PRIMARY KEY (stage, watch, labels)
     ) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS alert_outbox (
+    f"""CREATE TABLE IF NOT EXISTS alert_outbox (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, kind TEXT NOT NULL, time REAL NOT NULL,
-        body BLOB NOT NULL
+        body BLOB NOT NULL, {summed("seq, stage, kind, time, body")}
     )""",
-    """CREATE TABLE IF NOT EXISTS alert_audit (
+    f"""CREATE TABLE IF NOT EXISTS alert_audit (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, time INTEGER NOT NULL, alert TEXT NOT NULL,
         action TEXT NOT NULL, operator TEXT NOT NULL, principal TEXT NOT NULL, notes TEXT NOT NULL,
-        address TEXT NOT NULL
+        address TEXT NOT NULL, {summed("seq, stage, time, alert, action, operator, principal, notes, address")}
     )""",
-    "CREATE TABLE IF NOT EXISTS alert_clock (stage TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
+    f"""CREATE TABLE IF NOT EXISTS alert_clock (
+        stage TEXT PRIMARY KEY, body BLOB NOT NULL, {summed("stage, body")}
+    ) WITHOUT ROWID""",
 )
 
 _SLICE = 500  # Rows that one transaction deletes, so that nobody waits for long.

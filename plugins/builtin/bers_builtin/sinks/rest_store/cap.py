@@ -13,7 +13,7 @@ from . import details, file
 from .config import RestStoreConfig
 from .file import Held
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("bers.rest_store")  # A node writes down what comes under this name alone.
 
 ENOUGH = 0.95
 """Down to this share of the cap is deleted, so that it is not done anew with every sweep."""

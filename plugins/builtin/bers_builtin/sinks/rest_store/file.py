@@ -122,9 +122,12 @@ def set_aside_before(path: Path) -> list[str]:
 
 
 def _layout(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        return int(version)
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            return int(version)
+    except sqlite3.DatabaseError:
+        return 0  # It is damaged, and mended when it is opened.
 
 
 def _create(path: Path) -> None:

@@ -16,7 +16,7 @@ from .file import Found
 from .pages import Key
 from .partials import Registry, Series
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("bers.rest_store")  # A node writes down what comes under this name alone.
 
 TOLD = 20
 """How many losses health tells, newest first."""

@@ -42,7 +42,7 @@ from .partials import Partials, Registry, Series
 from .reading import Reader
 from .retention import Retention
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("bers.rest_store")  # A node writes down what comes under this name alone.
 
 SLICE = 500
 """How many windows of one batch are folded before others have the loop: less than a millisecond."""
@@ -110,6 +110,7 @@ class Store(Stage[RestStoreConfig]):
             async with anyio.create_task_group() as group:
                 group.start_soon(self._commit_regularly)
                 group.start_soon(self._fold_regularly)
+                group.start_soon(self._inspect)
                 try:
                     yield self
                 finally:
@@ -302,6 +303,12 @@ class Store(Stage[RestStoreConfig]):
         if progress.segment:
             self._folder.begin(interrupted, progress.segment)
         self._committed = self.context.clock.monotonic()
+
+    async def _inspect(self) -> None:
+        """Look through a file that is too large to be looked through when it is opened; if it is damaged, open anew."""
+        if faults := await self._database.inspect():
+            self._failure = faults[0]
+            raise BersError(f"{self.path} is damaged, and is mended when it is opened again: {faults[0]}")
 
     async def _commit_regularly(self) -> None:
         while True:

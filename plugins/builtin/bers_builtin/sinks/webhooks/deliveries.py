@@ -8,15 +8,19 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from bers import Database, Event
+from bers import Database, Event, summed
 
 Status: TypeAlias = Literal["waiting", "delivered", "failed"]
 
 LONGEST_WAIT = 3600.0
 """No wait is longer, whatever a receiver asks for. So one that seems longer shows that the clock was set back."""
 
+_SUMMED = (
+    "number, sink, channel, id, subject, type, event, status, attempts, created, next, failing_since, finished, "
+    "answer, error"
+)
 _SCHEMA = (
-    """
+    f"""
     CREATE TABLE IF NOT EXISTS webhook_deliveries (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         sink TEXT NOT NULL, channel TEXT NOT NULL, id TEXT NOT NULL,
@@ -24,6 +28,7 @@ _SCHEMA = (
         status TEXT NOT NULL DEFAULT 'waiting', attempts INTEGER NOT NULL DEFAULT 0,
         created REAL NOT NULL, next REAL NOT NULL, failing_since REAL, finished REAL,
         answer INTEGER, error TEXT NOT NULL DEFAULT '',
+        {summed(_SUMMED)},
         UNIQUE (sink, channel, id)
     )
     """,

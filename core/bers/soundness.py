@@ -1,0 +1,165 @@
+"""Whether a database file is as it was written: its head, its log, its structure, its schema and its rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from struct import Struct
+
+from bers import schema_copy
+from bers.checksums import COLUMN, UNREADABLE, as_text, assert_damage, checksum, columns_of, listed, quoted
+
+AT_ONCE = 64 << 20
+"""Bytes up to which a whole file is looked at when it is opened: a tenth of a second, or so."""
+
+MAGIC = b"SQLite format 3\0"
+
+_LOG_HEAD = Struct(">8I")
+_FRAME_HEAD = Struct(">6I")
+_SAID = 8
+"""How many faults of one kind are named."""
+
+
+def of_head(path: Path) -> str:
+    """What is wrong with the first bytes of a file that is there; SQLite would believe some of it."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    if not head:
+        return "it is empty"
+    if len(head) < 100:
+        return "it is cut off within its head"
+    if head[:16] != MAGIC:
+        return "it does not begin as a database"
+    if path.stat().st_size < page_size(head):
+        return "it is cut off within its first page"
+    if not page_size(head) or head[20:24] != b"\0@  " or head[18:20] not in (b"\1\1", b"\2\2"):
+        return "its head is damaged"
+    if int.from_bytes(head[44:48], "big") not in (0, 1, 2, 3, 4) or int.from_bytes(head[56:60], "big") not in (0, 1):
+        return "its head is damaged"
+    return ""
+
+
+def page_size(head: bytes) -> int:
+    """How large the pages are, by the head of a file; 0 where that cannot be."""
+    size = int.from_bytes(head[16:18], "big")
+    size = 65536 if size == 1 else size
+    return size if size >= 512 and size & (size - 1) == 0 else 0
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a database."""
+    return path.with_name(path.name + "-wal")
+
+
+def logged(path: Path) -> int:
+    """How many frames of the log lead up to the last commit in it, whole or not; -1 where its head is damaged."""
+    with suppress(FileNotFoundError), log_of(path).open("rb") as file:
+        head = file.read(_LOG_HEAD.size)
+        if len(head) < _LOG_HEAD.size:
+            return 0
+        magic, _, size, _, *salts, one, two = _LOG_HEAD.unpack(head)
+        last = number = 0
+        if magic & ~1 != 0x377F0682 or _log_sum(head[:24], big=bool(magic & 1)) != (one, two):
+            return -1 if file.read(1) else 0
+        while len(frame := file.read(_FRAME_HEAD.size)) == _FRAME_HEAD.size:
+            number += 1
+            _, commit, *mine, _, _ = _FRAME_HEAD.unpack(frame)
+            if commit and mine == salts:
+                last = number
+            file.seek(size, 1)
+        return last
+    return 0
+
+
+def of_log(connection: sqlite3.Connection, frames: int) -> str:
+    """Whether SQLite found as many committed frames in the log as there were, :func:`logged` says, before."""
+    if frames < 0:
+        return "the head of its log is damaged: what was committed last is lost"
+    if frames:
+        _, found, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if 0 <= found < frames:
+            return f"its log is damaged after {found} of {frames} pages: what was committed after that is lost"
+    return ""
+
+
+def of_structure(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite finds when it looks at everything, indexes included."""
+    try:
+        found = [str(row[0]) for row in connection.execute(f"PRAGMA integrity_check({_SAID})")]
+    except UNREADABLE as exc:
+        assert_damage(exc)
+        return [str(exc)]
+    return [] if found == ["ok"] else [line for text in found for line in text.splitlines() if line[:3] != "***"]
+
+
+def of_schema(connection: sqlite3.Connection) -> str:
+    """Whether the schema is the one that was written down."""
+    try:
+        if not schema_copy.is_there(connection):
+            return ""
+        copy = schema_copy.read(connection)
+    except UNREADABLE as exc:
+        assert_damage(exc)
+        return f"the copy of its schema cannot be read: {exc}"
+    if copy is None:
+        return "the copy of its schema is damaged"
+    version, layout = schema_copy.cookie(connection)
+    if copy.version != version:
+        return ""  # Somebody else changed it, and did not write that down.
+    if copy.entries != schema_copy.master(connection):
+        return "its schema is damaged"
+    return "the number of its layout is damaged" if copy.layout != layout else ""
+
+
+def of_rows(connection: sqlite3.Connection) -> list[str]:
+    """Which rows are not as they were written, of the tables that have checksums."""
+    faults: list[str] = []
+    try:
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            names, has_sum = columns_of(connection, table)
+            if not has_sum:
+                continue
+            rows = connection.execute(f"SELECT {listed(names)}, {COLUMN} FROM {quoted(table)}")
+            if wrong := sum(checksum(*values) != found for *values, found in rows):
+                faults.append(f"{wrong} rows of table {table} are not as they were written")
+    except UNREADABLE as exc:
+        assert_damage(exc)
+        faults.append(str(exc))
+    return faults
+
+
+def of_the_schema(connection: sqlite3.Connection) -> list[str]:
+    """All that can be found out at once about a file however large."""
+    before, connection.text_factory = connection.text_factory, as_text
+    try:
+        return [fault for fault in (of_schema(connection),) if fault]
+    except UNREADABLE as exc:
+        assert_damage(exc)
+        return [str(exc)]
+    finally:
+        connection.text_factory = before
+
+
+def of_everything(connection: sqlite3.Connection) -> list[str]:
+    """All that can be found out through a connection."""
+    if found := of_structure(connection):
+        return found
+    before, connection.text_factory = connection.text_factory, as_text
+    try:
+        return [fault for fault in (of_schema(connection), *of_rows(connection)) if fault]
+    except UNREADABLE as exc:
+        assert_damage(exc)
+        return [str(exc)]
+    finally:
+        connection.text_factory = before
+
+
+def _log_sum(data: bytes, *, big: bool) -> tuple[int, int]:
+    """SQLite's checksum of the head of a log."""
+    one = two = 0
+    words = Struct(f"{'>' if big else '<'}{len(data) // 4}I").unpack(data)
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + two) & 0xFFFFFFFF
+        two = (two + second + one) & 0xFFFFFFFF
+    return one, two

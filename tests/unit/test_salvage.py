@@ -1,0 +1,280 @@
+"""A damaged database is set aside, what can be read goes on, and what cannot is named."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bers import Database, Event, Positions
+from bers.checksums import checksum, connect, summed
+from bers.log import Log
+from bers.rescue import Rescue
+from bers.salvage import KEPT, asides, put_in_place, report_of
+from bers.state import highest_position, lowest_position
+
+FACTS = f"CREATE TABLE facts (n INTEGER PRIMARY KEY, fact TEXT, {summed('n, fact')})"
+
+
+def fill(path: Path, rows: int = 1000) -> None:
+    database = Database(path)
+    database.run_now(lambda db: db.execute(FACTS))
+    database.run_now(lambda db: db.execute("CREATE INDEX by_fact ON facts (fact)"))
+    facts = [(n, f"fact {n} " + "x" * 50) for n in range(rows)]
+    database.run_now(lambda db: db.executemany("INSERT INTO facts (n, fact) VALUES (?, ?)", facts))
+    database.close()
+
+
+def numbers(database: Database) -> list[int]:
+    return [n for (n,) in database.run_now(lambda db: db.execute("SELECT n FROM facts ORDER BY n").fetchall())]
+
+
+def page_of(path: Path, text: bytes) -> int:
+    """Where the page of a table's rows begins that has a text; an index may have it as well."""
+    content, spot = path.read_bytes(), 0
+    while True:
+        spot = content.index(text, spot + 1)
+        if content[spot // 4096 * 4096] == 0x0D:
+            return spot // 4096 * 4096
+
+
+def overwrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+def test_a_checksum_is_of_the_values_and_their_order_and_types() -> None:
+    assert len({checksum(*row) for row in ((1, 2), (2, 1), (1.0, 2), ("1", 2), (b"1", 2), (None, 2), ("12",))}) == 7
+    db = connect(":memory:")
+    db.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, x REAL, y TEXT, z BLOB, {summed('id, x, y, z')})")
+    db.execute("INSERT INTO t (x, y, z) VALUES (1, 'ä', x'00ff'), (2.5, NULL, NULL)")
+    assert [checksum(*row) == found for *row, found in db.execute("SELECT * FROM t")] == [True, True]
+    db.close()
+
+
+def test_rows_around_a_hole_are_kept_and_the_hole_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    fill(path)
+    spot = page_of(path, b"fact 500 ")
+    overwrite(path, lambda content: content[:spot] + b"\xff" * 4096 + content[spot + 4096 :])
+    damaged = path.read_bytes()
+    database = Database(path)
+    kept = numbers(database)
+    assert kept[0] == 0 and kept[-1] == 999 and 900 < len(kept) < 1000 and 500 not in kept
+    gap = [n for n in range(1000) if n not in kept]
+    assert gap == list(range(gap[0], gap[-1] + 1))
+    found = database.salvaged
+    assert found and [str(one) for one in found.losses] == [
+        f"facts: {len(kept)} rows kept, lost: between {gap[0] - 1} and {gap[-1] + 1}"
+    ]
+    assert "facts: " in report_of(found.aside).read_text() and found.aside.read_bytes() == damaged
+    database.close()
+    again = Database(path)
+    assert numbers(again) == kept and again.salvaged is None
+    again.close()
+
+
+def test_a_row_that_was_changed_without_us_is_left_out_and_nobody_gets_a_wrong_answer(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    fill(path, rows=10)
+    spot = path.read_bytes().index(b"fact 7 ")
+    overwrite(path, lambda content: content[:spot] + b"fict 7 " + content[spot + 7 :])
+    database = Database(path)
+    assert numbers(database) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+    assert database.salvaged
+    assert "facts: 9 rows kept, lost: 1 rows that are not as they were written" in str(database.salvaged)
+    database.close()
+
+
+def test_an_index_that_answers_wrongly_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    fill(path, rows=10)
+    last = path.read_bytes().rindex(b"fact 7 ")  # Of the two, the row and the index, the one that was written later.
+    overwrite(path, lambda content: content[:last] + b"fzct 7 " + content[last + 7 :])
+    database = Database(path)
+    ask = "SELECT n FROM facts INDEXED BY by_fact WHERE fact >= 'fact 7' AND fact < 'fact 8'"
+    assert database.run_now(lambda db: db.execute(ask).fetchall()) == [(7,)]
+    assert database.salvaged and not database.salvaged.losses
+    database.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"S", b"this is no database" * 1000])
+def test_a_file_of_which_nothing_is_left_is_begun_anew(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(content)
+    fresh = Database(path)
+    fresh.run_now(lambda db: db.execute(FACTS))
+    assert numbers(fresh) == [] and "lost is: everything in it" in str(fresh.salvaged)
+    assert [aside.read_bytes() for aside in asides(path)] == [content]
+    fresh.close()
+
+
+def test_damage_that_is_met_at_work_fails_once_and_is_mended_at_the_next_call(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    fill(path)
+    database = Database(path)
+    spot = page_of(path, b"fact 500 ")
+    database.run_now(lambda db: db.execute("PRAGMA cache_size = 0"))
+    with path.open("r+b") as file:
+        file.seek(spot)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        database.run_now(lambda db: db.execute("SELECT sum(length(fact)) FROM facts NOT INDEXED").fetchone())
+    assert len(numbers(database)) > 900 and database.salvaged and database.salvaged.losses
+    database.close()
+    assert not path.with_name("state.db.suspect").exists()
+
+
+def test_a_new_file_that_was_complete_takes_its_place_though_the_process_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    fill(path, rows=3)
+    path.rename(tmp_path / "state.db.salvaged-20260101T000000Z")
+    path.write_bytes(b"damaged")
+    put_in_place(path)
+    database = Database(path)
+    assert numbers(database) == [0, 1, 2]
+    assert (tmp_path / "state.db.damaged-20260101T000000Z").read_bytes() == b"damaged"
+    database.close()
+
+
+def test_of_damaged_files_only_the_newest_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    for n in range(KEPT + 2):
+        path.write_bytes(b"damaged %d" % n)
+        database = Database(path)
+        database.run_now(lambda _: None)
+        database.close()
+    assert [aside.read_bytes() for aside in asides(path)] == [b"damaged %d" % n for n in range(2, KEPT + 2)]
+    assert len(list(tmp_path.glob("*.txt"))) == KEPT
+
+
+def test_who_does_not_own_a_file_leaves_it_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(b"this is no database" * 1000)
+    beside = Database(path, mends=False)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        beside.run_now(lambda _: None)
+    assert [one.name for one in tmp_path.iterdir()] == ["state.db"]
+
+
+def test_a_number_that_was_given_out_is_not_given_out_again_after_a_loss(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = Database(path)
+    database.run_now(lambda db: db.execute("CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT)"))
+    for _ in range(3):
+        database.run_now(lambda db: db.execute("INSERT INTO outbox (body) VALUES ('told')"))
+    database.run_now(lambda db: db.execute("DELETE FROM outbox"))
+    database.close()
+    path.with_name("state.db.suspect").write_text("somebody met damage")
+    again = Database(path)
+    (number,) = again.run_now(
+        lambda db: db.execute("INSERT INTO outbox (body) VALUES ('new') RETURNING seq").fetchone()
+    )
+    assert number > 1_700_000_000_000
+    again.close()
+
+
+def test_a_log_that_is_damaged_in_its_middle_is_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, copy = tmp_path / "state.db", tmp_path / "copy"
+    copy.mkdir()
+    database = Database(path)
+    database.run_now(lambda db: db.execute(FACTS))
+    for n in range(20):
+        database.run_now(lambda db, n=n: db.execute("INSERT INTO facts (n, fact) VALUES (?, 'so')", (n,)))  # type: ignore[misc]
+    for suffix in ("", "-wal"):  # As a process that is killed leaves them.
+        (copy / f"state.db{suffix}").write_bytes((tmp_path / f"state.db{suffix}").read_bytes())
+    database.close()
+    log = copy / "state.db-wal"
+    middle = log.stat().st_size // 2
+    overwrite(log, lambda content: content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    damaged = Database(copy / "state.db")
+    kept = numbers(damaged)
+    assert kept == list(range(len(kept))) and 0 < len(kept) < 20
+    assert "its log is damaged after" in str(damaged.salvaged)
+    damaged.close()
+
+
+# Positions.
+
+
+async def hold(path: Path, at: int) -> None:
+    database = Database(path)
+    await Positions(database, "store").begin("metrics", 0, at)
+    await database.run(lambda db: db.execute("CREATE TABLE facts (fact TEXT)"))
+    await database.run(lambda db: db.execute("INSERT INTO facts VALUES ('kept')"))
+    database.close()
+
+
+def change_copy(path: Path, table: str, position: int) -> None:
+    """Write a wrong position without its checksum being told, as a flipped bit does."""
+    db = connect(path, isolation_level=None)
+    (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    db.close()
+    content = bytearray(path.read_bytes())
+    start = (root - 1) * 4096
+    spot = content.index(b"storemetrics", start, start + 4096) + len(b"storemetrics")
+    assert content[spot] == 77
+    content[spot] = position
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("table", ["positions", "positions_again"])
+async def test_a_position_of_which_one_copy_is_damaged_is_known_from_the_other(table: str, tmp_path: Path) -> None:
+    await hold(tmp_path / "metrics.db", 77)
+    change_copy(tmp_path / "metrics.db", table, 99)
+    assert highest_position(tmp_path) == 77
+    assert lowest_position(tmp_path, {("store", "metrics")}) == 77
+    database = Database(tmp_path / "metrics.db")
+    assert await Positions(database, "store").begin("metrics", 0, 5) == 77
+    both = "SELECT position FROM positions UNION ALL SELECT position FROM positions_again"
+    assert await database.run(lambda db: db.execute(both).fetchall()) == [(77,), (77,)]
+    database.close()
+
+
+async def test_a_position_that_is_lost_goes_on_at_the_end_of_the_journal_and_the_gap_is_named(tmp_path: Path) -> None:
+    async with Log(tmp_path / "journal", begin=70) as bus:
+        for n in range(10):
+            await bus.append(0, [Event(id=f"e-{n}", source="ci", type="t", time=1.0)])
+    await hold(tmp_path / "metrics.db", 77)
+    for table in ("positions", "positions_again"):
+        change_copy(tmp_path / "metrics.db", table, 99)
+    assert (highest_position(tmp_path), lowest_position(tmp_path, {("store", "metrics")})) == (0, None)
+    database = Database(tmp_path / "metrics.db")
+    assert await Positions(database, "store").begin("metrics", 0, 70) == 80
+    assert await database.run(lambda db: db.execute("SELECT fact FROM facts").fetchall()) == [("kept",)]
+    report = report_of(asides(tmp_path / "metrics.db")[0]).read_text()
+    assert "'metrics' in 'store' was lost: it goes on at 80, and events between positions 70 and 80 may be" in report
+    database.close()
+
+
+async def test_positions_of_a_file_from_before_checksums_are_taken_over(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "metrics.db")
+    old.execute(
+        "CREATE TABLE positions (sink TEXT, reader TEXT, partition INTEGER, position INTEGER NOT NULL, "
+        "PRIMARY KEY (sink, reader, partition)) WITHOUT ROWID"
+    )
+    old.execute("INSERT INTO positions VALUES ('store', 'metrics', 0, 12)")
+    old.commit()
+    old.close()
+    assert highest_position(tmp_path) == 12
+    database = Database(tmp_path / "metrics.db")
+    assert await Positions(database, "store").begin("metrics", 0, 0) == 12
+    assert database.salvaged is None
+    database.close()
+
+
+def test_rows_without_numbers_are_read_from_both_ends(tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    db = connect(path, isolation_level=None)
+    db.execute("CREATE TABLE t (key TEXT PRIMARY KEY, body TEXT) WITHOUT ROWID")
+    db.execute("BEGIN")
+    db.executemany("INSERT INTO t VALUES (?, ?)", [(f"{n:05}", "x" * 40) for n in range(2000)])
+    db.execute("COMMIT")
+    db.close()
+    spot = path.read_bytes().index(b"01000x") // 4096 * 4096
+    overwrite(path, lambda content: content[:spot] + b"\xff" * 4096 + content[spot + 4096 :])
+    source = connect(path, isolation_level=None)
+    rescue = Rescue(source, "t", ["key"], ["key"], has_sum=False)
+    found = [key for (key,) in rescue]
+    assert found[0] == "00000" and "01999" in found and "01000" not in found and 1800 < len(set(found)) == len(found)
+    assert len(rescue.lost) == 1
+    source.close()
