@@ -64,7 +64,7 @@ class Store(Stage[RestStoreConfig]):
         self._positions = Positions(self._database, context.stage_id)
         self._registry = Registry(config.default_tiers())
         self._cache = PageCache(config.cache)
-        self._losses = Losses(context.clock.time)
+        self._losses = Losses(context.clock.settled)
         self._compactor = Compactor(self._database, self._cache, self._losses, self._registry.everyone)
         self._folder = Folder(self._database, self._compactor)
         self._reader = Reader(self._database, self._cache, self._losses, self._folder.turn, self._waiting)
