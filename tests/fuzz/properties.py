@@ -287,6 +287,9 @@ def _damage(folder: Path, script: bytes) -> None:
         del changed[len(changed) - script[0] % (len(changed) + 1) :]
     file.write_bytes(changed)
     whole = [frame for frame, (a, b) in zip(written, spans, strict=True) if bytes(changed[a:b]) == original[a:b]]
+    start, end = spans[-1]
+    if whole == written[:-1] and len(changed) == end and bytes(changed[start + 4 :]) == original[start + 4 :]:
+        whole = list(written)  # The length alone of the last one: nothing else can follow it, so that is mended.
     for added in (1, 2):
         opened = Journal(folder)
         assert opened.end == (whole[-1].end if whole else 0)

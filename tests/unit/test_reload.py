@@ -244,6 +244,10 @@ async def running(folder: Path, open_within: str = "200ms") -> AsyncGenerator[No
     async with Supervisor(node.read(), reread=node.read) as node.supervisor:
         with anyio.fail_after(5):
             await node.supervisor.settled.wait()
+            while len(node.supervisor.pipelines) < len(
+                node.supervisor.plan.pipelines
+            ):  # A stage may need two attempts.
+                await anyio.sleep(0.005)
         yield node
         await until(lambda: not node.supervisor.counters.gaps())
     assert not node.supervisor.counters.gaps()

@@ -24,7 +24,7 @@ from bers.reloading import Configuration
 from bers.stages import Telling
 from bers.states import StageState
 from bers.supervisor import Supervisor
-from bers.units import period
+from bers.units import Period, period
 from bers.web import dead_letters, eyes
 
 
@@ -137,7 +137,7 @@ class WasReset(msgspec.Struct, frozen=True):
 class AskAvailability(msgspec.Struct, forbid_unknown_fields=True):
     """How far back."""
 
-    window: Annotated[str, Meta(description="How far back, as in 24h, 30d or 604800000 (milliseconds): to 90d.")] = (
+    window: Annotated[Period, Meta(description="How far back, as in 24h, 30d or 604800000 (milliseconds): to 90d.")] = (
         "30d"
     )
 
@@ -267,6 +267,7 @@ OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
     Operation(
         "GET", "availability", Api.availability, AskAvailability, Availability,
         "How much of the time this node was there, with the error budget and the gaps.", surface="health",
+        refuses=("bad_request",),
     ),
     Operation("GET", "dashboard/status", Api.status, Nothing, StatusReport, "What runs, and how."),
     Operation("GET", "stages", Api.stages, Nothing, list[StageReport], "How every stage is doing."),
