@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bers.clock import SystemClock as SystemClock
     from bers.cloudevents import as_cloudevent as as_cloudevent
     from bers.cloudevents import rfc3339 as rfc3339
+    from bers.database import Database as Database
     from bers.disk import disk_fault as disk_fault
     from bers.errors import BersError as BersError
     from bers.errors import ConfigError as ConfigError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bers.operations import Reply as Reply
     from bers.operations import Sheet as Sheet
     from bers.operations import Stream as Stream
+    from bers.positions import Positions as Positions
     from bers.production import start_production_monitoring as start_production_monitoring
     from bers.records import Batch as Batch
     from bers.records import Event as Event
@@ -63,8 +65,6 @@ if TYPE_CHECKING:
     from bers.stages import Stage as Stage
     from bers.stages import Telling as Telling
     from bers.stages import Written as Written
-    from bers.state import Database as Database
-    from bers.state import Positions as Positions
     from bers.tables import Table as Table
     from bers.targets import Blocked as Blocked
     from bers.targets import Target as Target
@@ -94,7 +94,7 @@ _HOMES = {
     "ConfigError": "errors",
     "Conflict": "errors",
     "Context": "stages",
-    "Database": "state",
+    "Database": "database",
     "Durable": "stages",
     "DurableSpec": "stages",
     "Duration": "units",
@@ -114,7 +114,7 @@ _HOMES = {
     "Percent": "units",
     "Period": "units",
     "PluginError": "errors",
-    "Positions": "state",
+    "Positions": "positions",
     "Processor": "stages",
     "ProcessorSpec": "stages",
     "Quantity": "units",

@@ -11,9 +11,9 @@ import msgspec
 from bers import disk
 from bers.checksums import summed
 from bers.clock import Clock
+from bers.database import Database
 from bers.operations import Caller
 from bers.redaction import Redactor
-from bers.state import Database
 
 _log = logging.getLogger(__name__)
 

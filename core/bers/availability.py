@@ -9,8 +9,8 @@ from dataclasses import astuple, dataclass
 import msgspec
 
 from bers.clock import JUMP, Jump, Stamp, SteadyClock
+from bers.database import Database
 from bers.errors import Refused
-from bers.state import Database
 
 BEAT = 10.0
 """Seconds between two heartbeats: whoever is killed was there up to so much longer than is counted."""

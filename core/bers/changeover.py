@@ -12,6 +12,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from bers.all_positions import forget_positions
 from bers.catalog import Catalog
 from bers.cells import Cell, reasons
 from bers.config import Plan
@@ -27,7 +28,6 @@ from bers.pipeline_keeper import PipelineKeeper
 from bers.roster import KINDS, Roster, StageId
 from bers.stage_keeper import StageKeeper
 from bers.stages import Receiver
-from bers.state import forget_positions
 from bers.tables import Table
 from bers.ward import Stay
 from bers.workshop import Workshop, declared_in, edges

@@ -11,12 +11,13 @@ from typing import Literal, TypeAlias, TypeVar
 from anyio import to_thread
 
 from bers import letter_rows
+from bers.all_positions import synced_position
 from bers.clock import Clock, SystemClock
+from bers.database import Database
 from bers.errors import Full
 from bers.letters import ALL, Filter, Finding, Letter, Place, Why
 from bers.records import Event
 from bers.redaction import redact_text
-from bers.state import Database, synced_position
 
 T = TypeVar("T")
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from anyio import to_thread
 
 from bers import disk
+from bers.all_positions import lowest_position
 from bers.checksums import summed
 from bers.clock import Clock
 from bers.config import Plan
 from bers.config.settings import IntakeSettings
+from bers.database import Database
 from bers.intake import Intake, position_of
 from bers.log import Log
 from bers.memory import give_back
 from bers.stages import DurableSpec
-from bers.state import Database, lowest_position
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS snapshots (

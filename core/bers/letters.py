@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from bers.positions import DEAD_READER
 from bers.records import Batch
-from bers.state import DEAD_READER
 
 Why: TypeAlias = Literal["rejected", "gave_up", "undecided"]
 """`rejected`: the stage says so. `gave_up`: it was asked too often. `undecided`: it is not known yet which of several

@@ -19,11 +19,11 @@ from anyio import AsyncContextManagerMixin
 from bers.catalog import Catalog, Metric
 from bers.checks import Check
 from bers.clock import Clock, SystemClock
+from bers.database import Database
 from bers.errors import Refused
 from bers.operations import AnyOperation
 from bers.records import Batch, Event, Outcome
 from bers.redaction import Redactor
-from bers.state import Database
 from bers.tables import Table
 
 

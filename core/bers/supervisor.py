@@ -15,6 +15,7 @@ import anyio
 from anyio import AsyncContextManagerMixin, to_thread
 from anyio.abc import TaskGroup
 
+from bers.all_positions import highest_position, keep_positions
 from bers.audit import Audit
 from bers.availability import Heartbeats
 from bers.blame import Blame
@@ -27,6 +28,7 @@ from bers.collection import CHECK as COLLECTION
 from bers.collection import Collection
 from bers.config import Plan
 from bers.counters import Counters
+from bers.database import Database
 from bers.dead_letters import DeadLetters
 from bers.directory import Directory
 from bers.health import Health, Watch
@@ -49,7 +51,6 @@ from bers.seats import Seats
 from bers.series import Series
 from bers.speedometer import Speedometer
 from bers.stages import Context
-from bers.state import Database, highest_position, keep_positions
 from bers.states import Change
 from bers.storage import CHECK as STORAGE
 from bers.storage import Storage

@@ -21,10 +21,10 @@ import httpx2
 import msgspec
 import pytest
 
+from bers.all_positions import held_positions
 from bers.backup.archive import unpack
 from bers.backup.manifest import Manifest
 from bers.segments import events_of, segment_files
-from bers.state import held_positions
 from bers_builtin.sinks.rest_store import read_windows
 from tests.acceptance.conftest import Operator
 from tests.integration.processes import started, until

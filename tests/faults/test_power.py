@@ -47,7 +47,7 @@ anyio.run(main)
 UNSYNCED_COMMIT = """
 import sys
 from pathlib import Path
-from bers.state import Database
+from bers.database import Database
 database = Database(Path(sys.argv[1]) / "state.db")
 database.run_now(lambda db: db.execute("CREATE TABLE one (n INTEGER)"))
 for n in range(20):
@@ -57,7 +57,7 @@ for n in range(20):
 READ_COMMITS = """
 import sys
 from pathlib import Path
-from bers.state import Database
+from bers.database import Database
 database = Database(Path(sys.argv[1]) / "state.db")
 print(database.run_now(lambda db: db.execute("SELECT count(*) FROM one").fetchone()[0]), flush=True)
 """
@@ -66,7 +66,9 @@ TRIMMED_BELOW = """
 import anyio, sys
 from pathlib import Path
 from bers import Batch
-from bers.state import Database, Positions, lowest_position
+from bers.all_positions import lowest_position
+from bers.database import Database
+from bers.positions import Positions
 async def main():
     folder, readers = Path(sys.argv[1]), [("quick", "metrics"), ("slow", "metrics")]
     sinks = [Positions(Database(folder / f"{sink}.db", synchronous="NORMAL"), sink) for sink, _ in readers]
@@ -83,7 +85,7 @@ anyio.run(main)
 HELD = """
 import sys
 from pathlib import Path
-from bers.state import lowest_position
+from bers.all_positions import lowest_position
 print(lowest_position(Path(sys.argv[1]), [("quick", "metrics"), ("slow", "metrics")]))
 """
 

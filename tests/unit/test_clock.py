@@ -6,9 +6,9 @@ import pytest
 from bers import Clock, Stamp, SystemClock
 from bers.availability import Heartbeats
 from bers.clock import SETTLE, Jump, SteadyClock
+from bers.database import Database
 from bers.health import Breaker
 from bers.rates import Rates
-from bers.state import Database
 from bers.testing import VirtualClock
 from bers.timekeeping import FRESH, Timekeeping
 

@@ -13,10 +13,10 @@ import pytest
 from msgspec import Meta
 
 from bers import Batch, Config, Conflict, Context, Emit, Event, SinkSpec, SourceSpec, Stage, Table
+from bers.all_positions import lowest_position
 from bers.config import plan
 from bers.config.located import parse
 from bers.plugins import Catalogue
-from bers.state import lowest_position
 from bers.supervisor import Supervisor
 from tests.unit.ledger import LEDGER, Ledger, LedgerConfig, written
 

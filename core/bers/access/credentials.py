@@ -14,8 +14,8 @@ from bers.access.keys import Key, digest, id_of
 from bers.access.sessions import Session
 from bers.access.settings import AccessSettings
 from bers.clock import Clock
+from bers.database import Database
 from bers.errors import Refused
-from bers.state import Database
 
 FRESH = 1.0
 """Seconds after which the tables are read again. `bers keys` writes to them from another process."""

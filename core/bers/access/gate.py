@@ -17,10 +17,10 @@ from bers.access.refusals import Refusals
 from bers.access.settings import AccessSettings
 from bers.audit import Audit
 from bers.clock import Clock
+from bers.database import Database
 from bers.errors import Refused
 from bers.operations import Caller, Scope
 from bers.rates import Rates
-from bers.state import Database
 
 GUESSES_PER_SECOND, GUESSES = 0.5, 20
 """How many wrong keys one address may send: some at once, and then one every other second."""

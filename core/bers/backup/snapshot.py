@@ -13,11 +13,11 @@ from stat import S_ISREG
 from typing import IO
 
 from bers.access import sessions
+from bers.all_positions import Held
 from bers.checksums import connect
 from bers.errors import BersError
 from bers.lock import PID_FILE
 from bers.segments import segment_files
-from bers.state import Held
 
 PATIENCE = 20.0
 """Seconds that transactions of the node may hold us up."""

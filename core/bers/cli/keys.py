@@ -19,10 +19,10 @@ from bers.audit import Audit
 from bers.cli import output
 from bers.cli.start import config_option, kept
 from bers.clock import SystemClock
+from bers.database import Database
 from bers.errors import BersError, unknown
 from bers.lock import unwritable
 from bers.operations import Caller, Scope
-from bers.state import Database
 from bers.units import Duration
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bers import schemas
+from bers.database import Database
 from bers.dead_letters import DeadLetters
 from bers.log import Log
 from bers.pipeline import Pipeline, Step, target
@@ -30,7 +31,6 @@ from bers.stages import (
     SourceSpec,
     Stage,
 )
-from bers.state import Database
 from bers.tables import Table
 from bers.testing.clock import VirtualClock
 

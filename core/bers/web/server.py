@@ -24,10 +24,10 @@ from bers.access.gate import Gate
 from bers.checksums import is_damage
 from bers.clock import Clock, SystemClock
 from bers.config import Plan
+from bers.database import Database
 from bers.errors import Unwritable
 from bers.logs import Logs, files_of, writing
 from bers.operations import Surface
-from bers.state import Database
 from bers.supervisor import Supervisor
 from bers.web.app import App
 from bers.web.connections import Connections, limited

@@ -1,0 +1,220 @@
+"""A database: one SQLite file, one thread, and one transaction for each call."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from anyio import CancelScope, CapacityLimiter, to_thread
+
+from bers import disk, opening, position_rows, schema_copy
+from bers.checksums import is_damage
+from bers.copies import BEGIN, COMMITS, COUNT
+from bers.errors import Refused
+from bers.opening import Synchronous, closed_on_error, connected
+from bers.salvage import Salvage
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """A SQLite file in WAL mode. Each call is one transaction, and they happen one after another in one thread.
+
+    ``synchronous`` FULL survives power loss with every commit; NORMAL may lose the last commits then, all together.
+    """
+
+    def __init__(self, path: Path | None = None, *, synchronous: Synchronous = "FULL", mends: bool = True) -> None:
+        """Without a path the database lives in memory, for tests.
+
+        A file that turns out to be damaged is set aside, and what can be read of it is copied into a new one: at once
+        where that shows when it is opened, else when it is opened next. ``mends`` says not to, to whoever does not own
+        the file.
+        """
+        self.path = path
+        self.salvaged: Salvage | None = None
+        """What was found out and done about the file, if it was damaged when it was opened last."""
+        self._mends = mends
+        self._suspicion = ""
+        """Why the file has to be mended when it is opened next."""
+        self._known: tuple[int, int] = (-1, -1)
+        """The schema that was written down."""
+        self._synchronous = synchronous
+        self._thread = CapacityLimiter(1)
+        self._lock = Lock()
+        self._closed = False
+        self._connection: sqlite3.Connection | None = None
+        self.fault = ""
+        """Why its disk does not let it write, until it does again."""
+        self._inode = 0
+        """Which file it is: one of that name that comes later, as where a disk was unmounted, is another."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work in one transaction; either all of it is committed when this returns, or nothing is.
+
+        It is done again where the disk was full, and there is room when the log is brought into the file.
+        """
+        return await to_thread.run_sync(self._transact, work, limiter=self._thread)
+
+    def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The same, at once and in this thread: for opening and closing, when nobody else is there."""
+        return self._transact(work)
+
+    def mend(self) -> None:
+        """Open a file that is there, for it to be mended where it is damaged; what else is wrong is for later."""
+        if self.path and self.path.exists():
+            with suppress(sqlite3.Error, OSError):
+                self.run_now(lambda _: None)
+
+    def close(self) -> None:
+        """Close the file, when what is under way is done; whoever asks it afterwards is refused."""
+        with self._lock:
+            self._closed = True
+            if self._connection:
+                self._connection.close()
+                self._connection = None
+
+    async def shut(self) -> None:
+        """The same in its own thread, whatever happens: what is written last is synced, and disks may take long."""
+        with CancelScope(shield=True):
+            await to_thread.run_sync(self.close, limiter=self._thread)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:  # A check or a request may still be under way when its stage closes.
+            if self._closed:
+                raise Refused("unavailable", f"{self.path or 'the database'} is closed: its stage has stopped")
+            try:
+                connection = self._open()
+                before = connection.total_changes
+                try:
+                    result = self._within(connection, work)
+                except sqlite3.OperationalError as exc:
+                    if not (disk.is_full(exc) and _shrunk(connection)):
+                        raise
+                    result = self._within(connection, work)
+            except (OSError, sqlite3.OperationalError) as exc:
+                self._note(exc)
+                raise
+            if self.fault and connection.total_changes != before:  # What only reads does not know better.
+                self.fault = ""
+            return result
+
+    def _note(self, exc: OSError | sqlite3.OperationalError) -> None:
+        """Remember what the disk did. But for one that is full, the file is opened anew: it may be another now."""
+        why, old = disk.disk_fault(exc), self._connection
+        self.fault = why or self.fault
+        if why and not disk.is_full(exc) and self.path and old:
+            with suppress(OSError, sqlite3.Error):  # Where that cannot be, what is open can still be read.
+                if self.path.stat().st_ino == self._inode:
+                    self._connection = connected(self.path, self._synchronous)
+                    self._known = _known(self._connection)
+                    old.close()
+
+    def _within(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            _begin(connection)
+            before = connection.total_changes
+            result = work(connection)
+            if schema_copy.cookie(connection) != self._known:
+                schema_copy.keep(connection)
+            if connection.total_changes != before:
+                connection.execute(COUNT)
+            connection.execute("COMMIT")
+        except BaseException as exc:
+            self._undo(connection, exc)
+            raise
+        self._known = schema_copy.cookie(connection)
+        return result
+
+    def _undo(self, connection: sqlite3.Connection, exc: BaseException) -> None:
+        """Roll back; a file that is damaged is let go of, so that it is mended when it is opened next."""
+        damaged = is_damage(exc)
+        try:
+            connection.rollback()
+        except sqlite3.DatabaseError as another:
+            damaged = damaged or is_damage(another)
+            if not damaged:
+                raise
+        if damaged and self.path and self._mends:
+            self._connection = None
+            with suppress(sqlite3.Error):
+                connection.close()
+            self._suspect(self.path, str(exc))
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = self._opened(self.path) if self.path else connected(":memory:", self._synchronous)
+            with closed_on_error(connection):
+                self._known = _known(connection)
+                self._within(connection, _prepare)
+            self._connection = connection
+            self._inode = self.path.stat().st_ino if self.path else 0
+        return self._connection
+
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        """Open the file, and mend it first where it is damaged."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._mends:
+            return connected(path, self._synchronous)
+        connection, faults = opening.opened(path, self._synchronous, self._suspicion)
+        if connection is None:
+            self.salvaged = opening.mend(path, faults)
+            self._suspicion = ""
+            connection = connected(path, self._synchronous)
+        return connection
+
+    async def inspect(self) -> Sequence[str]:
+        """Look at all of a file that was too large to be looked at when it was opened; return what is wrong with it.
+
+        It is looked at through a connection of its own, while others work; if it is damaged, it is mended when it is
+        opened next.
+        """
+        if not self.path:
+            return []
+        faults = await to_thread.run_sync(opening.inspected, self.path)
+        if faults:
+            self._suspect(self.path, faults[0])
+        return faults
+
+    def _suspect(self, path: Path, why: str) -> None:
+        _log.error("%s is damaged: %s; it is mended when it is opened next", path, why)
+        self._suspicion = why
+        opening.suspect(path, why)
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as exc:
+        if not disk.disk_fault(exc):
+            raise
+        connection.execute("BEGIN")  # What only reads can be done all the same.
+
+
+def _shrunk(connection: sqlite3.Connection) -> bool:
+    """Bring the log of a database into its file, and give its room back; False where that cannot be."""
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    return not busy
+
+
+def _known(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Of which schema a database has the copy."""
+    copy = schema_copy.read(connection) if schema_copy.is_there(connection) else None
+    return (copy.version, copy.layout) if copy else (-1, -1)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make what every database has."""
+    schema_copy.make(connection)
+    connection.execute(COMMITS)
+    connection.execute(BEGIN)
+    position_rows.prepare(connection)
