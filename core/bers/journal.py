@@ -1,41 +1,26 @@
-"""The files of the bus: checksummed frames in segments, made durable together by one thread."""
+"""The journal of the bus: frames are appended to segments, and made durable together by one thread."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
-from struct import Struct
-from typing import NamedTuple
-from zlib import crc32
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
 from bers import disk
+from bers.frames import Frame, encode, frames_of, is_torn, unfinished, with_length_mended
+from bers.segments import put_in_order, segment_at, segment_files, set_aside, sync_folder
 from bers.units import Size
 
-_HEAD = Struct("<IIQQ")  # Length and checksum of the rest; then where the frame starts and ends, in records.
-_MAYBE_HEAD = re.compile(rb"(?=[\s\S]{14}\0\0(?!\0{6})[\s\S]{6}\0\0)")  # Positions of 48 bits, and some records.
-
-_NAME = re.compile(r"\d{20}\.log")
 PROBE = 64 << 10
 """Bytes that are written to see whether there is room again: about what comes at once."""
 
 _log = logging.getLogger(__name__)
-
-
-class Frame(NamedTuple):
-    """What one append wrote: the records from one position to another."""
-
-    start: int
-    end: int
-    body: bytes
 
 
 class Journal:
@@ -61,7 +46,7 @@ class Journal:
         is called when there is no room for a frame: whether it has made some, so that it is worth another attempt.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        _put_in_order(folder)
+        put_in_order(folder)
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._waiting: list[Frame] = []
@@ -73,7 +58,7 @@ class Journal:
         """Whether there was less room than that when it was looked last."""
         self._turn = anyio.Lock()
         self._thread = CapacityLimiter(1)
-        self._starts = _segments(folder) or [begin]
+        self._starts = [int(path.stem) for path in segment_files(folder)] or [begin]
         self._sizes = [path.stat().st_size if (path := self._path(at)).exists() else 0 for at in self._starts]
         self._file = os.open(self._path(self._starts[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._sync_found()
@@ -159,7 +144,7 @@ class Journal:
         os.close(self._file)
 
     def _path(self, start: int) -> Path:
-        return self._folder / f"{start:020}.log"
+        return segment_at(self._folder, start)
 
     def _sync_found(self) -> None:
         """Make durable what a killed process wrote and did not sync: it is read from now on, and who sends it again is
@@ -170,32 +155,33 @@ class Journal:
             if self._sizes[-1]:
                 os.fdatasync(self._file)
             for path in (folder, folder.parent):
-                _sync_folder(path)
+                sync_folder(path)
         except OSError as exc:  # The first append will fail as well, and somebody can be told then.
             _log.error("%s cannot be synced: %s; what was written last may not survive a loss of power", folder, exc)
         with suppress(OSError):  # This one need not be ours.
-            _sync_folder(folder.parent.parent)
+            sync_folder(folder.parent.parent)
 
     def _recover(self) -> int:
         """Find the end, and make sure that the next frame follows it."""
         path, at, end = self._path(self._starts[-1]), 0, self._starts[-1]
         damaged = False
-        for offset, frame in _frames(path):
-            if offset > at:
+        for found in frames_of(path):
+            if found.at > at:
                 damaged = True
                 _log.error(
                     "%s is damaged from byte %d to %d: events from position %d to %d are lost",
-                    path, at, offset, end, frame.start,
+                    path, at, found.at, end, found.frame.start,
                 )  # fmt: skip
-            at, end = offset + _HEAD.size + len(frame.body), frame.end
-        if not damaged and (last := _mended(path, at, end)):
+            at, end = found.after, found.frame.end
+        if not damaged and (last := with_length_mended(path, at, end)):
             _log.error("%s: the length of the last frame was damaged, and is written anew", path)
             os.ftruncate(self._file, at)
-            os.write(self._file, _encode(last))
+            data = encode(last)
+            os.write(self._file, data)
             os.fdatasync(self._file)
-            self._sizes[-1] = at + _HEAD.size + len(last.body)
+            self._sizes[-1] = at + len(data)
             return last.end
-        if not damaged and _is_torn(path, at):
+        if not damaged and is_torn(path, at):
             if at < self._sizes[-1]:
                 _log.info("%s: an append that was not finished was cut off, %d bytes", path, self._sizes[-1] - at)
             os.ftruncate(self._file, at)
@@ -210,7 +196,7 @@ class Journal:
         """Leave a damaged segment as it is, for whoever may make more of it, and go on behind it in a new one."""
         aside = path.with_suffix(".damaged")
         if end == self._starts[-1]:  # Nothing in it is whole, and the new one takes its name.
-            _set_aside(path, aside)
+            set_aside(path, aside)
             self._starts.pop()
             self._sizes.pop()
         else:
@@ -238,7 +224,7 @@ class Journal:
             self._torn = False
         if self._sizes[-1] >= self._segment_bytes:
             self._begin_segment(group[0].start)
-        data = b"".join(map(_encode, group))
+        data = b"".join(map(encode, group))
         if os.write(self._file, data) < len(data):
             raise OSError("the disk took only a part")
         os.fdatasync(self._file)
@@ -251,7 +237,7 @@ class Journal:
             raise OSError("the journal is closed")
         self._leave_room()
         size = min(PROBE, self._segment_bytes // 2)
-        data = _HEAD.pack(size + 1, 0, self.end, self.end) + bytes(size)
+        data = unfinished(self.end, size)
         os.ftruncate(self._file, self._sizes[-1])
         try:
             if os.write(self._file, data) < len(data):
@@ -284,14 +270,14 @@ class Journal:
         self._file = file
         self._starts.append(start)
         self._sizes.append(0)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     def _read(self, after: int, max_bytes: int) -> Sequence[Frame]:
         starts = tuple(self._starts)  # As they are now: this is a thread, and the loop may trim meanwhile.
         first = max(n for n, start in enumerate(starts) if start <= after or not n)
         frames: list[Frame] = []
         for start in starts[first:]:
-            for _, frame in _frames(self._path(start)):
+            for _, _, frame in frames_of(self._path(start)):
                 if frame.end > self.end or max_bytes <= 0:
                     return frames
                 if frame.end > after:
@@ -302,145 +288,3 @@ class Journal:
 
 def _mib(size: int) -> str:
     return f"{size / (1 << 20):.2f} MiB" if size >= 1 << 20 else str(Size(size // 1024 * 1024))
-
-
-def last_position(folder: Path) -> int:
-    """Where the journal in a folder ends, by what is whole in its newest segment; 0 where there is none."""
-    starts = _segments(folder)
-    if not starts:
-        return 0
-    end = starts[-1]
-    for _, frame in _frames(folder / f"{end:020}.log"):
-        end = max(end, frame.end)
-    return end
-
-
-def _segments(folder: Path) -> list[int]:
-    """Where the segments in a folder begin, by their names; what is none of ours is left alone."""
-    return sorted(int(path.stem) for path in folder.glob("*.log") if _NAME.fullmatch(path.name) and path.is_file())
-
-
-def _put_in_order(folder: Path) -> None:
-    """See to it that each segment has the name of the position where it begins, whatever was done to names."""
-    moving = [(path, begins) for path in folder.glob("*.moving") if (begins := _beginning(path, None)) is not None]
-    for path in sorted(folder.glob("*.log")):
-        begins = None
-        if path.is_file():
-            begins = _beginning(path, int(path.stem) if _NAME.fullmatch(path.name) else None)
-        if begins is None:
-            _log.error("%s is no segment of a journal, and is left alone", path)
-        elif path.name != f"{begins:020}.log":
-            _log.error("%s begins at position %d, and is given the name that says so", path, begins)
-            moving.append((path.rename(path.with_suffix(".moving")), begins))
-    for path, begins in moving:  # Behind all others: two may have each other's name.
-        right = folder / f"{begins:020}.log"
-        if right.exists():
-            _log.error("%s has the same place in the journal as %s, and is kept as damaged", path, right)
-            _set_aside(path, path.with_suffix(".damaged"))
-        else:
-            path.rename(right)
-
-
-def _set_aside(path: Path, aside: Path) -> None:
-    """Move a file to a place where nothing is yet."""
-    free = aside
-    number = 1
-    while free.exists():
-        free, number = aside.with_name(f"{aside.stem}-{number}{aside.suffix}"), number + 1
-    path.replace(free)
-
-
-def _beginning(path: Path, named: int | None) -> int | None:
-    """Where a segment begins: by its first frame, if that is whole, else by its name."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        frame = _whole(file.read(_HEAD.size), file.read, size)
-    return frame.start if frame else named
-
-
-def whole_frames(path: Path) -> Iterator[tuple[int, int, Frame]]:
-    """The whole frames of a segment, each with its first byte and the one after it; what is damaged is passed over."""
-    for at, frame in _frames(path):
-        yield at, at + _HEAD.size + len(frame.body), frame
-
-
-def is_torn(path: Path, at: int) -> bool:
-    """Whether what a segment has from a byte on is an append that was not finished, and no damage."""
-    return _is_torn(path, at)
-
-
-def _sync_folder(path: Path) -> None:
-    """A file is durable only when its name is."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _encode(frame: Frame) -> bytes:
-    span = _HEAD.pack(0, 0, frame.start, frame.end)[8:]
-    return _HEAD.pack(len(frame.body), crc32(frame.body, crc32(span)), frame.start, frame.end) + frame.body
-
-
-def _frames(path: Path) -> Iterator[tuple[int, Frame]]:
-    """Read whole frames, each with its place in the file; what is damaged is passed over."""
-    at = position = 0
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        while at < size:
-            file.seek(at)
-            frame = _whole(file.read(_HEAD.size), file.read, size - at)
-            if frame is None:
-                file.seek(at)
-                at, frame = _next_whole(file.read(size - at), at, position)
-                if frame is None:
-                    return
-            yield at, frame
-            at, position = at + _HEAD.size + len(frame.body), frame.end
-
-
-def _whole(head: bytes, read: Callable[[int], bytes], left: int) -> Frame | None:
-    """The frame that begins with a head, if all of it is there and as it was written."""
-    if len(head) < _HEAD.size:
-        return None
-    length, checksum, start, end = _HEAD.unpack(head)
-    if length > left - _HEAD.size:  # Asked for four gigabytes, a file makes room for them first.
-        return None
-    body = read(length)
-    whole = len(body) == length and crc32(body, crc32(head[8:])) == checksum
-    return Frame(start, end, body) if whole else None
-
-
-def _next_whole(data: bytes, base: int, position: int) -> tuple[int, Frame | None]:
-    """The next whole frame in data that begins with a damaged one, at or after a position."""
-    file = BytesIO(data)
-    for match in _MAYBE_HEAD.finditer(data, 1):
-        at = match.start()
-        length, _, start, end = _HEAD.unpack_from(data, at)
-        if position <= start <= end and at + _HEAD.size + length <= len(data):
-            file.seek(at)
-            if frame := _whole(file.read(_HEAD.size), file.read, len(data) - at):
-                return base + at, frame
-    return base + len(data), None
-
-
-def _mended(path: Path, at: int, end: int) -> Frame | None:
-    """The last frame, if all that is wrong with it is its length: then it looks as if it had not been finished."""
-    with path.open("rb") as file:
-        file.seek(at)
-        head, body = file.read(_HEAD.size), file.read()
-    if len(head) < _HEAD.size:
-        return None
-    _, checksum, start, stop = _HEAD.unpack(head)
-    whole = start >= end and crc32(body, crc32(head[8:])) == checksum
-    return Frame(start, stop, body) if whole else None
-
-
-def _is_torn(path: Path, at: int) -> bool:
-    """Whether what stands behind the last whole frame is the beginning of another: what ``kill -9`` leaves behind."""
-    with path.open("rb") as file:
-        file.seek(at)
-        rest = file.read(_HEAD.size)
-        left = os.fstat(file.fileno()).st_size - at
-    return len(rest) < _HEAD.size or _HEAD.unpack(rest)[0] > left - _HEAD.size

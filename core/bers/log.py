@@ -15,7 +15,8 @@ from anyio import AsyncContextManagerMixin
 
 from bers import disk
 from bers.errors import Full
-from bers.journal import Frame, Journal
+from bers.frames import Frame
+from bers.journal import Journal
 from bers.records import Batch, Event, weigh
 
 MAX_EVENTS = 1_000

@@ -10,8 +10,8 @@ from typing import TypeVar
 from bers import position_rows, salvage
 from bers.database import Database
 from bers.errors import Conflict
-from bers.journal import last_position
 from bers.records import Batch
+from bers.segments import last_position
 
 T = TypeVar("T")
 

@@ -1,129 +1,77 @@
-"""A journal from outside: which files it has, what is in them, and what of them is damaged; nothing is changed."""
+"""The files of the journal: segments, each with the name of the position where it begins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+import logging
+import os
+import re
 from pathlib import Path
 
-import msgspec
+from bers.frames import first_of, frames_of
 
-from bers.journal import is_torn, whole_frames
-from bers.records import Event
+_NAME = re.compile(r"\d{20}\.log")
 
-
-@dataclass(frozen=True)
-class Damage:
-    """A part of a file that is not as it was written, and the positions that may be lost with it."""
-
-    file: str
-    first_byte: int
-    end_byte: int
-    """The byte after it."""
-    start: int
-    end: int | None
-    """None where nothing whole follows by which it could be known."""
-
-    def __str__(self) -> str:
-        place = f"{self.file}: bytes {self.first_byte} to {self.end_byte} are damaged"
-        if self.end == self.start:
-            return f"{place}; no event is lost with them"
-        lost = f"events after position {self.start}" if self.end is None else f"events from {self.start} to {self.end}"
-        return f"{place}; {lost} are lost"
+_log = logging.getLogger(__name__)
 
 
-@dataclass
-class Segment:
-    """One file of a journal."""
-
-    path: Path
-    start: int
-    end: int
-    size: int = 0
-    frames: int = 0
-    events: int = 0
-    oldest: float | None = None
-    """When its first event was received, in seconds since 1970."""
-    newest: float | None = None
-    torn: int = 0
-    """Bytes at its end of an append that was not finished: nobody was told that it was."""
-    whole: int = 0
-    """The byte after its last whole frame."""
-    damage: list[Damage] = field(default_factory=list[Damage])
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Positions that no file has."""
-
-    start: int
-    end: int
-
-    def __str__(self) -> str:
-        return f"no file has the events from position {self.start} to {self.end}"
+def segment_at(folder: Path, start: int) -> Path:
+    """The file that begins at a position."""
+    return folder / f"{start:020}.log"
 
 
 def segment_files(folder: Path) -> list[Path]:
-    """The files of a journal, oldest first."""
-    return sorted(path for path in folder.glob("*.log") if path.stem.isdecimal())
+    """The files of a journal, oldest first; what is none of ours is left alone."""
+    return sorted(path for path in folder.glob("*.log") if _NAME.fullmatch(path.name) and path.is_file())
 
 
-def examine(path: Path, *, last: bool = True) -> Segment:
-    """Read a file from its beginning to its end. Only of the ``last`` one may an append be unfinished."""
-    decode = msgspec.msgpack.Decoder(list[Event]).decode
-    start = int(path.stem)
-    found = Segment(path, start, start)
-    for at, after, frame in whole_frames(path):
-        if at > found.whole:
-            found.damage.append(Damage(path.name, found.whole, at, found.end, frame.start))
-        found.whole, found.end = after, frame.end
-        found.frames += 1
-        try:
-            events = decode(frame.body)
-        except msgspec.MsgspecError:  # Its checksum is right: another version of us wrote it so.
-            found.damage.append(Damage(path.name, at, after, frame.start, frame.end))
-            continue
-        found.events += len(events)
-        if events:
-            found.oldest = events[0].received if found.oldest is None else found.oldest
-            found.newest = events[-1].received
-    found.size = max(path.stat().st_size, found.whole)
-    if found.size > found.whole:
-        if last and is_torn(path, found.whole):
-            found.torn = found.size - found.whole
-        else:
-            found.damage.append(Damage(path.name, found.whole, found.size, found.end, None))
-    return found
-
-
-def examine_all(folder: Path) -> list[Segment]:
-    """Every file of a journal in turn; one that a running node gives up meanwhile is left out."""
-    found: list[Segment] = []
+def last_position(folder: Path) -> int:
+    """Where the journal in a folder ends, by what is whole in its newest segment; 0 where there is none."""
     files = segment_files(folder)
-    for path in files:
-        try:
-            segment = examine(path, last=path == files[-1])
-        except FileNotFoundError:
-            found.clear()  # Those before it are gone, too.
-            continue
-        if found and (damage := found[-1].damage) and damage[-1].end is None:
-            damage[-1] = replace(damage[-1], end=segment.start)
-            found[-1].end = max(found[-1].end, segment.start)
-        found.append(segment)
-    return found
+    if not files:
+        return 0
+    return max([int(files[-1].stem), *(found.frame.end for found in frames_of(files[-1]))])
 
 
-def gaps(segments: Sequence[Segment]) -> list[Gap]:
-    """What lies between files, beside what is known to be damaged."""
-    return [Gap(one.end, two.start) for one, two in pairwise(segments) if one.end < two.start]
+def put_in_order(folder: Path) -> None:
+    """See to it that each segment has the name of the position where it begins, whatever was done to names."""
+    moving = [(path, begins) for path in folder.glob("*.moving") if (begins := _beginning(path, None)) is not None]
+    for path in sorted(folder.glob("*.log")):
+        begins = None
+        if path.is_file():
+            begins = _beginning(path, int(path.stem) if _NAME.fullmatch(path.name) else None)
+        if begins is None:
+            _log.error("%s is no segment of a journal, and is left alone", path)
+        elif path != segment_at(folder, begins):
+            _log.error("%s begins at position %d, and is given the name that says so", path, begins)
+            moving.append((path.rename(path.with_suffix(".moving")), begins))
+    for path, begins in moving:  # Behind all others: two may have each other's name.
+        right = segment_at(folder, begins)
+        if right.exists():
+            _log.error("%s has the same place in the journal as %s, and is kept as damaged", path, right)
+            set_aside(path, path.with_suffix(".damaged"))
+        else:
+            path.rename(right)
 
 
-def events_of(path: Path, after: int = 0) -> Iterator[tuple[int, Event]]:
-    """The events of a file, each with the position after it, from a position on."""
-    decode = msgspec.msgpack.Decoder(list[Event]).decode
-    for _, _, frame in whole_frames(path):
-        if frame.end > after:
-            for position, event in enumerate(decode(frame.body), frame.start + 1):
-                if position > after:
-                    yield position, event
+def set_aside(path: Path, aside: Path) -> None:
+    """Move a file to a place where nothing is yet."""
+    free = aside
+    number = 1
+    while free.exists():
+        free, number = aside.with_name(f"{aside.stem}-{number}{aside.suffix}"), number + 1
+    path.replace(free)
+
+
+def sync_folder(path: Path) -> None:
+    """A file is durable only when its name is."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _beginning(path: Path, named: int | None) -> int | None:
+    """Where a segment begins: by its first frame, if that is whole, else by its name."""
+    frame = first_of(path)
+    return frame.start if frame else named

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bers.segments import events_of, segment_files
+from bers.inspection import events_of
+from bers.segments import segment_files
 from tests.integration.processes import configure, started, until
 
 MARK = b"a-build-that-nobody-needs-any-more"

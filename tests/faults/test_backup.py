@@ -24,7 +24,8 @@ import pytest
 from bers.all_positions import held_positions
 from bers.backup.archive import unpack
 from bers.backup.manifest import Manifest
-from bers.segments import events_of, segment_files
+from bers.inspection import events_of
+from bers.segments import segment_files
 from bers_builtin.sinks.rest_store import read_windows
 from tests.acceptance.conftest import Operator
 from tests.integration.processes import started, until

@@ -23,7 +23,8 @@ SESSIONS, IMAGES = (60, 5) if LONG else (2, 1)
 UNSYNCED_FRAME = """
 import anyio, sys
 from pathlib import Path
-from bers.journal import Frame, Journal
+from bers.frames import Frame
+from bers.journal import Journal
 async def main():
     journal = Journal(Path(sys.argv[1]) / "journal")
     for n in range(3):

@@ -36,7 +36,8 @@ from bers.config.located import parse
 from bers.decoding import Decoded, Decoder
 from bers.decoding.documents import FIRST_TIME, LAST_TIME, MAX_NUMBER
 from bers.decoding.vocabulary import RESERVED, TYPE
-from bers.journal import Frame, Journal
+from bers.frames import Frame
+from bers.journal import Journal
 from bers.plugins import Catalogue, load
 from bers.stages import Receiver
 from bers.testing import step

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bers.decoding.vocabulary import OUTCOMES
@@ -183,6 +183,7 @@ def test_no_line_end_that_anybody_knows_leads_out_of_a_frame(text: str) -> None:
 
 @many(400)
 @given(st.binary(max_size=120))
+@example(script=b"?\xa5\xad\xcf\xf4\x17\x18\x17\x01\0")  # The length of the last frame alone.
 def test_damage_to_the_journal_costs_what_it_hits(script: bytes) -> None:
     properties.damaging(script)
 

@@ -28,7 +28,8 @@ from bers.backup.restore import restore
 from bers.backup.verify import verify
 from bers.checksums import connect
 from bers.errors import BersError
-from bers.journal import Frame, Journal
+from bers.frames import Frame
+from bers.journal import Journal
 from bers.testing import VirtualClock
 
 CLOCK = VirtualClock()

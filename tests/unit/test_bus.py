@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from bers import Event, Full
-from bers.journal import Frame, Journal
+from bers.frames import Frame
+from bers.journal import Journal
 from bers.log import Log
 from bers.testing import feed
 

@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from bers import Database, Event
 from bers.cli.journal import journal
-from bers.journal import Frame, Journal
+from bers.frames import Frame
+from bers.journal import Journal
 
 HEAD = 24
 

@@ -18,8 +18,9 @@ LAYERS = [
     {"salvage"},
     {"position_rows"},
     {"opening"},
-    {"database", "decoding", "journal", "memory", "patterns", "rates", "repeats", "series", "tables"},
-    {"positions", "segments"},
+    {"database", "decoding", "frames", "memory", "patterns", "rates", "repeats", "series", "tables"},
+    {"segments"},
+    {"inspection", "journal", "positions"},
     {
         "all_positions",
         "bus",

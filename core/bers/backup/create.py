@@ -23,7 +23,7 @@ from bers.backup.snapshot import Copied, Instant, Opened, instant
 from bers.checksums import connect
 from bers.clock import Clock
 from bers.errors import BersError
-from bers.segments import Segment, examine
+from bers.inspection import Segment, examine
 
 _FILE = re.compile(r"\$\{file:([^}:]+)")
 

@@ -13,8 +13,8 @@ from bers import soundness
 from bers.backup import manifest
 from bers.backup.archive import unpack
 from bers.backup.manifest import Manifest, Member, Position
+from bers.inspection import examine_all, gaps
 from bers.positions import on_the_bus
-from bers.segments import examine_all, gaps
 
 
 @dataclass(frozen=True)

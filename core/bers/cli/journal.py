@@ -18,11 +18,12 @@ from bers.cli import output
 from bers.cli.start import config_option, kept, read
 from bers.errors import BersError, ConfigError
 from bers.filters import Filter
+from bers.inspection import Segment, events_of, examine_all, gaps
 from bers.patterns import TooMuchWork
 from bers.positions import on_the_bus
 from bers.records import Event
 from bers.redaction import Redactor
-from bers.segments import Segment, events_of, examine_all, gaps, segment_files
+from bers.segments import segment_files
 
 _json = click.option("--json", "json_", is_flag=True, help="Print it as JSON, with times in milliseconds since 1970.")
 
