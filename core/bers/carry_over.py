@@ -1,0 +1,124 @@
+"""What can be read of a damaged database, carried over into a new file, table by table."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from bers import schema_copy
+from bers.checksums import checksum, columns_of, listed, quoted
+from bers.rescue import Rescue
+from bers.schema_copy import Entry
+
+_AT_ONCE = 200
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TableLoss:
+    """What became of one table."""
+
+    table: str
+    kept: int
+    """Rows that came over."""
+    lost: Sequence[str]
+    """What did not, in words; empty where nothing is known to be missing."""
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.kept} rows kept" + (f", lost: {'; '.join(self.lost)}" if self.lost else "")
+
+
+def carry_over(source: sqlite3.Connection, target: sqlite3.Connection, entries: Sequence[Entry]) -> list[TableLoss]:
+    """Make the tables that a schema says, and what belongs to them; return what became of each."""
+    schema_copy.make(target)
+    losses: list[TableLoss] = []
+    tables = [one for one in entries if one.kind == "table" and not _is_ours(one.name)]
+    for entry in tables:
+        try:
+            target.execute(entry.sql or "")
+        except (sqlite3.Error, UnicodeError) as exc:
+            losses.append(TableLoss(entry.name, 0, [f"all of it: its definition is damaged ({exc})"]))
+        else:
+            losses.append(_copy_table(source, target, entry.name))
+    for entry in entries:
+        if entry.kind != "table" and entry.sql:
+            try:
+                target.execute(entry.sql)
+            except (sqlite3.Error, UnicodeError) as exc:
+                _log.warning("%s %s is left to its owner to make anew: %s", entry.kind, entry.name, exc)
+    _go_on_counting(target, [one.name for one in tables if "AUTOINCREMENT" in (one.sql or "").upper()])
+    return losses
+
+
+def _is_ours(name: str) -> bool:
+    return name == schema_copy.TABLE or name.startswith("sqlite_")
+
+
+def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> TableLoss:
+    columns, has_sum = columns_of(target, table)
+    rows = Rescue(source, table, columns, _key(target, table), has_sum=has_sum)
+    holes = ", ".join("?" * len(columns))
+    insert = f"INSERT INTO {quoted(table)} ({listed(columns)}) VALUES ({holes})"
+    kept = wrong = 0
+    for chunk in _chunks(rows):
+        good = [row for row in chunk if not has_sum or checksum(*row[:-1]) == row[-1]]
+        written = _insert(target, insert, [row[: len(columns)] for row in good])
+        kept, wrong = kept + written, wrong + len(chunk) - written
+    lost = [*rows.lost, *([f"{wrong} rows that are not as they were written"] if wrong else [])]
+    return TableLoss(table, kept, lost)
+
+
+def _key(connection: sqlite3.Connection, table: str) -> Sequence[str]:
+    """The columns by which rows are found that have no number of their own."""
+    try:
+        connection.execute(f"SELECT rowid FROM {quoted(table)} LIMIT 0")
+    except sqlite3.OperationalError:
+        rows = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
+        return [row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5]]
+    return ()
+
+
+def _chunks(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    chunk: list[Sequence[Any]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == _AT_ONCE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _insert(target: sqlite3.Connection, insert: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Write rows; return how many could be."""
+    target.execute("SAVEPOINT chunk")
+    try:
+        target.executemany(insert, rows)
+        written = len(rows)
+    except (sqlite3.IntegrityError, sqlite3.DataError, UnicodeEncodeError):
+        target.execute("ROLLBACK TO chunk")
+        written = 0
+        for row in rows:
+            with suppress(sqlite3.IntegrityError, sqlite3.DataError, UnicodeEncodeError):
+                target.execute(insert, row)
+                written += 1
+    target.execute("RELEASE chunk")
+    return written
+
+
+def _go_on_counting(target: sqlite3.Connection, tables: Iterable[str]) -> None:
+    """See to it that a number that was given to a row is not given to another: somebody may know the row by it.
+
+    What was given cannot be told for sure any more, but it is less than the milliseconds since 1970.
+    """
+    now = int(time.time() * 1000)
+    for table in tables:
+        (highest,) = target.execute(f"SELECT coalesce(max(rowid), 0) FROM {quoted(table)}").fetchone()
+        target.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        target.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, max(highest, now)))
