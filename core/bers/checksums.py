@@ -33,9 +33,13 @@ def summed(columns: str) -> str:
     return f"{COLUMN} INTEGER GENERATED ALWAYS AS ({_FUNCTION}({columns})) STORED"
 
 
-def connect(path: Path | str, *, read_only: bool = False, **settings: Any) -> sqlite3.Connection:
-    """Connect to a database whose tables may have checksums. Whoever writes to one without this is refused."""
-    where = f"{Path(path).absolute().as_uri()}?mode=ro" if read_only else path
+def connect(path: Path | str, *, read_only: bool = False, alone: bool = False, **settings: Any) -> sqlite3.Connection:
+    """Connect to a database whose tables may have checksums. Whoever writes to one without this is refused.
+
+    ``alone`` reads the file without its log, and makes none beside it: nobody may write to it meanwhile.
+    """
+    read_only = read_only or alone
+    where = f"{Path(path).absolute().as_uri()}?mode=ro{'&immutable=1' * alone}" if read_only else path
     connection: sqlite3.Connection = sqlite3.connect(where, uri=read_only, **settings)
     connection.create_function(_FUNCTION, -1, checksum, deterministic=True)
     return connection

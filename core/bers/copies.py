@@ -6,17 +6,17 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from struct import Struct, unpack, unpack_from
+from struct import unpack_from
 from typing import NamedTuple
+
+from bers.checksums import connect
+from bers.write_ahead import FRAME_HEAD, HEAD, log_of, order_of, summed_up
 
 COMMITS = "CREATE TABLE IF NOT EXISTS commits (number INTEGER PRIMARY KEY)"
 """One row, whose key is counted up by every transaction that changes anything."""
 COUNT = "UPDATE commits SET number = number + 1"
 BEGIN = "INSERT INTO commits SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM commits)"
 
-_HEAD = Struct(">8I")
-_FRAME = Struct(">6I")
-_LITTLE, _BIG = 0x377F0682, 0x377F0683
 _LEAF = 0x0D
 
 
@@ -39,7 +39,7 @@ def put_right(folder: Path) -> list[str]:
     """
     said: list[str] = []
     for path in sorted(folder.glob("*.db")):
-        log = path.with_name(f"{path.name}-wal")
+        log = log_of(path)
         try:
             if log.exists() and not _belongs(path, log):
                 said.append(_put_aside(path, log))
@@ -50,8 +50,7 @@ def put_right(folder: Path) -> list[str]:
 
 def _belongs(path: Path, log: Path) -> bool:
     """Whether a log begins where its file ends, or is in the file in part or as a whole."""
-    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"  # The file alone, without its log.
-    with closing(sqlite3.connect(uri, uri=True)) as connection:
+    with closing(connect(path, alone=True)) as connection:
         row = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'commits'").fetchone()
         if row is None:
             return True
@@ -81,33 +80,23 @@ def _numbers(log: Path, root: int, *, checked: bool = False) -> list[int]:
 
 
 def _frames(data: bytes, *, checked: bool) -> Iterator[_Frame]:
-    if len(data) < _HEAD.size:
+    if len(data) < HEAD.size:
         return
-    magic, _, size, _, *salts, _, _ = _HEAD.unpack_from(data)
-    if magic not in (_LITTLE, _BIG) or not 512 <= size <= 65536:
+    magic, _, size, _, *salts, _, _ = HEAD.unpack_from(data)
+    order = order_of(magic)
+    if not order or not 512 <= size <= 65536:
         return
-    order = "<" if magic == _LITTLE else ">"
-    sums = _sum(data[:24], order, (0, 0)) if checked else (0, 0)
-    for at in range(_HEAD.size, len(data) - _FRAME.size - size + 1, _FRAME.size + size):
-        page, pages, *rest = _FRAME.unpack_from(data, at)
+    sums = summed_up(data[:24], order) if checked else (0, 0)
+    for at in range(HEAD.size, len(data) - FRAME_HEAD.size - size + 1, FRAME_HEAD.size + size):
+        page, pages, *rest = FRAME_HEAD.unpack_from(data, at)
         if rest[:2] != salts:
             return
-        body = at + _FRAME.size
+        body = at + FRAME_HEAD.size
         if checked:
-            sums = _sum(data[body : body + size], order, _sum(data[at : at + 8], order, sums))
+            sums = summed_up(data[body : body + size], order, summed_up(data[at : at + 8], order, sums))
             if sums != tuple(rest[2:]):
                 return
         yield _Frame(page, pages > 0, body)
-
-
-def _sum(data: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
-    """SQLite's checksum of a log, continued."""
-    one, two = sums
-    words = unpack(f"{order}{len(data) // 4}I", data)
-    for n in range(0, len(words), 2):
-        one = (one + words[n] + two) & 0xFFFFFFFF
-        two = (two + words[n + 1] + one) & 0xFFFFFFFF
-    return one, two
 
 
 def _key(data: bytes, page: int) -> int | None:

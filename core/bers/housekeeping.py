@@ -13,14 +13,15 @@ from anyio import to_thread
 
 from bers import disk
 from bers.all_positions import lowest_position
-from bers.checksums import summed
+from bers.checksums import connect, summed
 from bers.clock import Clock
 from bers.config import Plan
 from bers.config.settings import IntakeSettings
 from bers.database import Database
-from bers.intake import Intake, position_of
+from bers.intake import Intake
 from bers.log import Log
 from bers.memory import give_back
+from bers.snapshots import position_of
 from bers.stages import DurableSpec
 
 _SCHEMA = f"""
@@ -136,7 +137,7 @@ def snapshot_position(folder: Path) -> int:
     if not path.exists():
         return 0
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(connect(path, read_only=True)) as connection:
             row = connection.execute("SELECT body FROM snapshots WHERE partition = 0").fetchone()
             return position_of(row[0]) if row else 0
     except (sqlite3.DatabaseError, ValueError):  # No such table, or damage, of which its owner tells.

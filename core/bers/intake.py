@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter, thread_time
@@ -13,10 +12,9 @@ from typing import Protocol
 
 import anyio
 import msgspec
-from anyio import to_thread
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
-from bers import disk
+from bers import disk, snapshots
 from bers.bus import Bus
 from bers.claims import UNMAPPED, Owners
 from bers.clock import Clock, SystemClock
@@ -25,7 +23,7 @@ from bers.errors import Full
 from bers.metering import Cost, metered
 from bers.records import Event
 from bers.redaction import Redactor
-from bers.repeats import Memory, Repeats
+from bers.repeats import Repeats
 from bers.series import Series
 from bers.stages import Receiver
 from bers.tables import Table
@@ -35,7 +33,7 @@ SLICE = 97
 the number is a prime, because what is handed in repeats itself."""
 
 AT_ONCE = 4_000
-"""How many of the events that sources remember are looked at, or written down, before others have their turn."""
+"""How many of the events that sources remember are looked at before others have their turn."""
 
 GROUP = 10_000
 """How many events are taken together: those who wait behind them have their turn next."""
@@ -52,28 +50,6 @@ class Receipt:
 
     new: int
     repeated: int
-
-
-class Snapshot(msgspec.Struct, array_like=True):
-    """What the intake remembers at one position of the bus."""
-
-    position: int
-    repeats: Memory
-    tables: dict[str, dict[str, Event | bytes]]
-    series: dict[str, list[str]] = {}
-
-
-def position_of(snapshot: bytes) -> int:
-    """The position of what :meth:`Intake.snapshot` made; raise ValueError where it is none."""
-    try:
-        unpacker = zlib.decompressobj()
-        head = unpacker.decompress(snapshot, 10)
-    except zlib.error as exc:
-        raise ValueError(f"the snapshot cannot be decompressed: {exc}") from exc
-    if head[:1] != b"\x94":
-        raise ValueError("the snapshot does not begin as one does")
-    length = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}.get(head[1], 0)
-    return int.from_bytes(head[2 : 2 + length], "big") if length else head[1]
 
 
 class Seat(Protocol):
@@ -213,17 +189,12 @@ class Intake:
             repeats = msgspec.msgpack.encode(self._repeats.dump())
             tables = {key: table.dump() for key, table in self._tables.items() if len(table)}
             series = self.series.dump()
-        # Piece by piece: all at once would be in memory twice, and hold up the others while it is written.
-        compress, body = zlib.compressobj(1), bytearray()
-        for piece in _pieces(position, repeats, tables, series):
-            body += await to_thread.run_sync(compress.compress, piece)
-        body += compress.flush()
-        return position, body
+        return position, await snapshots.written(position, repeats, tables, series)
 
     async def recover(self, snapshot: bytes | bytearray | None = None) -> None:
         """Learn again what was there, from a snapshot and from the bus: call it once, before the first submit."""
         at, end = await self._bus.span(self._partition)
-        known = _decoded(snapshot)
+        known = snapshots.decoded(snapshot)
         if known and known.position > end:
             _log.error(
                 "the journal ends at position %d, and reached %d at least: events between are lost", end, known.position
@@ -404,38 +375,6 @@ class Intake:
     def _keep(self) -> None:
         for table in self._tables.values():
             table.keep()
-
-
-def _decoded(snapshot: bytes | bytearray | None) -> Snapshot | None:
-    """A snapshot as it was written; None where there is none, or it is damaged: the bus has what it said, or most."""
-    try:
-        return msgspec.msgpack.decode(zlib.decompress(snapshot), type=Snapshot) if snapshot else None
-    except (zlib.error, msgspec.MsgspecError, ValueError) as exc:
-        _log.error(
-            "the snapshot of the intake is damaged (%s): what it remembers is read from the journal, and what is older "
-            "than that is forgotten, so that an event of then would be taken again",
-            exc,
-        )
-        return None
-
-
-def _pieces(
-    position: int, repeats: bytes, tables: Mapping[str, tuple[list[str], list[bytes]]], series: Mapping[str, list[str]]
-) -> Iterator[bytes]:
-    """What :class:`Snapshot` is as MessagePack: an array of four, the third a map of maps."""
-    encode = msgspec.msgpack.Encoder().encode
-    yield b"\x94" + encode(position) + repeats + _map_of(len(tables))
-    for key, (names, events) in tables.items():
-        yield encode(key) + _map_of(len(names))
-        for at in range(0, len(names), AT_ONCE):
-            some = dict(zip(names[at : at + AT_ONCE], events[at : at + AT_ONCE], strict=True))
-            yield encode(some)[1 if len(some) < 16 else 3 :]  # Without the head that says how many they are.
-    yield encode(series)
-
-
-def _map_of(length: int) -> bytes:
-    """The head of a map of so many entries."""
-    return b"\xdf" + length.to_bytes(4, "big")
 
 
 def _checked(answer: Sequence[Event]) -> Sequence[Event]:

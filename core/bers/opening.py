@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from bers import disk, position_rows, salvage, soundness
 from bers.checksums import UNREADABLE, connect, is_damage
 from bers.salvage import Salvage
+from bers.write_ahead import log_of
 
 LOG_PAGES = 1000
 """Pages of a database's log that are brought into its file together; SQLite's own number."""
@@ -119,7 +120,7 @@ def closed_on_error(connection: sqlite3.Connection) -> Generator[None]:
 def _sync_left_behind(path: Path) -> None:
     """Make durable what a killed process wrote and did not sync: from here on it is read, and things follow from it."""
     try:
-        file = os.open(f"{path}-wal", os.O_RDONLY)
+        file = os.open(log_of(path), os.O_RDONLY)
     except OSError:
         return
     try:

@@ -13,10 +13,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bers import schema_copy, soundness
+from bers import schema_copy
 from bers.carry_over import TableLoss, carry_over
 from bers.checksums import connect
 from bers.transplant import readable, remove
+from bers.write_ahead import log_of
 
 KEPT = 3
 """How many damaged files are kept of one database; then the oldest goes."""
@@ -73,7 +74,7 @@ def salvage(path: Path, faults: Sequence[str], finish: Finish) -> Salvage:
             remove(file)
         shutil.copyfile(path, reading)
         with suppress(FileNotFoundError):
-            shutil.copyfile(soundness.log_of(path), soundness.log_of(reading))
+            shutil.copyfile(log_of(path), log_of(reading))
         connection, schema = readable(reading)
         with closing(connection) as source, closing(connect(making, isolation_level=None)) as target:
             target.execute("PRAGMA synchronous = OFF")  # It is synced once, when it is complete.
@@ -102,7 +103,7 @@ def put_in_place(path: Path) -> None:
     """Let a new file that is complete take the place of the damaged one."""
     for new in sorted(path.parent.glob(f"{path.name}.salvaged-*")):
         aside = aside_of(path, new.name.rpartition(".salvaged-")[2])
-        for old, kept in ((path, aside), (soundness.log_of(path), soundness.log_of(aside))):
+        for old, kept in ((path, aside), (log_of(path), log_of(aside))):
             if old.exists():
                 old.replace(kept if not kept.exists() else kept.with_name(f"{kept.name}+"))
         path.with_name(f"{path.name}-shm").unlink(missing_ok=True)

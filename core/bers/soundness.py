@@ -5,18 +5,16 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
-from struct import Struct
 
 from bers import schema_copy
 from bers.checksums import COLUMN, UNREADABLE, as_text, assert_damage, checksum, columns_of, listed, quoted
+from bers.write_ahead import FRAME_HEAD, HEAD, log_of, order_of, summed_up
 
 AT_ONCE = 64 << 20
 """Bytes up to which a whole file is looked at when it is opened: a tenth of a second, or so."""
 
 MAGIC = b"SQLite format 3\0"
 
-_LOG_HEAD = Struct(">8I")
-_FRAME_HEAD = Struct(">6I")
 _SAID = 8
 """How many faults of one kind are named."""
 
@@ -47,24 +45,19 @@ def page_size(head: bytes) -> int:
     return size if size >= 512 and size & (size - 1) == 0 else 0
 
 
-def log_of(path: Path) -> Path:
-    """The write-ahead log of a database."""
-    return path.with_name(path.name + "-wal")
-
-
 def logged(path: Path) -> int:
     """How many frames of the log lead up to the last commit in it, whole or not; -1 where its head is damaged."""
     with suppress(FileNotFoundError), log_of(path).open("rb") as file:
-        head = file.read(_LOG_HEAD.size)
-        if len(head) < _LOG_HEAD.size:
+        head = file.read(HEAD.size)
+        if len(head) < HEAD.size:
             return 0
-        magic, _, size, _, *salts, one, two = _LOG_HEAD.unpack(head)
+        magic, _, size, _, *salts, one, two = HEAD.unpack(head)
         last = number = 0
-        if magic & ~1 != 0x377F0682 or _log_sum(head[:24], big=bool(magic & 1)) != (one, two):
+        if not (order := order_of(magic)) or summed_up(head[:24], order) != (one, two):
             return -1 if file.read(1) else 0
-        while len(frame := file.read(_FRAME_HEAD.size)) == _FRAME_HEAD.size:
+        while len(frame := file.read(FRAME_HEAD.size)) == FRAME_HEAD.size:
             number += 1
-            _, commit, *mine, _, _ = _FRAME_HEAD.unpack(frame)
+            _, commit, *mine, _, _ = FRAME_HEAD.unpack(frame)
             if commit and mine == salts:
                 last = number
             file.seek(size, 1)
@@ -153,13 +146,3 @@ def of_everything(connection: sqlite3.Connection) -> list[str]:
         return [str(exc)]
     finally:
         connection.text_factory = before
-
-
-def _log_sum(data: bytes, *, big: bool) -> tuple[int, int]:
-    """SQLite's checksum of the head of a log."""
-    one = two = 0
-    words = Struct(f"{'>' if big else '<'}{len(data) // 4}I").unpack(data)
-    for first, second in zip(words[::2], words[1::2], strict=True):
-        one = (one + first + two) & 0xFFFFFFFF
-        two = (two + second + one) & 0xFFFFFFFF
-    return one, two

@@ -14,6 +14,7 @@ from bers import schema_copy, soundness
 from bers.checksums import UNREADABLE, as_text, connect
 from bers.rescue import Rescue
 from bers.schema_copy import Entry
+from bers.write_ahead import log_of
 
 _PAGES = (4096, 1024, 8192, 16384, 2048, 32768, 512, 65536)
 """The sizes of pages, the likely ones first."""
@@ -48,7 +49,9 @@ def readable(reading: Path) -> tuple[sqlite3.Connection, Schema]:
         with closing(_tolerant(reading)) as connection, suppress(*UNREADABLE):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         highest = max(one.root for one in schema.entries) * size if schema.entries else 0
-        os.truncate(reading, max(reading.stat().st_size, highest))  # What was cut off must not be taken for pages that we add.
+        os.truncate(
+            reading, max(reading.stat().st_size, highest)
+        )  # What was cut off must not be taken for pages that we add.
         _transplant(reading, next((one.root for one in schema.entries if one.name == schema_copy.TABLE), 2), size)
         rest = [one for one in schema.entries if one.name != schema_copy.TABLE]
         with closing(_tolerant(reading)) as connection, suppress(*UNREADABLE):
@@ -122,7 +125,7 @@ def _page_sizes(path: Path) -> list[int]:
         head = file.read(100)
     if head[:16] == soundness.MAGIC and (size := soundness.page_size(head)):
         return [size]
-    with suppress(FileNotFoundError), soundness.log_of(path).open("rb") as file:
+    with suppress(FileNotFoundError), log_of(path).open("rb") as file:
         size = int.from_bytes(file.read(12)[8:], "big")
         if size in _PAGES:
             return [size]

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors"},
     {"plain", "shapes", "targets", "units"},
-    {"disk", "sketch"},
+    {"disk", "sketch", "write_ahead"},
     {"checksums", "metering", "records", "ward", "watchdog"},
     {"catalog", "clock", "copies", "counters", "redaction", "rescue", "schema_copy", "schemas"},
     {"carry_over", "soundness"},
@@ -21,7 +21,7 @@ LAYERS = [
     {"opening"},
     {"database", "decoding", "frames", "memory", "patterns", "rates", "repeats", "series", "tables"},
     {"segments"},
-    {"inspection", "journal", "positions"},
+    {"inspection", "journal", "positions", "snapshots"},
     {
         "all_positions",
         "bus",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from bers import soundness
 from bers.backup import manifest
 from bers.backup.archive import unpack
 from bers.backup.manifest import Manifest, Member, Position
+from bers.checksums import connect
 from bers.inspection import examine_all, gaps
 from bers.positions import on_the_bus
 
@@ -72,7 +72,7 @@ def _changed(said: Manifest, found: Sequence[Member]) -> list[str]:
 
 
 def _database(path: Path, name: str) -> list[str]:
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+    with closing(connect(path, alone=True)) as connection:
         return [f"{name}: {fault}" for fault in soundness.of_everything(connection)]
 
 

@@ -1,0 +1,34 @@
+"""SQLite's write-ahead log: where it is, how it is laid out, and the checksum that it goes by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from struct import Struct, unpack
+
+HEAD = Struct(">8I")
+"""Of the log: its magic number, version and page size, a count, two salts, and the two halves of the checksum."""
+
+FRAME_HEAD = Struct(">6I")
+"""Of each page in it: its number, the size of the file where a transaction ends, the salts, and the checksum."""
+
+_LITTLE, _BIG = 0x377F0682, 0x377F0683
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a database."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def order_of(magic: int) -> str:
+    """The order of bytes in which a log is summed up, by its magic number; empty where that is none."""
+    return {_LITTLE: "<", _BIG: ">"}.get(magic, "")
+
+
+def summed_up(data: bytes, order: str, sums: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """SQLite's checksum of some of a log, behind that of what comes before."""
+    one, two = sums
+    words = unpack(f"{order}{len(data) // 4}I", data)
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + two) & 0xFFFFFFFF
+        two = (two + second + one) & 0xFFFFFFFF
+    return one, two
