@@ -45,7 +45,7 @@ class Database:
         """Why the file has to be mended when it is opened next."""
         self._known: tuple[int, int] = (-1, -1)
         """The schema that was written down."""
-        self._synchronous = synchronous
+        self._synchronous: Synchronous = synchronous
         self._thread = CapacityLimiter(1)
         self._lock = Lock()
         self._closed = False

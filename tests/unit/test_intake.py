@@ -14,8 +14,9 @@ import pytest
 from bers import Event, Full, Table
 from bers.claims import Owners
 from bers.counters import Counters
-from bers.intake import AT_ONCE, SLICE, Intake, Receipt, position_of
+from bers.intake import AT_ONCE, SLICE, Intake, Receipt
 from bers.log import Log
+from bers.snapshots import position_of
 from bers.testing import VirtualClock
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,9 +29,9 @@ from bers import (
     Unwritable,
     disk_fault,
     format_duration,
-    period,
 )
-from bers_builtin.sinks.alert_engine.alerts import Alert, Status
+from bers_builtin.sinks.alert_engine import desk
+from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.answers import (
     AlertStats,
     Answer,
@@ -46,7 +45,6 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 from bers_builtin.sinks.alert_engine.ledger import Ledger, Letter
 from bers_builtin.sinks.alert_engine.register import Deed, Moment
-from bers_builtin.sinks.alert_engine.watches import Watch
 
 T = TypeVar("T")
 
@@ -57,9 +55,6 @@ _AGAIN = 1.0  # Seconds between two attempts to write, while the disk does not l
 _STUCK = 30.0  # Seconds after which somebody should know that alerts do not get out.
 
 _DISK_REMEDY = "Make room on the disk of the data directory, or let this server write there; it tries again by itself."
-
-_LISTED: Sequence[Status] = ("pending", "active", "acknowledged", "suppressed")
-_PRESSING: Sequence[Status] = ("active", "acknowledged", "suppressed", "pending")
 
 
 class AlertEngine(Stage[AlertConfig]):
@@ -267,70 +262,35 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def list_alerts(self, ask: ListAlerts, caller: Caller) -> Reply[list[Alert]]:
         """The living alerts of some statuses, the newest first."""
-        statuses = _choices("status", ask.status, _LISTED, hint="resolved alerts are in GET alerts/history")
-        severities = _choices("severity", ask.severity, ("info", "warning", "error", "critical"))
+        is_chosen = desk.chosen(ask)
         async with self._turn:  # Nobody is told what is not written down.
             self._assert_sound()
             register = self._evaluator.register
             alerts = [*register.live.values(), *register.pending_alerts(self._evaluator.moment)]
-        found = [
-            alert
-            for alert in alerts
-            if alert.status in statuses
-            and (not severities or alert.severity in severities)
-            and ask.rule in ("", alert.rule)
-        ]
+        found = [alert for alert in alerts if is_chosen(alert)]
         found.sort(key=lambda alert: (-alert.fired_at, alert.id))
         return Reply(found[: ask.limit], {"meta": Found(len(found), ask.limit)})
 
     async def list_history(self, ask: ListHistory, caller: Caller) -> list[Alert]:
         """Every alert that was alive in a period, the newest first."""
-        _choices("severity", ask.severity, ("info", "warning", "error", "critical"))
-        since = self._since(_seconds(ask.period))
-        return await self._ledger.history(since, rule=ask.rule, severity=ask.severity, limit=ask.limit)
+        return await desk.history(ask, self._ledger, self.context.clock.time())
 
     async def count_alerts(self, ask: AskStats, caller: Caller) -> AlertStats:
         """Count the alerts of a period."""
-        seconds = _seconds(ask.period)
-        since = self._since(seconds)
-        severities, rules, statuses = Counter[str](), Counter[str](), Counter[str]()
-        for rule, severity, status, count in await self._ledger.counts(since):
-            severities[severity] += count
-            rules[rule] += count
-            statuses[status] += count
-        acknowledge, resolve = await self._ledger.means(since)
-        return AlertStats(
-            period_ms=round(seconds * 1000),
-            total=statuses.total(),
-            by_severity=severities,
-            by_rule=rules,
-            by_status=statuses,
-            active=statuses["active"],
-            acknowledged=statuses["acknowledged"],
-            resolved=statuses["resolved"],
-            suppressed=statuses["suppressed"],
-            pending=len(self._evaluator.register.pending),
-            mean_time_to_acknowledge_ms=acknowledge,
-            mean_time_to_resolve_ms=resolve,
-        )
+        return await desk.counts(ask, self._evaluator, self._ledger, self.context.clock.time())
 
     async def list_rules(self, ask: object, caller: Caller) -> list[RuleReport]:
         """Every rule, with what it makes of things now."""
-        living: dict[str, list[Status]] = {}
         async with self._turn:
             self._assert_sound()
-            for alert in self._evaluator.register.live.values():
-                living.setdefault(alert.rule_id, []).append(alert.status)
-            pending = Counter(watch.id for watch, _ in self._evaluator.register.pending.values())
-        watches = self._evaluator.watches.by_id.values()
-        return [_report(watch, living.get(watch.id, []), pending[watch.id]) for watch in watches]
+            return desk.reports(self._evaluator)
 
     async def acknowledge(self, ask: Answer, caller: Caller) -> Alert:
         """Take an alert on. Doing it again changes nothing."""
-        deed = _deed(ask, caller, self.context.redactor)
+        deed = desk.deed(ask, caller, self.context.redactor)
         async with self._turn:
             self._assert_sound()
-            alert = await self._find(ask.id)
+            alert = await desk.find(ask.id, self._evaluator, self._ledger)
             if alert.acknowledgment:
                 return alert
             if alert.resolution:
@@ -339,10 +299,10 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def resolve(self, ask: Answer, caller: Caller) -> Alert:
         """End an alert. Doing it again changes nothing; what comes after may reopen it."""
-        deed = _deed(ask, caller, self.context.redactor)
+        deed = desk.deed(ask, caller, self.context.redactor)
         async with self._turn:
             self._assert_sound()
-            alert = await self._find(ask.id)
+            alert = await desk.find(ask.id, self._evaluator, self._ledger)
             if alert.resolution:
                 return alert
             self._evaluator.forget(alert)
@@ -387,40 +347,10 @@ class AlertEngine(Stage[AlertConfig]):
         if self._ahead:
             raise Refused("unavailable", "alerts are read back after a failed commit", hint="ask again in a moment")
 
-    async def _find(self, id: str) -> Alert:
-        register = self._evaluator.register
-        for alert in register.live.values():
-            if alert.id == id:
-                return alert
-        if any(series.id == id for _, series in register.pending.values()):
-            raise Refused("conflict", f"alert {id!r} is pending", hint="it can be answered once it fires")
-        if ended := await self._ledger.find(id):
-            return ended
-        active = [alert.id for alert in register.live.values() if alert.status != "suppressed"]
-        hint = "GET alerts lists those there are"
-        raise Refused("not_found", f"there is no alert {id!r}", hint=hint, known=active[:50])
-
     async def _do(self, act: Callable[[Alert, Deed, Moment], Alert], alert: Alert, deed: Deed) -> Alert:
         done = act(alert, deed, self._evaluator.moment)
         await self._commit()  # What cannot be written down now is when there is room: doing it again changes nothing.
         return done
-
-    def _since(self, seconds: float) -> int:
-        return int((self.context.clock.time() - seconds) * 1000)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return period(text)
-    except ValueError as exc:
-        raise Refused("bad_request", f"period: {exc}") from exc
-
-
-def _choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> set[str]:
-    chosen = {part.strip(" ") for part in text.split(",")} if text else set[str]()
-    for one in sorted(chosen - set(known)):
-        raise Refused("bad_request", f"{name}: {one!r} is none of those there are", hint=hint, known=known)
-    return chosen
 
 
 def _masked(config: AlertConfig, redactor: Redactor) -> AlertConfig:
@@ -430,39 +360,3 @@ def _masked(config: AlertConfig, redactor: Redactor) -> AlertConfig:
         for rule in config.rules
     ]
     return msgspec.structs.replace(config, rules=tuple(rules))
-
-
-def _deed(ask: Answer, caller: Caller, redactor: Redactor) -> Deed:
-    principal = "" if caller.principal == "anonymous" else caller.principal
-    operator = redactor.text(ask.operator.strip()) or principal
-    if not operator:
-        remedy = 'say who does this, as in {"operator": "admin", "notes": "..."}'
-        raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
-    return Deed(operator, caller.principal, redactor.text(ask.notes.strip()), caller.address)
-
-
-def _report(watch: Watch, living: Sequence[Status], pending: int) -> RuleReport:
-    rule = watch.rule
-    states: Sequence[Status] = [*living, "pending"] if pending else living
-    pressing: Sequence[Status] = [status for status in _PRESSING if status in states]
-    return RuleReport(
-        id=watch.id,
-        name=rule.name,
-        type=watch.type,
-        severity=rule.severity,
-        origin="default" if watch.default else "configured",
-        state=pressing[0] if pressing else "ok",
-        alerts=len(living),
-        pending=pending,
-        last_value=watch.value,
-        last_evaluation=None if watch.evaluated is None else int(watch.evaluated * 1000),
-        threshold=watch.threshold,
-        unit=watch.unit,
-        condition=watch.condition,
-        for_ms=round(rule.for_ * 1000),
-        window_ms=None if rule.window is None else round(rule.window * 1000),
-        min_samples=rule.min_samples,
-        labels=rule.labels,
-        group=list(watch.group),
-        annotations=rule.annotations,
-    )

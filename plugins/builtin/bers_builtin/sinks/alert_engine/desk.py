@@ -1,0 +1,138 @@
+"""What operators ask of alerts and say about them: how that is read, and what is answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from bers import Caller, Redactor, Refused, period
+from bers_builtin.sinks.alert_engine.alerts import Alert, Status
+from bers_builtin.sinks.alert_engine.answers import AlertStats, Answer, AskStats, ListAlerts, ListHistory, RuleReport
+from bers_builtin.sinks.alert_engine.evaluator import Evaluator
+from bers_builtin.sinks.alert_engine.ledger import Ledger
+from bers_builtin.sinks.alert_engine.register import Deed
+from bers_builtin.sinks.alert_engine.rules import Severity
+from bers_builtin.sinks.alert_engine.watches import Watch
+
+_LISTED: Sequence[Status] = ("pending", "active", "acknowledged", "suppressed")
+_PRESSING: Sequence[Status] = ("active", "acknowledged", "suppressed", "pending")
+_SEVERITIES: Sequence[Severity] = ("info", "warning", "error", "critical")
+
+
+def chosen(ask: ListAlerts) -> Callable[[Alert], bool]:
+    """Which living alerts are asked for; raise Refused where that cannot be read."""
+    statuses = _choices("status", ask.status, _LISTED, hint="resolved alerts are in GET alerts/history")
+    severities = _choices("severity", ask.severity, _SEVERITIES)
+
+    return lambda alert: (
+        alert.status in statuses and (not severities or alert.severity in severities) and ask.rule in ("", alert.rule)
+    )
+
+
+async def history(ask: ListHistory, ledger: Ledger, now: float) -> list[Alert]:
+    """Every alert that was alive in a period, the newest first."""
+    _choices("severity", ask.severity, _SEVERITIES)
+    since = int((now - _seconds(ask.period)) * 1000)
+    return await ledger.history(since, rule=ask.rule, severity=ask.severity, limit=ask.limit)
+
+
+async def counts(ask: AskStats, evaluator: Evaluator, ledger: Ledger, now: float) -> AlertStats:
+    """Count the alerts of a period."""
+    seconds = _seconds(ask.period)
+    since = int((now - seconds) * 1000)
+    severities, rules, statuses = Counter[str](), Counter[str](), Counter[str]()
+    for rule, severity, status, count in await ledger.counts(since):
+        severities[severity] += count
+        rules[rule] += count
+        statuses[status] += count
+    acknowledge, resolve = await ledger.means(since)
+    return AlertStats(
+        period_ms=round(seconds * 1000),
+        total=statuses.total(),
+        by_severity=severities,
+        by_rule=rules,
+        by_status=statuses,
+        active=statuses["active"],
+        acknowledged=statuses["acknowledged"],
+        resolved=statuses["resolved"],
+        suppressed=statuses["suppressed"],
+        pending=len(evaluator.register.pending),
+        mean_time_to_acknowledge_ms=acknowledge,
+        mean_time_to_resolve_ms=resolve,
+    )
+
+
+def reports(evaluator: Evaluator) -> list[RuleReport]:
+    """Every rule, with what it makes of things now."""
+    living: dict[str, list[Status]] = {}
+    for alert in evaluator.register.live.values():
+        living.setdefault(alert.rule_id, []).append(alert.status)
+    pending = Counter(watch.id for watch, _ in evaluator.register.pending.values())
+    watches = evaluator.watches.by_id.values()
+    return [_report(watch, living.get(watch.id, []), pending[watch.id]) for watch in watches]
+
+
+async def find(id: str, evaluator: Evaluator, ledger: Ledger) -> Alert:
+    """The alert of an id, if it can be answered; raise Refused where there is none."""
+    register = evaluator.register
+    for alert in register.live.values():
+        if alert.id == id:
+            return alert
+    if any(series.id == id for _, series in register.pending.values()):
+        raise Refused("conflict", f"alert {id!r} is pending", hint="it can be answered once it fires")
+    if ended := await ledger.find(id):
+        return ended
+    active = [alert.id for alert in register.live.values() if alert.status != "suppressed"]
+    hint = "GET alerts lists those there are"
+    raise Refused("not_found", f"there is no alert {id!r}", hint=hint, known=active[:50])
+
+
+def deed(ask: Answer, caller: Caller, redactor: Redactor) -> Deed:
+    """Who does something about an alert, by what they say and who they are; raise Refused where nobody is named."""
+    principal = "" if caller.principal == "anonymous" else caller.principal
+    operator = redactor.text(ask.operator.strip()) or principal
+    if not operator:
+        remedy = 'say who does this, as in {"operator": "admin", "notes": "..."}'
+        raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
+    return Deed(operator, caller.principal, redactor.text(ask.notes.strip()), caller.address)
+
+
+def _choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> set[str]:
+    said = {part.strip(" ") for part in text.split(",")} if text else set[str]()
+    for one in sorted(said - set(known)):
+        raise Refused("bad_request", f"{name}: {one!r} is none of those there are", hint=hint, known=known)
+    return said
+
+
+def _seconds(text: str) -> float:
+    try:
+        return period(text)
+    except ValueError as exc:
+        raise Refused("bad_request", f"period: {exc}") from exc
+
+
+def _report(watch: Watch, living: Sequence[Status], pending: int) -> RuleReport:
+    rule = watch.rule
+    states: Sequence[Status] = [*living, "pending"] if pending else living
+    pressing: Sequence[Status] = [status for status in _PRESSING if status in states]
+    return RuleReport(
+        id=watch.id,
+        name=rule.name,
+        type=watch.type,
+        severity=rule.severity,
+        origin="default" if watch.default else "configured",
+        state=pressing[0] if pressing else "ok",
+        alerts=len(living),
+        pending=pending,
+        last_value=watch.value,
+        last_evaluation=None if watch.evaluated is None else int(watch.evaluated * 1000),
+        threshold=watch.threshold,
+        unit=watch.unit,
+        condition=watch.condition,
+        for_ms=round(rule.for_ * 1000),
+        window_ms=None if rule.window is None else round(rule.window * 1000),
+        min_samples=rule.min_samples,
+        labels=rule.labels,
+        group=list(watch.group),
+        annotations=rule.annotations,
+    )
