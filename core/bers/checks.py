@@ -14,9 +14,6 @@ Status: TypeAlias = Literal["healthy", "degraded", "unhealthy", "unknown"]
 
 S = TypeVar("S")
 
-WORST: tuple[Status, ...] = ("healthy", "unknown", "degraded", "unhealthy")
-"""From best to worst."""
-
 
 class Finding(msgspec.Struct, frozen=True):
     """What one look at a thing found."""

@@ -150,6 +150,15 @@ class Reserve:
             os.close(file)
 
 
+def sync(path: Path) -> None:
+    """Make a file durable, or the names in a folder: a file is found again only where its name is."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def taken(paths: Iterator[Path]) -> int:
     """How many bytes these files take on the disk."""
     total = 0

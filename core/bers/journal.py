@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 
 from bers import disk
 from bers.frames import Frame, encode, frames_of, is_torn, unfinished, with_length_mended
-from bers.segments import put_in_order, segment_at, segment_files, set_aside, sync_folder
+from bers.segments import put_in_order, segment_at, segment_files, set_aside
 from bers.units import Size
 
 PROBE = 64 << 10
@@ -155,11 +155,11 @@ class Journal:
             if self._sizes[-1]:
                 os.fdatasync(self._file)
             for path in (folder, folder.parent):
-                sync_folder(path)
+                disk.sync(path)
         except OSError as exc:  # The first append will fail as well, and somebody can be told then.
             _log.error("%s cannot be synced: %s; what was written last may not survive a loss of power", folder, exc)
         with suppress(OSError):  # This one need not be ours.
-            sync_folder(folder.parent.parent)
+            disk.sync(folder.parent.parent)
 
     def _recover(self) -> int:
         """Find the end, and make sure that the next frame follows it."""
@@ -270,7 +270,7 @@ class Journal:
         self._file = file
         self._starts.append(start)
         self._sizes.append(0)
-        sync_folder(self._folder)
+        disk.sync(self._folder)
 
     def _read(self, after: int, max_bytes: int) -> Sequence[Frame]:
         starts = tuple(self._starts)  # As they are now: this is a thread, and the loop may trim meanwhile.

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import anyio
 import msgspec
@@ -18,6 +18,7 @@ from bers.errors import Full
 from bers.frames import Frame
 from bers.journal import Journal
 from bers.records import Batch, Event, weigh
+from bers.tail import Piece, Tail
 
 MAX_EVENTS = 1_000
 """Frames are joined to batches of about so many events."""
@@ -40,16 +41,6 @@ RETRY_EVERY = 1.0
 WhenFull: TypeAlias = Literal["refuse", "drop_oldest"]
 
 _log = logging.getLogger(__name__)
-
-
-class _Piece(NamedTuple):
-    start: int
-    end: int
-    events: Sequence[Event]
-    size: int
-    """About what its events take in memory."""
-    durable: bool = False
-    """Whether somebody waits for it to be on disk."""
 
 
 class Log(AsyncContextManagerMixin):
@@ -91,7 +82,7 @@ class Log(AsyncContextManagerMixin):
         self._min_free = min_free
         self._on_drop = on_drop
         self._journal: Journal | None = None
-        self._pending: deque[_Piece] = deque()
+        self._pending: deque[Piece] = deque()
         self._repair = anyio.Lock()
         self.gaps: list[tuple[int, int]] = []
         """What readers missed because the journal is damaged, from one position to another; the newest."""
@@ -101,9 +92,7 @@ class Log(AsyncContextManagerMixin):
         """Where the segment begins that is written to, and when its first event was received, once that is known."""
         self.fault = ""
         """Why the journal cannot be written, while it cannot."""
-        self._tail: deque[_Piece] = deque()
-        self._size = 0
-        self._start = self._end = begin
+        self._tail = Tail(begin)
         self._news = anyio.Event()
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(list[Event]).decode
@@ -111,12 +100,12 @@ class Log(AsyncContextManagerMixin):
     @property
     def held(self) -> int:
         """About how many bytes the newest events take in memory."""
-        return self._size + sum(piece.size for piece in self._pending)
+        return self._tail.size + sum(piece.size for piece in self._pending)
 
     @property
     def fill(self) -> float:
         """How much of its quota the journal has used, from 0 to 1."""
-        return min(1.0, (self._journal.size if self._journal else self._size) / self._max_bytes)
+        return min(1.0, (self._journal.size if self._journal else self._tail.size) / self._max_bytes)
 
     @property
     def size(self) -> int:
@@ -144,7 +133,7 @@ class Log(AsyncContextManagerMixin):
             on_loss=self._save_pending,
             give_way=self._give_way,
         )
-        self._end = self._journal.end
+        self._tail.end = self._journal.end
         try:
             await self._bridge(self._journal)
             async with anyio.create_task_group() as group:
@@ -160,14 +149,14 @@ class Log(AsyncContextManagerMixin):
     async def append(self, partition: int, events: Sequence[Event], *, durable: bool = True) -> int:
         if self.fault and durable:
             await self._mend()
-        start = at = self._pending[-1].end if self._pending else self._end
+        start = at = self._pending[-1].end if self._pending else self._tail.end
         end = start + len(events)
         if events:
             self._make_room()
             for seq, event in enumerate(events, start + 1):
                 msgspec.structs.force_setattr(event, "seq", seq)
             for some, body in list(self._parts(events)):  # All or nothing: one that cannot be encoded raises here.
-                self._pending.append(_Piece(at, at + len(some), some, weigh(some, len(body)), durable))
+                self._pending.append(Piece(at, at + len(some), some, weigh(some, len(body)), durable))
                 if self._journal and not self.fault:
                     self._journal.add(Frame(at, at + len(some), body))
                 at += len(some)
@@ -180,20 +169,20 @@ class Log(AsyncContextManagerMixin):
     async def read(self, partition: int, *, after: int, cuts: Collection[int] = ()) -> AsyncGenerator[Batch]:
         stops = sorted(cuts)
         while True:
-            while after >= self._end:
+            while after >= self._tail.end:
                 await self._news.wait()
-            stop = next((stop for stop in stops if stop > after), self._end)
+            stop = next((stop for stop in stops if stop > after), self._tail.end)
             events, after, size = await self._take(after, stop)
             yield Batch(events, partition=partition, end=after, size=size)
 
     async def span(self, partition: int) -> tuple[int, int]:
-        return (self._journal.start if self._journal else self._start), self._end
+        return (self._journal.start if self._journal else self._tail.start), self._tail.end
 
     async def trim(self, partition: int, before: int) -> None:
         if self._journal:
             self._journal.trim(before)
         else:
-            self._forget(lambda piece: piece.end <= before)
+            self._tail.forget(lambda piece: piece.end <= before)
 
     async def part(self, before: float) -> None:
         """Go on in another segment where this one has events that were received before a time, in seconds since 1970.
@@ -238,7 +227,7 @@ class Log(AsyncContextManagerMixin):
                 await journal.sync()
             except OSError as exc:  # A gap like any that memory alone knows: it is led over when there is room.
                 self._fail(exc)
-            self._end = self._begin
+            self._tail.end = self._begin
 
     def _parts(self, events: Sequence[Event]) -> Iterator[tuple[Sequence[Event], bytes]]:
         """Frames of a size that readers can have in memory; a torn write never parts what follows from one event."""
@@ -257,9 +246,9 @@ class Log(AsyncContextManagerMixin):
         """Hold to the quota: refuse, or give up the oldest."""
         journal = self._journal
         if journal is None:
-            if self._size >= self._max_bytes and self._when_full == "refuse":
+            if self._tail.size >= self._max_bytes and self._when_full == "refuse":
                 raise Full(f"the bus has reached its {self._max_bytes:d} bytes of memory", retry_after=5)
-            self._forget(lambda _: self._size >= self._max_bytes)
+            self._tail.forget(lambda _: self._tail.size >= self._max_bytes)
             return
         while journal.size >= self._max_bytes:
             if self._when_full == "refuse":
@@ -308,9 +297,9 @@ class Log(AsyncContextManagerMixin):
         kept = [piece for piece in self._pending if not piece.durable]
         self._pending.clear()
         for piece in kept:
-            for seq, event in enumerate(piece.events, self._end + 1):
+            for seq, event in enumerate(piece.events, self._tail.end + 1):
                 msgspec.structs.force_setattr(event, "seq", seq)
-            self._publish(piece._replace(start=self._end, end=self._end + len(piece.events)))
+            self._publish(piece._replace(start=self._tail.end, end=self._tail.end + len(piece.events)))
 
     async def _mend(self) -> None:
         """Go on writing, behind what memory alone had; raise OSError where it still cannot be written."""
@@ -318,14 +307,14 @@ class Log(AsyncContextManagerMixin):
             journal = self._journal
             while self.fault and journal:
                 try:
-                    if journal.end == self._end:
+                    if journal.end == self._tail.end:
                         await journal.probe()
-                        if journal.end < self._end:  # Meanwhile memory was given more.
+                        if journal.end < self._tail.end:  # Meanwhile memory was given more.
                             continue
                         self.fault = ""
-                        _log.warning("the journal is written again, from position %d on", self._end)
+                        _log.warning("the journal is written again, from position %d on", self._tail.end)
                         return
-                    journal.add(Frame(journal.end, self._end, self._encode([])))
+                    journal.add(Frame(journal.end, self._tail.end, self._encode([])))
                     await journal.sync()
                 except OSError as exc:
                     self._fail(exc)
@@ -341,30 +330,12 @@ class Log(AsyncContextManagerMixin):
         while self._pending:
             self._publish(self._pending.popleft())
 
-    def _publish(self, piece: _Piece) -> None:
-        self._tail.append(piece)
-        self._size += piece.size
-        self._end = piece.end
+    def _publish(self, piece: Piece) -> None:
+        self._tail.add(piece)
         if self._journal:  # Without one, what memory forgets is gone: that is for trim to say.
-            self._forget(lambda _: self._size > self._tail_bytes)
+            self._tail.forget(lambda _: self._tail.size > self._tail_bytes)
         self._news.set()
         self._news = anyio.Event()
-
-    def _newest(self, after: int) -> list[_Piece]:
-        """What memory holds from a position on. Looked for from the end, where most readers are."""
-        pieces: list[_Piece] = []
-        for piece in reversed(self._tail):
-            if piece.end <= after:
-                break
-            pieces.append(piece)
-        pieces.reverse()
-        return pieces
-
-    def _forget(self, unwanted: Callable[[_Piece], bool]) -> None:
-        while self._tail and unwanted(self._tail[0]):
-            piece = self._tail.popleft()
-            self._size -= piece.size
-            self._start = piece.end
 
     async def _take(self, after: int, stop: int) -> tuple[Sequence[Event], int, int]:
         oldest, _ = await self.span(0)
@@ -372,15 +343,15 @@ class Log(AsyncContextManagerMixin):
             if self._when_full != "drop_oldest":  # Then nobody dropped it: it is gone with the files it was in.
                 self._miss(after, oldest)
             return [], min(oldest, stop), 0
-        if self._journal and (not self._tail or after < self._tail[0].start):
+        if self._journal and after < self._tail.start:
             if after >= self._journal.end:  # Memory alone had it, and has it no more.
-                return [], min(self._tail[0].start if self._tail else self._end, stop), 0
+                return [], min(self._tail.start, stop), 0
             frames = await self._journal.read(after, max_bytes=READ_BYTES)
-            pieces = [_Piece(start, end, self._decode(body), len(body)) for start, end, body in frames]
+            pieces = [Piece(start, end, self._decode(body), len(body)) for start, end, body in frames]
         else:
-            pieces = self._newest(after)
+            pieces = self._tail.after(after)
         if not pieces or after < pieces[0].start:
-            next = pieces[0].start if pieces else self._tail[0].start if self._tail else self._end
+            next = pieces[0].start if pieces else self._tail.start
             self._miss(after, next)
             return [], min(next, stop), 0
         at, size, events = after, 0, list[Event]()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 import sqlite3
@@ -13,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bers import schema_copy
+from bers import disk, schema_copy
 from bers.carry_over import TableLoss, carry_over
 from bers.checksums import connect
 from bers.transplant import readable, remove
@@ -88,7 +87,7 @@ def salvage(path: Path, faults: Sequence[str], finish: Finish) -> Salvage:
             finish(target, found)
             schema_copy.keep(target)
             target.execute("COMMIT")
-        _sync(making)
+        disk.sync(making)
         _report(found)
         making.replace(path.with_name(f"{path.name}.salvaged-{stamp}"))
     finally:
@@ -108,7 +107,7 @@ def put_in_place(path: Path) -> None:
                 old.replace(kept if not kept.exists() else kept.with_name(f"{kept.name}+"))
         path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
         new.replace(path)
-        _sync(path.parent)
+        disk.sync(path.parent)
     for oldest in asides(path)[:-KEPT]:
         _log.warning("%s is deleted: of damaged files only the newest %d are kept", oldest.name, KEPT)
         remove(oldest)
@@ -141,11 +140,3 @@ def _report(found: Salvage) -> None:
     lines = [str(found), "", "faults:", *(f"  {fault}" for fault in found.faults), "", "tables:"]
     text = "\n".join([*lines, *(f"  {table}" for table in found.tables)]) + "\n"
     report_of(found.aside).write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

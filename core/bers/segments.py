@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from pathlib import Path
 
@@ -60,15 +59,6 @@ def set_aside(path: Path, aside: Path) -> None:
     while free.exists():
         free, number = aside.with_name(f"{aside.stem}-{number}{aside.suffix}"), number + 1
     path.replace(free)
-
-
-def sync_folder(path: Path) -> None:
-    """A file is durable only when its name is."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _beginning(path: Path, named: int | None) -> int | None:

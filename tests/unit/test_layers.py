@@ -19,7 +19,7 @@ LAYERS = [
     {"salvage"},
     {"position_rows"},
     {"opening"},
-    {"database", "decoding", "frames", "memory", "patterns", "rates", "repeats", "series", "tables"},
+    {"database", "decoding", "frames", "memory", "patterns", "rates", "repeats", "series", "tables", "tail"},
     {"segments"},
     {"inspection", "journal", "positions", "snapshots"},
     {
