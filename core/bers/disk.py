@@ -61,6 +61,15 @@ def room(folder: Path) -> Room:
     return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
+def sync(path: Path) -> None:
+    """Make durable what a file holds, or the names in a folder: a file is durable only when its name is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def left_free(wanted: int, total: int) -> int:
     """How much of a disk is to be left free where so much is wanted: never more than its part of a small one."""
     return min(wanted, total // FREE_SHARE)

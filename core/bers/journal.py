@@ -170,11 +170,11 @@ class Journal:
             if self._sizes[-1]:
                 os.fdatasync(self._file)
             for path in (folder, folder.parent):
-                _sync_folder(path)
+                disk.sync(path)
         except OSError as exc:  # The first append will fail as well, and somebody can be told then.
             _log.error("%s cannot be synced: %s; what was written last may not survive a loss of power", folder, exc)
         with suppress(OSError):  # This one need not be ours.
-            _sync_folder(folder.parent.parent)
+            disk.sync(folder.parent.parent)
 
     def _recover(self) -> int:
         """Find the end, and make sure that the next frame follows it."""
@@ -284,7 +284,7 @@ class Journal:
         self._file = file
         self._starts.append(start)
         self._sizes.append(0)
-        _sync_folder(self._folder)
+        disk.sync(self._folder)
 
     def _read(self, after: int, max_bytes: int) -> Sequence[Frame]:
         starts = tuple(self._starts)  # As they are now: this is a thread, and the loop may trim meanwhile.
@@ -367,15 +367,6 @@ def whole_frames(path: Path) -> Iterator[tuple[int, int, Frame]]:
 def is_torn(path: Path, at: int) -> bool:
     """Whether what a segment has from a byte on is an append that was not finished, and no damage."""
     return _is_torn(path, at)
-
-
-def _sync_folder(path: Path) -> None:
-    """A file is durable only when its name is."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _encode(frame: Frame) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bers import schema_copy, soundness
+from bers import disk, schema_copy, soundness
 from bers.checksums import UNREADABLE, as_text, checksum, columns_of, connect, listed, quoted
 from bers.rescue import Rescue
 from bers.schema_copy import Entry
@@ -106,7 +106,7 @@ def salvage(path: Path, faults: Sequence[str], finish: Finish) -> Salvage:
             finish(target, found)
             schema_copy.keep(target)
             target.execute("COMMIT")
-        _sync(making)
+        disk.sync(making)
         _report(found)
         making.replace(path.with_name(f"{path.name}.salvaged-{stamp}"))
     finally:
@@ -126,7 +126,7 @@ def put_in_place(path: Path) -> None:
                 old.replace(kept if not kept.exists() else kept.with_name(f"{kept.name}+"))
         path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
         new.replace(path)
-        _sync(path.parent)
+        disk.sync(path.parent)
     for oldest in asides(path)[:-KEPT]:
         _log.warning("%s is deleted: of damaged files only the newest %d are kept", oldest.name, KEPT)
         _remove(oldest)
@@ -164,14 +164,6 @@ def _report(found: Salvage) -> None:
 def _remove(file: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 # Reading what is damaged.

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import zstandard
 
+from bers import disk
 from bers.backup.manifest import NAME, SEAL, Manifest, Member, NotABackup, decode, encode
 from bers.errors import BersError
 
@@ -94,7 +95,7 @@ def writing(target: Path, now: float) -> Generator[Writer]:
             raw.flush()
             os.fsync(raw.fileno())
         partial.rename(target)
-        sync_folder(target.parent)
+        disk.sync(target.parent)
 
 
 @contextmanager
@@ -183,9 +184,9 @@ def _seal(manifest: bytes) -> bytes:
 
 
 def sync_folders(folder: Path) -> None:
-    """The same of all below it, too."""
+    """Make the names in a folder durable, and in all below it."""
     for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        sync_folder(path)
+        disk.sync(path)
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, Iterator[bytes]]]:
@@ -258,12 +259,3 @@ def _decompressing(raw: IO[bytes]) -> Generator[IO[bytes]]:
             yield file
     else:
         yield raw
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

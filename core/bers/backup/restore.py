@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bers import lock
+from bers import disk, lock
 from bers.backup import manifest
-from bers.backup.archive import sync_folder, sync_folders, workplace
+from bers.backup.archive import sync_folders, workplace
 from bers.backup.manifest import Damaged
 from bers.backup.verify import Report, examined
 from bers.clock import Clock
@@ -94,7 +94,7 @@ def _exchange(data: Path, data_dir: Path, stamp: str) -> Path | None:
             with suppress(OSError):
                 aside.rename(data_dir)
             raise
-    sync_folder(data_dir.parent)
+    disk.sync(data_dir.parent)
     if existed and occupied:
         return aside
     shutil.rmtree(aside)
