@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -105,8 +106,7 @@ class Retention:
             some = [one for one in silent[n : n + SERIES] if not alive((one,), now)]
             for one in some:
                 one.forget()
-            rows = [file.row_of(one) for one in some]
-            await self._database.run(lambda connection, rows=rows: file.save_series(connection, rows))
+            await self._database.run(partial(file.save_series, rows=[file.row_of(one) for one in some]))
         return len(silent)
 
     async def _sliced(self, delete: Callable[[sqlite3.Connection], Sequence[T]]) -> list[T]:
