@@ -122,6 +122,16 @@ def test_c150_every_route_is_walked(closed: Guarded) -> None:
     assert ("control", "GET", "/api/monitoring/events", "read") in walked
 
 
+def test_what_changes_something_takes_more_than_reading(closed: Guarded) -> None:
+    allowed = {("POST", f"/api/monitoring/alerts/nobody/{verb}"): "acknowledge" for verb in ("acknowledge", "resolve")}
+    allowed["POST", "/api/monitoring/ingest"] = "ingest"
+    for _, method, path, scope in routes(closed):
+        if method != "GET" and path not in PUBLIC:
+            assert scope == allowed.get((method, path), "admin"), (method, path)
+        elif method == "GET":
+            assert scope == ("admin" if path == "/api/monitoring/audit" else "read"), path
+
+
 def test_c150_without_a_key_every_route_is_401_but_those_of_the_list(closed: Guarded) -> None:
     for surface, method, path, _ in routes(closed):
         reply = closed.ask(method, path, surface)

@@ -87,6 +87,7 @@ async def test_c071_c074_c078_c079_percentiles_and_targets_are_those_of_the_runb
         report = await server.data("metrics/report")
         targets = {row["metric"]: row["target"] for row in report["baselines"]}
         assert targets["Build Time"] == 30_000 and targets["Deployment Time"] == 300_000
+        assert report["metrics"]["test_coverage"]["target"] == 95
         status = {name: report["metrics"][name]["healthStatus"] for name in ("deployment_performance", "test_coverage")}
         assert status == {"deployment_performance": "healthy", "test_coverage": "healthy"}
 

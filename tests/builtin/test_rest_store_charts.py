@@ -91,6 +91,14 @@ async def test_points_tell_what_was_asked_for_in_that_order(tmp_path: Path) -> N
         assert (refused.value.reason, "average" in refused.value.known) == ("invalid", True)
 
 
+async def test_every_figure_of_a_point_is_its_own(tmp_path: Path) -> None:
+    async with opened(tmp_path, VirtualClock(NOW)) as store:
+        await tell(store, "build_performance", [(n / 1000 - 9.5, float(n)) for n in (*range(2, 101), 1)])
+        answer = await ask(store, "build_performance", fields="count,sum,average,min,max,last,p50,p95,p99", step="5s")
+        (point,) = answer.series[0].points
+        assert point[1:] == pytest.approx([100, 5050, 50.5, 1, 100, 100, 50, 95, 99], rel=0.01)
+
+
 RESOLUTION = "configuration_resolution_time"
 
 

@@ -118,6 +118,19 @@ def test_sums_of_decimals_come_back_with_what_they_get_wrong(groups: list[list[f
         assert bits([again.sum, again.min, again.max]) == bits([window.sum, window.min, window.max])
 
 
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("number", [1, 30])
+def test_one_value_added_many_times_has_the_sum_that_adding_came_to(number: int, quick: bool) -> None:
+    windows: list[tuple[int, Window]] = []
+    for n in range(START, START + number):
+        window = Window.of(("m", (("kind", "a"),), float(n), 1.0), 0.1, n + 0.5, 1)
+        for _ in range(9):
+            window.add(0.1, n + 0.5, 1)
+        windows.append((n, window))
+    assert windows[0][1].sum != 0.1 * 10, "it is not what multiplying comes to"
+    assert [facts(one) for one in back(windows, 1.0, quick=quick)] == [facts(one) for _, one in windows]
+
+
 def test_a_later_part_has_the_last_value_of_two_of_one_time() -> None:
     """Positions are not kept; what is in memory still is later than every part."""
     key = ("m", (), float(START), 1.0)

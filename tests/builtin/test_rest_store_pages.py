@@ -135,6 +135,24 @@ async def test_what_is_too_old_is_not_answered_even_if_its_page_lies_on_disk(tmp
         assert rows(store.path, "SELECT min(start) FROM pages") == [(NOW - 280,)]
 
 
+@pytest.mark.parametrize("where", ["memory", "disk"])
+async def test_of_a_page_that_is_partly_too_old_the_rest_is_answered(where: str, tmp_path: Path) -> None:
+    page = NOW // 60 * 60 - 240
+    clock = VirtualClock(page + 300)
+    async with opened(tmp_path, clock, tiers=[{"width": "1s", "keep": "5m"}], fold_every="1d") as store:
+        await store.position("metrics", 0, begin=0)
+        await store.write(batch(1, [one(1.0, page + 5), one(2.0, page + 50)]))
+        if where == "disk":
+            await store.commit()
+            await store.fold()
+            assert rows(store.path, "SELECT start, end FROM pages") == [(page + 5, page + 51)]
+        ask = AskMetric(type="latency", period="10m")
+        assert (await store.metric(ask, CALLER)).count == 2
+        clock.step(30)
+        answer = await store.metric(ask, CALLER)
+        assert (answer.min, answer.count) == (2.0, 1)
+
+
 async def test_a_window_from_the_future_is_not_kept_the_longer_for_it(tmp_path: Path) -> None:
     clock = VirtualClock(NOW)
     async with opened(tmp_path, clock, fold_every="1d") as store:

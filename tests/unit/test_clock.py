@@ -5,7 +5,7 @@ import pytest
 
 from bers import Clock, Stamp, SystemClock
 from bers.availability import Heartbeats
-from bers.clock import SETTLE, Jump, SteadyClock
+from bers.clock import Jump, SteadyClock
 from bers.database import Database
 from bers.health import Breaker
 from bers.rates import Rates
@@ -49,11 +49,11 @@ async def test_a_step_forward_and_back_is_never_believed() -> None:
     clock = VirtualClock()
     steady = SteadyClock(clock)
     clock.step(HOUR)
-    await clock.advance(SETTLE - 1)
-    assert steady.settled() == NOW + SETTLE - 1 and steady.behind == HOUR
+    await clock.advance(HOUR - 1)
+    assert steady.settled() == NOW + HOUR - 1 and steady.behind == HOUR
     clock.step(-HOUR)
-    await clock.advance(2 * SETTLE)
-    assert steady.settled() == clock.time() == NOW + 3 * SETTLE - 1
+    await clock.advance(2 * HOUR)
+    assert steady.settled() == clock.time() == NOW + 3 * HOUR - 1
 
 
 async def test_a_step_forward_that_stands_for_an_hour_is_believed() -> None:
@@ -61,11 +61,11 @@ async def test_a_step_forward_that_stands_for_an_hour_is_believed() -> None:
     steady = SteadyClock(clock)
     clock.step(HOUR)
     assert steady.settled() == NOW
-    await clock.advance(SETTLE / 2)
+    await clock.advance(HOUR / 2)
     clock.step(60)  # Somebody is still at it: the hour begins anew.
-    assert steady.settled() == NOW + SETTLE / 2
-    await clock.advance(SETTLE - 1)
-    assert steady.settled() == NOW + 1.5 * SETTLE - 1
+    assert steady.settled() == NOW + HOUR / 2
+    await clock.advance(HOUR - 1)
+    assert steady.settled() == NOW + 1.5 * HOUR - 1
     await clock.advance(1)
     assert steady.settled() == clock.time() and steady.behind == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from bers import Database, Tier
 from . import file
 from .cache import PageCache
 from .cap import Cap
+from .figures import alive
 from .losses import Losses
 from .pace import Pace
 from .partials import Registry, Series
@@ -47,6 +49,7 @@ class Retention:
             gone += len(ids)
         while await self._sliced(lambda connection: [0] * file.delete_expired_events(connection, now, AT_A_TIME)):
             gone += 1
+        gone += await self._forget_newest(now)
         await self._database.run(self._losses.forget)
         if await self._database.run(self._cap.begin):
             while ids := await self._sliced(self._cap.evict):
@@ -90,6 +93,21 @@ class Retention:
             await self._database.run(work)
             for one, kept in zip(some, tiers, strict=True):
                 one.kept = kept
+
+    async def _forget_newest(self, now: float) -> int:
+        """Forget the newest value of every series of which nothing is kept any more: it is a sample like others."""
+        pace, silent = Pace(), list[Series]()
+        for one in self._registry.everyone():
+            if one.seen[0] > float("-inf") and not alive((one,), now):
+                silent.append(one)
+            await pace()
+        for n in range(0, len(silent), SERIES):
+            # One that was heard of meanwhile is left alone.
+            some = [one for one in silent[n : n + SERIES] if not alive((one,), now)]
+            for one in some:
+                one.forget()
+            await self._database.run(partial(file.save_series, rows=[file.row_of(one) for one in some]))
+        return len(silent)
 
     async def _sliced(self, delete: Callable[[sqlite3.Connection], Sequence[T]]) -> list[T]:
         """Delete some rows at a time, until there are none or it took long enough."""
