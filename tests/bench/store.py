@@ -27,7 +27,7 @@ import anyio
 import msgspec
 import psutil
 
-from bers import Batch, Catalog, Context, Labels, Metric, Window
+from bers import Batch, Catalog, Context, Labels, Metric, Window, collector
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.rest_store import REST_STORE, RestStore, file, pages, read_windows
 from bers_builtin.sinks.rest_store.partials import Registry
@@ -108,7 +108,7 @@ async def measure_cpu(folder: Path, series: int = 1000, minutes: int = 20) -> No
     lines = [line.values for line in mixed(each=max(1, series // 5), samples=3600)][:series]
     names = [(("n", str(n)),) for n in range(series)]
     async with opened(folder, clock, fold_every="365d", commit_every="1d") as store:
-        gc.collect()
+        collector.settle()  # As a node does.
         for at in range(minutes * 60):
             when = START + at
             windows = [

@@ -96,7 +96,7 @@ class Folder:
             with anyio.CancelScope(shield=True):  # Database and memory change together.
                 await self._database.run(work)
                 for series in some:
-                    self.partials.pop(series)
+                    self.partials.drop(series)
         for part in parts:
             self._compactor.note(part)
 

@@ -21,11 +21,12 @@ def read_windows(path: Path) -> list[Window]:
         for id, one in series.items():
             for number, key in file.parts_of(connection, id, min(tier.width for tier in one.kept)):
                 if found := file.read_part(connection, number, key):
-                    windows.take(one, pages.unpack(one, key, found.data or b""))
+                    for window in pages.unpack(one, key, found.data or b""):
+                        windows.fold(one, window)
         progress = file.progress(connection)
         for id, blob in file.segments(connection):
             for row in segments.decode(blob):
                 if id > progress.segment or row[0] > progress.series:
                     one = series[row[0]]
-                    windows.take(one, [segments.window(one, row)])
+                    windows.fold(one, segments.window(one, row))
         return [window for _, spans in windows for window in spans.values()]

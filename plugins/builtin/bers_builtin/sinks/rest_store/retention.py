@@ -53,7 +53,7 @@ class Retention:
                 self._cache.drop(ids)
                 gone += len(ids)
             self._cap.warn(now)
-        await self._database.run(self._cap.look)
+            await self._database.run(self._cap.look)
         if gone:
             await self.give_back()
 

@@ -7,6 +7,7 @@ import sqlite3
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Any, Self
 
 import anyio
@@ -296,7 +297,7 @@ class Store(Stage[RestStoreConfig]):
                 if row[0] > done and (one := series.get(row[0])):
                     window = segments.window(one, row)
                     one.note(window.seen, window.last)
-                    into.take(one, [window])
+                    into.fold(one, window)
                 await pace()
             if into is self._unfolded:
                 self._segment = id
@@ -363,15 +364,14 @@ class Store(Stage[RestStoreConfig]):
     async def _commit(self, windows: Partials, events: Sequence[EventRow], ends: dict[tuple[str, int], int]) -> None:
         pace = Pace()
         packed: list[bytes] = []
+        row, todo = segments.row, ((series, window) for series, spans in windows for window in spans.values())
         rows: list[segments.Row] = []
-        for series, spans in windows:
-            for window in spans.values():
-                rows.append(segments.row(series, window))
-                if len(rows) == segments.LIMIT:
-                    packed.append(segments.encode(rows))
-                    rows = []
-                if not len(rows) % FEW:
-                    await pace()
+        while some := [row(series, window) for series, window in islice(todo, SLICE)]:
+            rows += some
+            if len(rows) >= segments.LIMIT:
+                packed.append(segments.encode(rows))
+                rows = []
+            await pace()
         if rows:
             packed.append(segments.encode(rows))
         saving: list[tuple[Series, tuple[Tier, ...], tuple[Any, ...]]] = []
@@ -392,7 +392,7 @@ class Store(Stage[RestStoreConfig]):
         for series, stamp, _ in saving:
             self._registry.saved(series, stamp)
         for n, series in enumerate(windows.series()):
-            self._unfolded.take(series, windows.pop(series))
+            windows.move(series, self._unfolded)
             if not n % FEW:
                 await pace()
         if packed:
@@ -402,6 +402,6 @@ class Store(Stage[RestStoreConfig]):
     def _take_back(self, windows: Partials, events: list[EventRow]) -> None:
         """Undo the beginning of a commit."""
         for series in self._pending.series():
-            windows.take(series, self._pending.pop(series))
+            self._pending.move(series, windows)
         self._pending, self._committing = windows, Partials()
         self._events = events + self._events
