@@ -12,7 +12,7 @@ LAYERS = [
     {"errors"},
     {"plain", "shapes", "targets", "units"},
     {"disk", "sketch"},
-    {"checksums", "metering", "records", "ward", "watchdog"},
+    {"checksums", "collector", "metering", "records", "ward", "watchdog"},
     {"catalog", "clock", "copies", "counters", "redaction", "rescue", "schema_copy", "schemas"},
     {"soundness"},
     {"salvage"},

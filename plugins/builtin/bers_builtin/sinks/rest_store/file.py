@@ -14,7 +14,8 @@ import msgspec
 
 from bers import BersError, Labels, Tier
 
-from . import columns
+from . import columns, marks
+from .marks import Progress
 from .pages import Key, Packing
 from .partials import Series
 
@@ -36,7 +37,6 @@ CREATE TABLE IF NOT EXISTS series (
 CREATE TABLE IF NOT EXISTS segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT, checksum INTEGER NOT NULL, windows BLOB NOT NULL
 );
-CREATE TABLE IF NOT EXISTS folding (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER, series INTEGER);
 CREATE TABLE IF NOT EXISTS pages (
     id INTEGER PRIMARY KEY AUTOINCREMENT, series INTEGER, tier REAL, width REAL, start REAL, end REAL, seq INTEGER,
     folds INTEGER, windows INTEGER, expires REAL NOT NULL, bytes INTEGER, checksums BLOB NOT NULL,
@@ -60,13 +60,6 @@ _KEY = "series, tier, width, start, end, seq, folds, windows"
 
 _labels = msgspec.msgpack.Decoder(Labels)
 _tiers = msgspec.msgpack.Decoder(tuple[Tier, ...])
-
-
-class Progress(NamedTuple):
-    """How far an interrupted folding came: every segment up to one, of every series up to one, is in pages."""
-
-    segment: int = 0
-    series: int = 0
 
 
 class SeriesRow(NamedTuple):
@@ -149,6 +142,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // 2 // PAGE_BYTES}")
     for statement in _TABLES.split(";"):
         connection.execute(statement)
+    marks.prepare(connection)
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
@@ -172,20 +166,10 @@ def segment_is_sound(id: int, checksum: object, windows: object) -> bool:
     return isinstance(windows, bytes) and checksum == _segment_checksum(id, windows)
 
 
-def progress(connection: sqlite3.Connection) -> Progress:
-    row = connection.execute("SELECT upto, series FROM folding").fetchone()
-    return Progress(*row) if row else Progress()
-
-
-def folded(connection: sqlite3.Connection, to: Progress) -> None:
-    """Note how far a folding came."""
-    connection.execute("INSERT OR REPLACE INTO folding VALUES (1, ?, ?)", to)
-
-
 def finish_folding(connection: sqlite3.Connection, segment: int) -> None:
     """Forget the segments whose every window is in pages."""
     connection.execute("DELETE FROM segments WHERE id <= ?", (segment,))
-    connection.execute("DELETE FROM folding")
+    marks.folded(connection, Progress())
 
 
 def add_parts(connection: sqlite3.Connection, parts: Iterable[Packing]) -> None:

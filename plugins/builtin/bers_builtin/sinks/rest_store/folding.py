@@ -9,9 +9,9 @@ import anyio
 
 from bers import Database, Window
 
-from . import file, pages
+from . import file, marks, pages
 from .compaction import Compactor
-from .file import Progress
+from .marks import Progress
 from .pace import Pace
 from .pages import Packing, Part
 from .partials import Partials, Series
@@ -87,7 +87,7 @@ class Folder:
         done = Progress(self._upto, some[-1].id)
 
         def work(connection: sqlite3.Connection) -> None:
-            file.folded(connection, done)
+            marks.folded(connection, done)
             file.save_series(connection, rows)
             file.add_parts(connection, packed)
 

@@ -11,13 +11,15 @@ import msgspec
 
 from bers import Labels, rfc3339
 
-from . import file
+from . import file, marks, segments
 from .file import Found
+from .marks import Progress
 from .pages import Key
 from .partials import Registry, Series
 
 logger = logging.getLogger("bers.rest_store")  # A node writes down what comes under this name alone.
 
+DAY = 86_400.0
 TOLD = 20
 """How many losses health tells, newest first."""
 
@@ -72,6 +74,28 @@ class Losses:
             self._set_aside(connection, loss, "series", row[0], expires or now)
         (highest,) = connection.execute("SELECT max(series) FROM pages").fetchone()
         registry.reserve(highest or 0)
+
+    def read_progress(self, connection: sqlite3.Connection, keep: float) -> Progress:
+        """How far folding came. If that is damaged, no segment is read: which of them are in pages, nobody can tell,
+        and what is missing for a moment is seen, while what is counted twice is believed.
+        """
+        if known := marks.progress(connection):
+            return known
+        now = self._clock()
+        for id, windows in file.segments(connection):
+            rows = segments.decode(windows)
+            what = f"how far folding came is damaged: the {len(rows)} windows of segment {id} may be in pages already"
+            start, end = min(row[1] for row in rows), max(row[1] + row[2] for row in rows)
+            loss = Loss("segment", now, what, start=start, end=end, windows=len(rows))
+            self._set_aside(connection, loss, "segments", id, now + keep)
+        marks.folded(connection, Progress())
+        return Progress()
+
+    def lost_beginning(self, connection: sqlite3.Connection) -> None:
+        """Since when records are kept is not what was written."""
+        now = self._clock()
+        loss = Loss("event", now, "since when records are kept is damaged: from now on, as far as none is older")
+        self._set_aside(connection, loss, "kept", 1, now + DAY)
 
     def read_segments(self, connection: sqlite3.Connection, keep: float) -> list[tuple[int, bytes]]:
         """Every segment that is not folded yet, oldest first."""

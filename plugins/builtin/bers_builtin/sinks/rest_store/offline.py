@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bers import Window
 
-from . import file, pages, segments
+from . import file, marks, pages, segments
 from .partials import Partials, Registry
 
 
@@ -23,9 +23,11 @@ def read_windows(path: Path) -> list[Window]:
                 if found := file.read_part(connection, number, key):
                     for window in pages.unpack(one, key, found.data or b""):
                         windows.fold(one, window)
-        progress = file.progress(connection)
+        progress = marks.progress(connection)
         for id, blob in file.segments(connection):
             for row in segments.decode(blob):
+                if progress is None:
+                    continue  # Nobody can tell which of them are in pages.
                 if id > progress.segment or row[0] > progress.series:
                     one = series[row[0]]
                     windows.fold(one, segments.window(one, row))

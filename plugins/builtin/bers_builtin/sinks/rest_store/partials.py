@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import TypeAlias
 
 from bers import Labels, Tier, Window
@@ -11,6 +12,9 @@ from bers import Labels, Tier, Window
 Span: TypeAlias = tuple[float, float]
 """The start and the width of a window."""
 Seen: TypeAlias = tuple[float, int]
+
+AHEAD = 5.0
+"""Seconds that the clock of an emitter may be ahead of ours before its values count as from the future."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,8 +37,9 @@ class Series:
     """How many values came since the store was opened; what a counter of Prometheus tells."""
     sum: float = 0.0
 
-    def note(self, seen: Seen, last: float) -> None:
-        if seen > self.seen or (seen == self.seen and last > self.last):
+    def note(self, seen: Seen, last: float, now: float = inf) -> None:
+        """Know of a value. One from the future gives way to any that is not: a clock was wrong, and is set right."""
+        if seen > self.seen or (seen == self.seen and last > self.last) or self.seen[0] > now + AHEAD >= seen[0]:
             self.seen, self.last = seen, last
 
     def forget(self) -> None:
@@ -47,6 +52,8 @@ class Registry:
 
     def __init__(self, tiers: tuple[Tier, ...]) -> None:
         self.tiers = tiers
+        self.now = inf
+        """What time it is, for telling the newest values; to be kept up to date by the owner."""
         self._series: dict[tuple[str, Labels], Series] = {}
         self._metrics: dict[str, list[Series]] = {}
         self._unsaved: dict[Series, None] = {}
@@ -73,7 +80,7 @@ class Registry:
         elif window.tiers is not series.stamp and window.tiers != series.stamp:
             series.stamp, series.tiers = window.tiers, self._tiers_of(window.tiers)
             self._unsaved[series] = None
-        series.note(window.seen, window.last)
+        series.note(window.seen, window.last, self.now)
         series.count += window.count
         series.sum += window.sum
         return series

@@ -138,6 +138,7 @@ class Store(Stage[RestStoreConfig]):
         merged, rows = 0, await self._rows(batch)
         async with self._writing:
             with anyio.CancelScope(shield=True):  # Half a batch must never be committed.
+                self._registry.now = self.context.clock.time()
                 for count, window in enumerate(batch.windows, 1):
                     merged += self._pending.fold(self._registry.of(window), window)
                     if not count % SLICE:
@@ -285,18 +286,19 @@ class Store(Stage[RestStoreConfig]):
                 aside.name,
             )
         await run(file.prepare)
-        await run(lambda connection: details.begin(connection, self.context.clock.time()))
         await run(self._losses.load)
+        await run(lambda connection: details.begin(connection, self._losses, self.context.clock.time()))
         await run(lambda connection: self._losses.read_series(connection, self._registry))
         series = {one.id: one for one in self._registry.everyone()}
-        progress = await run(file.progress)
         keep = max(tier.keep for tier in self._registry.tiers)
+        self._registry.now = self.context.clock.time()
+        progress = await run(lambda connection: self._losses.read_progress(connection, keep))
         for id, blob in await run(lambda connection: self._losses.read_segments(connection, keep)):
             into, done = (interrupted, progress.series) if id <= progress.segment else (self._unfolded, 0)
             for row in segments.decode(blob):
                 if row[0] > done and (one := series.get(row[0])):
                     window = segments.window(one, row)
-                    one.note(window.seen, window.last)
+                    one.note(window.seen, window.last, self._registry.now)
                     into.fold(one, window)
                 await pace()
             if into is self._unfolded:

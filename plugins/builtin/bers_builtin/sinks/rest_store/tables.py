@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from . import details, file
+from . import details, file, marks
 from .pages import Key
 
 Sound: TypeAlias = Callable[[Sequence[Any]], bool]
@@ -25,14 +25,6 @@ def _series(row: Sequence[Any]) -> bool:
     return file.series_row(tuple(row)) is not None
 
 
-def _folding(row: Sequence[Any]) -> bool:
-    return all(isinstance(value, int) for value in row)
-
-
-def _kept(row: Sequence[Any]) -> bool:
-    return isinstance(row[1], float)
-
-
 def _damaged(row: Sequence[Any]) -> bool:
     return len(row) == 4
 
@@ -40,10 +32,10 @@ def _damaged(row: Sequence[Any]) -> bool:
 TABLES: Mapping[str, Sound] = {
     "series": _series,
     "segments": _segment,
-    "folding": _folding,
+    "folding": marks.is_sound,
     "pages": _page,
     "damaged": _damaged,
-    "kept": _kept,
+    "kept": marks.is_sound,
     "events": details.is_sound,
 }
 """In the order in which they are to be copied. Positions are the core's, and are only worth what all of these are."""
