@@ -88,8 +88,8 @@ class RestStore(Store):
         step = None if ask.step is None else asked.seconds(ask.step)
         step = bounds.step_for(span, step, ask.points, max(1, min(ask.limit, len(groups))))
         async with self._heavy.turn(bounds.windows(span)):
-            summary = summarize(metric, chosen, await self._reader.totals(span), now, end - start)
             found = await lines.read(self._reader, span, step, groups, ask.limit)
+            summary = summarize(metric, chosen, found.totals, now, end - start)
             drawn = await lines.draw(found, step, figures, now)
             overall = await lines.points(found.overall, step, figures)
         return MetricAnswer(
