@@ -13,7 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, TypeAlias
@@ -40,6 +42,18 @@ Values: TypeAlias = Mapping[str, Sequence[float]]
 """Percentiles, by the number of the series."""
 
 
+ABOUT = """
+The same samples and questions. Everybody is asked over HTTP, and answers in JSON that is decoded here; peers are the
+packages of the system, which are years older than their heads. `first` is the first answer of a process that has just
+started, with its files in the system's cache; `median` is that of the next ones, of which no database remembers its
+answers, nor ours a decoded page. `off by` is the largest distance from the exact nearest-rank percentile.
+What is fair: samples, questions, points, transport. What is not: ours answers from sketches in windows of 5 minutes or
+an hour, which is what they are for, and has windows that follow one another only; peers compute the percentile from
+all samples, interpolate it between two ranks, and take windows that overlap, told as a line of their own. Ours tells
+more in each answer: a summary of each line, and all of them together. Bytes: the whole file of ours with one tier of a
+second; what is in the folder of the peers' data when everything is merged."""
+
+
 class Told(NamedTuple):
     """A question, answered."""
 
@@ -50,7 +64,7 @@ class Told(NamedTuple):
     values: Values
 
 
-async def stored(folder: Path, lines: Iterable[Line], *, start: int, step_: int) -> None:
+async def stored(folder: Path, lines: Iterable[Line], *, start: int, every: int) -> None:
     """Write lines as the pages of all tiers that a store has of them, as compaction would."""
     end = start
     clock = VirtualClock(time.time())
@@ -59,8 +73,8 @@ async def stored(folder: Path, lines: Iterable[Line], *, start: int, step_: int)
         assert isinstance(store, RestStore)
         await store.position("bench", 0, begin=0)
         for line in lines:
-            labels, end = (("number", str(line.number)),), start + len(line.values) * step_
-            last = Window.of((METRIC, labels, float(end - step_), 1.0), line.values[-1], float(end - step_), 1)
+            labels, end = (("number", str(line.number)),), start + len(line.values) * every
+            last = Window.of((METRIC, labels, float(end - every), 1.0), line.values[-1], float(end - every), 1)
             await store.write(Batch((), [last], "bench", 0, line.number + 1))
             await store.commit()
             await store.fold()
@@ -68,9 +82,9 @@ async def stored(folder: Path, lines: Iterable[Line], *, start: int, step_: int)
             (one,) = [one for one in store._registry.everyone() if one.labels == labels]  # pyright: ignore[reportPrivateUsage]
             for tier in one.tiers:
                 kept: dict[int, Window] = {}
-                first = max(0, len(line.values) - int(tier.keep) // step_)
+                first = max(0, len(line.values) - int(tier.keep) // every)
                 for n, value in enumerate(islice(line.values, first, None), first):
-                    when = start + n * step_
+                    when = start + n * every
                     number = int(when // tier.width)
                     if window := kept.get(number):
                         window.add(value, float(when), 1)
@@ -120,66 +134,50 @@ def ours(folder: Path) -> Generator[Ours]:
         process.wait(60)
 
 
-def peer_told(peer: Peer, query: str, *, start: int, end: int, step_: int) -> Told:
-    parameters = {"query": query, "start": start, "end": end, "step": step_, "nocache": "1"}
+def told_by(peer: Peer, query: str, *, start: int, end: int, every: int, repeats: int = REPEATS) -> Told:
+    parameters: dict[str, str | int] = {"query": query, "start": start, "end": end, "step": every, "nocache": "1"}
     times, values = list[float](), dict[str, list[float]]()
     with httpx2.Client(timeout=300) as client:
-        for _ in range(REPEATS + 1):
+        for _ in range(repeats + 1):
             began = time.perf_counter()
             reply = client.get(f"{peer.url}/api/v1/query_range", params=parameters)
             answer = msgspec.json.decode(reply.content)
             times.append(time.perf_counter() - began)
             assert reply.status_code == 200, reply.text
-            values = {
-                one["metric"]["number"]: [float(value) for _, value in one["values"]]
-                for one in answer["data"]["result"]
-            }
+            found = answer["data"]["result"]
+            values = {one["metric"]["number"]: [float(value) for _, value in one["values"]] for one in found}
     return Told(times[0], median(times[1:]), values)
 
 
-def compare(bytes_per_sample: float | None) -> None:
+def compare(bytes_per_sample: float) -> None:
     """Print a table: what everybody takes on disk, and how long everybody takes to answer."""
-    print(
-        "\nThe same samples and questions. Everybody answers over HTTP, in JSON that is decoded here; peers are Debian's"
-    )
-    print("builds, years older than their heads. `first` is the first answer of a process that has just started, files")
-    print("in the system's cache; `median` is that of the next ones, without what a database remembers of answers.")
     now = int(time.time())
+    print(ABOUT)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
         hours = (now // 7200 - 2) * 7200
-        _table(
-            folder / "hours", "mixed data: 200 series, 2 h, a sample each second", mixed(), hours, 1, bytes_per_sample,
-            "p95 of each 5 minutes, 40 series, 2 h", "quantile_over_time(0.95, bench_latency[5m])", 300, 300,
-            extra=("the same of 5 minutes that end each 10 s", 10),
-        )  # fmt: skip
-        print(
-            "  Ours answers windows that follow one another, from the tier of 5 minutes, whose windows have sketches;"
-        )
-        print("  theirs are computed of the samples, exactly, and may overlap as closely as one likes: ours may not.")
-        week = now // 86_400 * 86_400 - WEEK
+        title = "mixed data: 200 series, 2 h, a sample each second; p95 of each 5 minutes of 40 of them"
+        _table(Path(scratch) / "hours", title, mixed(), hours, 1, 300, bytes_per_sample)
+        week = (now // WEEK - 1) * WEEK
+        title = "40 series, 7 days, a sample each 10 s; p95 of all of it, of each"
         lines = list(latencies(series=SERIES, samples=WEEK // EVERY))
-        _table(
-            folder / "week", "40 series, 7 days, a sample each 10 s", lines, week, EVERY, None,
-            "p95 of 7 days, 40 series", "quantile_over_time(0.95, bench_latency[7d])", WEEK, WEEK,
-        )  # fmt: skip
-        print("  Ours also draws each series, and says what all of them come to; it answers from windows of an hour,")
-        print("  and is within 1 % of the truth: how far it is from each peer's answer at most stands behind.")
+        _table(Path(scratch) / "week", title, lines, week, EVERY, WEEK)
 
 
 def _table(
-    folder: Path, title: str, lines: Sequence[Line], start: int, every: int, size: float | None,
-    question: str, query: str, window: int, step_: int, extra: tuple[str, int] | None = None,
-) -> None:  # fmt: skip
-    samples, longest = sum(len(line.values) for line in lines), len(lines[0].values) * every
+    folder: Path, title: str, lines: Sequence[Line], start: int, every: int, window: int, size: float | None = None
+) -> None:
+    """The answers for one set of samples, of which every ``window`` seconds are one point."""
     asked = [line for line in lines if line.kind == "latency"]
-    print(f"\n{title}\n{'':42}{'first':>10}{'median':>10}{'theirs/ours':>13}{'off by':>8}{'bytes/sample':>14}")
+    samples, end = sum(len(line.values) for line in lines), start + len(lines[0].values) * every
+    exact = {str(line.number): _percentiles(line.values, window // every) for line in asked}
+    print(f"\n{title}\n{'':52}{'first':>10}{'median':>10}{'to ours':>9}{'off by':>9}{'bytes/sample':>14}{'to ours':>9}")
     (folder / "ours").mkdir(parents=True)
-    anyio.run(_store, folder / "ours" / ".bers", asked, start, every)
+    anyio.run(partial(stored, folder / "ours" / ".bers", asked, start=start, every=every))
     with ours(folder / "ours") as node:
-        span = {"from": start * 1000, "to": (start + longest) * 1000, "limit": SERIES}
-        told = node.ask(**span, step=f"{step_}s", points=max(2, longest // step_ + 1))
-    _row("ours: " + question, told, None, size, size)
+        points = max(2, (end - start) // window)
+        span = {"from": start * 1000, "to": end * 1000 - 1, "limit": SERIES}
+        mine = node.ask(**span, step=f"{window}s", points=points)
+    _row("bers", mine, exact, None, size, size)
     for name, make in _PEERS:
         data = folder / name
         data.mkdir()
@@ -187,37 +185,41 @@ def _table(
             if peer is None:
                 print(f"{name}: not installed")
                 continue
-            # A window of PromQL has its end in it, and its beginning not: it ends with the last sample.
-            first = start + window - every
-            found = peer_told(peer, query, start=first, end=start + longest - every, step_=step_)
-            _row(f"{peer.name} {peer.version}: {question}", found, told, peer.bytes / samples, size)
-            if extra:
-                more = peer_told(peer, query, start=first, end=start + longest - every, step_=extra[1])
-                _row(f"{peer.name} {peer.version}: {extra[0]}", more, None, None, None)
+            query = f"quantile_over_time(0.95, bench_latency[{window}s])"
+            last = end - every  # Both ends are in a window of PromQL; ours has its beginning in it, and not its end.
+            named = f"{peer.name} {peer.version}"
+            found = told_by(peer, query, start=start + window - every, end=last, every=window)
+            _row(named, found, exact, mine, peer.bytes / samples, size)
+            if window < end - start:
+                more = told_by(peer, query, start=start + window - every, end=last, every=10, repeats=3)
+                _row(f"{named}, windows that end each 10 s", more, None, None, None, None)
 
 
-async def _store(folder: Path, lines: Sequence[Line], start: int, every: int) -> None:
-    await stored(folder, lines, start=start, step_=every)
+def _row(
+    name: str, told: Told, exact: Values | None, ours: Told | None, size: float | None, our_size: float | None
+) -> None:
+    off = f"{_apart(told.values, exact):.2%}" if exact else ""
+    ratio = f"{told.usual / ours.usual:.1f}" if ours else ""
+    taken = f"{size:.2f}" if size is not None else ""
+    relation = f"{size / our_size:.1f}" if ours and size and our_size else ""
+    first, usual = told.first * 1000, told.usual * 1000
+    print(f"{name:52}{first:7.0f} ms{usual:7.0f} ms{ratio:>9}{off:>9}{taken:>14}{relation:>9}", flush=True)
 
 
-def _row(name: str, told: Told, ours: Told | None, size: float | None, our_size: float | None) -> None:
-    ratio = off = taken = ""
-    if ours:
-        ratio = f"{told.usual / ours.usual:.1f}"
-        off = f"{_apart(told.values, ours.values):.2%}"
-    if size is not None:
-        taken = f"{size:.2f}" + (f" ({size / our_size:.1f})" if ours and our_size else "")
-    print(f"{name:42} {told.first * 1000:6.0f} ms {told.usual * 1000:6.0f} ms{ratio:>13}{off:>8}{taken:>14}")
+def _percentiles(values: Sequence[float], each: int) -> list[float]:
+    """The nearest-rank p95 of each so many values."""
+    parts = [sorted(values[n : n + each]) for n in range(0, len(values), each)]
+    return [part[ceil(0.95 * len(part)) - 1] for part in parts]
 
 
-def _apart(theirs: Values, ours: Values) -> float:
-    """How far two answers are apart at most, relatively; they are to have the same points."""
-    assert theirs.keys() == ours.keys()
+def _apart(told: Values, exact: Values) -> float:
+    """How far an answer is from the truth at most, relatively; it is to have a point for each window."""
+    assert told.keys() == exact.keys()
     pairs: list[tuple[float, float]] = []
-    for number, values in theirs.items():
-        assert len(values) == len(ours[number]), f"series {number}: {len(values)} points, ours has {len(ours[number])}"
-        pairs += zip(values, ours[number], strict=True)
-    return max(abs(one - other) / one for one, other in pairs)
+    for number, values in told.items():
+        assert len(values) == len(exact[number]), f"series {number}: {len(values)} points of {len(exact[number])}"
+        pairs += zip(values, exact[number], strict=True)
+    return max(abs(one - other) / other for one, other in pairs)
 
 
 _PEERS: tuple[tuple[str, Callable[..., Any]], ...] = (("Prometheus", prometheus), ("VictoriaMetrics", victoria_metrics))
