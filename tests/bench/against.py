@@ -27,7 +27,7 @@ import msgspec
 from bers import Batch, Catalog, Context, Metric, Window
 from bers.testing import VirtualClock, step
 from bers.testing.server import serving
-from bers_builtin.sinks.rest_store import REST_STORE, RestStore, file, pages
+from bers_builtin.sinks.rest_store import REST_STORE, RestStore, page_rows, pages
 from tests.bench.mixed import Line, latencies, mixed
 from tests.bench.peers import REPEATS, Peer, prometheus, victoria_metrics
 
@@ -97,7 +97,7 @@ async def stored(folder: Path, lines: Iterable[Line], *, start: int, every: int)
                         total = pages.absorb(total, window)
                     part = pages.Part(one, tier.width, tier.width, some, tier.keep)
                     packed.append(pages.pack(part, 1, clock.time(), 60, total))
-                await store._database.run(lambda c, p=packed: file.add_parts(c, p))  # type: ignore[misc]  # pyright: ignore[reportPrivateUsage]
+                await store._database.run(lambda c, p=packed: page_rows.add_parts(c, p))  # type: ignore[misc]  # pyright: ignore[reportPrivateUsage]
 
 
 class Ours(NamedTuple):

@@ -31,7 +31,7 @@ import psutil
 
 from bers import Batch, Catalog, Context, Labels, Metric, Window, collector
 from bers.testing import VirtualClock, step
-from bers_builtin.sinks.rest_store import REST_STORE, RestStore, file, pages, read_windows
+from bers_builtin.sinks.rest_store import REST_STORE, RestStore, page_rows, pages, read_windows
 from bers_builtin.sinks.rest_store.partials import Registry
 from bers_builtin.sinks.rest_store.reading import lately
 from tests.bench import against
@@ -181,7 +181,7 @@ async def fill(store: RestStore, registry: Registry, days: int) -> None:
                 for each in some.values():
                     total = pages.absorb(total, each)
                 packed.append(pages.pack(pages.Part(one, tier.width, tier.width, some, tier.keep), 1, now, 60, total))
-        await store._database.run(lambda c, p=packed: file.add_parts(c, p))  # type: ignore[misc]  # pyright: ignore[reportPrivateUsage]
+        await store._database.run(lambda c, p=packed: page_rows.add_parts(c, p))  # type: ignore[misc]  # pyright: ignore[reportPrivateUsage]
 
 
 def sample(width: float, values: Sequence[float]) -> Window:

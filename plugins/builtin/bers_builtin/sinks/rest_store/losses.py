@@ -11,9 +11,9 @@ import msgspec
 
 from bers import Labels, rfc3339
 
-from . import file, marks, segments
-from .file import Found
+from . import file, marks, page_rows, segments, series_rows
 from .marks import Progress
+from .page_rows import Found
 from .pages import Key
 from .partials import Registry, Series
 
@@ -58,8 +58,8 @@ class Losses:
     def read_series(self, connection: sqlite3.Connection, registry: Registry) -> None:
         """Fill the registry; what pages there are of a series whose row is damaged, nobody can tell any more."""
         now = self._clock()
-        for row in connection.execute(f"SELECT {file.SERIES} FROM series").fetchall():
-            known = file.series_row(row)
+        for row in connection.execute(f"SELECT {series_rows.SERIES} FROM series").fetchall():
+            known = series_rows.series_row(row)
             if known:
                 one = registry.load(known.id, known.metric, known.labels, known.stamp, known.kept)
                 if known.seen:
@@ -82,7 +82,7 @@ class Losses:
         if known := marks.progress(connection):
             return known
         now = self._clock()
-        for id, windows in file.segments(connection):
+        for id, windows in segments.unfolded(connection):
             rows = segments.decode(windows)
             what = f"how far folding came is damaged: the {len(rows)} windows of segment {id} may be in pages already"
             start, end = min(row[1] for row in rows), max(row[1] + row[2] for row in rows)
@@ -101,7 +101,7 @@ class Losses:
         """Every segment that is not folded yet, oldest first."""
         sound: list[tuple[int, bytes]] = []
         for id, checksum, windows in connection.execute("SELECT * FROM segments ORDER BY id").fetchall():
-            if file.segment_is_sound(id, checksum, windows):
+            if segments.is_sound(id, checksum, windows):
                 sound.append((id, windows))
                 continue
             now = self._clock()
@@ -113,7 +113,7 @@ class Losses:
         self, connection: sqlite3.Connection, series: Series, id: int, key: Key, *, whole: bool = True
     ) -> Found | None:
         """A part of a page, if it is what was written."""
-        found = file.read_part(connection, id, key, whole=whole)
+        found = page_rows.read_part(connection, id, key, whole=whole)
         if not found:
             self._lost_part(connection, series, id, key)
         return found
@@ -122,7 +122,7 @@ class Losses:
         self, connection: sqlite3.Connection, series: Series, rows: Sequence[tuple[int, Key]]
     ) -> list[Found]:
         """Those parts that are what was written."""
-        found = file.read_parts(connection, dict(rows))
+        found = page_rows.read_parts(connection, dict(rows))
         if len(found) < len(rows):
             sound = {one.id for one in found}
             for id, key in rows:

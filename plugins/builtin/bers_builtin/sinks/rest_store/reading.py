@@ -13,7 +13,7 @@ import anyio
 
 from bers import Database, Tier, Window
 
-from . import file, pages
+from . import page_rows, pages
 from .cache import PageCache
 from .losses import Losses
 from .pace import Pace
@@ -223,7 +223,7 @@ class Reader:
         tier = series.tiers[span.tiers[series]]
         kept, found = span.now - tier.keep, list[tuple[int, Key, bytes | Sequence[Window], bool]]()
         longest = pages.LONGEST_SPAN + tier.width
-        for id, key in file.parts_between(connection, series.id, tier.width, span.start, span.end, longest):
+        for id, key in page_rows.parts_between(connection, series.id, tier.width, span.start, span.end, longest):
             if key.end <= kept:
                 continue
             summed = key.windows >= pages.SUMMED and key.start + key.width > kept and whole(key.start, key.end)

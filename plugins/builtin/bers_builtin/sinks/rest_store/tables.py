@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from . import details, file, marks
+from . import details, marks, page_rows, segments, series_rows
 from .pages import Key
 
 Sound: TypeAlias = Callable[[Sequence[Any]], bool]
@@ -14,15 +14,15 @@ Sound: TypeAlias = Callable[[Sequence[Any]], bool]
 
 def _page(row: Sequence[Any]) -> bool:
     _, *key, _, _, checksums, summary, data = row
-    return file.part_is_sound(Key(*key), checksums, summary, data)
+    return page_rows.part_is_sound(Key(*key), checksums, summary, data)
 
 
 def _segment(row: Sequence[Any]) -> bool:
-    return file.segment_is_sound(*row)
+    return segments.is_sound(*row)
 
 
 def _series(row: Sequence[Any]) -> bool:
-    return file.series_row(tuple(row)) is not None
+    return series_rows.series_row(tuple(row)) is not None
 
 
 def _damaged(row: Sequence[Any]) -> bool:
