@@ -1,16 +1,18 @@
-"""The store, measured: bytes per sample, CPU per window, how long it takes to open, and memory per series.
+"""The store, measured: bytes per sample, ingest, how long it takes to open and to answer, memory; and beside others.
 
-    python -m tests.bench.store [bytes] [cpu] [open] [memory]
+    python -m tests.bench.store [bytes] [cpu] [open] [memory] [peers]
 
 Bytes: the mixed data (200 series, two hours, a sample each second) with one tier of a second, every page over, as the
 size of the database file after a checkpoint; everything is read back and compared bit by bit. CPU: a thousand series
-with a sample each second in the default tiers, by phase. Open: a database of 30 days and 1 000 series. Memory: what
-a series costs that has a sample each minute.
+with a sample each second in the default tiers, by phase, and how many samples that is a second. Open: a database of 30
+days and 1 000 series, and a p95 over 7 days of 40 of them. Memory: what a series costs that has a sample each minute.
+Peers: the same samples and questions for Prometheus and VictoriaMetrics, where Debian's packages of them are installed.
 """
 
 from __future__ import annotations
 
 import gc
+import platform
 import random
 import sqlite3
 import subprocess
@@ -27,11 +29,12 @@ import anyio
 import msgspec
 import psutil
 
-from bers import Batch, Catalog, Context, Labels, Metric, Window
+from bers import Batch, Catalog, Context, Labels, Metric, Window, collector
 from bers.testing import VirtualClock, step
-from bers_builtin.sinks.rest_store import REST_STORE, RestStore, file, pages, read_windows
+from bers_builtin.sinks.rest_store import REST_STORE, RestStore, page_rows, pages, read_windows
 from bers_builtin.sinks.rest_store.partials import Registry
 from bers_builtin.sinks.rest_store.reading import lately
+from tests.bench import against
 from tests.bench.mixed import mixed
 
 START = 1_700_006_400.0
@@ -50,7 +53,8 @@ async def opened(folder: Path, clock: VirtualClock, **options: object) -> AsyncG
         yield stage
 
 
-async def measure_bytes(folder: Path) -> None:
+async def measure_bytes(folder: Path) -> float:
+    """Return how many bytes a sample takes in the file."""
     lines, clock = mixed(), VirtualClock(START)
     names = [(("kind", line.kind), ("number", str(line.number))) for line in lines]
     async with opened(folder, clock, tiers=LONG, fold_every="365d", commit_every="1d") as store:
@@ -83,6 +87,7 @@ async def measure_bytes(folder: Path) -> None:
         print(f"{kind:10} {size / sum(len(line.values) for line in lines if line.kind == kind):6.3f} bytes per sample")
     size = sum(one.stat().st_size for one in folder.iterdir())
     print(f"{'the file':10} {size / len(told):6.3f} bytes per sample, read back bit by bit")
+    return size / len(told)
 
 
 def sizes(connection: sqlite3.Connection) -> list[tuple[Labels, int]]:
@@ -97,18 +102,20 @@ def sizes(connection: sqlite3.Connection) -> list[tuple[Labels, int]]:
 
 
 async def measure_cpu(folder: Path, series: int = 1000, minutes: int = 20) -> None:
-    used = defaultdict[str, float](float)
+    used, took = defaultdict[str, float](float), 0.0
 
     async def timed(what: str, work: Callable[[], object]) -> None:
-        began = time.process_time()
+        nonlocal took
+        began, wall = time.process_time(), time.perf_counter()
         await work()  # type: ignore[misc]
         used[what] += time.process_time() - began
+        took += time.perf_counter() - wall
 
     clock = VirtualClock(START)
     lines = [line.values for line in mixed(each=max(1, series // 5), samples=3600)][:series]
     names = [(("n", str(n)),) for n in range(series)]
     async with opened(folder, clock, fold_every="365d", commit_every="1d") as store:
-        gc.collect()
+        collector.settle()  # As a node does.
         for at in range(minutes * 60):
             when = START + at
             windows = [
@@ -127,6 +134,7 @@ async def measure_cpu(folder: Path, series: int = 1000, minutes: int = 20) -> No
     for what, seconds in used.items():
         print(f"{what:10} {seconds / count * 1e6:6.2f} us CPU per window")
     print(f"{'together':10} {sum(used.values()) / count * 1e6:6.2f} us CPU per window ({series} series, {minutes} min)")
+    print(f"{'ingest':10} {count / took:6.0f} samples a second, each of them a window, made durable each second")
 
 
 async def measure_open(folder: Path, series: int = 1000, days: int = 30) -> None:
@@ -173,7 +181,7 @@ async def fill(store: RestStore, registry: Registry, days: int) -> None:
                 for each in some.values():
                     total = pages.absorb(total, each)
                 packed.append(pages.pack(pages.Part(one, tier.width, tier.width, some, tier.keep), 1, now, 60, total))
-        await store._database.run(lambda c, p=packed: file.add_parts(c, p))  # type: ignore[misc]  # pyright: ignore[reportPrivateUsage]
+        await store._database.run(lambda c, p=packed: page_rows.add_parts(c, p))  # type: ignore[misc]  # pyright: ignore[reportPrivateUsage]
 
 
 def sample(width: float, values: Sequence[float]) -> Window:
@@ -213,21 +221,34 @@ async def series_memory(folder: Path, series: int, minutes: int = 3) -> None:
         print(f"memory     {used / series:6.0f} bytes per series, {series} series with a sample a minute in 4 tiers")
 
 
-async def main(wanted: Sequence[str]) -> None:
+async def main(wanted: Sequence[str]) -> float:
+    """Return the bytes per sample, where they are measured."""
+    size = 0.0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if wanted[:1] == ["series"]:
             await series_memory(folder, int(wanted[1]))
-            return
-        if not wanted or "bytes" in wanted:
-            await measure_bytes(folder / "bytes")
+            return size
+        if not wanted or {"bytes", "peers"} & {*wanted}:
+            size = await measure_bytes(folder / "bytes")
         if not wanted or "cpu" in wanted:
             await measure_cpu(folder / "cpu")
         if not wanted or "open" in wanted:
             await measure_open(folder / "open")
         if not wanted or "memory" in wanted:
             measure_memory()
+    return size
+
+
+def begin() -> None:
+    """Say on what this is measured, and how busy it is."""
+    with Path("/proc/loadavg").open() as load:
+        print(f"load {load.read().strip()}; {platform.platform()}; Python {platform.python_version()}")
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1:])
+    if sys.argv[1:2] != ["series"]:
+        begin()
+    bytes_per_sample = anyio.run(main, sys.argv[1:])
+    if not sys.argv[1:] or "peers" in sys.argv:
+        against.compare(bytes_per_sample)

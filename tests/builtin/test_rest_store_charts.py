@@ -11,7 +11,7 @@ from time import thread_time
 import anyio
 import pytest
 
-from bers import Refused
+from bers import Batch, Refused, Window
 from bers.testing import VirtualClock
 from bers_builtin.sinks.rest_store import RestStore, bounds
 from bers_builtin.sinks.rest_store.answers import AskCurrent, Line, MetricAnswer
@@ -255,6 +255,22 @@ async def test_others_have_the_loop_beside_a_week_of_many_windows(tmp_path: Path
 
 def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[int(share * (len(values) - 1))]
+
+
+async def test_a_value_from_the_future_is_not_the_current_one_when_the_clock_is_right_again(tmp_path: Path) -> None:
+    async def standing(store: RestStore) -> tuple[float | None, int | None]:
+        (found,) = (await store.current(AskCurrent(), CALLER)).data[RESOLUTION]
+        return found.value, found.last_updated
+
+    clock = VirtualClock(NOW)
+    async with opened(tmp_path, clock) as store:
+        await store.position("metrics", 0, begin=0)
+        for end, (value, when) in enumerate([(1.0, NOW), (2.0, NOW + 3600), (3.0, NOW + 1), (4.0, NOW - 9)], 1):
+            await store.write(Batch((), [Window.of((RESOLUTION, (), when, 1.0), value, when, end)], "metrics", 0, end))
+        assert await standing(store) == (3.0, round((NOW + 1) * 1000)), "one that is only late is not newer"
+        await store.commit()
+    async with opened(tmp_path, clock) as store:  # It is the same after a restart.
+        assert await standing(store) == (3.0, round((NOW + 1) * 1000))
 
 
 async def test_every_series_tells_how_it_stands(tmp_path: Path) -> None:

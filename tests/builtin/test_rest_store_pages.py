@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -245,6 +247,87 @@ async def test_a_damaged_segment_costs_what_it_held(tmp_path: Path) -> None:
         assert (loss["kind"], loss["what"][:9]) == ("segment", "segment 2")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE folding SET upto = upto - 1",
+        "UPDATE folding SET series = 0",
+        "UPDATE folding SET checksum = 0",
+        "UPDATE folding SET upto = 'text'",
+        "DELETE FROM folding",
+    ],
+)
+async def test_a_damaged_mark_of_a_folding_rather_loses_windows_than_counts_them_twice(
+    tmp_path: Path, change: str
+) -> None:
+    """Killed between two slices of a folding: the first one's windows are in pages, and in segments still."""
+    live, image = tmp_path / "live", tmp_path / "image"
+    async with opened(live, fold_every="1d", commit_every="1d") as store:
+        await store.position("metrics", 0, begin=0)
+        windows = [one(1.0, NOW - 1, labels=(("n", str(n)),)) for n in range(100)]
+        await store.write(batch(1, windows))
+        await store.commit()
+        write, slices = store._folder._write, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+        async def copying(*slice: Any) -> None:
+            await write(*slice)
+            slices.append(1)
+            if len(slices) == 1:
+                await store._database.run(lambda _: shutil.copytree(live, image))  # pyright: ignore[reportPrivateUsage]
+
+        store._folder._write = copying  # type: ignore[method-assign]  # pyright: ignore[reportPrivateUsage]
+        await store.fold()
+        assert len(slices) > 1
+    in_pages = rows(image / "metrics.db", "SELECT count(*) FROM pages WHERE tier = 1")[0][0]
+    assert 0 < in_pages < 100
+    spoil(image / "metrics.db", change)
+    for _ in range(2):  # It is still told after a restart, and what comes next is kept.
+        async with opened(image, fold_every="1d") as store:
+            await store.fold()
+            assert (await store.metric(AskMetric(type="latency"), CALLER)).count == in_pages
+            (loss,) = (await store.check()).details["losses"]
+            assert (loss["kind"], loss["windows"]) == ("segment", 100)
+            assert (loss["start"], loss["end"]) == (NOW - 1, NOW)
+    async with opened(image, fold_every="1d") as store:
+        await store.position("metrics", 0, begin=0)
+        await store.write(batch(2, [one(1.0, NOW)]))
+        await store.commit()
+    async with opened(image, fold_every="1d") as store:
+        assert (await store.metric(AskMetric(type="latency"), CALLER)).count == in_pages + 1
+
+
+async def test_a_damaged_beginning_is_told_and_begins_anew(tmp_path: Path) -> None:
+    clock = VirtualClock(NOW)
+    async with opened(tmp_path, clock):
+        pass
+    spoil(tmp_path / "metrics.db", "UPDATE kept SET since = since - 1e8")
+    clock.step(60)
+    for _ in range(2):
+        async with opened(tmp_path, clock) as store:
+            assert rows(store.path, "SELECT since FROM kept") == [(NOW + 60,)]
+            (loss,) = (await store.check()).details["losses"]
+            assert (loss["kind"], loss["what"][:30]) == ("event", "since when records are kept is")
+
+
+async def test_a_file_without_checksums_of_its_marks_gets_them(tmp_path: Path) -> None:
+    async with opened(tmp_path, fold_every="1d") as store:
+        await store.position("metrics", 0, begin=0)
+        await store.write(batch(1, [one(1.0, NOW)]))
+        await store.commit()
+    for statement in (
+        "DROP TABLE folding",
+        "CREATE TABLE folding (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER, series INTEGER)",
+        "DROP TABLE kept",
+        "CREATE TABLE kept (one INTEGER PRIMARY KEY CHECK (one = 1), since REAL NOT NULL)",
+        "INSERT INTO kept VALUES (1, 5.0)",
+    ):
+        spoil(tmp_path / "metrics.db", statement)
+    async with opened(tmp_path, fold_every="1d") as store:
+        assert (await store.metric(AskMetric(type="latency"), CALLER)).count == 1
+        assert rows(store.path, "SELECT since FROM kept") == [(5.0,)]
+        assert (await store.check()).status == "healthy"
+
+
 @pytest.mark.parametrize("folded", [False, True])
 async def test_a_damaged_series_leaves_its_pages_without_a_name(tmp_path: Path, folded: bool) -> None:
     kinds = [(("kind", kind),) for kind in "ab"]
@@ -449,6 +532,11 @@ async def test_every_row_of_a_sound_database_is_sound_and_a_changed_one_is_not(t
         await store.commit()
         names = {name for (name,) in rows(store.path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
         assert names == {*TABLES, "commits", "positions", "positions_again", "schema_copy", "sqlite_sequence"}
+        for table in ("folding", "kept"):
+            (row,) = rows(store.path, f"SELECT * FROM {table}")
+            assert TABLES[table](row)
+            for at in range(1, len(row)):
+                assert not TABLES[table]((*row[:at], row[at] + 1, *row[at + 1 :]))
         for table in ("series", "segments", "pages", "events"):
             found = rows(store.path, f"SELECT * FROM {table}")
             assert found and all(TABLES[table](row) for row in found)

@@ -23,7 +23,7 @@ import anyio
 import click
 from anyio.abc import TaskGroup
 
-from bers import disk, lock, plugins
+from bers import collector, disk, lock, plugins
 from bers.config import Plan, data_dir, load
 from bers.config.located import Steps
 from bers.config.settings import Settings
@@ -154,6 +154,7 @@ def _run(
         return load(plan.path or _path(config), plan.catalogue, changes=changes)
 
     sys.excepthook = partial(_say, plan.redactor)
+    collector.settle()
     try:
         return anyio.run(_serve, plan, reread, wait, watch, insecure, backend_options={"use_uvloop": True})
     except* ConfigError as group:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from bers import rfc3339
 
-from . import details, file
+from . import details, file, page_rows
 from .config import RestStoreConfig
 from .file import Held
 
@@ -44,7 +44,7 @@ class Cap:
     def look(self, connection: sqlite3.Connection) -> None:
         """Learn what there is of each kind."""
         self.used = file.used_bytes(connection)
-        self.held = {f"{tier:g}s": held for tier, held in file.held_by_tier(connection).items()}
+        self.held = {f"{tier:g}s": held for tier, held in page_rows.held_by_tier(connection).items()}
         short, lasting = self._types(connection)
         self.held["details"] = details.held(connection, short)
         self.held["lasting"] = details.held(connection, lasting)
@@ -62,7 +62,7 @@ class Cap:
             types = self._types(connection)[kind == "lasting"]
             size, until = details.delete_oldest(connection, types, AT_A_TIME)
         else:
-            ids, size, until = file.delete_oldest(connection, float(kind[:-1]), AT_A_TIME, enough)
+            ids, size, until = page_rows.delete_oldest(connection, float(kind[:-1]), AT_A_TIME, enough)
         held = self.held[kind]
         self.held[kind] = Held(max(0, held.rows - AT_A_TIME), max(0, held.bytes - size - AT_A_TIME * file.ROW_BYTES))
         known = self.evicted.get(kind, Evicted(0, 0.0))

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from bers import Database, Window
 
-from . import file, pages
+from . import page_rows, pages
 from .cache import PageCache
-from .file import Found
 from .losses import Losses
 from .pace import Pace
+from .page_rows import Found
 from .pages import Key, Packing, Part
 from .partials import Series
 
@@ -98,7 +98,7 @@ class Compactor:
         ids = sorted(series)
         for n in range(0, len(ids), LOOKED_AT):
             first, last = ids[n], ids[min(n + LOOKED_AT, len(ids)) - 1]
-            for key in await self._database.run(lambda c, f=first, t=last: file.keys_of(c, f, t)):  # type: ignore[misc]
+            for key in await self._database.run(lambda c, f=first, t=last: page_rows.keys_of(c, f, t)):  # type: ignore[misc]
                 if (one := series.get(key.series)) and (page := page_of(one, key)):
                     self._parts[page] = self._parts.get(page, 0) + 1
                 await pace()
@@ -119,8 +119,8 @@ class Compactor:
 
         def write(connection: sqlite3.Connection) -> None:
             for part, ids in packed:
-                if file.delete_parts(connection, ids) == len(ids):
-                    file.add_parts(connection, [part])
+                if page_rows.delete_parts(connection, ids) == len(ids):
+                    page_rows.add_parts(connection, [part])
 
         if packed:
             await self._database.run(write)
@@ -128,7 +128,7 @@ class Compactor:
 
     def _read(self, connection: sqlite3.Connection, page: Page, over: bool) -> list[Found]:
         """The parts to merge: all of a page that is over, otherwise the newest, as many as are about as large."""
-        rows = file.parts_within(connection, page.series.id, page.tier, page.width, page.start, page.end)
+        rows = page_rows.parts_within(connection, page.series.id, page.tier, page.width, page.start, page.end)
         if not over:
             rows = _newest(rows)
         if len(rows) < 2:

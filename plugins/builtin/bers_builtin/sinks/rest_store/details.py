@@ -14,6 +14,7 @@ import msgspec
 
 from bers import Event, Refused, redact, rfc3339
 
+from . import marks
 from .config import RestStoreConfig
 from .file import ROW_BYTES, Held
 from .losses import Losses
@@ -134,15 +135,16 @@ def newest(
     return _newest(connection, losses, rows, limit)
 
 
-def begin(connection: sqlite3.Connection, now: float) -> None:
-    """Write down when this file began to be kept, if that is not known yet."""
-    connection.execute("CREATE TABLE IF NOT EXISTS kept (one INTEGER PRIMARY KEY CHECK (one = 1), since REAL NOT NULL)")
-    connection.execute("INSERT OR IGNORE INTO kept VALUES (1, ?)", (now,))
+def begin(connection: sqlite3.Connection, losses: Losses, now: float) -> None:
+    """Write down when this file began to be kept, if that is not known yet, or not any more."""
+    if marks.since(connection) is None:
+        if connection.execute("SELECT 1 FROM kept").fetchone():
+            losses.lost_beginning(connection)
+        marks.keep_since(connection, now)
 
 
 def began(connection: sqlite3.Connection, types: Sequence[str], since: float, now: float) -> float:
     """Since when there are records: as long as this file is kept, and longer where older ones were handed in."""
-    begin(connection, now)  # A file that was salvaged may have lost it.
     oldest = [
         time
         for type in types
@@ -151,8 +153,8 @@ def began(connection: sqlite3.Connection, types: Sequence[str], since: float, no
         )
         if time is not None
     ]
-    (kept,) = connection.execute("SELECT since FROM kept").fetchone()
-    return float(max(since, min([*oldest, kept])))
+    kept = marks.since(connection)
+    return float(max(since, min([*oldest, now if kept is None else kept])))
 
 
 def newest_since(connection: sqlite3.Connection, types: Sequence[str], since: float, now: float, most: int) -> float:

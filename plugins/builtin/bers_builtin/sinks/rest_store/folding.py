@@ -9,9 +9,9 @@ import anyio
 
 from bers import Database, Window
 
-from . import file, pages
+from . import marks, page_rows, pages, segments, series_rows
 from .compaction import Compactor
-from .file import Progress
+from .marks import Progress
 from .pace import Pace
 from .pages import Packing, Part
 from .partials import Partials, Series
@@ -55,7 +55,7 @@ class Folder:
             except BaseException:  # On a full disk it goes on here, and the end of it deletes every segment.
                 self._series += reversed(some)
                 raise
-        await self._database.run(lambda connection: file.finish_folding(connection, self._upto))
+        await self._database.run(lambda connection: segments.finish(connection, self._upto))
         self._upto = 0  # Not before: until then it is known by it what of the segments is in pages.
 
     async def _next(self, now: float, pace: Pace) -> tuple[Sequence[Series], Sequence[Part], Sequence[Packing]]:
@@ -87,16 +87,16 @@ class Folder:
         done = Progress(self._upto, some[-1].id)
 
         def work(connection: sqlite3.Connection) -> None:
-            file.folded(connection, done)
-            file.save_series(connection, rows)
-            file.add_parts(connection, packed)
+            marks.folded(connection, done)
+            series_rows.save_series(connection, rows)
+            page_rows.add_parts(connection, packed)
 
-        rows = [file.row_of(series) for series in some]
+        rows = [series_rows.row_of(series) for series in some]
         async with self.turn:
             with anyio.CancelScope(shield=True):  # Database and memory change together.
                 await self._database.run(work)
                 for series in some:
-                    self.partials.pop(series)
+                    self.partials.drop(series)
         for part in parts:
             self._compactor.note(part)
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from bers import Database, Window
 
-from . import file, pages
+from . import page_rows, pages, series_rows
 from .cache import PageCache
-from .file import Found
 from .losses import Losses
 from .pace import Pace
+from .page_rows import Found
 from .pages import Key, Packing, Part
 from .partials import Series
 
@@ -41,7 +41,7 @@ class Forgetting:
                     expires,
                     self._losses.read_part(connection, series, id, key) if _is_cut(key, before) else None,
                 )
-                for id, key, expires in file.parts_before(connection, series.id, before)
+                for id, key, expires in page_rows.parts_before(connection, series.id, before)
             ]
 
         found = await self._database.run(read)
@@ -58,11 +58,11 @@ class Forgetting:
             series.forget()
 
         def write(connection: sqlite3.Connection) -> None:
-            file.delete_parts(connection, ids)
-            file.add_parts(connection, rests)
-            file.save_series(connection, [row])
+            page_rows.delete_parts(connection, ids)
+            page_rows.add_parts(connection, rests)
+            series_rows.save_series(connection, [row])
 
-        row = file.row_of(series)
+        row = series_rows.row_of(series)
         await self._database.run(write)
         self._cache.drop(ids)
         return gone

@@ -14,7 +14,7 @@ from .figures import mean, newest
 from .pace import Pace
 from .pages import absorb
 from .partials import Series
-from .reading import GROUP, Reader, Span
+from .reading import GROUP, Gathered, Reader, Span, Totals
 
 
 @dataclass
@@ -35,6 +35,8 @@ class Lines:
     found: int
     """How many there are with samples."""
     overall: Mapping[int, Window]
+    totals: Totals
+    """What everything that was read comes to."""
 
 
 def grouped(series: Iterable[Series], name: Callable[[Labels], Labels]) -> dict[Labels, list[Series]]:
@@ -47,13 +49,13 @@ def grouped(series: Iterable[Series], name: Callable[[Labels], Labels]) -> dict[
 
 async def read(reader: Reader, span: Span, step: float, groups: Mapping[Labels, Sequence[Series]], limit: int) -> Lines:
     """Read the lines of a span, and keep the fullest."""
-    pace, overall = Pace(), dict[int, Window]()
+    pace, overall, gathered = Pace(), dict[int, Window](), Gathered()
     kept: list[tuple[Labels, Group]] = []
     found = 0
     todo = iter([(labels, one) for labels, members in groups.items() for one in members])
     while some := list(islice(todo, GROUP)):
         part = replace(span, tiers={one: span.tiers[one] for _, one in some})
-        points = await reader.points(part, step)
+        points = await reader.points(part, step, gathered)
         for labels, one in some:
             if not (windows := points.pop(one, None)):
                 continue
@@ -72,7 +74,7 @@ async def read(reader: Reader, span: Span, step: float, groups: Mapping[Labels, 
     _prune(kept, limit)
     if len(groups) == 1 and kept:
         overall = kept[0][1].windows
-    return Lines(sorted(kept, key=lambda one: one[1].count, reverse=True), found, overall)
+    return Lines(sorted(kept, key=lambda one: one[1].count, reverse=True), found, overall, gathered.totals)
 
 
 async def draw(lines: Lines, step: float, figures: Sequence[Figure], now: float) -> list[Line]:

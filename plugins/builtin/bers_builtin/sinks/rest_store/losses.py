@@ -11,13 +11,15 @@ import msgspec
 
 from bers import Labels, rfc3339
 
-from . import file
-from .file import Found
+from . import file, marks, page_rows, segments, series_rows
+from .marks import Progress
+from .page_rows import Found
 from .pages import Key
 from .partials import Registry, Series
 
 logger = logging.getLogger("bers.rest_store")  # A node writes down what comes under this name alone.
 
+DAY = 86_400.0
 TOLD = 20
 """How many losses health tells, newest first."""
 
@@ -56,8 +58,8 @@ class Losses:
     def read_series(self, connection: sqlite3.Connection, registry: Registry) -> None:
         """Fill the registry; what pages there are of a series whose row is damaged, nobody can tell any more."""
         now = self._clock()
-        for row in connection.execute(f"SELECT {file.SERIES} FROM series").fetchall():
-            known = file.series_row(row)
+        for row in connection.execute(f"SELECT {series_rows.SERIES} FROM series").fetchall():
+            known = series_rows.series_row(row)
             if known:
                 one = registry.load(known.id, known.metric, known.labels, known.stamp, known.kept)
                 if known.seen:
@@ -73,11 +75,33 @@ class Losses:
         (highest,) = connection.execute("SELECT max(series) FROM pages").fetchone()
         registry.reserve(highest or 0)
 
+    def read_progress(self, connection: sqlite3.Connection, keep: float) -> Progress:
+        """How far folding came. If that is damaged, no segment is read: which of them are in pages, nobody can tell,
+        and what is missing for a moment is seen, while what is counted twice is believed.
+        """
+        if known := marks.progress(connection):
+            return known
+        now = self._clock()
+        for id, windows in segments.unfolded(connection):
+            rows = segments.decode(windows)
+            what = f"how far folding came is damaged: the {len(rows)} windows of segment {id} may be in pages already"
+            start, end = min(row[1] for row in rows), max(row[1] + row[2] for row in rows)
+            loss = Loss("segment", now, what, start=start, end=end, windows=len(rows))
+            self._set_aside(connection, loss, "segments", id, now + keep)
+        marks.folded(connection, Progress())
+        return Progress()
+
+    def lost_beginning(self, connection: sqlite3.Connection) -> None:
+        """Since when records are kept is not what was written."""
+        now = self._clock()
+        loss = Loss("event", now, "since when records are kept is damaged: from now on, as far as none is older")
+        self._set_aside(connection, loss, "kept", 1, now + DAY)
+
     def read_segments(self, connection: sqlite3.Connection, keep: float) -> list[tuple[int, bytes]]:
         """Every segment that is not folded yet, oldest first."""
         sound: list[tuple[int, bytes]] = []
         for id, checksum, windows in connection.execute("SELECT * FROM segments ORDER BY id").fetchall():
-            if file.segment_is_sound(id, checksum, windows):
+            if segments.is_sound(id, checksum, windows):
                 sound.append((id, windows))
                 continue
             now = self._clock()
@@ -89,7 +113,7 @@ class Losses:
         self, connection: sqlite3.Connection, series: Series, id: int, key: Key, *, whole: bool = True
     ) -> Found | None:
         """A part of a page, if it is what was written."""
-        found = file.read_part(connection, id, key, whole=whole)
+        found = page_rows.read_part(connection, id, key, whole=whole)
         if not found:
             self._lost_part(connection, series, id, key)
         return found
@@ -98,7 +122,7 @@ class Losses:
         self, connection: sqlite3.Connection, series: Series, rows: Sequence[tuple[int, Key]]
     ) -> list[Found]:
         """Those parts that are what was written."""
-        found = file.read_parts(connection, dict(rows))
+        found = page_rows.read_parts(connection, dict(rows))
         if len(found) < len(rows):
             sound = {one.id for one in found}
             for id, key in rows:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bers import Window
 
-from . import file, pages, segments
+from . import marks, page_rows, pages, segments, series_rows
 from .partials import Partials, Registry
 
 
@@ -17,15 +17,18 @@ def read_windows(path: Path) -> list[Window]:
     with closing(sqlite3.connect(path)) as connection:
         registry, windows = Registry(()), Partials()
         series = {row.id: registry.load(row.id, row.metric, row.labels, row.stamp, row.kept)
-                  for row in file.load_series(connection)}  # fmt: skip
+                  for row in series_rows.load_series(connection)}  # fmt: skip
         for id, one in series.items():
-            for number, key in file.parts_of(connection, id, min(tier.width for tier in one.kept)):
-                if found := file.read_part(connection, number, key):
-                    windows.take(one, pages.unpack(one, key, found.data or b""))
-        progress = file.progress(connection)
-        for id, blob in file.segments(connection):
+            for number, key in page_rows.parts_of(connection, id, min(tier.width for tier in one.kept)):
+                if found := page_rows.read_part(connection, number, key):
+                    for window in pages.unpack(one, key, found.data or b""):
+                        windows.fold(one, window)
+        progress = marks.progress(connection)
+        for id, blob in segments.unfolded(connection):
             for row in segments.decode(blob):
+                if progress is None:
+                    continue  # Nobody can tell which of them are in pages.
                 if id > progress.segment or row[0] > progress.series:
                     one = series[row[0]]
-                    windows.take(one, [segments.window(one, row)])
+                    windows.fold(one, segments.window(one, row))
         return [window for _, spans in windows for window in spans.values()]

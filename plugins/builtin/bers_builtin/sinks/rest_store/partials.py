@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import TypeAlias
 
 from bers import Labels, Tier, Window
@@ -11,6 +12,9 @@ from bers import Labels, Tier, Window
 Span: TypeAlias = tuple[float, float]
 """The start and the width of a window."""
 Seen: TypeAlias = tuple[float, int]
+
+AHEAD = 5.0
+"""Seconds that the clock of an emitter may be ahead of ours before its values count as from the future."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,8 +37,9 @@ class Series:
     """How many values came since the store was opened; what a counter of Prometheus tells."""
     sum: float = 0.0
 
-    def note(self, seen: Seen, last: float) -> None:
-        if seen > self.seen or (seen == self.seen and last > self.last):
+    def note(self, seen: Seen, last: float, now: float = inf) -> None:
+        """Know of a value. One from the future gives way to any that is not: a clock was wrong, and is set right."""
+        if seen > self.seen or (seen == self.seen and last > self.last) or self.seen[0] > now + AHEAD >= seen[0]:
             self.seen, self.last = seen, last
 
     def forget(self) -> None:
@@ -47,6 +52,8 @@ class Registry:
 
     def __init__(self, tiers: tuple[Tier, ...]) -> None:
         self.tiers = tiers
+        self.now = inf
+        """What time it is, for telling the newest values; to be kept up to date by the owner."""
         self._series: dict[tuple[str, Labels], Series] = {}
         self._metrics: dict[str, list[Series]] = {}
         self._unsaved: dict[Series, None] = {}
@@ -73,7 +80,7 @@ class Registry:
         elif window.tiers is not series.stamp and window.tiers != series.stamp:
             series.stamp, series.tiers = window.tiers, self._tiers_of(window.tiers)
             self._unsaved[series] = None
-        series.note(window.seen, window.last)
+        series.note(window.seen, window.last, self.now)
         series.count += window.count
         series.sum += window.sum
         return series
@@ -104,10 +111,15 @@ class Registry:
 
 
 class Partials:
-    """A set of windows of which no two have one key."""
+    """A set of windows of which no two have one key.
+
+    What is brought is kept as it is, and copied when something is merged into it: most windows never meet another.
+    """
 
     def __init__(self) -> None:
         self._series: dict[Series, dict[Span, Window]] = {}
+        self._ours: dict[int, Window] = {}
+        """Of the windows that were here, those that nobody else had, by where they are in memory."""
         self.size = 0
 
     def __iter__(self) -> Iterator[tuple[Series, Mapping[Span, Window]]]:
@@ -122,28 +134,42 @@ class Partials:
         if spans is None:
             spans = self._series[series] = {}
         span = (window.start, window.width)
-        if known := spans.get(span):
-            known.merge(window)
+        if span in spans:
+            self._merge(spans, span, window)
             return True
-        spans[span] = window.copy()
+        spans[span] = window
         self.size += 1
         return False
 
-    def take(self, series: Series, windows: Iterable[Window]) -> None:
-        """Add windows that nobody else holds."""
-        spans = self._series.setdefault(series, {})
-        for window in windows:
-            if known := spans.get((window.start, window.width)):
-                known.merge(window)
+    def move(self, series: Series, into: Partials) -> None:
+        """Hand over what there is of a series."""
+        spans = self._series.pop(series, None)
+        if spans is None:
+            return
+        self.size -= len(spans)
+        known = into._series.get(series)
+        if known is None:
+            into._series[series] = spans
+            into.size += len(spans)
+            return
+        before = len(known)
+        for span, window in spans.items():
+            if span in known:
+                into._merge(known, span, window)
             else:
-                spans[window.start, window.width] = window
-                self.size += 1
+                known[span] = window
+        into.size += len(known) - before
 
-    def pop(self, series: Series) -> Iterable[Window]:
-        """Remove what there is of a series, and return it."""
-        windows = self._series.pop(series, {}).values()
-        self.size -= len(windows)
-        return windows
+    def drop(self, series: Series) -> None:
+        """Forget what there is of a series."""
+        self.size -= len(self._series.pop(series, ()))
+
+    def _merge(self, spans: dict[Span, Window], span: Span, window: Window) -> None:
+        known = spans[span]
+        if id(known) not in self._ours:
+            spans[span] = known = known.copy()
+            self._ours[id(known)] = known
+        known.merge(window)
 
     def of(self, series: Series) -> Iterable[Window]:
         return self._series.get(series, {}).values()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
-from math import ceil, floor
+from itertools import islice
+from math import ceil, floor, inf
 from typing import NamedTuple, TypeAlias
 
 import anyio
 
 from bers import Database, Tier, Window
 
-from . import file, pages
+from . import page_rows, pages
 from .cache import PageCache
 from .losses import Losses
 from .pace import Pace
@@ -65,6 +65,25 @@ class Totals(NamedTuple):
         return absorb(self.first.copy(), self.second)
 
 
+@dataclass
+class Gathered:
+    """The same, while it is added up."""
+
+    first: Window | None = None
+    second: Window | None = None
+    filled: int = 0
+
+    def add(self, window: Window, *, second: bool) -> None:
+        if second:
+            self.second = absorb(self.second, window)
+        else:
+            self.first = absorb(self.first, window)
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(self.first, self.second, self.filled)
+
+
 _Found: TypeAlias = list[tuple[int, Key, bytes | Sequence[Window], bool]]
 """The parts of pages: row, key, content, and whether that is only what the part comes to."""
 
@@ -111,57 +130,62 @@ class Reader:
 
     async def totals(self, span: Span) -> Totals:
         """Merge everything in the span; whole parts of pages by what they say that they come to."""
-        first = second = None
-        fullest = 0
-        pace = Pace()
+        gathered = Gathered()
+        async for _ in self._read(span, inf, gathered):
+            pass
+        return gathered.totals
+
+    async def points(
+        self, span: Span, step: float, gathered: Gathered | None = None
+    ) -> dict[Series, dict[int, Window]]:
+        """Every series in windows of one step, by their number since 1970; what all of them come to is gathered."""
+        return {series: windows async for series, windows in self._read(span, step, gathered) if windows}
+
+    async def _read(
+        self, span: Span, step: float, gathered: Gathered | None
+    ) -> AsyncGenerator[tuple[Series, dict[int, Window]]]:
+        """One series after another. A part of a page that lies in one step is read by what it says that it comes to."""
+        pace, middle = Pace(), span.middle
 
         def whole(start: float, end: float) -> bool:
-            return span.start <= start and end <= span.end and not start < span.middle < end
+            apart = start < middle < end and gathered is not None
+            return span.start <= start and end <= span.end and not apart and end <= (start // step + 1) * step
 
         async for series, found, live in self._collect(span, whole):
             holds, number = self._filter(span, series)
+            halves: tuple[dict[int, Window], dict[int, Window]] = {}, {}
             filled, starts = 0, set[float]()
+
+            def add(window: Window, halves: tuple[dict[int, Window], dict[int, Window]] = halves) -> None:
+                into = halves[gathered is not None and window.start + window.width / 2 >= middle]
+                place = pages.number(window.start, window.width, step)
+                into[place] = absorb(into.get(place), window)
+
+            # One part after the other, so that others have the loop between two.
             for id, key, content, summed in found:
                 if summed and isinstance(content, bytes):
-                    windows: Iterable[Window] = (pages.unpack_summary(series, key, content),)
+                    add(pages.unpack_summary(series, key, content))
                     filled += key.windows
-                else:
-                    windows = filter(holds, self._windows(series, id, key, content))
-                for window in windows:
-                    if not summed:
-                        starts.add(number(window))
-                    if window.start + window.width / 2 < span.middle:
-                        first = absorb(first, window)
-                    else:
-                        second = absorb(second, window)
+                    await pace()
+                    continue
+                for window in filter(holds, self._windows(series, id, key, content)):
+                    starts.add(number(window))
+                    add(window)
                     await pace()
             for window in filter(holds, live):
                 starts.add(number(window))
-                if window.start + window.width / 2 < span.middle:
-                    first = absorb(first, window)
-                else:
-                    second = absorb(second, window)
+                add(window)
                 await pace()
-            fullest = max(fullest, filled + len(starts))
-        return Totals(first, second, fullest)
-
-    async def points(self, span: Span, step: float) -> dict[Series, dict[int, Window]]:
-        """Every series in windows of one step, by their number since 1970."""
-        pace = Pace()
-        result: dict[Series, dict[int, Window]] = {}
-        async for series, found, live in self._collect(span, lambda _, __: False):
-            into: dict[int, Window] = {}
-            holds, _ = self._filter(span, series)
-            # One part after the other, so that others have the loop between two.
-            parts = (self._windows(series, id, key, content) for id, key, content, _ in found)
-            for windows in chain(parts, (live,)):
-                for window in filter(holds, windows):
-                    number = pages.number(window.start, window.width, step)
-                    into[number] = absorb(into.get(number), window)
-                    await pace()
-            if into:
-                result[series] = into
-        return result
+            first, second = halves
+            if gathered:
+                gathered.filled = max(gathered.filled, filled + len(starts))
+                for half, windows in enumerate(halves):
+                    for window in windows.values():
+                        gathered.add(window, second=bool(half))
+                        await pace()
+            for place, window in second.items():
+                first[place] = absorb(first[place], window) if place in first else window
+            yield series, first
 
     @staticmethod
     def _filter(span: Span, series: Series) -> tuple[Callable[[Window], bool], Callable[[Window], float]]:
@@ -199,7 +223,7 @@ class Reader:
         tier = series.tiers[span.tiers[series]]
         kept, found = span.now - tier.keep, list[tuple[int, Key, bytes | Sequence[Window], bool]]()
         longest = pages.LONGEST_SPAN + tier.width
-        for id, key in file.parts_between(connection, series.id, tier.width, span.start, span.end, longest):
+        for id, key in page_rows.parts_between(connection, series.id, tier.width, span.start, span.end, longest):
             if key.end <= kept:
                 continue
             summed = key.windows >= pages.SUMMED and key.start + key.width > kept and whole(key.start, key.end)

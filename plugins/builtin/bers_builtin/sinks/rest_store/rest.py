@@ -38,6 +38,7 @@ from .partials import Series
 from .reading import Span, lately, span_of
 from .report import Report, Reported
 from .store import Store
+from .troubles import troubles
 
 LATE = 5.0
 """Seconds after which data that is not committed is a fault."""
@@ -88,8 +89,8 @@ class RestStore(Store):
         step = None if ask.step is None else asked.seconds(ask.step)
         step = bounds.step_for(span, step, ask.points, max(1, min(ask.limit, len(groups))))
         async with self._heavy.turn(bounds.windows(span)):
-            summary = summarize(metric, chosen, await self._reader.totals(span), now, end - start)
             found = await lines.read(self._reader, span, step, groups, ask.limit)
+            summary = summarize(metric, chosen, found.totals, now, end - start)
             drawn = await lines.draw(found, step, figures, now)
             overall = await lines.points(found.overall, step, figures)
         return MetricAnswer(
@@ -213,7 +214,7 @@ class RestStore(Store):
         }
         waited = 0.0 if self._since is None else self.context.clock.monotonic() - self._since
         if self._unwritten:
-            since, why = self._unwritable()
+            since, why = self._unwritten.longest
             lasted = format_duration(round(self.context.clock.monotonic() - since))
             message = f"{self.path} cannot be written, for {lasted} already, and what comes waits in memory: {why}"
             return Finding("degraded", message, found, f"make room on the disk of {self.path}; it goes on by itself")
@@ -228,7 +229,7 @@ class RestStore(Store):
                 found,
                 f"look whether the disk of {self.path} is slow or full",
             )
-        for trouble, remedy in self.troubles():
+        for trouble, remedy in troubles(self.path, self._losses, self._cap, self.context.clock.time()):
             return Finding("degraded", trouble, found, remedy)
         return Finding("healthy", f"{len(self._registry)} series in {pages} pages", found)
 

@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from bers import Database, Tier
 
-from . import file
+from . import file, page_rows, series_rows
 from .cache import PageCache
 from .cap import Cap
 from .figures import alive
@@ -44,7 +44,7 @@ class Retention:
         """Delete what is past its time, and what is too much."""
         await self._follow_the_tiers(now)
         gone = 0
-        while ids := await self._sliced(lambda connection: file.delete_expired_pages(connection, now, AT_A_TIME)):
+        while ids := await self._sliced(lambda connection: page_rows.delete_expired_pages(connection, now, AT_A_TIME)):
             self._cache.drop(ids)
             gone += len(ids)
         while await self._sliced(lambda connection: [0] * file.delete_expired_events(connection, now, AT_A_TIME)):
@@ -56,7 +56,7 @@ class Retention:
                 self._cache.drop(ids)
                 gone += len(ids)
             self._cap.warn(now)
-        await self._database.run(self._cap.look)
+            await self._database.run(self._cap.look)
         if gone:
             await self.give_back()
 
@@ -79,7 +79,7 @@ class Retention:
         for n in range(0, len(changed), SERIES):
             some = changed[n : n + SERIES]
             tiers = [one.tiers for one in some]
-            rows = [file.row_of(one, kept) for one, kept in zip(some, tiers, strict=True)]
+            rows = [series_rows.row_of(one, kept) for one, kept in zip(some, tiers, strict=True)]
             kept_as = [(one.id, kept) for one, kept in zip(some, tiers, strict=True)]
 
             def work(
@@ -87,8 +87,8 @@ class Retention:
                 kept_as: Sequence[tuple[int, tuple[Tier, ...]]] = kept_as,
                 rows: Sequence[tuple[Any, ...]] = rows,
             ) -> None:
-                file.keep_as(connection, kept_as, now)
-                file.save_series(connection, rows)
+                page_rows.keep_as(connection, kept_as, now)
+                series_rows.save_series(connection, rows)
 
             await self._database.run(work)
             for one, kept in zip(some, tiers, strict=True):

@@ -25,10 +25,9 @@ from bers import (
     Tier,
     Unwritable,
     Written,
-    disk_fault,
 )
 
-from . import details, file, segments
+from . import details, file, segments, series_rows
 from .cache import PageCache
 from .cap import Cap
 from .compaction import Compactor
@@ -41,6 +40,7 @@ from .pace import Pace
 from .partials import Partials, Registry, Series
 from .reading import Reader
 from .retention import Retention
+from .unwritten import Unwritten
 
 logger = logging.getLogger("bers.rest_store")  # A node writes down what comes under this name alone.
 
@@ -48,8 +48,6 @@ SLICE = 500
 """How many windows of one batch are folded before others have the loop: less than a millisecond."""
 FEW = 20
 """How many windows pass between two looks at the time."""
-AGAIN = 1.0
-"""Seconds between two attempts to write, while the disk does not let us."""
 END_ALONE = 1.0
 """Seconds between two commits that tell nothing but how far readers are."""
 
@@ -85,8 +83,7 @@ class Store(Stage[RestStoreConfig]):
         """When what is not committed began to wait."""
         self._failure = ""
         """Why the last commit failed."""
-        self._unwritten: dict[str, tuple[float, str]] = {}
-        """What the disk does not let us do, since when by the monotonic clock, and why; what was written waits."""
+        self._unwritten = Unwritten(context, self.path)
         self._writing = anyio.Lock(fast_acquire=True)
         self._turn = anyio.Lock(fast_acquire=True)
         """Held by whoever moves windows from pending to unfolded, or from there to the folder."""
@@ -117,7 +114,7 @@ class Store(Stage[RestStoreConfig]):
                     group.cancel_scope.cancel()
                     if not self._failure or self._unwritten:
                         with anyio.CancelScope(shield=True):
-                            await self._unless_disk(self.commit)
+                            await self._attempt(self.commit)
         finally:
             await self._database.shut()
 
@@ -129,7 +126,7 @@ class Store(Stage[RestStoreConfig]):
     async def write(self, batch: Batch) -> Written:
         while self._is_full():
             if self._unwritten:  # As much waits as may: the rest is left in the journal, and we are asked again.
-                raise Unwritable(f"{self.path} cannot be written: {self._unwritable()[1]}")
+                raise Unwritable(f"{self.path} cannot be written: {self._unwritten.longest[1]}")
             if self._room.is_set():
                 self._room = anyio.Event()
             self._urged.set()
@@ -137,6 +134,7 @@ class Store(Stage[RestStoreConfig]):
         merged, rows = 0, await self._rows(batch)
         async with self._writing:
             with anyio.CancelScope(shield=True):  # Half a batch must never be committed.
+                self._registry.now = self.context.clock.time()
                 for count, window in enumerate(batch.windows, 1):
                     merged += self._pending.fold(self._registry.of(window), window)
                     if not count % SLICE:
@@ -235,29 +233,6 @@ class Store(Stage[RestStoreConfig]):
         windows = sum(waiting.values()) / self.config.buffer
         return shares | {"overall": min(1.0, max(windows, len(self._events) / self.config.event_buffer))}
 
-    def troubles(self) -> list[tuple[str, str]]:
-        """What is not as it should be with what is stored, each with its remedy, the gravest first."""
-        found: list[tuple[str, str]] = []
-        if count := len(self._losses.known):
-            found.append(
-                (
-                    f"{count} damaged rows were set aside; the newest: {self._losses.known[-1].what}",
-                    f"check the disk of {self.path}; what was lost is in a backup, if one is older than the damage",
-                )
-            )
-        if cut := self._cap.cut(self.context.clock.time()):
-            found.append(
-                (f"the database reached `max_bytes`: {'; '.join(cut)}", "raise `max_bytes`, or keep less for less long")
-            )
-        if aside := file.set_aside_before(self.path):
-            found.append(
-                (
-                    f"a database of an older layout lies beside: {', '.join(aside)}",
-                    f"remove it from {self.path.parent} when nobody needs it any more",
-                )
-            )
-        return found
-
     def _waiting(self) -> Sequence[Partials]:
         """Every window that no page holds, each once."""
         return self._pending, self._committing, self._unfolded, self._folder.partials
@@ -284,19 +259,20 @@ class Store(Stage[RestStoreConfig]):
                 aside.name,
             )
         await run(file.prepare)
-        await run(lambda connection: details.begin(connection, self.context.clock.time()))
         await run(self._losses.load)
+        await run(lambda connection: details.begin(connection, self._losses, self.context.clock.time()))
         await run(lambda connection: self._losses.read_series(connection, self._registry))
         series = {one.id: one for one in self._registry.everyone()}
-        progress = await run(file.progress)
         keep = max(tier.keep for tier in self._registry.tiers)
+        self._registry.now = self.context.clock.time()
+        progress = await run(lambda connection: self._losses.read_progress(connection, keep))
         for id, blob in await run(lambda connection: self._losses.read_segments(connection, keep)):
             into, done = (interrupted, progress.series) if id <= progress.segment else (self._unfolded, 0)
             for row in segments.decode(blob):
                 if row[0] > done and (one := series.get(row[0])):
                     window = segments.window(one, row)
-                    one.note(window.seen, window.last)
-                    into.take(one, [window])
+                    one.note(window.seen, window.last, self._registry.now)
+                    into.fold(one, window)
                 await pace()
             if into is self._unfolded:
                 self._segment = id
@@ -316,37 +292,18 @@ class Store(Stage[RestStoreConfig]):
             self._filled = anyio.Event()
             data = self._pending or self._events
             if data or self.context.clock.monotonic() - self._committed >= END_ALONE:
-                await self._unless_disk(self.commit)
+                await self._attempt(self.commit)
 
     async def _fold_regularly(self) -> None:
         while True:
             await self._sleep_or(self._urged, self.config.fold_every)
             self._urged = anyio.Event()
-            await self._unless_disk(self.fold)
-            await self._unless_disk(self.compact)
-            await self._unless_disk(self.sweep)
+            await self._attempt(self.fold)
+            await self._attempt(self.compact)
+            await self._attempt(self.sweep)
 
-    async def _unless_disk(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Write; where the disk does not let us, nothing is lost: it waits in memory, and is tried again."""
-        name, clock = write.__name__, self.context.clock
-        try:
-            await write()
-        except Exception as exc:
-            if not (why := disk_fault(exc)):
-                raise
-            if not self._unwritten:
-                self.context.logger.error("%s cannot be written, what comes waits in memory: %s", self.path, why)
-            since, _ = self._unwritten.get(name, (clock.monotonic(), ""))
-            self._unwritten[name] = since, why
-            self._room.set()  # Who waits for room is told why there is none.
-            await clock.sleep(AGAIN)
-        else:
-            if self._unwritten.pop(name, None) and not self._unwritten:
-                self.context.logger.warning("%s is written again", self.path)
-
-    def _unwritable(self) -> tuple[float, str]:
-        """Since when something cannot be written that has waited for longest, and why."""
-        return min(self._unwritten.values())
+    async def _attempt(self, write: Callable[[], Awaitable[None]]) -> None:
+        await self._unwritten.attempt(write, self._room.set)  # Who waits for room is told why there is none.
 
     async def _sleep_or(self, urged: anyio.Event, seconds: float) -> None:
         """Sleep; less if it is urgent."""
@@ -362,29 +319,18 @@ class Store(Stage[RestStoreConfig]):
 
     async def _commit(self, windows: Partials, events: Sequence[EventRow], ends: dict[tuple[str, int], int]) -> None:
         pace = Pace()
-        packed: list[bytes] = []
-        rows: list[segments.Row] = []
-        for series, spans in windows:
-            for window in spans.values():
-                rows.append(segments.row(series, window))
-                if len(rows) == segments.LIMIT:
-                    packed.append(segments.encode(rows))
-                    rows = []
-                if not len(rows) % FEW:
-                    await pace()
-        if rows:
-            packed.append(segments.encode(rows))
+        packed = await segments.pack(windows, pace)
         saving: list[tuple[Series, tuple[Tier, ...], tuple[Any, ...]]] = []
         for series in self._registry.unsaved() if packed else ():
-            saving.append((series, series.stamp, file.row_of(series)))
+            saving.append((series, series.stamp, series_rows.row_of(series)))
             await pace()
 
         def work(connection: sqlite3.Connection) -> int:
-            file.save_series(connection, [row for _, _, row in saving])
+            series_rows.save_series(connection, [row for _, _, row in saving])
             details.add(connection, events)
             for (reader, partition), end in ends.items():
                 self._positions.move(connection, reader, partition, end)
-            return file.add_segments(connection, packed)
+            return segments.add(connection, packed)
 
         segment = await self._database.run(work)
         for (reader, partition), end in ends.items():
@@ -392,7 +338,7 @@ class Store(Stage[RestStoreConfig]):
         for series, stamp, _ in saving:
             self._registry.saved(series, stamp)
         for n, series in enumerate(windows.series()):
-            self._unfolded.take(series, windows.pop(series))
+            windows.move(series, self._unfolded)
             if not n % FEW:
                 await pace()
         if packed:
@@ -402,6 +348,6 @@ class Store(Stage[RestStoreConfig]):
     def _take_back(self, windows: Partials, events: list[EventRow]) -> None:
         """Undo the beginning of a commit."""
         for series in self._pending.series():
-            windows.take(series, self._pending.pop(series))
+            self._pending.move(series, windows)
         self._pending, self._committing = windows, Partials()
         self._events = events + self._events

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from . import details, file
+from . import details, marks, page_rows, segments, series_rows
 from .pages import Key
 
 Sound: TypeAlias = Callable[[Sequence[Any]], bool]
@@ -14,23 +14,15 @@ Sound: TypeAlias = Callable[[Sequence[Any]], bool]
 
 def _page(row: Sequence[Any]) -> bool:
     _, *key, _, _, checksums, summary, data = row
-    return file.part_is_sound(Key(*key), checksums, summary, data)
+    return page_rows.part_is_sound(Key(*key), checksums, summary, data)
 
 
 def _segment(row: Sequence[Any]) -> bool:
-    return file.segment_is_sound(*row)
+    return segments.is_sound(*row)
 
 
 def _series(row: Sequence[Any]) -> bool:
-    return file.series_row(tuple(row)) is not None
-
-
-def _folding(row: Sequence[Any]) -> bool:
-    return all(isinstance(value, int) for value in row)
-
-
-def _kept(row: Sequence[Any]) -> bool:
-    return isinstance(row[1], float)
+    return series_rows.series_row(tuple(row)) is not None
 
 
 def _damaged(row: Sequence[Any]) -> bool:
@@ -40,10 +32,10 @@ def _damaged(row: Sequence[Any]) -> bool:
 TABLES: Mapping[str, Sound] = {
     "series": _series,
     "segments": _segment,
-    "folding": _folding,
+    "folding": marks.is_sound,
     "pages": _page,
     "damaged": _damaged,
-    "kept": _kept,
+    "kept": marks.is_sound,
     "events": details.is_sound,
 }
 """In the order in which they are to be copied. Positions are the core's, and are only worth what all of these are."""
