@@ -42,7 +42,13 @@ def connect(path: Path | str, *, read_only: bool = False, alone: bool = False, *
     where = f"{Path(path).absolute().as_uri()}?mode=ro{'&immutable=1' * alone}" if read_only else path
     connection: sqlite3.Connection = sqlite3.connect(where, uri=read_only, **settings)
     connection.create_function(_FUNCTION, -1, checksum, deterministic=True)
+    connection.text_factory = _readable
     return connection
+
+
+def _readable(data: bytes) -> str:
+    """A text that is damaged, and no UTF-8 any more, is not what was written: for whoever checks that, not an error."""
+    return data.decode(errors="replace")
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> tuple[list[str], bool]:

@@ -37,6 +37,9 @@ def main(folder: Path, count: int) -> None:
     opened = set(_descriptors())
     for first in range(0, count, NODES_PER_LOOP):
         asyncio.run(_start_and_stop(folder, min(NODES_PER_LOOP, count - first), opened))
+        for thread in threading.enumerate():
+            if thread is not threading.main_thread():
+                thread.join(10)  # It was told to end, and nobody has waited for it.
         _tell([], opened, workers=False)
 
 

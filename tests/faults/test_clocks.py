@@ -138,8 +138,10 @@ async def test_a_clock_that_is_wrong_for_a_while_costs_no_window_of_any_tier(ste
             for period, width in TIERS:
                 await one.agree(metric, period, width)
         readings = await one.told("system.measured")
-        gaps = [b.time - a.time for a, b in pairwise(readings)]
-        assert sorted(round(gap) for gap in gaps)[1:-1] == [1] * (len(gaps) - 2), "a reading each second, whatever"
+        back, *gaps, ahead = sorted(b.time - a.time for a, b in pairwise(readings))
+        assert (round(back / HOUR), round(ahead / HOUR)) == (-1, 1)
+        # A second of this clock is over at once, and how much of it a reading sees that a thread takes is chance.
+        assert 0 <= gaps[0] and gaps[-1] < 2 and sum(gaps) == pytest.approx(len(gaps), abs=3), "one each second"
         jumps = await one.told("clock.jumped")
         assert [(jump.data["cause"], round(jump.data["seconds"])) for jump in jumps] == [
             ("step", step),
@@ -190,7 +192,8 @@ async def test_a_clock_that_is_set_is_told_on_every_way(tmp_path: Path) -> None:
         details = _check(check)["details"]["clock"]
         assert details["jumps"] == {"step": 1} and details["forgettingBehindSeconds"] == HOUR
         page = (await one.server.get("/metrics")).text
-        assert 'bers_clock_jumps_total{cause="step"} 1' in page and "bers_availability_ratio 1.000000" in page
+        lines = [line for line in page.splitlines() if line.startswith(("bers_clock_jumps", "bers_availability_ratio"))]
+        assert lines == ['bers_clock_jumps_total{cause="step"} 1', "bers_availability_ratio 1"]
 
         await one.clock.advance(300)
         await one.rest()

@@ -169,8 +169,9 @@ def until_refused(site: Site, operator: Operator, seconds: float = 30.0) -> http
     taken = time.monotonic()
     while True:
         assert time.monotonic() < deadline, "the disk is not full yet"
-        # What is refused is sent again, and has to fit then.
-        if (reply := site.emit(operator, 20 if time.monotonic() < taken + 0.1 else 2)).status_code == 202:
+        # Nothing new while something was refused, as an emitter does: all of that has to fit when there is room again.
+        again = site.unacknowledged.pop() if site.unacknowledged else None
+        if (reply := site.send(operator, again) if again else site.emit(operator)).status_code == 202:
             taken = time.monotonic()
         elif time.monotonic() > taken + 3.0:
             return reply

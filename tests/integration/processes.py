@@ -10,8 +10,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import TypeVar
 
 import httpx2
@@ -50,11 +51,15 @@ def configure(
 
 
 def free_ports() -> dict[str, int]:
-    """Three ports that nobody listens on."""
-    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-        for each in (one, two, three):
-            each.bind(("127.0.0.1", 0))
-        return {surface: each.getsockname()[1] for surface, each in zip(USUAL, (one, two, three), strict=True)}
+    """Three ports that nobody listens on, and that the system gives nobody who asks for any."""
+    chance, found = SystemRandom(), dict[str, int]()
+    while len(found) < len(USUAL):
+        port = chance.randrange(20_000, 32_000)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            if port not in found.values():
+                found[list(USUAL)[len(found)]] = port
+    return found
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.faults.kills.emitters import EMITTERS, Emitter, Truth
 from tests.faults.kills.nodes import Gone, Node, drain, started
 
 # Everything happens often, so that kills fall before, between and after it: commits of two stores at different times
-# and of the alert engine, foldings into pages of two tiers, snapshots, and trims of a journal of small segments.
+# and of the alert engine, foldings into pages of several tiers, snapshots, and trims of a journal of small segments.
 PIPELINES = """
 version: 1
 server: {health: 0, metrics: 0, control: 0}
@@ -30,7 +30,8 @@ processors:
   sampling: {}
 sinks:
   quick: {use: rest-store, primary: true, path: quick.db, commit_every: 10ms, fold_every: 50ms,
-          events_keep: 365000d, tiers: [{width: 10s, keep: 365000d}, {width: 60s, keep: 365000d}]}
+          events_keep: 365000d,
+          tiers: [{width: 10s, keep: 365000d}, {width: 60s, keep: 365000d}, {width: 1h, keep: 365000d}]}
   slow: {use: rest-store, path: slow.db, commit_every: 70ms, fold_every: 300ms,
          events_keep: 365000d, tiers: [{width: 10s, keep: 365000d}]}
   #third: {use: rest-store, path: third.db, commit_every: 20ms, fold_every: 60ms, events_keep: 365000d,

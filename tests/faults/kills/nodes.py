@@ -112,8 +112,10 @@ class Node:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
             connection.request("GET", f"/api/monitoring/{path}")
-            answer: Mapping[str, Any] = msgspec.json.decode(connection.getresponse().read())["data"]
-            return answer
+            answer = msgspec.json.decode(connection.getresponse().read())
+            assert answer["success"], f"{path}: {answer}"
+            data: Mapping[str, Any] = answer["data"]
+            return data
         finally:
             connection.close()
 

@@ -143,6 +143,9 @@ class Disk:
             self._change(path, Write(step.at, step.data))
         elif call == "ftruncate":
             self._change(path, Resize(step.at))
+        elif call == "fallocate":
+            if path in self._names and step.at > self._files[self._names[path]].size:
+                self._change(path, Resize(step.at))
         elif call in ("fsync", "fdatasync"):
             self._sync(step)
         elif call == "unlink":

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 CALLS = (
     "openat", "write", "pwrite64", "fdatasync", "fsync", "ftruncate", "unlink", "rename", "link", "linkat", "sendto",
+    "fallocate",
 )  # fmt: skip
 TRACING = ("--quiet=attach,personality,thread-execve", "-y", "-xx", "-s", "16777216", "-e", f"trace={','.join(CALLS)}")
 """What strace is told, besides where to write."""
@@ -81,7 +82,7 @@ def _is_there(step: Step) -> bool:
         return content[step.at : step.at + len(step.data)] == step.data
     if step.call == "write":
         return content.endswith(step.data)
-    return step.call == "ftruncate" and len(content) == step.at
+    return step.call in ("ftruncate", "fallocate") and len(content) == step.at
 
 
 def _step(call: str, rest: str, thread: int, folder: str) -> Step | None:
@@ -104,6 +105,8 @@ def _step(call: str, rest: str, thread: int, folder: str) -> Step | None:
         return Step(call, at_file, data=texts[0], at=int(numbers[1]), thread=thread)
     if call == "ftruncate":
         return Step(call, at_file, at=int(numbers[0]), thread=thread)
+    if call == "fallocate":  # A mode, where it begins, and how much.
+        return Step(call, at_file, at=int(numbers[1]) + int(numbers[2]), thread=thread)
     return Step(call, at_file, thread=thread) if call in ("fsync", "fdatasync") else None
 
 
