@@ -40,7 +40,7 @@ class TableLoss:
     """What did not, in words; empty where nothing is known to be missing."""
 
     def __str__(self) -> str:
-        return f"{self.table}: {self.kept} rows kept" + (f", lost: {'; '.join(self.lost)}" if self.lost else "")
+        return f"{self.table}: {_rows(self.kept)} kept" + (f", lost: {'; '.join(self.lost)}" if self.lost else "")
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Salvage:
         if not self.tables:
             what = "everything in it"
         return (
-            f"{self.path.name} was damaged ({self.faults[0]}), and is kept as {self.aside.name}; {self.kept} rows were "
-            f"read from it into a new file, and lost is: {what}"
+            f"{self.path.name} was damaged ({self.faults[0]}), and is kept as {self.aside.name}; "
+            f"{_rows(self.kept)} came over into a new file; lost: {what}"
         )
 
 
@@ -365,8 +365,12 @@ def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: s
         good = [row for row in chunk if not has_sum or checksum(*row[:-1]) == row[-1]]
         written = _insert(target, insert, [row[: len(columns)] for row in good])
         kept, wrong = kept + written, wrong + len(chunk) - written
-    lost = [*rows.lost, *([f"{wrong} rows that are not as they were written"] if wrong else [])]
+    lost = [*rows.lost, *([f"{_rows(wrong)} that changed since being written"] if wrong else [])]
     return TableLoss(table, kept, lost)
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _key(connection: sqlite3.Connection, table: str) -> Sequence[str]:

@@ -392,8 +392,8 @@ async def test_a_cap_on_disk_takes_the_oldest_of_what_is_most_and_lasting_record
         assert (kinds["lasting"]["rows"], kinds["lasting"]["evictedBytes"]) == (100, 0)
         assert (
             found.status == "degraded"
-            and "windows of 1 s" in found.message
-            and "raise `max_bytes`" in found.remediation
+            and "kB of windows of 1s were deleted early" in found.message
+            and found.remediation == "raise `max_bytes` (300KiB), or shorten `retention`"
         )
         assert len([one for one in caplog.records if "reached `max_bytes`" in one.message]) > 0
         assert store.path.stat().st_size < 330 * 1024

@@ -246,9 +246,8 @@ class Store(Stage[RestStoreConfig]):
                 )
             )
         if cut := self._cap.cut(self.context.clock.time()):
-            found.append(
-                (f"the database reached `max_bytes`: {'; '.join(cut)}", "raise `max_bytes`, or keep less for less long")
-            )
+            remedy = self._cap.remedy(self.context.clock.time())
+            found.append((f"the database reached `max_bytes`: {'; '.join(cut)}", remedy))
         if aside := file.set_aside_before(self.path):
             found.append(
                 (
