@@ -85,7 +85,7 @@ class RestStore(Store):
         span = bounds.afford(span, start, end, now)
         bounds.check(span)
         groups = lines.grouped(chosen, asked.grouping(ask.by, metric.labels))
-        step = None if ask.step is None else asked.seconds(ask.step)
+        step = None if ask.step is None else asked.seconds(ask.step, "step")
         step = bounds.step_for(span, step, ask.points, max(1, min(ask.limit, len(groups))))
         async with self._heavy.turn(bounds.windows(span)):
             summary = summarize(metric, chosen, await self._reader.totals(span), now, end - start)
