@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bers import BersError, Event, Nothing, Tier, Window
+from bers import BersError, Event, Nothing, Tier, Window, rfc3339
 from bers.testing import VirtualClock
 from bers_builtin.sinks.rest_store import RestStore, pages, read_windows
 from bers_builtin.sinks.rest_store.answers import AskMetric, AskRecords
@@ -189,6 +189,7 @@ async def test_a_damaged_page_costs_that_page_and_is_told(
                 1,
             )
             assert (loss["start"], loss["end"]) == (NOW - 300, NOW)
+            assert f"lost from {rfc3339(NOW - 300)} to {rfc3339(NOW)}, in windows of" in found.message
             await store.fold()
             await store.compact()
     assert len([one for one in caplog.records if one.levelno == logging.ERROR]) == 1

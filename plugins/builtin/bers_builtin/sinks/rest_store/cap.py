@@ -42,6 +42,8 @@ class Cap:
         self.held: dict[str, Held] = {}
         """What there is of each kind, as of the last sweep: a tier by its width, ``details`` and ``lasting``."""
         self.evicted: dict[str, Evicted] = {}
+        self.keeps: dict[str, float] = {}
+        """How long each tier is kept in seconds, where longest, as the last sweep found its series."""
         self.used = 0
         self._warned = 0.0
 
@@ -101,7 +103,7 @@ class Cap:
 
     def told(self) -> dict[str, Any]:
         """For health: each kind with its rows, bytes, oldest window, share of the cap, and what was evicted."""
-        keeps = {f"{float(tier.width):g}s": float(tier.keep) for tier in self._config.tiers}
+        keeps = {f"{float(tier.width):g}s": float(tier.keep) for tier in self._config.tiers} | self.keeps
         keeps |= {"details": float(self._config.events_keep), "lasting": float(self._config.lasting_keep)}
         return {
             "usedBytes": self.used,

@@ -239,9 +239,10 @@ class Store(Stage[RestStoreConfig]):
         """What is not as it should be with what is stored, each with its remedy, the gravest first."""
         found: list[tuple[str, str]] = []
         if count := len(self._losses.known):
+            rows = "1 damaged row was" if count == 1 else f"{count} damaged rows were"
             found.append(
                 (
-                    f"{count} damaged rows were set aside; the newest: {self._losses.known[-1].what}",
+                    f"{rows} set aside; the newest: {self._losses.known[-1]}",
                     f"check the disk of {self.path}; what was lost is in a backup, if one is older than the damage",
                 )
             )
