@@ -31,7 +31,7 @@ class TableLoss:
     """What did not, in words; empty where nothing is known to be missing."""
 
     def __str__(self) -> str:
-        return f"{self.table}: {self.kept} rows kept" + (f", lost: {'; '.join(self.lost)}" if self.lost else "")
+        return f"{self.table}: {rows_of(self.kept)} kept" + (f", lost: {'; '.join(self.lost)}" if self.lost else "")
 
 
 def carry_over(source: sqlite3.Connection, target: sqlite3.Connection, entries: Sequence[Entry]) -> list[TableLoss]:
@@ -70,7 +70,7 @@ def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: s
         good = [row for row in chunk if not has_sum or checksum(*row[:-1]) == row[-1]]
         written = _insert(target, insert, [row[: len(columns)] for row in good])
         kept, wrong = kept + written, wrong + len(chunk) - written
-    lost = [*rows.lost, *([f"{wrong} rows that are not as they were written"] if wrong else [])]
+    lost = [*rows.lost, *([f"{rows_of(wrong)} that changed since being written"] if wrong else [])]
     return TableLoss(table, kept, lost)
 
 
@@ -122,3 +122,8 @@ def _go_on_counting(target: sqlite3.Connection, tables: Iterable[str]) -> None:
         (highest,) = target.execute(f"SELECT coalesce(max(rowid), 0) FROM {quoted(table)}").fetchone()
         target.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
         target.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, max(highest, now)))
+
+
+def rows_of(number: int) -> str:
+    """So many rows, in words."""
+    return "1 row" if number == 1 else f"{number} rows"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from bers.errors import Refused
 from bers.operations import AnyOperation, Caller, Operation, Reply, Stream
@@ -42,7 +44,13 @@ class Route:
         except msgspec.ValidationError as exc:
             message, _, where = str(exc).partition(" - at ")
             path = where.strip("`").removeprefix("$.") if where else _missing(message)
-            raise Refused("invalid", f"the request is not valid: {exc}", details=[(path, message)]) from exc
+            name = path.partition(".")[0]
+            raise Refused(
+                "invalid",
+                f"{path or 'the request'}: {_in_words(message, fields.get(name))}",
+                hint=_described(self.operation.request, name),
+                details=[(path, message)],
+            ) from exc
 
     def answerer(self) -> Any:
         """The stage that answers; raise Refused with the remedy where there is none."""
@@ -135,3 +143,44 @@ def _fits(template: Sequence[str], parts: Sequence[str]) -> dict[str, str] | Non
 
 def _missing(message: str) -> str:
     return message.rpartition("`")[0].rpartition("`")[2] if "field" in message else ""
+
+
+_KINDS = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "array": "a list",
+    "object": "an object", "null": "nothing",
+}  # fmt: skip
+"""What msgspec calls the kinds of values, in words."""
+
+
+def _in_words(message: str, said: Any) -> str:
+    """What msgspec says about a field that does not fit, as a person would: what was said, and what would be right."""
+    shown = f"{said[:40]!r} is not understood; " if isinstance(said, str) and said else ""
+    if message.startswith("Object missing required field"):
+        return "it is missing"
+    if message.startswith("Invalid enum value"):
+        return f"{shown or 'it is '}not one of those that there are".replace("is not understood; not", "is not")
+    if message.startswith("Object contains unknown field"):
+        return "nothing of that name is known here"
+    if found := re.fullmatch(r"Expected `([^`]+)`(?:, got `([^`]+)`)?( [<>].*)?", message):
+        kinds = [_KINDS.get(kind, kind) for kind in found[1].split(" | ") if kind != "null"]
+        return f"{shown}expected {' or '.join(kinds)}{(found[3] or '').replace('`', '')}"
+    return f"{shown}{message[:1].lower()}{message[1:]}" if message.startswith("Expected") else message
+
+
+def _described(request: type, name: str) -> str:
+    """What a field of a request is, as its description says; and what it may be, where that is one of a few."""
+    field = next((one for one in msgspec.structs.fields(request) if one.encode_name == name), None)
+    if field is None:
+        return ""
+    told, choices = "", list[str]()
+    waiting: list[Any] = [get_type_hints(request, include_extras=True)[field.name]]
+    while waiting:
+        one = waiting.pop()
+        if get_origin(one) is Literal:
+            choices += map(str, get_args(one))
+        elif get_origin(one) is Annotated:
+            told = told or next((meta.description or "" for meta in one.__metadata__ if isinstance(meta, Meta)), "")
+            waiting.append(one.__origin__)
+        else:
+            waiting += [inner for inner in get_args(one) if get_origin(inner) is not None]
+    return " ".join(part for part in (told, f"One of: {', '.join(choices)}." if choices else "") if part)

@@ -93,6 +93,11 @@ def is_secret_name(name: str) -> bool:
     return bool(_NAMES.search(name))
 
 
+def is_secret_variable(name: str) -> bool:
+    """Whether a variable of the environment of this name holds a secret; a shell's own two hold a folder."""
+    return name not in ("PWD", "OLDPWD") and is_secret_name(name)
+
+
 def redact_text(text: str) -> str:
     """The text with everything that looks like a credential masked; a node's own :class:`Redactor` knows more."""
     return _shaped(text, SHAPES, _plain)

@@ -34,7 +34,9 @@ class Rescue:
                 ranges[-1] = (ranges[-1][0], before)
             else:
                 ranges.append((after, before))
-        return [f"between {_named(after, 'the beginning')} and {_named(before, 'the end')}" for after, before in ranges]
+        return [
+            f"rows between {_named(after, 'the beginning')} and {_named(before, 'the end')}" for after, before in ranges
+        ]
 
     def __iter__(self) -> Iterator[Sequence[Any]]:
         return self._by_key() if self._key else self._by_number()

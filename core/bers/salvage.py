@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bers import disk, schema_copy
-from bers.carry_over import TableLoss, carry_over
+from bers.carry_over import TableLoss, carry_over, rows_of
 from bers.checksums import connect
 from bers.transplant import readable, remove
 from bers.write_ahead import log_of
@@ -51,8 +51,8 @@ class Salvage:
         if not self.tables:
             what = "everything in it"
         return (
-            f"{self.path.name} was damaged ({self.faults[0]}), and is kept as {self.aside.name}; {self.kept} rows were "
-            f"read from it into a new file, and lost is: {what}"
+            f"{self.path.name} was damaged ({self.faults[0]}), and is kept as {self.aside.name}; "
+            f"{rows_of(self.kept)} came over into a new file; lost: {what}"
         )
 
 

@@ -349,6 +349,11 @@ async def test_a_window_is_kept_as_retention_stamped_it(tmp_path: Path) -> None:
         clock.step(15)
         answer = await store.metric(AskMetric(type="latency", period="20s"), CALLER)
         assert (answer.width_ms, answer.count) == (10_000, 1)
+        await store.sweep()
+        kinds = (await store.check()).details["disk"]["kinds"]
+        assert {kind: one["keep"] for kind, one in kinds.items() if kind.endswith("0s")} == {
+            "10s": 20, "60s": 3600, "300s": 86_400, "3600s": 30 * 86_400,
+        }, "what the series say, and where several keep a tier, the longest"  # fmt: skip
 
 
 async def test_windows_wider_than_the_finest_tier_stay_as_they_are(tmp_path: Path) -> None:

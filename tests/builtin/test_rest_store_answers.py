@@ -214,12 +214,17 @@ async def test_from_and_to_bound_the_points(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason", "message"),
     [
-        ({"period": "abc"}, "bad_request", "'abc' is not a period"),
+        ({"period": "abc"}, "bad_request", "^period: 'abc' is not a period"),
         ({"period": "401d"}, "bad_request", "out of range"),
         ({"points": 5001}, "invalid", "points: 5001"),
         ({"points": 0}, "invalid", "points: 0"),
-        ({"step": "1s", "points": 50}, "invalid", "300 points; 50"),
-        ({"step": "x"}, "bad_request", "'x' is not a period"),
+        ({"step": "1s", "points": 50}, "invalid", "^step: 1s makes 300 points; 50"),
+        (
+            {"step": "7m", "period": "30d"},
+            "invalid",
+            "^step: 7m, as windows are 1h wide, makes 720 points; 300 may be at most$",
+        ),
+        ({"step": "x"}, "bad_request", "^step: 'x' is not a period"),
         ({"from": 2000, "to": 1000}, "invalid", "before to"),
     ],
 )
@@ -235,7 +240,7 @@ async def test_a_question_that_cannot_be_answered_is_refused(
 async def test_too_many_windows_are_refused_with_the_remedy(tmp_path: Path) -> None:
     async with opened(tmp_path, VirtualClock(NOW), tiers=[{"width": "1s", "keep": "30d"}]) as store:
         await tell(store, "build_performance", [(0, 1.0)])
-        with pytest.raises(Refused, match="604800 windows of 1 s") as refused:
+        with pytest.raises(Refused, match="604800 windows of 1s") as refused:
             await ask(store, "build_performance", period="7d")
         assert "shorter period" in refused.value.hint
 

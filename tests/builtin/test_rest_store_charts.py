@@ -198,7 +198,7 @@ async def test_many_series_are_answered_from_a_coarser_tier_and_refused_where_th
     async with opened(tmp_path / "fine", VirtualClock(NOW), tiers=[{"width": "1s", "keep": "1h"}]) as store:
         await tell_four(store)
         sealed(store)
-        with pytest.raises(Refused, match="4 series have 1200 windows of 1 s; a question may read 1000") as refused:
+        with pytest.raises(Refused, match="4 series have 1200 windows of 1s; a question may read 1000") as refused:
             await ask(store, RESOLUTION)
         assert "labels=" in refused.value.hint
         assert refused.value.reason == "invalid"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bers import BersError, Event, Nothing, Tier, Window
+from bers import BersError, Event, Nothing, Tier, Window, rfc3339
 from bers.testing import VirtualClock
 from bers_builtin.sinks.rest_store import RestStore, pages, read_windows
 from bers_builtin.sinks.rest_store.answers import AskMetric, AskRecords
@@ -209,6 +209,7 @@ async def test_a_damaged_page_costs_that_page_and_is_told(
                 1,
             )
             assert (loss["start"], loss["end"]) == (NOW - 300, NOW)
+            assert f"lost from {rfc3339(NOW - 300)} to {rfc3339(NOW)}, in windows of" in found.message
             await store.fold()
             await store.compact()
     assert len([one for one in caplog.records if one.levelno == logging.ERROR]) == 1
@@ -275,7 +276,7 @@ async def test_a_damaged_mark_of_a_folding_rather_loses_windows_than_counts_them
             if len(slices) == 1:
                 await store._database.run(lambda _: shutil.copytree(live, image))  # pyright: ignore[reportPrivateUsage]
 
-        store._folder._write = copying  # type: ignore[method-assign]  # pyright: ignore[reportPrivateUsage]
+        store._folder._write = copying  # type: ignore[assignment, method-assign]  # pyright: ignore[reportPrivateUsage]
         await store.fold()
         assert len(slices) > 1
     in_pages = rows(image / "metrics.db", "SELECT count(*) FROM pages WHERE tier = 1")[0][0]
@@ -493,8 +494,8 @@ async def test_a_cap_on_disk_takes_the_oldest_of_what_is_most_and_lasting_record
         assert (kinds["lasting"]["rows"], kinds["lasting"]["evictedBytes"]) == (100, 0)
         assert (
             found.status == "degraded"
-            and "windows of 1 s" in found.message
-            and "raise `max_bytes`" in found.remediation
+            and "kB of windows of 1s were deleted early" in found.message
+            and found.remediation == "raise `max_bytes` (300KiB), or shorten `retention`"
         )
         assert len([one for one in caplog.records if "reached `max_bytes`" in one.message]) > 0
         assert store.path.stat().st_size < 330 * 1024

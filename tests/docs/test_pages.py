@@ -17,6 +17,7 @@ from bers.config.located import Document, Steps, parse
 from bers.directory import Directory
 from bers.errors import ConfigError
 from bers.plain import as_object
+from bers_builtin.sinks.rest_store import report
 from tests.docs.generate import DOCS, ROOT
 from tests.docs.writers.cli import EMITTER, emitter_options
 from tests.docs.writers.rest import routes
@@ -109,6 +110,16 @@ def test_commands_exist(page: Path) -> None:
                 check_bers(words[1:], line)
             elif name == "bers-emit":
                 check_emitter(words[1:], line)
+
+
+def test_what_a_report_recommends_is_found_in_the_guides() -> None:
+    headings = [
+        line for page in DOCS.glob("how-to/*.md") for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith(("#", "| "))
+    ]  # fmt: skip
+    for step in (*report.STEPS.values(), report.SILENT, report.ELSE):
+        section = step.split(":")[0].split(",")[0]
+        assert any(section in line for line in headings), f"{section}: no heading and no row of a table names it"
 
 
 @each_page()

@@ -35,11 +35,13 @@ def bers(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
-def on_terminal(folder: Path, *arguments: str) -> str:
+def on_terminal(folder: Path, *arguments: str, columns: int = 160) -> str:
     """What a command shows where a person looks on."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen([*BERS, *arguments], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs,
-                          env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"}) as process:  # fmt: skip
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
+    with subprocess.Popen(
+        [*BERS, *arguments], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=env
+    ) as process:
         os.close(theirs)
         shown = b""
         try:
@@ -101,6 +103,12 @@ def test_status_has_colour_and_tables_on_a_terminal(server: Operator) -> None:
     shown = on_terminal(server.folder, "status")
     assert re.search(r"\x1b\[[0-9;]*32m(healthy|ok)", shown) and "─" in shown and "what it found" in shown
     assert "\t" not in shown and re.search(r"provider-health +", shown)
+
+
+def test_a_narrow_terminal_shows_what_rows_are_about_whole_and_cuts_nothing_off(server: Operator) -> None:
+    for columns in (80, 60):
+        shown = on_terminal(server.folder, "status", columns=columns)
+        assert re.search(r"configuration-validity +\S", shown) and "…" not in shown
 
 
 def test_json_is_indented_on_a_terminal_and_one_line_in_a_pipe(server: Operator) -> None:

@@ -97,6 +97,7 @@ def test_the_manifest_says_what_is_in_it_and_what_is_not(data_dir: Path, tmp_pat
     config.write_text("sinks: {webhooks: {secret: '${file:/run/secrets/hook}'}}\n")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "monitoring.log").write_text("{}\n")
+    (data_dir / "reserve").write_bytes(bytes(8 << 20))  # Bytes that are only there to be given up.
     said = verify(made(data_dir, config=config)).manifest
     assert said.environment == "test" and said.config == str(config) and not said.running
     assert said.journal == manifest.Span(0, 6, 2002.0)

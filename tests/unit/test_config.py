@@ -361,10 +361,11 @@ sinks:
         "WHERE": "production",
         "API_TOKEN": "by-its-variable",
         "OTHER_PASSWORD": "not-mentioned",
+        "PWD": "/srv/monitoring",
         "PORT": "30010",
     }
     redactor = planned(text, environ).redactor
     for secret in ("literal-secret", "by-its-variable", "from-a-file", "not-mentioned"):
         assert redactor.text(f"<{secret}>") == "<***>"
-    for plain in ("production", "plain-name", "30010", "3001", "file"):
+    for plain in ("production", "/srv/monitoring", "plain-name", "30010", "3001", "file"):
         assert redactor.text(f"<{plain}>") == f"<{plain}>"

@@ -1,6 +1,6 @@
 """A request finds the stage that answers it, by its path, its method and its fields."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -14,10 +14,11 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True):
     """A question."""
 
     type: str
-    limit: Annotated[int, Meta(ge=1)] = 5
+    limit: Annotated[int, Meta(ge=1, description="How many there are at most.")] = 5
     share: float = 0.5
     open: bool = False
     every: Interval = Interval("1s")
+    order: Annotated[Literal["newest", "oldest"] | None, Meta(description="Which comes first.")] = None
 
 
 class Answer(msgspec.Struct, rename="camel"):
@@ -84,20 +85,35 @@ async def test_fields_that_arrive_as_text_are_what_the_request_says_they_are() -
 
 
 @pytest.mark.parametrize(
-    ("fields", "path", "message"),
+    ("fields", "path", "message", "words"),
     [
-        ({}, "type", "Object missing required field `type`"),
-        ({"type": "a", "limit": "many"}, "limit", "Expected `int`, got `str`"),
-        ({"type": "a", "limit": 0}, "limit", "Expected `int` >= 1"),
-        ({"type": "a", "every": "5"}, "every", "'5' has no unit; expected a duration such as 100ms, 5s, 5m or 7d"),
-        ({"type": "a", "colour": 1}, "colour", "Object contains unknown field `colour`"),
-        ({"type": []}, "type", "Expected `str`, got `array`"),
+        ({}, "type", "Object missing required field `type`", "it is missing"),
+        (
+            {"type": "a", "limit": "many"}, "limit", "Expected `int`, got `str`",
+            "'many' is not understood; expected a whole number",
+        ),
+        ({"type": "a", "limit": 0}, "limit", "Expected `int` >= 1", "expected a whole number >= 1"),
+        (
+            {"type": "a", "every": "5"}, "every", "'5' has no unit; expected a duration such as 100ms, 5s, 5m or 7d",
+            "'5' has no unit; expected a duration such as 100ms, 5s, 5m or 7d",
+        ),
+        (
+            {"type": "a", "colour": 1}, "colour", "Object contains unknown field `colour`",
+            "nothing of that name is known here",
+        ),
+        ({"type": []}, "type", "Expected `str`, got `array`", "expected text"),
+        ({"type": "a", "order": "up"}, "order", "Invalid enum value 'up'", "'up' is not one of those that there are"),
     ],
-)
-def test_a_request_that_does_not_fit_names_the_field(fields: dict[str, Any], path: str, message: str) -> None:
+)  # fmt: skip
+def test_a_request_that_does_not_fit_names_the_field_the_fault_and_what_would_be_right(
+    fields: dict[str, Any], path: str, message: str, words: str
+) -> None:
     with pytest.raises(Refused) as info:
         route("GET", "x").read(fields)
     assert (info.value.reason, info.value.details) == ("invalid", [(path, message)])
+    assert str(info.value) == f"{path}: {words}"
+    described = {"limit": "How many there are at most.", "order": "Which comes first. One of: newest, oldest."}
+    assert info.value.hint == described.get(path, "")
 
 
 async def test_a_stage_can_be_asked_from_within_and_answers_as_over_rest() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import AsyncGenerator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,15 @@ async def test_everything_that_is_kept_can_be_fetched_page_by_page(server: Serve
     for text in ("nonsense", "00", "0g" * 10):
         error = (await server.get(f"records?after={text}")).json()["error"]
         assert (error["code"], "hand back `next`" in error["message"]) == ("invalid", True)
+
+
+async def test_every_time_of_a_record_is_there_as_text_and_in_milliseconds(server: Server) -> None:
+    record = (await server.get("records?type=deployment.finished&limit=1")).json()["data"][0]
+    reply = await server.get("records?type=deployment.finished&limit=1&format=csv")
+    (row,) = csv.DictReader(io.StringIO(reply.text, newline=""))
+    milliseconds = round(record["received"] * 1000)
+    assert row["received_ms"] == str(milliseconds)
+    assert datetime.fromisoformat(row["received"]).timestamp() * 1000 == pytest.approx(milliseconds, abs=0.5)
 
 
 async def test_no_reason_of_an_event_is_a_formula(server: Server) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bers import Secret, redact, redact_text
-from bers.redaction import is_secret_name
+from bers.redaction import is_secret_name, is_secret_variable
 from bers.schemas import encode
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----"
@@ -96,3 +96,10 @@ def test_a_masked_line_of_json_is_still_a_line_of_json(value: dict[str, str]) ->
     assert json.loads(line).get("after", "kept") == "kept"
     assert "hunter2" not in line
     assert "MIIE" not in line
+
+
+def test_the_folder_that_a_shell_is_in_is_no_secret() -> None:
+    assert is_secret_name("PWD"), "in what somebody sends it may be a password"
+    assert [name for name in ("PWD", "OLDPWD", "DB_PWD", "API_TOKEN") if is_secret_variable(name)] == [
+        "DB_PWD", "API_TOKEN",
+    ]  # fmt: skip

@@ -62,7 +62,7 @@ def test_rows_around_a_hole_are_kept_and_the_hole_is_named(tmp_path: Path) -> No
     assert gap == list(range(gap[0], gap[-1] + 1))
     found = database.salvaged
     assert found and [str(one) for one in found.losses] == [
-        f"facts: {len(kept)} rows kept, lost: between {gap[0] - 1} and {gap[-1] + 1}"
+        f"facts: {len(kept)} rows kept, lost: rows between {gap[0] - 1} and {gap[-1] + 1}"
     ]
     assert "facts: " in report_of(found.aside).read_text() and found.aside.read_bytes() == damaged
     database.close()
@@ -79,7 +79,7 @@ def test_a_row_that_was_changed_without_us_is_left_out_and_nobody_gets_a_wrong_a
     database = Database(path)
     assert numbers(database) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
     assert database.salvaged
-    assert "facts: 9 rows kept, lost: 1 rows that are not as they were written" in str(database.salvaged)
+    assert "facts: 9 rows kept, lost: 1 row that changed since being written" in str(database.salvaged)
     database.close()
 
 
@@ -101,7 +101,7 @@ def test_a_file_of_which_nothing_is_left_is_begun_anew(content: bytes, tmp_path:
     path.write_bytes(content)
     fresh = Database(path)
     fresh.run_now(lambda db: db.execute(FACTS))
-    assert numbers(fresh) == [] and "lost is: everything in it" in str(fresh.salvaged)
+    assert numbers(fresh) == [] and "lost: everything in it" in str(fresh.salvaged)
     assert [aside.read_bytes() for aside in asides(path)] == [content]
     fresh.close()
 

@@ -15,6 +15,7 @@ from typing import IO
 from bers.access import sessions
 from bers.all_positions import Held
 from bers.checksums import connect
+from bers.disk import RESERVE_FILE
 from bers.errors import BersError
 from bers.lock import PID_FILE
 from bers.segments import segment_files
@@ -28,7 +29,7 @@ PAGES = 2048
 
 STATE = "state.db"
 JOURNAL = "journal"
-_NOT_OURS = (PID_FILE, "start.log")
+_NOT_OURS = (PID_FILE, "start.log", RESERVE_FILE)
 _BESIDE = (".db-wal", ".db-shm", ".db-journal")
 
 

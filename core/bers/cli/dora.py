@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ _NAMES = {
     "failedDeploymentRecoveryTime": "failed deployment recovery time",
     "deploymentReworkRate": "deployment rework rate",
 }
+_SPACED = re.compile("[A-Z]")
 _LONG = (("d", 86_400_000.0), ("h", 3_600_000.0))
 
 
@@ -47,14 +49,25 @@ def dora(period: str, service: str | None, environment: str | None, json_: bool,
             figure["n"],
             f"{figure['band']} ({figure['bandYear']})" if figure["band"] else "",
             _shown(figure["previous"]["value"], figure["unit"]),
-            ", ".join(
-                [*figure["completeness"], *(f"{reason}: {count}" for reason, count in figure["excluded"].items())]
-            ),
+            ", ".join(_left_out(figure["completeness"], figure["excluded"])),
         ]
         for key, name in _NAMES.items()
         for figure in [found["metrics"][key]]
     ]
     output.table(["metric", "value", "n", "band", "before", "left out"], rows)
+
+
+def _left_out(flags: list[str], excluded: dict[str, int]) -> list[str]:
+    """What is missing, and how much of what was left out; a flag whose number is told is not told again."""
+    counted = {
+        "unattributed_incidents": "unattributedIncidents",
+        "unknown_commits": "unknownCommit",
+        "unrecovered": "unrecovered",
+    }
+    return [
+        *(flag for flag in flags if counted.get(flag) not in excluded),
+        *(f"{_SPACED.sub(lambda found: f' {found[0].lower()}', reason)}: {n}" for reason, n in excluded.items()),
+    ]
 
 
 def _shown(value: float | None, unit: str) -> str:

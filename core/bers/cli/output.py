@@ -38,10 +38,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(*headers, box=box.SIMPLE_HEAD)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for n, header in enumerate(headers):  # What a row is about stays in one piece, and nothing is cut off.
+        drawn.add_column(header, no_wrap=not n, overflow="fold")
     for row in rows:
         drawn.add_row(*(coloured(_text(cell)) for cell in row))
-    Console().print(drawn)
+    Console().print("", drawn, sep="\n")
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from bers.config.located import Document, Steps
 from bers.config.settings import RedactionSettings
 from bers.config.substitution import names_secret
 from bers.plain import as_list, as_object
-from bers.redaction import Redactor, Secret, is_secret_name, pieces
+from bers.redaction import Redactor, Secret, is_secret_variable, pieces
 
 SHORTEST_VARIABLE = 8
 """Characters; a shorter value of a variable that the configuration does not name is more likely a word."""
@@ -29,7 +29,7 @@ def redactor(
     found += [
         value
         for name, value in (os.environ if environ is None else environ).items()
-        if is_secret_name(name) and len(value) >= SHORTEST_VARIABLE
+        if is_secret_variable(name) and len(value) >= SHORTEST_VARIABLE
     ]
     return Redactor(
         (piece for secret in found for piece in pieces(secret)),

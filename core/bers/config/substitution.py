@@ -11,7 +11,7 @@ from typing import Any
 
 from bers.config.located import Document, Steps
 from bers.plain import as_list, as_object
-from bers.redaction import is_secret_name
+from bers.redaction import is_secret_name, is_secret_variable
 
 _REFERENCE = re.compile(r"\$\{([a-z]+):([^}]*?)(?::-([^}]*))?\}")
 
@@ -50,7 +50,7 @@ def _walk(document: Document, value: Any, steps: Steps, environ: Mapping[str, st
                 document.faults.append(
                     document.fault(steps, f"environment variable {name!r} is not set{guess} {remedy}")
                 )
-            if found and (is_secret_name(name) or names_secret(steps)):
+            if found and (is_secret_variable(name) or names_secret(steps)):
                 document.secrets.add(found)
             return found or ""
         if kind == "file":

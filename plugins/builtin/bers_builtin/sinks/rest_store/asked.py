@@ -40,12 +40,12 @@ class Wanted(NamedTuple):
         return (value in self.values) == self.agrees
 
 
-def seconds(text: str) -> float:
-    """A period as it was asked for."""
+def seconds(text: str, field: str = "period") -> float:
+    """A period as it was asked for, in the field of this name."""
     try:
         return period(text)
     except ValueError as exc:
-        raise Refused("bad_request", str(exc)) from exc
+        raise Refused("bad_request", f"{field}: {exc}") from exc
 
 
 def wanted(text: str) -> list[Wanted]:

@@ -9,8 +9,9 @@ from math import ceil, floor
 
 import anyio
 
-from bers import Refused
+from bers import Refused, format_duration
 
+from .answers import POINTS
 from .partials import Series
 from .reading import Span
 
@@ -80,16 +81,17 @@ def afford(span: Span, start: float, end: float, now: float, most: float | None 
 
 def check(span: Span) -> None:
     """Raise Refused where the span has more windows than a question may read."""
+    width = format_duration(span.width)
     if span.size > LONGEST:
         raise Refused(
             "invalid",
-            f"{span.size} windows of {span.width:g} s are more than the {LONGEST} that a question may read",
+            f"{span.size} windows of {width} are more than the {LONGEST} that a question may read",
             hint="ask for a shorter period, or keep a coarser tier of this metric",
         )
     if (total := windows(span)) > WINDOWS:
         raise Refused(
             "invalid",
-            f"{len(span.tiers)} series have {total:.0f} windows of {span.width:g} s; a question may read {WINDOWS}",
+            f"{len(span.tiers)} series have {total:.0f} windows of {width}; a question may read {WINDOWS}",
             hint="choose fewer series with labels=, ask for a shorter period, or keep a coarser tier of this metric",
         )
 
@@ -104,10 +106,12 @@ def step_for(span: Span, asked: float | None, points: int, lines: int) -> float:
         step = max(1, ceil(asked / width)) * width
     number = _buckets(span, step)
     if number > points:
+        wide = "" if asked == step else f", as windows are {format_duration(width)} wide,"
+        least = format_duration(_least(span, points))
         raise Refused(
             "invalid",
-            f"step: {asked:g} s makes {number} points; {points} may be at most",
-            hint=f"ask for a step of {_least(span, points):g}s or more, for a shorter period, or for more points",
+            f"step: {format_duration(asked or step)}{wide} makes {number} points; {points} may be at most",
+            hint=f"ask for step={least} or more, for a shorter period, or for more points, {POINTS} at most",
         )
     if number * lines > ANSWER:
         raise Refused(

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from bers import rfc3339
+from bers import format_duration, format_value, rfc3339
 
 from . import details, file, page_rows
 from .config import RestStoreConfig
@@ -19,6 +19,10 @@ ENOUGH = 0.95
 """Down to this share of the cap is deleted, so that it is not done anew with every sweep."""
 AT_A_TIME = 20
 """How many rows are deleted before it is looked again where most is."""
+
+
+_OPTIONS = {"details": "`events_keep`", "lasting": "`lasting_keep`"}
+"""What says how long each kind is kept; tiers have theirs from the processor, or the store."""
 
 
 class Evicted(NamedTuple):
@@ -38,6 +42,8 @@ class Cap:
         self.held: dict[str, Held] = {}
         """What there is of each kind, as of the last sweep: a tier by its width, ``details`` and ``lasting``."""
         self.evicted: dict[str, Evicted] = {}
+        self.keeps: dict[str, float] = {}
+        """How long each tier is kept in seconds, where longest, as the last sweep found its series."""
         self.used = 0
         self._warned = 0.0
 
@@ -84,15 +90,20 @@ class Cap:
     def cut(self, now: float) -> list[str]:
         """Of what less is kept than is configured, because of the cap."""
         return [
-            f"{_named(kind)} that should be kept until {rfc3339(one.until)} at the latest went early, "
-            f"{one.bytes} bytes of them"
+            f"{format_value(one.bytes, 'By')} of {_named(kind)} were deleted early, the last of which would have "
+            f"stayed until {rfc3339(one.until)}"
             for kind, one in self.evicted.items()
             if one.until > now
         ]
 
+    def remedy(self, now: float) -> str:
+        """What an operator may do about it."""
+        early = {_OPTIONS.get(kind, "`retention`") for kind, one in self.evicted.items() if one.until > now}
+        return f"raise `max_bytes` ({self._config.max_bytes}), or shorten {' and '.join(sorted(early))}"
+
     def told(self) -> dict[str, Any]:
         """For health: each kind with its rows, bytes, oldest window, share of the cap, and what was evicted."""
-        keeps = {f"{float(tier.width):g}s": float(tier.keep) for tier in self._config.tiers}
+        keeps = {f"{float(tier.width):g}s": float(tier.keep) for tier in self._config.tiers} | self.keeps
         keeps |= {"details": float(self._config.events_keep), "lasting": float(self._config.lasting_keep)}
         return {
             "usedBytes": self.used,
@@ -127,4 +138,4 @@ class Cap:
 
 def _named(kind: str) -> str:
     named = {"details": "details of events", "lasting": "details of lasting events"}
-    return named.get(kind, f"windows of {kind[:-1]} s")
+    return named.get(kind) or f"windows of {format_duration(float(kind[:-1]))}"

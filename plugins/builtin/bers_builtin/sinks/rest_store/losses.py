@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from bers import Labels, rfc3339
+from bers import Labels, format_duration, rfc3339
 
 from . import file, marks, page_rows, segments, series_rows
 from .marks import Progress
@@ -38,6 +38,11 @@ class Loss(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
     start: float = 0.0
     end: float = 0.0
     windows: int = 0
+
+    def __str__(self) -> str:
+        span = f": lost from {rfc3339(self.start)} to {rfc3339(self.end)}" if self.end else ""
+        width = f", in windows of {format_duration(self.width)}" if self.width else ""
+        return f"{self.what}{span}{width}"
 
 
 _loss = msgspec.json.Decoder(Loss)
@@ -132,7 +137,7 @@ class Losses:
 
     def _lost_part(self, connection: sqlite3.Connection, series: Series, id: int, key: Key) -> None:
         now = self._clock()
-        what = f"the page of {name(series.metric, series.labels)} at {rfc3339(key.start)} is damaged"
+        what = f"the page of {name(series.metric, series.labels)} is damaged"
         loss = Loss(
             "page", now, what, metric=series.metric, labels=dict(series.labels), width=key.width, start=key.start,
             end=key.end, windows=key.windows,
@@ -167,9 +172,7 @@ class Losses:
     def _set_aside(self, connection: sqlite3.Connection, loss: Loss, table: str, id: int, expires: float) -> None:
         file.set_aside(connection, table, id, msgspec.json.encode(loss), expires)
         self.known.append(loss)
-        span = f": lost from {rfc3339(loss.start)} to {rfc3339(loss.end)}" if loss.end else ""
-        width = f", in windows of {loss.width:g} s" if loss.width else ""
-        logger.error("%s%s%s; it was set aside, and the rest is answered", loss.what, span, width)
+        logger.error("%s; it was set aside, and the rest is answered", loss)
 
 
 def name(metric: str, labels: Labels) -> str:

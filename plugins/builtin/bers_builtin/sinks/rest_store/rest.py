@@ -86,7 +86,7 @@ class RestStore(Store):
         span = bounds.afford(span, start, end, now)
         bounds.check(span)
         groups = lines.grouped(chosen, asked.grouping(ask.by, metric.labels))
-        step = None if ask.step is None else asked.seconds(ask.step)
+        step = None if ask.step is None else asked.seconds(ask.step, "step")
         step = bounds.step_for(span, step, ask.points, max(1, min(ask.limit, len(groups))))
         async with self._heavy.turn(bounds.windows(span)):
             found = await lines.read(self._reader, span, step, groups, ask.limit)

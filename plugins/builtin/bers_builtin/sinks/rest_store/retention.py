@@ -71,11 +71,14 @@ class Retention:
     async def _follow_the_tiers(self, now: float) -> None:
         """Keep what there is of a series as long as its tiers say now, where they said otherwise before."""
         pace = Pace()
-        changed: list[Series] = []
+        changed, longest = list[Series](), dict[float, float]()
         for one in self._registry.everyone():
             if one.kept != one.tiers:
                 changed.append(one)
+            for tier in one.tiers:
+                longest[tier.width] = max(tier.keep, longest.get(tier.width, 0.0))
             await pace()
+        self._cap.keeps = {f"{width:g}s": keep for width, keep in longest.items()}
         for n in range(0, len(changed), SERIES):
             some = changed[n : n + SERIES]
             tiers = [one.tiers for one in some]
@@ -106,7 +109,7 @@ class Retention:
             some = [one for one in silent[n : n + SERIES] if not alive((one,), now)]
             for one in some:
                 one.forget()
-            await self._database.run(partial(file.save_series, rows=[file.row_of(one) for one in some]))
+            await self._database.run(partial(series_rows.save_series, rows=[series_rows.row_of(one) for one in some]))
         return len(silent)
 
     async def _sliced(self, delete: Callable[[sqlite3.Connection], Sequence[T]]) -> list[T]:

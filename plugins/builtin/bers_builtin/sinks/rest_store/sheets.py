@@ -18,8 +18,9 @@ _SUMMARY = (
     "health_status",
 )  # fmt: skip
 _TIMES = ("time", "time_ms")
+_RECEIVED = ("received", "received_ms")
 _UPDATED = ("last_updated", "last_updated_ms")
-_RECORD = [name for name in Event.__struct_fields__ if name != "time"]
+_RECORD = [name for name in Event.__struct_fields__ if name not in ("time", "received")]
 
 
 def metric(ask: AskMetric, reply: Reply[MetricAnswer]) -> Sheet:
@@ -86,8 +87,11 @@ def records(_: AskRecords, reply: Reply[list[Record]]) -> Sheet:
     """A row for each event, with every field that an event has."""
     return Sheet(
         "records",
-        [*_TIMES, *_RECORD],
-        ([one["time"], one["timestamp"], *(one.get(name) for name in _RECORD)] for one in reply.data),
+        [*_TIMES, *_RECORD, *_RECEIVED],
+        (
+            [one["time"], one["timestamp"], *(one.get(name) for name in _RECORD), *_received(one.get("received"))]
+            for one in reply.data
+        ),
         reply.beside.get("next") or "",
     )
 
@@ -100,6 +104,10 @@ def column(name: str, unit: str) -> str:
 
 def _times(milliseconds: int | None) -> Sequence[Any]:
     return (None, None) if milliseconds is None else (rfc3339(milliseconds / 1000), milliseconds)
+
+
+def _received(seconds: float | None) -> Sequence[Any]:
+    return _times(None if seconds is None else round(seconds * 1000))
 
 
 def _summary(one: MetricSummary) -> Sequence[Any]:
