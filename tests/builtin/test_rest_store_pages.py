@@ -275,7 +275,7 @@ async def test_a_damaged_mark_of_a_folding_rather_loses_windows_than_counts_them
             if len(slices) == 1:
                 await store._database.run(lambda _: shutil.copytree(live, image))  # pyright: ignore[reportPrivateUsage]
 
-        store._folder._write = copying  # type: ignore[method-assign]  # pyright: ignore[reportPrivateUsage]
+        store._folder._write = copying  # type: ignore[method-assign,assignment]  # pyright: ignore[reportPrivateUsage]
         await store.fold()
         assert len(slices) > 1
     in_pages = rows(image / "metrics.db", "SELECT count(*) FROM pages WHERE tier = 1")[0][0]

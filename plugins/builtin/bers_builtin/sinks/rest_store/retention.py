@@ -106,7 +106,7 @@ class Retention:
             some = [one for one in silent[n : n + SERIES] if not alive((one,), now)]
             for one in some:
                 one.forget()
-            await self._database.run(partial(file.save_series, rows=[file.row_of(one) for one in some]))
+            await self._database.run(partial(series_rows.save_series, rows=[series_rows.row_of(one) for one in some]))
         return len(silent)
 
     async def _sliced(self, delete: Callable[[sqlite3.Connection], Sequence[T]]) -> list[T]:
