@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -173,7 +173,7 @@ def _described(request: type, name: str) -> str:
     if field is None:
         return ""
     told, choices = "", list[str]()
-    waiting: list[Any] = [get_type_hints(request, include_extras=True)[field.name]]
+    waiting: list[Any] = [field.type]
     while waiting:
         one = waiting.pop()
         if get_origin(one) is Literal:
