@@ -141,7 +141,7 @@ async def test_a_clock_that_is_wrong_for_a_while_costs_no_window_of_any_tier(ste
         back, *gaps, ahead = sorted(b.time - a.time for a, b in pairwise(readings))
         assert (round(back / HOUR), round(ahead / HOUR)) == (-1, 1)
         # A second of this clock is over at once, and how much of it a reading sees that a thread takes is chance.
-        assert 0 <= gaps[0] and gaps[-1] < 2 and sum(gaps) == pytest.approx(len(gaps), abs=3), "one each second"
+        assert gaps[0] >= 0 and gaps[-1] < 2 and sum(gaps) == pytest.approx(len(gaps), abs=3), "one each second"
         jumps = await one.told("clock.jumped")
         assert [(jump.data["cause"], round(jump.data["seconds"])) for jump in jumps] == [
             ("step", step),
