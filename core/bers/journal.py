@@ -48,7 +48,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         put_in_order(folder)
         self._folder = folder
-        self._segment_bytes = segment_bytes
+        self.segment_bytes = segment_bytes
         self._waiting: list[Frame] = []
         self._losses = 0
         self._on_loss = on_loss
@@ -222,7 +222,7 @@ class Journal:
         if self._torn:
             os.ftruncate(self._file, self._sizes[-1])
             self._torn = False
-        if self._sizes[-1] >= self._segment_bytes:
+        if self._sizes[-1] >= self.segment_bytes:
             self._begin_segment(group[0].start)
         data = b"".join(map(encode, group))
         if os.write(self._file, data) < len(data):
@@ -236,7 +236,7 @@ class Journal:
         if self._closed:
             raise OSError("the journal is closed")
         self._leave_room()
-        size = min(PROBE, self._segment_bytes // 2)
+        size = min(PROBE, self.segment_bytes // 2)
         data = unfinished(self.end, size)
         os.ftruncate(self._file, self._sizes[-1])
         try:

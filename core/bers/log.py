@@ -76,8 +76,7 @@ class Log(AsyncContextManagerMixin):
         self._max_bytes = max_bytes
         self._when_full: WhenFull = when_full
         self._tail_bytes = tail_bytes
-        # Whole segments are trimmed: of a small quota, each may be a part only.
-        self._segment_bytes = min(segment_bytes, max(1, max_bytes // 8))
+        self._most_of_a_segment = segment_bytes
         self._patience = patience
         self._min_free = min_free
         self._on_drop = on_drop
@@ -115,8 +114,14 @@ class Log(AsyncContextManagerMixin):
     def limit(self, max_bytes: int, when_full: WhenFull, min_free: int = 0) -> None:
         """Hold to another quota from now on, or to the same in another way."""
         self._max_bytes, self._when_full, self._min_free = max_bytes, when_full, min_free
-        if self._journal:
+        if self._journal and self._folder:
             self._journal.min_free = min_free
+            self._journal.segment_bytes = self._segment_bytes(self._folder)
+
+    def _segment_bytes(self, folder: Path) -> int:
+        """How large a segment becomes. Whole ones are trimmed: of a small quota, each may be a part only."""
+        size = min(self._most_of_a_segment, max(1, self._max_bytes // 8))
+        return min(size, disk.room(folder).total // SEGMENT_SHARE or size)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -124,11 +129,10 @@ class Log(AsyncContextManagerMixin):
             yield self
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        found = disk.room(self._folder)
         self._journal = Journal(
             self._folder,
             begin=self._begin,
-            segment_bytes=min(self._segment_bytes, found.total // SEGMENT_SHARE or self._segment_bytes),
+            segment_bytes=self._segment_bytes(self._folder),
             min_free=self._min_free,
             on_loss=self._save_pending,
             give_way=self._give_way,
@@ -180,6 +184,10 @@ class Log(AsyncContextManagerMixin):
 
     async def trim(self, partition: int, before: int) -> None:
         if self._journal:
+            if self.fill >= 1 and before >= self._journal.end and not self.fault:
+                # It may be the segment that is written to which fills it, as where the quota was lowered.
+                with suppress(OSError):  # The disk is full as well: what can be deleted without is deleted.
+                    await self._journal.roll()
             self._journal.trim(before)
         else:
             self._tail.forget(lambda piece: piece.end <= before)

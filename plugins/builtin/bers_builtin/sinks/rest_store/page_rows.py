@@ -36,12 +36,15 @@ def add_parts(connection: sqlite3.Connection, parts: Iterable[Packing]) -> None:
 def parts_between(
     connection: sqlite3.Connection, series: int, tier: float, start: float, end: float, longest: float
 ) -> list[tuple[int, Key]]:
-    """The parts of one tier that touch a span of time; none is longer than ``longest``."""
+    """The parts of one tier that touch a span of time; none is longer than ``longest``.
+
+    So does one whose end cannot be true: only whoever reads it finds out that it is damaged.
+    """
     return [
         (id, Key(*key))
         for id, *key in connection.execute(
-            f"SELECT id, {_KEY} FROM pages WHERE series = ? AND tier = ? AND start > ? AND start < ? AND end > ? "
-            "ORDER BY start",
+            f"SELECT id, {_KEY} FROM pages WHERE series = ? AND tier = ? AND start > ? AND start < ? "
+            "AND NOT coalesce(end <= ? AND end >= start + (windows - 0.5) * width, 0) ORDER BY start",
             (series, tier, start - longest, end, start),
         )
     ]

@@ -63,6 +63,11 @@ class Key(NamedTuple):
         return crc32(content, crc32(place))
 
 
+def is_over(key: Key, before: float) -> bool:
+    """Whether a part ends before a time; one whose end cannot be true may be damaged, and only reading it tells."""
+    return key.end <= before and key.end >= key.start + (key.windows - 0.5) * key.width
+
+
 class Part(NamedTuple):
     """Windows of one page that are to be written."""
 

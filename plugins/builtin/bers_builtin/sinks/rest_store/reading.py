@@ -224,7 +224,7 @@ class Reader:
         kept, found = span.now - tier.keep, list[tuple[int, Key, bytes | Sequence[Window], bool]]()
         longest = pages.LONGEST_SPAN + tier.width
         for id, key in page_rows.parts_between(connection, series.id, tier.width, span.start, span.end, longest):
-            if key.end <= kept:
+            if pages.is_over(key, kept):
                 continue
             summed = key.windows >= pages.SUMMED and key.start + key.width > kept and whole(key.start, key.end)
             if not summed and (known := self._cache.get(id)):
