@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import msgspec
@@ -38,6 +39,9 @@ CREATE TABLE IF NOT EXISTS spells (
     began REAL NOT NULL, ended REAL NOT NULL, settled REAL NOT NULL, boot TEXT NOT NULL, elapsed REAL NOT NULL
 )
 """
+
+_LATEST = 253_402_300_799.0
+"""The end of the year 9999, in seconds since 1970."""
 
 _SLOTS = """
 INSERT INTO spells (away, lasted, began, ended, settled, boot, elapsed)
@@ -240,7 +244,22 @@ def _load(connection: sqlite3.Connection) -> list[_Spell]:
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'heartbeats'").fetchone():
         connection.execute(_SLOTS, {"beat": BEAT})
         connection.execute("DROP TABLE heartbeats")
-    return [_Spell(*row) for row in connection.execute("SELECT * FROM spells ORDER BY number")]
+    spells: list[_Spell] = []
+    for row in connection.execute("SELECT * FROM spells ORDER BY number").fetchall():
+        if _is_sound(row):
+            spells.append(_Spell(*row))
+        else:
+            _log.error("heartbeats are damaged, and the availability leaves them out: %r", row)
+            connection.execute("DELETE FROM spells WHERE number = ?", row[:1])
+    return spells
+
+
+def _is_sound(row: Sequence[object]) -> bool:
+    """Whether a row can be one that was written: no text where a number should be, and no time beyond all times."""
+    *numbers, boot, elapsed = row
+    return isinstance(boot, str) and all(
+        isinstance(one, (int, float)) and 0 <= one <= _LATEST for one in (*numbers, elapsed)
+    )
 
 
 def _ms(seconds: float) -> int:

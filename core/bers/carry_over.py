@@ -11,11 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from bers import schema_copy
-from bers.checksums import checksum, columns_of, listed, quoted
+from bers.checksums import checksum, columns_of, is_name, listed, quoted
 from bers.rescue import Rescue
 from bers.schema_copy import Entry
 
 _AT_ONCE = 200
+
+_DEFINING = frozenset(
+    {
+        sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_CREATE_TRIGGER,
+        sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE,
+        sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_REINDEX,
+        sqlite3.SQLITE_RECURSIVE,
+    }
+)  # fmt: skip
+"""What a statement of a schema does: it makes something, in SQLite's own tables too."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +48,10 @@ def carry_over(source: sqlite3.Connection, target: sqlite3.Connection, entries: 
     """Make the tables that a schema says, and what belongs to them; return what became of each."""
     schema_copy.make(target)
     losses: list[TableLoss] = []
-    tables = [one for one in entries if one.kind == "table" and not _is_ours(one.name)]
+    tables = [one for one in entries if one.kind == "table" and is_name(one.name) and not _is_ours(one.name)]
     for entry in tables:
         try:
-            target.execute(entry.sql or "")
+            _define(target, entry)
         except (sqlite3.Error, UnicodeError) as exc:
             losses.append(TableLoss(entry.name, 0, [f"all of it: its definition is damaged ({exc})"]))
         else:
@@ -49,11 +59,30 @@ def carry_over(source: sqlite3.Connection, target: sqlite3.Connection, entries: 
     for entry in entries:
         if entry.kind != "table" and entry.sql:
             try:
-                target.execute(entry.sql)
+                _define(target, entry)
             except (sqlite3.Error, UnicodeError) as exc:
                 _log.warning("%s %s is left to its owner to make anew: %s", entry.kind, entry.name, exc)
-    _go_on_counting(target, [one.name for one in tables if "AUTOINCREMENT" in (one.sql or "").upper()])
+    made = {name for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    _go_on_counting(target, made & {one.name for one in tables if "AUTOINCREMENT" in str(one.sql).upper()})
     return losses
+
+
+def _define(target: sqlite3.Connection, entry: Entry) -> None:
+    """Make a table, or what belongs to one, and do nothing else: others may have written what a file says there.
+
+    To attach a database, for one, would make a file wherever they chose.
+    """
+    if not isinstance(entry.sql, str):
+        raise sqlite3.DatabaseError("it is no text")
+    target.set_authorizer(_allows)
+    try:
+        target.execute(entry.sql)
+    finally:
+        target.set_authorizer(None)
+
+
+def _allows(action: int, *_: str | None) -> int:
+    return sqlite3.SQLITE_OK if action in _DEFINING else sqlite3.SQLITE_DENY
 
 
 def _is_ours(name: str) -> bool:

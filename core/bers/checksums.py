@@ -58,6 +58,11 @@ def columns_of(connection: sqlite3.Connection, table: str) -> tuple[list[str], b
     return names, any(row[1] == COLUMN and row[6] for row in rows)
 
 
+def is_name(value: object) -> bool:
+    """Whether what stands where a name should be is one that SQL can say."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def quoted(name: str) -> str:
     """A name, as SQL takes it whatever it is."""
     return '"' + name.replace('"', '""') + '"'

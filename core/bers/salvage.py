@@ -67,7 +67,7 @@ def salvage(path: Path, faults: Sequence[str], finish: Finish) -> Salvage:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     if (known := asides(path)) and aside_of(path, stamp) <= known[-1]:  # Of one second, or the clock was set back.
         stamp = known[-1].name.rpartition("-")[2] + "+"
-    reading, making = path.with_name(f"{path.name}.reading"), path.with_name(f"{path.name}.salvaging")
+    reading, making = _reading(path), path.with_name(f"{path.name}.salvaging")
     try:
         for file in (reading, making):
             remove(file)
@@ -108,6 +108,7 @@ def put_in_place(path: Path) -> None:
         path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
         new.replace(path)
         disk.sync(path.parent)
+        remove(_reading(path))  # Whoever was killed here left it.
     for oldest in asides(path)[:-KEPT]:
         _log.warning("%s is deleted: of damaged files only the newest %d are kept", oldest.name, KEPT)
         remove(oldest)
@@ -122,6 +123,11 @@ def asides(path: Path) -> list[Path]:
 
 def aside_of(path: Path, stamp: str) -> Path:
     return path.with_name(f"{path.name}.damaged-{stamp}")
+
+
+def _reading(path: Path) -> Path:
+    """The copy of a damaged file that is read, and put right for that."""
+    return path.with_name(f"{path.name}.reading")
 
 
 def report_of(aside: Path) -> Path:

@@ -38,6 +38,9 @@ class Copy(NamedTuple):
 
 _decode = msgspec.msgpack.Decoder(Copy).decode
 
+_MOST = 16 << 20
+"""Bytes of a copy that are read at most: whoever wrote more wants our memory."""
+
 
 def make(connection: sqlite3.Connection) -> None:
     """Make the table, before any other is there."""
@@ -46,8 +49,8 @@ def make(connection: sqlite3.Connection) -> None:
 
 
 def is_there(connection: sqlite3.Connection) -> bool:
-    """Whether a database has a copy of its schema."""
-    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchone())
+    """Whether a database has a copy of its schema, be the case of its name damaged, which SQLite does not mind."""
+    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ? COLLATE NOCASE", (TABLE,)).fetchone())
 
 
 def cookie(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -73,6 +76,14 @@ def read(connection: sqlite3.Connection) -> Copy | None:
     """The copy, if it is as it was written."""
     rows = connection.execute(f"SELECT one, body, checksum FROM {TABLE}").fetchall()
     for one, body, written in rows:
-        if checksum(one, body) == written:
-            return _decode(zlib.decompress(body))
+        if isinstance(body, bytes) and checksum(one, body) == written:
+            return _decoded(body)
     return None
+
+
+def _decoded(body: bytes) -> Copy | None:
+    """What a copy says; None where we never wrote that, whatever its checksum."""
+    try:
+        return _decode(zlib.decompressobj().decompress(body, _MOST))
+    except (zlib.error, msgspec.MsgspecError):
+        return None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bers import schema_copy
-from bers.checksums import COLUMN, UNREADABLE, as_text, assert_damage, checksum, columns_of, listed, quoted
+from bers.checksums import COLUMN, UNREADABLE, as_text, assert_damage, checksum, columns_of, is_name, listed, quoted
 from bers.write_ahead import FRAME_HEAD, HEAD, log_of, order_of, summed_up
 
 AT_ONCE = 64 << 20
@@ -110,6 +110,9 @@ def of_rows(connection: sqlite3.Connection) -> list[str]:
     faults: list[str] = []
     try:
         for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            if not is_name(table):
+                faults.append(f"the name of table {table!r} is damaged")
+                continue
             names, has_sum = columns_of(connection, table)
             if not has_sum:
                 continue
@@ -140,7 +143,9 @@ def of_everything(connection: sqlite3.Connection) -> list[str]:
         return found
     before, connection.text_factory = connection.text_factory, as_text
     try:
-        return [fault for fault in (of_schema(connection), *of_rows(connection)) if fault]
+        if fault := of_schema(connection):
+            return [fault]  # Whoever goes by it reads rows that are not there, or none of those that are.
+        return of_rows(connection)
     except UNREADABLE as exc:
         assert_damage(exc)
         return [str(exc)]

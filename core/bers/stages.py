@@ -224,6 +224,8 @@ class StageSpec(Generic[C, S_co]):
     verify: Callable[[C, Catalog], object] | None = None
     """Look at a config together with the metrics there are, before anything is started; raise ConfigError with paths
     that begin inside the config."""
+    owns: str = ""
+    """The option that names a file of the data directory which no other stage may have; empty where there is none."""
     log: str = "monitoring"
     """The file below ``logs/`` that tells of it; empty where its events are too many to be told."""
     alone: bool = False

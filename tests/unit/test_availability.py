@@ -224,3 +224,24 @@ async def test_heartbeats_as_they_were_once_written_down_are_taken_over(state: D
     found = beats.availability()
     assert (found.window, found.percent, found.gaps[-1].duration) == (1_000_000, 95.0, 50_000)
     assert found.since == (first - 100) * 10_000
+
+
+@pytest.mark.parametrize("value", ["'text'", "x'00'", "1e308", "9e999", "-5", "-1e308"])
+@pytest.mark.parametrize("column", ["away", "lasted", "began", "ended", "settled", "elapsed"])
+async def test_a_damaged_spell_keeps_no_node_from_starting_and_is_left_out(
+    state: Database, clock: VirtualClock, column: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = process(state, clock)
+    await lived(before, clock, HOUR)
+    await state.run(lambda db: db.execute(f"UPDATE spells SET {column} = {value}"))
+    await clock.advance(60)
+    beats = process(state, clock)
+    await lived(beats, clock, HOUR)
+    found = beats.availability()
+    assert (found.percent, found.window, found.gaps) == (100.0, HOUR * 1000, [])
+    assert "the availability leaves them out" in caplog.text
+    await clock.advance(60)
+    assert process(state, clock).availability().percent == 100.0
+    caplog.clear()
+    await process(state, clock).begin()
+    assert not caplog.records

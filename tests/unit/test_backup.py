@@ -231,6 +231,52 @@ def test_a_configuration_is_put_in_place_when_told_and_keeps_the_other(data_dir:
     assert done.config_aside and "another" in done.config_aside.read_text()
 
 
+def test_only_those_who_could_read_before_can_read_what_was_restored(data_dir: Path, tmp_path: Path) -> None:
+    config, before = tmp_path / "pipelines.yaml", os.umask(0o022)
+    try:
+        (data_dir / "a").mkdir()  # It comes first, so that its folder is made for it.
+        sqlite3.connect(data_dir / "a" / "a.db").close()
+        config.write_text("version: 1\n")
+        backup = made(data_dir, config=config)
+        for text, mode in (("version: 2\n", 0o640), ("", 0o600)):
+            config.write_text(text)
+            config.chmod(mode)
+            if not text:
+                config.unlink()
+            done = restore(backup, tmp_path / f"again-{mode}", CLOCK, config=config)
+            assert stat.S_IMODE(config.stat().st_mode) == mode and config.read_text() == "version: 1\n"
+            folders = [done.data_dir, *(one for one in done.data_dir.rglob("*") if one.is_dir())]
+            assert {stat.S_IMODE(one.stat().st_mode) for one in folders} == {0o700}
+        (tmp_path / "shared").mkdir(mode=0o750)
+        restore(backup, tmp_path / "shared", CLOCK)
+        assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o750
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("occupied", [True, False])
+def test_a_link_leads_where_it_led_after_a_restore(occupied: bool, data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "data").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "data")
+    if occupied:
+        (tmp_path / "link" / "mine").touch()
+    done = restore(made(data_dir), tmp_path / "link", CLOCK, force=True)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "disk" / "data" / "state.db").exists()
+    assert done.aside is None or done.aside.parent == tmp_path / "disk"
+
+
+def test_a_configuration_that_cannot_be_put_in_place_is_said_beside_the_data_that_is(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "pipelines.yaml"
+    config.write_text("version: 1\n")
+    backup = made(data_dir, config=config)
+    (tmp_path / "file").touch()
+    with pytest.raises(BersError, match=r"the data is in place in .*, and the configuration is as it was"):
+        restore(backup, tmp_path / "again", CLOCK, config=tmp_path / "file" / "pipelines.yaml")
+    assert (tmp_path / "again" / "state.db").exists()
+
+
 def evil(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -267,6 +313,8 @@ def sealed(body: bytes | None = None) -> list[tuple[tarfile.TarInfo, bytes]]:
         ([(named("data", tarfile.DIRTYPE), b"")], "is no plain file"),
         ([(named("data/" + "x" * 200), b"")], "is no plain file"),
         ([(named("data/x"), b"1"), (named("data/x"), b"2")], "is in it twice"),
+        ([(named("data"), b"1"), (named("data/x"), b"2")], "'data' is a file and a folder in it"),
+        ([(named("data/x/y"), b"1"), (named("data/x"), b"2")], "'x' is a file and a folder in it"),
         ([*sealed(), (named("data/x"), b"1")], "follows its manifest.json"),
         ([sealed()[0], *sealed()], "its manifest.json is not what it was"),
         ([sealed()[1], sealed()[0]], "its manifest.json is not what it was"),

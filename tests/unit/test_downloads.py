@@ -39,7 +39,7 @@ async def test_csv_is_quoted_as_rfc_4180_has_it() -> None:
     assert list(csv.reader(io.StringIO(text)))[1][:3] == ['say "hi"', "a,b", "two\nlines"]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1", "\uff20SUM(A1)"])
 async def test_no_text_is_a_formula_and_numbers_stay_numbers(text: str) -> None:
     sheet = Sheet("x", ["text", "number"], [[text, -1.5]])
     (_, row) = csv.reader(io.StringIO(await written(sheet, "csv"), newline=""))

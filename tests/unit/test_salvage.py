@@ -1,15 +1,21 @@
 """A damaged database is set aside, what can be read goes on, and what cannot is named."""
 
 import sqlite3
+import subprocess
+import sys
+import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from bers import Database
+from bers import Database, schema_copy
 from bers.checksums import checksum, connect, summed
 from bers.rescue import Rescue
 from bers.salvage import KEPT, asides, put_in_place, report_of
+from bers.schema_copy import Entry
 
 FACTS = f"CREATE TABLE facts (n INTEGER PRIMARY KEY, fact TEXT, {summed('n, fact')})"
 
@@ -134,6 +140,51 @@ def test_a_new_file_that_was_complete_takes_its_place_though_the_process_was_kil
     database.close()
 
 
+_DIES = """
+import os, sys
+from pathlib import Path
+from bers import Database
+
+left, path = int(sys.argv[1]), Path(sys.argv[2])
+
+def look(event, args):
+    global left
+    writes = event == "open" and isinstance(args[1], str) and "w" in args[1]
+    if writes or event in ("os.rename", "os.remove", "os.truncate", "shutil.copyfile", "sqlite3.connect"):
+        left -= 1
+        if not left:
+            os._exit(9)
+
+database = Database(path)
+sys.addaudithook(look)
+database.run_now(lambda _: None)
+database.close()
+"""
+
+
+def test_a_process_that_is_killed_at_any_step_of_mending_leaves_all_there_is_to_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    fill(path, rows=10)
+    spot = path.read_bytes().index(b"fact 7 ")
+    overwrite(path, lambda content: content[:spot] + b"fict 7 " + content[spot + 7 :])
+    damaged = path.read_bytes()
+    for step in (6, *range(18, 100)):
+        for one in tmp_path.iterdir():
+            one.unlink()
+        path.write_bytes(damaged)
+        done = subprocess.run([sys.executable, "-c", _DIES, str(step), str(path)], capture_output=True, check=False)
+        database = Database(path)
+        assert numbers(database) == [0, 1, 2, 3, 4, 5, 6, 8, 9], (step, done.stderr)
+        database.close()
+        (aside,) = asides(path)
+        assert aside.read_bytes() == damaged and report_of(aside).exists()
+        assert {one.name for one in tmp_path.iterdir()} == {path.name, aside.name, report_of(aside).name}, step
+        if done.returncode == 0:
+            break
+    else:
+        raise AssertionError("it was never done")
+
+
 def test_of_damaged_files_only_the_newest_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     for n in range(KEPT + 2):
@@ -207,3 +258,51 @@ def test_rows_without_numbers_are_read_from_both_ends(tmp_path: Path) -> None:
     assert found[0] == "00000" and "01999" in found and "01000" not in found and 1800 < len(set(found)) == len(found)
     assert len(rescue.lost) == 1
     source.close()
+
+
+def say_of_the_schema(path: Path, body: bytes) -> None:
+    """Let the copy of a schema say something else, with the right checksum: as nobody's bit does, but somebody may."""
+    Database(path).mend()
+    with closing(connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE schema_copy SET body = ?", (body,))
+
+
+@pytest.mark.parametrize(
+    "sql", ["ATTACH DATABASE '{}' AS other", "VACUUM INTO '{}'", "COMMIT", "PRAGMA user_version = 9", "DROP TABLE t"]
+)
+def test_a_file_that_others_made_has_nothing_done_but_what_makes_tables(tmp_path: Path, sql: str) -> None:
+    path, other = tmp_path / "state.db", tmp_path / "other"
+    fill(path, rows=3)
+    with closing(connect(path)) as connection:
+        version, entries = schema_copy.cookie(connection), schema_copy.master(connection)
+    entries += [Entry("table", "a", "a", 0, sql.format(other)), Entry("table", "b", "b", 0, "CREATE TABLE other.b (x)")]
+    say_of_the_schema(path, zlib.compress(msgspec.msgpack.encode(schema_copy.Copy(*version, entries))))
+    database = Database(path)
+    assert numbers(database) == [0, 1, 2]
+    assert database.salvaged and not other.exists()
+    assert {one.table: one.kept for one in database.salvaged.losses} == {"a": 0, "b": 0}
+    database.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"no zlib", zlib.compress(b"no schema"), zlib.compress(bytes(1 << 25))])
+def test_a_copy_of_a_schema_that_says_nothing_costs_no_more_than_itself(tmp_path: Path, body: bytes) -> None:
+    path = tmp_path / "state.db"
+    fill(path, rows=3)
+    say_of_the_schema(path, body)
+    database = Database(path)
+    assert numbers(database) == [0, 1, 2] and database.salvaged
+    database.close()
+
+
+@pytest.mark.parametrize("bit", [0x01, 0x20, 0x80])
+def test_no_bit_of_the_name_of_a_table_keeps_a_file_from_being_opened(tmp_path: Path, bit: int) -> None:
+    """SQLite does not mind whether letters are small, takes a text for bytes, and reads what is no UTF-8."""
+    path = tmp_path / "state.db"
+    fill(path, rows=3)
+    sound = path.read_bytes()
+    start = sound.index(b"tableschema_copyschema_copy")
+    for spot in range(start - 8, start + 27):
+        path.write_bytes(sound[:spot] + bytes([sound[spot] ^ bit]) + sound[spot + 1 :])
+        database = Database(path)
+        assert numbers(database) == [0, 1, 2], spot
+        database.close()

@@ -161,7 +161,7 @@ def unpack(path: Path, folder: Path, tell: Callable[[str], None] = lambda _: Non
                 raise BersError(f"{folder}: there is no room for {name} with its {size} bytes; make room on that disk")
             tell(f"{name}, {size} bytes")
             digest, target = sha256(), folder / name
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_room_for(target, folder, path)
             with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
                 for piece in pieces:
                     digest.update(piece)
@@ -176,6 +176,18 @@ def unpack(path: Path, folder: Path, tell: Callable[[str], None] = lambda _: Non
     if manifest is None or not sealed:
         raise NotABackup(f"{path} ends before its {NAME}: it is no backup, or was cut off")
     return decode(manifest), list(found.values())
+
+
+def _make_room_for(target: Path, folder: Path, path: Path) -> None:
+    """Make the folders of a file, each for nobody but us; raise NotABackup where one is a file, or it is one."""
+    parents = [one for one in reversed(target.parents) if one.is_relative_to(folder)]
+    for parent in parents:
+        try:
+            parent.mkdir(mode=0o700, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as exc:
+            raise NotABackup(f"{path}: {parent.name!r} is a file and a folder in it; take another backup") from exc
+    if target.is_dir():
+        raise NotABackup(f"{path}: {target.name!r} is a file and a folder in it; take another backup")
 
 
 def _seal(manifest: bytes) -> bytes:

@@ -49,6 +49,7 @@ def restore(
     aside, and where the backup is not as it was made; nothing was changed then. ``damaged_too`` takes one whose data
     was damaged when it was made: a start makes the best of it.
     """
+    data_dir = data_dir.resolve()  # What a link leads to is put in place, and the link goes on leading there.
     if not path.is_file():
         raise BersError(f"{path} is not there; name the file of a backup, as in `ls backups/`")
     if pid := lock.holder(data_dir):
@@ -67,7 +68,12 @@ def restore(
             data.mkdir(exist_ok=True)
             sync_folders(folder)
             aside = _exchange(data, data_dir, stamp)
-            taken, config_aside = _configure(folder, config, stamp) if config else (None, None)
+            try:
+                taken, config_aside = _configure(folder, config, stamp) if config else (None, None)
+            except (OSError, BersError) as exc:
+                raise BersError(
+                    f"{config}: {exc}; the data is in place in {data_dir}, and the configuration is as it was"
+                ) from exc
             return Restored(report, data_dir, aside, taken, config_aside)
     except OSError as exc:
         raise BersError(f"{data_dir}: {exc.strerror or exc}; what was there is there still") from exc
@@ -87,6 +93,8 @@ def _exchange(data: Path, data_dir: Path, stamp: str) -> Path | None:
         while aside.exists():
             number += 1
             aside = data_dir.with_name(f"{data_dir.name}.before-{stamp}-{number}")
+        if existed:  # Whoever might look into it may still.
+            shutil.copymode(data_dir, data)
         data_dir.rename(aside)
         try:
             data.rename(data_dir)
@@ -103,6 +111,7 @@ def _exchange(data: Path, data_dir: Path, stamp: str) -> Path | None:
 
 def _configure(folder: Path, config: Path, stamp: str) -> tuple[Path | None, Path | None]:
     """Put the configuration in place; one that is there and differs is kept beside it."""
+    config = config.resolve()
     text = folder / manifest.CONFIGURATION / "pipelines.yaml"
     if not text.exists():
         return None, None
@@ -111,6 +120,13 @@ def _configure(folder: Path, config: Path, stamp: str) -> tuple[Path | None, Pat
         if config.read_bytes() == text.read_bytes():
             return config, None
         aside = config.with_name(f"{config.name}.before-{stamp}")
-        config.rename(aside)
-    shutil.copyfile(text, config)
+        shutil.copymode(config, text)  # It may hold secrets: nobody reads it now who could not read the other.
+    with workplace(config.parent, f"{config.name}.restoring-") as place:
+        new = place / config.name
+        shutil.copy(text, new)
+        sync_folders(place)
+        if aside:
+            config.rename(aside)
+        new.rename(config)
+    disk.sync(config.parent)
     return config, aside

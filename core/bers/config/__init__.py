@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +215,15 @@ def _stage(
 
 
 def _verify(document: Document, kind: str, stages: Iterable[Declared], metrics: Catalog) -> None:
-    """Let every stage look at its config together with the metrics there are."""
+    """Let every stage look at its config together with the metrics there are, and see that no two own one file."""
+    owned = {"state.db": "the server itself"}
     for stage in stages:
+        if option := stage.spec.owns:
+            file = normpath(getattr(stage.config, option))
+            if file in owned:
+                message = f"{file!r} is the file of {owned[file]}; name another"
+                document.faults.append(document.fault((kind, stage.key, option), message))
+            owned.setdefault(file, repr(stage.key))
         if stage.spec.verify:
             try:
                 stage.spec.verify(stage.config, metrics)

@@ -30,8 +30,8 @@ MEDIA: Mapping[Format, str] = {"csv": "text/csv", "ndjson": "application/x-ndjso
 SLICE = 50
 """How many rows are made at a time: less than a millisecond."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What text begins with that a spreadsheet would calculate."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What text begins with that a spreadsheet would calculate; the last four are the first, as wide as Chinese letters."""
 
 _encode = msgspec.json.Encoder(enc_hook=encode).encode
 

@@ -37,6 +37,7 @@ REST_STORE = DurableSpec(
     "rest-store",
     RestStoreConfig,
     RestStore,
+    owns="path",
     operations=[
         Operation(
             "GET", "metrics", RestStore.metrics, AskMetrics, dict[str, MetricSummary],

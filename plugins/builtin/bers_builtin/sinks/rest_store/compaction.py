@@ -77,7 +77,14 @@ class Compactor:
 
     async def compact(self, now: float) -> None:
         """Merge what is due."""
-        pace = Pace()
+        try:
+            await self._compact(now, Pace())
+        except BaseException:  # What was due is not known any more: it is counted anew.
+            self._parts.clear()
+            self._known = False
+            raise
+
+    async def _compact(self, now: float, pace: Pace) -> None:
         if not self._known:
             await self._look(pace)
         due: list[tuple[Page, bool]] = []
@@ -119,8 +126,8 @@ class Compactor:
 
         def write(connection: sqlite3.Connection) -> None:
             for part, ids in packed:
-                if page_rows.delete_parts(connection, ids) == len(ids):
-                    page_rows.add_parts(connection, [part])
+                page_rows.delete_parts(connection, ids)
+                page_rows.add_parts(connection, [part])
 
         if packed:
             await self._database.run(write)

@@ -231,15 +231,20 @@ def _newest(connection: sqlite3.Connection, losses: Losses, rows: Iterable[_Row]
     for (time, source, id), rowid, row in sorted(map(_placed, rows), reverse=True)[:limit]:
         sound = is_sound(row)
         if not sound:
-            losses.lost_event(connection, rowid, str(row[2]), id, float(row[4]))
+            losses.lost_event(connection, rowid, str(row[2]), id, _number(row[4]))
         found.append(((time, source, id), row[6] if sound else None))
     return found
 
 
 def _placed(row: _Row) -> tuple[Place, int, _Row]:
-    """A row by its place; one that is damaged may have anything where texts should be."""
+    """A row by its place; one that is damaged may have anything anywhere."""
     rowid, *columns = row
-    return (float(columns[3]), str(columns[0]), str(columns[1])), rowid, tuple(columns)
+    return (_number(columns[3]), str(columns[0]), str(columns[1])), rowid, tuple(columns)
+
+
+def _number(value: Any) -> float:
+    """What stands where a number was written; damaged, it may be a text."""
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def expiry(connection: sqlite3.Connection, event: Event) -> float | None:

@@ -49,18 +49,19 @@ class Folder:
         """Bring everything that was taken into pages."""
         pace = Pace()
         while self._series:
-            some, parts, packed = await self._next(now, pace)
+            some: list[Series] = []
             try:
+                parts, packed = await self._next(some, now, pace)
                 await self._write(some, parts, packed)
-            except BaseException:  # On a full disk it goes on here, and the end of it deletes every segment.
+            except BaseException:
+                # The disk is full, or whoever asked is gone. It goes on here, and its end deletes every segment.
                 self._series += reversed(some)
                 raise
         await self._database.run(lambda connection: segments.finish(connection, self._upto))
         self._upto = 0  # Not before: until then it is known by it what of the segments is in pages.
 
-    async def _next(self, now: float, pace: Pace) -> tuple[Sequence[Series], Sequence[Part], Sequence[Packing]]:
-        """Some series, and what each adds to its pages, until that is a slice."""
-        some: list[Series] = []
+    async def _next(self, some: list[Series], now: float, pace: Pace) -> tuple[Sequence[Part], Sequence[Packing]]:
+        """Take some series, and what each adds to its pages, until that is a slice."""
         parts: list[Part] = []
         packed: list[Packing] = []
         while self._series and len(parts) < SLICE:
@@ -71,7 +72,7 @@ class Folder:
                 parts.append(part)
                 packed.append(pages.pack(part, self._upto, now, quick=True))
                 await pace()
-        return some, parts, packed
+        return parts, packed
 
     def _parts(self, series: Series, now: float) -> Iterable[Part]:
         for windows in _by_width(self.partials.of(series)):

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from bers import Labels, format_duration, rfc3339
+from bers import Labels, disk_fault, format_duration, rfc3339
 
 from . import file, marks, page_rows, segments, series_rows
 from .marks import Progress
@@ -54,6 +54,8 @@ class Losses:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.known: list[Loss] = []
+        self._told: set[tuple[str, int]] = set()
+        """Rows that were found damaged and are there still, because the disk does not let us set them aside."""
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Remember what was lost before, as long as it would have been kept."""
@@ -153,8 +155,9 @@ class Losses:
 
     def forget(self, connection: sqlite3.Connection) -> None:
         """Delete what would not be kept any more either."""
-        if connection.execute("DELETE FROM damaged WHERE expires <= ?", (self._clock(),)).rowcount:
+        if connection.execute("DELETE FROM damaged WHERE expires <= ?", (self._clock(),)).rowcount or self._told:
             self.load(connection)
+            self._told.clear()  # It is written again: whoever meets them next can set them aside.
 
     def forget_series(self, connection: sqlite3.Connection, series: Iterable[Series], before: float) -> None:
         """Delete what was set aside of series and begins before a time."""
@@ -163,6 +166,8 @@ class Losses:
         for id, loss in [(id, _loss.decode(loss)) for id, loss in rows]:
             if loss.start < before and (loss.metric, frozenset(loss.labels.items())) in of:
                 connection.execute("DELETE FROM damaged WHERE id = ?", (id,))
+            elif loss.kind == "segment":  # Of whom its bytes tell, nobody knows; that it was lost is told all the same.
+                connection.execute("UPDATE damaged SET row = x'' WHERE id = ?", (id,))
         self.load(connection)
 
     def told(self) -> Sequence[Any]:
@@ -170,7 +175,17 @@ class Losses:
         return [msgspec.to_builtins(loss) for loss in reversed(self.known[-TOLD:])]
 
     def _set_aside(self, connection: sqlite3.Connection, loss: Loss, table: str, id: int, expires: float) -> None:
-        file.set_aside(connection, table, id, msgspec.json.encode(loss), expires)
+        place = (table, id)
+        if place in self._told:
+            return
+        try:
+            file.set_aside(connection, table, id, msgspec.json.encode(loss), expires)
+        except sqlite3.OperationalError as exc:
+            if not disk_fault(exc):
+                raise
+            self._told.add(place)
+            if not connection.in_transaction:  # SQLite gave it up: whoever asks again is answered without the row.
+                raise
         self.known.append(loss)
         logger.error("%s; it was set aside, and the rest is answered", loss)
 

@@ -46,8 +46,13 @@ class Span:
     def middle(self) -> float:
         return (self.start + self.end) / 2
 
+    def place(self, window: Window) -> float:
+        """When it counts: in its middle, or now where it is wider than its tier and that is still to come."""
+        middle = window.start + window.width / 2
+        return self.now if window.start <= self.now < middle else middle
+
     def holds(self, window: Window) -> bool:
-        return self.start <= window.start + window.width / 2 < self.end
+        return self.start <= self.place(window) < self.end
 
 
 class Totals(NamedTuple):
@@ -158,7 +163,7 @@ class Reader:
 
             def add(window: Window, halves: tuple[dict[int, Window], dict[int, Window]] = halves) -> None:
                 into = halves[gathered is not None and window.start + window.width / 2 >= middle]
-                place = pages.number(window.start, window.width, step)
+                place = 0 if step == inf else floor(span.place(window) / step)
                 into[place] = absorb(into.get(place), window)
 
             # One part after the other, so that others have the loop between two.
