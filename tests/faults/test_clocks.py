@@ -192,8 +192,8 @@ async def test_a_clock_that_is_set_is_told_on_every_way(tmp_path: Path) -> None:
         details = _check(check)["details"]["clock"]
         assert details["jumps"] == {"step": 1} and details["forgettingBehindSeconds"] == HOUR
         page = (await one.server.get("/metrics")).text
-        lines = [line for line in page.splitlines() if line.startswith(("bers_clock_jumps", "bers_availability_ratio"))]
-        assert lines == ['bers_clock_jumps_total{cause="step"} 1', "bers_availability_ratio 1"]
+        lines = page.splitlines()
+        assert 'bers_clock_jumps_total{cause="step"} 1' in lines and "bers_availability_ratio 1" in lines
 
         await one.clock.advance(300)
         await one.rest()
