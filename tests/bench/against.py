@@ -29,7 +29,7 @@ from bers.testing import VirtualClock, step
 from bers.testing.server import serving
 from bers_builtin.sinks.rest_store import REST_STORE, RestStore, page_rows, pages
 from tests.bench.mixed import Line, latencies, mixed
-from tests.bench.peers import REPEATS, Peer, prometheus, victoria_metrics
+from tests.bench.peers import REPEATS, Peer, cpu, prometheus, victoria_metrics
 
 METRIC = "build_performance"
 """One of the shipped ones, so that the node is the shipped one."""
@@ -46,12 +46,18 @@ ABOUT = """
 The same samples and questions. Everybody is asked over HTTP, and answers in JSON that is decoded here; peers are the
 packages of the system, which are years older than their heads. `first` is the first answer of a process that has just
 started, with its files in the system's cache; `median` is that of the next ones, of which no database remembers its
-answers, nor ours a decoded page. `off by` is the largest distance from the exact nearest-rank percentile.
+answers, nor ours a decoded page; `CPU` is what one of these takes of the processor, on however many cores. `off by`
+is the largest distance from the exact nearest-rank percentile.
 What is fair: samples, questions, points, transport. What is not: ours answers from sketches in windows of 5 minutes or
 an hour, which is what they are for, and has windows that follow one another only; peers compute the percentile from
 all samples, interpolate it between two ranks, and take windows that overlap, told as a line of their own. Ours tells
 more in each answer: a summary of each line, and all of them together. Bytes: the whole file of ours with one tier of a
 second; what is in the folder of the peers' data when everything is merged."""
+
+COLUMNS = (
+    ("first", 10), ("median", 10), ("to ours", 9), ("CPU", 10), ("to ours", 9), ("off by", 8), ("bytes/sample", 14),
+    ("to ours", 9),
+)  # fmt: skip
 
 
 class Told(NamedTuple):
@@ -61,6 +67,8 @@ class Told(NamedTuple):
     """Seconds until the first answer is read whole."""
     usual: float
     """The median of the next ones, each without what the database itself remembers of answers."""
+    cpu: float
+    """Seconds of processor time that one of these takes in the database's process."""
     values: Values
 
 
@@ -104,22 +112,22 @@ class Ours(NamedTuple):
     """A node at work on what was stored."""
 
     url: str
+    pid: int
 
     def ask(self, **parameters: str | int) -> Told:
         """Ask for the p95 of each series, and of each step."""
-        times, answer = list[float](), dict[str, Any]()
+        times, answer, used = list[float](), dict[str, Any](), 0.0
         with httpx2.Client(timeout=300) as client:
-            for _ in range(REPEATS + 1):
+            for n in range(REPEATS + 1):
+                used = cpu(self.pid) if n == 1 else used
                 began = time.perf_counter()
                 reply = client.get(f"{self.url}/metrics/{METRIC}", params={"fields": "p95", **parameters})
                 answer = msgspec.json.decode(reply.content)
                 times.append(time.perf_counter() - began)
                 assert reply.status_code == 200, reply.text
                 assert client.post(f"{self.url}/metrics/clear-cache").is_success
-        lines = answer["data"]["series"]
-        return Told(
-            times[0], median(times[1:]), {one["labels"]["number"]: [p for _, p in one["points"]] for one in lines}
-        )
+        values = {one["labels"]["number"]: [p95 for _, p95 in one["points"]] for one in answer["data"]["series"]}
+        return Told(times[0], median(times[1:]), (cpu(self.pid) - used) / REPEATS, values)
 
 
 @contextmanager
@@ -128,7 +136,7 @@ def ours(folder: Path) -> Generator[Ours]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin and process.stdout
     try:
-        yield Ours(process.stdout.readline().strip())
+        yield Ours(process.stdout.readline().strip(), process.pid)
     finally:
         process.stdin.close()
         process.wait(60)
@@ -136,9 +144,10 @@ def ours(folder: Path) -> Generator[Ours]:
 
 def told_by(peer: Peer, query: str, *, start: int, end: int, every: int, repeats: int = REPEATS) -> Told:
     parameters: dict[str, str | int] = {"query": query, "start": start, "end": end, "step": every, "nocache": "1"}
-    times, values = list[float](), dict[str, list[float]]()
+    times, values, used = list[float](), dict[str, list[float]](), 0.0
     with httpx2.Client(timeout=300) as client:
-        for _ in range(repeats + 1):
+        for n in range(repeats + 1):
+            used = cpu(peer.pid) if n == 1 else used
             began = time.perf_counter()
             reply = client.get(f"{peer.url}/api/v1/query_range", params=parameters)
             answer = msgspec.json.decode(reply.content)
@@ -146,7 +155,7 @@ def told_by(peer: Peer, query: str, *, start: int, end: int, every: int, repeats
             assert reply.status_code == 200, reply.text
             found = answer["data"]["result"]
             values = {one["metric"]["number"]: [float(value) for _, value in one["values"]] for one in found}
-    return Told(times[0], median(times[1:]), values)
+    return Told(times[0], median(times[1:]), (cpu(peer.pid) - used) / repeats, values)
 
 
 def compare(bytes_per_sample: float) -> None:
@@ -170,7 +179,7 @@ def _table(
     asked = [line for line in lines if line.kind == "latency"]
     samples, end = sum(len(line.values) for line in lines), start + len(lines[0].values) * every
     exact = {str(line.number): _percentiles(line.values, window // every) for line in asked}
-    print(f"\n{title}\n{'':52}{'first':>10}{'median':>10}{'to ours':>9}{'off by':>9}{'bytes/sample':>14}{'to ours':>9}")
+    print(f"\n{title}\n{'':52}" + "".join(f"{name:>{width}}" for name, width in COLUMNS))
     (folder / "ours").mkdir(parents=True)
     anyio.run(partial(stored, folder / "ours" / ".bers", asked, start=start, every=every))
     with ours(folder / "ours") as node:
@@ -190,6 +199,11 @@ def _table(
             named = f"{peer.name} {peer.version}"
             found = told_by(peer, query, start=start + window - every, end=last, every=window)
             _row(named, found, exact, mine, peer.bytes / samples, size)
+            floats = {str(line.number): line.values for line in lines if line.kind == "float"}
+            if floats:
+                kept = peer.values("bench_float", start=start, end=last)
+                same = sum(kept.get(number) == values for number, values in floats.items())
+                print(f"  of {len(floats)} series of full floats, {same} come back from {peer.name} as they were")
             if window < end - start:
                 more = told_by(peer, query, start=start + window - every, end=last, every=10, repeats=3)
                 _row(f"{named}, windows that end each 10 s", more, None, None, None, None)
@@ -202,8 +216,11 @@ def _row(
     ratio = f"{told.usual / ours.usual:.1f}" if ours else ""
     taken = f"{size:.2f}" if size is not None else ""
     relation = f"{size / our_size:.1f}" if ours and size and our_size else ""
-    first, usual = told.first * 1000, told.usual * 1000
-    print(f"{name:52}{first:7.0f} ms{usual:7.0f} ms{ratio:>9}{off:>9}{taken:>14}{relation:>9}", flush=True)
+    first, usual, used = told.first * 1000, told.usual * 1000, told.cpu * 1000
+    busier = f"{told.cpu / ours.cpu:.1f}" if ours else ""
+    told_as = f"{first:.0f} ms", f"{usual:.0f} ms", ratio, f"{used:.0f} ms", busier, off, taken, relation
+    line = "".join(f"{one:>{width}}" for one, (_, width) in zip(told_as, COLUMNS, strict=True))
+    print(f"{name:52}{line}", flush=True)
 
 
 def _percentiles(values: Sequence[float], each: int) -> list[float]:

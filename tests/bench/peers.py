@@ -9,16 +9,22 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import httpx2
 import msgspec
+import psutil
 
 from tests.bench.mixed import Line
 
 REPEATS = 7
 """How often a question is asked; the median is told."""
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    used = psutil.Process(pid).cpu_times()
+    return used.user + used.system
 
 
 class Peer(NamedTuple):
@@ -29,20 +35,7 @@ class Peer(NamedTuple):
     url: str
     bytes: int
     """What it takes on disk, with everything merged."""
-
-    def ask(self, query: str, *, start: int, end: int, step: int) -> tuple[float, int]:
-        """The median seconds until the whole answer is read, and how many points it has."""
-        parameters = {"query": query, "start": str(start), "end": str(end), "step": str(step), "nocache": "1"}
-        times, points = list[float](), 0
-        with httpx2.Client(timeout=300) as client:
-            for _ in range(REPEATS):
-                began = time.perf_counter()
-                reply = client.get(f"{self.url}/api/v1/query_range", params=parameters)
-                answer = msgspec.json.decode(reply.content)
-                times.append(time.perf_counter() - began)
-                assert reply.status_code == 200, reply.text
-                points = sum(len(one["values"]) for one in answer["data"]["result"])
-        return median(times), points
+    pid: int
 
     def values(self, query: str, *, start: int, end: int) -> dict[str, list[float]]:
         """Every stored sample of a selector, by the series' number."""
@@ -78,8 +71,8 @@ def prometheus(lines: Iterable[Line], folder: Path, *, start: int, step: int) ->
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", "--query.max-samples=200000000",
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    with _running(command, f"{url}/-/ready"):
-        yield Peer("Prometheus", _version("prometheus"), url, size)
+    with _running(command, f"{url}/-/ready") as pid:
+        yield Peer("Prometheus", _version("prometheus"), url, size, pid)
 
 
 @contextmanager
@@ -94,7 +87,7 @@ def victoria_metrics(lines: Iterable[Line], folder: Path, *, start: int, step: i
         "victoria-metrics", f"-storageDataPath={data}", f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=10y",
         "-search.disableCache", "-search.maxSamplesPerQuery=1000000000", "-loggerLevel=ERROR",
     )  # fmt: skip
-    with _running(command, f"{url}/health"):
+    with _running(command, f"{url}/health") as pid:
         with httpx2.Client(timeout=300) as client:
             for kind, number, values in lines:
                 row = {
@@ -107,7 +100,7 @@ def victoria_metrics(lines: Iterable[Line], folder: Path, *, start: int, step: i
                 assert client.get(f"{url}/internal/{order}").is_success
             while _merging(client.get(f"{url}/metrics").text):
                 time.sleep(0.2)
-        yield Peer("VictoriaMetrics", _version("victoria-metrics"), url, _size(data))
+        yield Peer("VictoriaMetrics", _version("victoria-metrics"), url, _size(data), pid)
 
 
 def _by_kind(lines: Iterable[Line]) -> Iterator[tuple[str, list[Line]]]:
@@ -119,11 +112,11 @@ def _by_kind(lines: Iterable[Line]) -> Iterator[tuple[str, list[Line]]]:
 
 
 @contextmanager
-def _running(command: Iterable[str], ready: str) -> Generator[None]:
+def _running(command: Iterable[str], ready: str) -> Generator[int]:
     process = subprocess.Popen(tuple(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _until(lambda: _answers(ready), process)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(60)
