@@ -90,7 +90,7 @@ def test_people_are_shown_a_table_and_scripts_json(month: Operator) -> None:
     shown = month.bers("dora", "--period", "30d").stdout
     assert "deployments   10, 3 of them failed" in shown
     assert "change lead time\t12.5 h\t8\telite (2023)" in shown
-    assert "unknownCommit: 1" in shown
+    assert "unknown commit: 1" in shown
     answer = msgspec.json.decode(month.bers("dora", "--json", "--service", "chat").stdout)
     assert answer["counts"]["deployments"] == 9 + 1
 

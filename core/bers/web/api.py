@@ -24,7 +24,7 @@ from bers.reloading import Configuration
 from bers.stages import Telling
 from bers.states import StageState
 from bers.supervisor import Supervisor
-from bers.units import Period, period
+from bers.units import period
 from bers.web import dead_letters, eyes
 
 
@@ -134,12 +134,24 @@ class WasReset(msgspec.Struct, frozen=True):
     reset: list[str]
 
 
+_WINDOW: dict[str, Any] = {
+    "pattern": "^(?:[1-9][0-9]{4,8}(?:ms)?|[1-9][0-9]{1,5}s|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h"
+    "|(?:[1-9]|[1-8][0-9]|90)d|[1-9]w)$",
+    "examples": ["24h", "30d", "604800000"],
+}
+"""Most periods from 10 s to 90 d, as a description can say it; all of them are taken."""
+
+
 class AskAvailability(msgspec.Struct, forbid_unknown_fields=True):
     """How far back."""
 
-    window: Annotated[Period, Meta(description="How far back, as in 24h, 30d or 604800000 (milliseconds): to 90d.")] = (
-        "30d"
-    )
+    window: Annotated[
+        str,
+        Meta(
+            description="How far back, as in 24h, 30d or 604800000 (milliseconds): from 10s to 90d.",
+            extra_json_schema=_WINDOW,
+        ),
+    ] = "30d"
 
 
 class AskAudit(msgspec.Struct, forbid_unknown_fields=True):
@@ -267,7 +279,7 @@ OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
     Operation(
         "GET", "availability", Api.availability, AskAvailability, Availability,
         "How much of the time this node was there, with the error budget and the gaps.", surface="health",
-        refuses=("bad_request",),
+        refuses=("bad_request", "invalid"),
     ),
     Operation("GET", "dashboard/status", Api.status, Nothing, StatusReport, "What runs, and how."),
     Operation("GET", "stages", Api.stages, Nothing, list[StageReport], "How every stage is doing."),
