@@ -227,7 +227,7 @@ class Run:
             await self.patiently(lambda: node.reload(by="test"))
         else:
             assert name == "replay"
-            letters, _ = await node.dead.list(Filter(), 3)
+            letters, _ = await node.dead.list(Filter(), 40 if flag else 3)
             for letter in letters:
                 pipeline = node.pipelines.get(letter.pipeline)
                 if pipeline and letter.stage in pipeline.deliveries:
@@ -416,7 +416,7 @@ async def test_one_run_that_has_everything(tmp_path: Path) -> None:
             ("submit", 30, False), ("pass", 10, False), ("reload", 1, True), ("restart", 1, False),
             ("submit", 30, False), ("fail", 60, True), ("submit", 50, False), ("pass", 60, False),
             *[("restart", n, False) for n in range(6)], ("fail", 7, False), *[("large", 1, False)] * 8,
-            ("pass", 20, False), ("replay", 1, False),
+            ("pass", 60, False), ("replay", 1, True), ("pass", 20, False),
         ],
     )  # fmt: skip
     edges = dict(run.node.counters.edges())
