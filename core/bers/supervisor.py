@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -22,7 +21,6 @@ from bers.blame import Blame
 from bers.catalog import Catalog
 from bers.cells import Cell
 from bers.changeover import Site
-from bers.checksums import is_damage
 from bers.clock import Clock, Jump, SteadyClock, SystemClock
 from bers.collection import CHECK as COLLECTION
 from bers.collection import Collection
@@ -320,7 +318,8 @@ class Supervisor(AsyncContextManagerMixin):
         self._tasks = group
         group.start_soon(self.blame.run)
         await self.heartbeats.try_to_beat()
-        await self._settle()
+        await self.dead.begin()
+        await self.dead.sweep()  # By positions that a pipeline which is gone gives up next.
         await to_thread.run_sync(keep_positions, self.data_dir, readers(self.plan))
         await start(group, self._roster.source_keepers.values())
         await self._housekeeping.begin()
@@ -340,17 +339,6 @@ class Supervisor(AsyncContextManagerMixin):
         group.start_soon(self._housekeeping.run)
         group.start_soon(self.state.inspect)
         group.start_soon(self._look_then_watch)
-
-    async def _settle(self) -> None:
-        """Bring the letters in order; twice where it turns out only now that their file is damaged."""
-        try:
-            await self.dead.begin()
-            await self.dead.sweep()  # By positions that a pipeline which is gone gives up next.
-        except sqlite3.DatabaseError as exc:
-            if not is_damage(exc):
-                raise
-            await self.dead.begin()
-            await self.dead.sweep()
 
     async def _look_then_watch(self) -> None:
         await self.health.look_at_all()

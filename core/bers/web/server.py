@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import socket
-import sqlite3
 import ssl
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,28 +13,18 @@ from pathlib import Path
 import anyio
 import uvicorn
 
-from bers import copies, disk, lock, memory, salvage
-from bers.access import keys, posture
-from bers.access.addresses import is_loopback
+from bers import lock, memory
 from bers.access.certificates import Certificates
 from bers.access.gate import Gate
-from bers.checksums import is_damage
 from bers.clock import Clock, SystemClock
 from bers.config import Plan
-from bers.database import Database
-from bers.errors import Unwritable
 from bers.logs import Logs, files_of, writing
 from bers.operations import Surface
 from bers.supervisor import Supervisor
 from bers.web.app import App
 from bers.web.connections import Connections, limited
 from bers.web.sockets import bind, ports
-from bers.web.waiting import Waiting
-
-AGAIN = 1.0
-"""Seconds between two attempts to start, while the disk does not let a node."""
-
-_log = logging.getLogger(__name__)
+from bers.web.starting import AGAIN, Start
 
 
 @dataclass(frozen=True)
@@ -93,9 +80,8 @@ async def running(
         sockets = bind(plan.settings.server, wait=wait)
         for one in sockets.values():
             stack.callback(one.close)
-        waiting = Waiting(Path(plan.settings.data_dir), clock, plan.settings.environment)
-        unfit: list[str] = []
-        warnings = _owned(stack, plan, sockets.values(), clock, waiting, unfit, wait=wait, insecure=insecure)
+        start = Start(plan, [one.getsockname()[0] for one in sockets.values()], clock, insecure=insecure)
+        start.try_to_own(stack, wait=wait)  # Before anything is written: another process may own what is there.
         logs = stack.enter_context(writing(plan.settings.log, files_of(plan), plan.redactor))
         at = ports(sockets)
         surfaces: dict[int, Surface] = {port: surface for surface, port in at.items()}
@@ -113,17 +99,12 @@ async def running(
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, list(sockets.values()))
             try:
-                _tell(unfit)
-                while warnings is None:
-                    await _wait(app, waiting, plan)
-                    warnings = _owned(stack, plan, sockets.values(), clock, waiting, unfit, wait=0.0, insecure=insecure)
-                    _tell(unfit)
+                warnings = await start.own(stack, app)
                 now, again = _warned(plan, warnings), (lambda: _warned(reread(), warnings)) if reread else None
                 addresses = [(host, port) for port in at.values()]
                 make = partial(Supervisor, now, clock=clock, logs=logs, addresses=addresses, reread=again)
                 async with AsyncExitStack() as inner:
-                    while (supervisor := await _started(inner, make, waiting)) is None:
-                        await _wait(app, waiting, plan)
+                    supervisor = await start.run(inner, app, make)
                     app.serve(supervisor)
                     node = Node(supervisor, at, logs, gate, certificates)
                     group.start_soon(gate.run)
@@ -143,65 +124,6 @@ async def running(
                 server.should_exit = True
 
 
-def _owned(
-    stack: ExitStack,
-    plan: Plan,
-    sockets: Iterable[socket.socket],
-    clock: Clock,
-    waiting: Waiting,
-    unfit: list[str],
-    *,
-    wait: float,
-    insecure: bool,
-) -> list[str] | None:
-    """Own the data directory, and see who may ask; None where its disk does not let us, which may change.
-
-    Raise ConfigError where another process owns it, or a node must not start so.
-    """
-    with ExitStack() as held:
-        try:
-            held.enter_context(lock.hold(Path(plan.settings.data_dir), wait=wait))
-            unfit += copies.put_right(Path(plan.settings.data_dir))
-            warnings = _doors(plan, sockets, clock, insecure=insecure)
-        except (Unwritable, OSError, sqlite3.OperationalError) as exc:
-            if not (why := disk.disk_fault(exc)):
-                raise
-            waiting.reason = why
-            return None
-        stack.push(held.pop_all())
-        return warnings
-
-
-def _tell(unfit: list[str]) -> None:
-    """Say once what of the data directory was put aside."""
-    for said in unfit:
-        _log.error("%s", said)
-    unfit.clear()
-
-
-async def _started(stack: AsyncExitStack, make: Callable[[], Supervisor], waiting: Waiting) -> Supervisor | None:
-    """Start a node; None where its disk does not let it, which may change."""
-    try:
-        return await stack.enter_async_context(make())
-    except Exception as exc:
-        if not (why := disk.disk_fault(exc)):
-            raise
-        waiting.reason = why
-        return None
-
-
-async def _wait(app: App, waiting: Waiting, plan: Plan) -> None:
-    """Say what the start waits for, give up what is kept aside for such times, and let some time pass."""
-    folder = Path(plan.settings.data_dir)
-    if not waiting.told:
-        waiting.told = True
-        _log.error("%s; it is tried again every second", waiting.why)
-    app.wait(waiting)
-    disk.Reserve(folder).give_up()
-    waiting.room = await anyio.to_thread.run_sync(disk.room, folder, abandon_on_cancel=True)
-    await anyio.sleep(AGAIN)
-
-
 async def _announce(scope: anyio.CancelScope, folder: Path, url: str, config: Path | None) -> None:
     """Let others find this node, as soon as the disk lets us write down where it is."""
     with scope:
@@ -217,40 +139,6 @@ def _make_folders() -> None:
     """The runbook's weekly script copies the configuration to `backups/`."""
     with contextlib.suppress(OSError):  # A folder for the operator's copies is nothing to fail for.
         Path("backups").mkdir(exist_ok=True)
-
-
-def _doors(plan: Plan, sockets: Iterable[socket.socket], clock: Clock, *, insecure: bool) -> list[str]:
-    """What is to be known of who may ask; raise ConfigError where a node must not start so."""
-    settings = plan.settings
-    outside = [one.getsockname()[0] for one in sockets if not is_loopback(one.getsockname()[0])]
-    made: list[keys.Key] = []
-    if settings.access.enabled:
-        database = Database(Path(settings.data_dir) / "state.db")
-        try:
-            made = _keys(database)
-        finally:
-            database.close()
-    return posture.check(
-        settings.access,
-        made,
-        lost=bool(salvage.asides(Path(settings.data_dir) / "state.db")),
-        now=clock.time(),
-        environment=settings.environment,
-        outside=outside[0] if outside else "",
-        tls=settings.server.tls is not None,
-        insecure=insecure,
-        origins=plan.origins,
-    )
-
-
-def _keys(database: Database) -> list[keys.Key]:
-    """The keys that were made; twice where it turns out only now that their file is damaged."""
-    try:
-        return database.run_now(keys.stored)
-    except sqlite3.DatabaseError as exc:
-        if not is_damage(exc):
-            raise
-        return database.run_now(keys.stored)
 
 
 def _warned(plan: Plan, warnings: Sequence[str]) -> Plan:
