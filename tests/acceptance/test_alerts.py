@@ -1,10 +1,8 @@
 """The runbook's alerts fire, are looked after and end, with every step on REST, on the stream and at a webhook."""
 
 import subprocess
-import threading
 import time
 from collections.abc import Generator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +10,19 @@ import msgspec
 import pytest
 
 from tests.acceptance.conftest import Operator, configuration, needs, operating
-
-
-class Receiver:
-    """Somebody who is told of alerts: a real server that keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.bodies: list[Any] = []
-        self.ids: list[str] = []
-
-    def types(self) -> list[str]:
-        return [body["type"].removeprefix("io.bers.").removesuffix(".v1") for body in self.bodies]
-
-    def until(self, *types: str, seconds: float = 5.0) -> None:
-        deadline = time.monotonic() + seconds
-        while self.types() != list(types):
-            assert time.monotonic() < deadline, f"wanted {types}, was told {self.types()}"
-            time.sleep(0.02)
+from tests.acceptance.receiving import Receiver, receiving
 
 
 @pytest.fixture(scope="module")
-def told() -> Generator[tuple[Receiver, int]]:
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.ids.append(self.headers["webhook-id"])
-            receiver.bodies.append(msgspec.json.decode(body))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield receiver, server.server_address[1]
-        server.shutdown()
-        thread.join()
+def told() -> Generator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, told: tuple[Receiver, int]) -> Generator[Operator]:
+def server(tmp_path_factory: pytest.TempPathFactory, told: Receiver) -> Generator[Operator]:
     folder = tmp_path_factory.mktemp("alerts")
-    channel = f"{{channels: [{{name: team, url: 'http://127.0.0.1:{told[1]}/', allow_internal: true}}]}}"
+    channel = f"{{channels: [{{name: team, url: '{told.url}', allow_internal: true}}]}}"
     configuration(folder, **{"webhooks: {}": f"webhooks: {channel}"})
     with operating(folder) as operator:
         yield operator
@@ -65,15 +30,14 @@ def server(tmp_path_factory: pytest.TempPathFactory, told: tuple[Receiver, int])
 
 @needs("curl")
 def test_c032_c033_c073_a_slow_build_fires_is_acknowledged_and_resolved_by_the_lines_of_the_runbook(
-    server: Operator, told: tuple[Receiver, int]
+    server: Operator, told: Receiver
 ) -> None:
-    receiver, _ = told
     with server.stream() as frames:
         server.emit({"type": "build-completed", "detail": {"duration": 5001, "environment": "production"}})
         (alert,) = server.until("alerts", len)
         assert (alert["rule"], alert["severity"], alert["status"]) == ("Build Performance Degraded", "error", "active")
         assert (alert["value"], alert["threshold"], alert["unit"]) == (5001, 5000, "ms")
-        receiver.until("alert.firing")
+        told.until("alert.firing")
 
         acknowledged = curl(server, alert["id"], "acknowledge", "Investigating configuration issue")
         assert acknowledged["data"]["status"] == "acknowledged"
@@ -84,8 +48,8 @@ def test_c032_c033_c073_a_slow_build_fires_is_acknowledged_and_resolved_by_the_l
 
         resolved = curl(server, alert["id"], "resolve", "Fixed by clearing cache")
         assert resolved["data"]["status"] == "resolved" and server.data("alerts") == []
-        receiver.until("alert.firing", "alert.acknowledged", "alert.resolved")
-        assert len(set(receiver.ids)) == 3
+        told.until("alert.firing", "alert.acknowledged", "alert.resolved")
+        assert len(set(told.ids)) == 3
 
         wanted = ["alert_firing", "alert_acknowledged", "alert_resolved"]
         seen: list[str] = []

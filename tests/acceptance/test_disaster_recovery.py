@@ -2,48 +2,19 @@
 
 import re
 import shutil
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import msgspec
-
-from tests.integration.processes import configure, started, until
+from tests.acceptance.receiving import receiving
+from tests.integration.processes import configure, started
 
 RULE = """  alert-engine:
     rules: [{name: Release Slow, severity: error, metric: deployment_performance, above: 7s}]
 """
 
 
-@contextmanager
-def receiver(told: list[str]) -> Generator[int]:
-    """Somebody who is told of alerts, and notes which rules they are of."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            told.append(msgspec.json.decode(body)["type"])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
-
-
 def test_c180_c182_rules_and_channels_are_those_of_the_configuration_though_all_data_is_lost(tmp_path: Path) -> None:
-    told: list[str] = []
-    with receiver(told) as port:
-        channel = f"  webhooks: {{channels: [{{name: team, url: 'http://127.0.0.1:{port}/', allow_internal: true}}]}}"
+    with receiving() as told:
+        channel = f"  webhooks: {{channels: [{{name: team, url: '{told.url}', allow_internal: true}}]}}"
         configure(tmp_path, {"  alert-engine: {}": RULE.rstrip("\n"), "  webhooks: {}": channel})
         slow = {"type": "deployment.finished", "outcome": "success", "duration_ms": 8000}
         for attempt in (1, 2):
@@ -54,11 +25,10 @@ def test_c180_c182_rules_and_channels_are_those_of_the_configuration_though_all_
                 server.emit(slow)
                 (alert,) = server.until("alerts", len)
                 assert alert["rule"] == "Release Slow"
-                until(partial(_has, told, attempt))
+                told.until(*["alert.firing"] * attempt, seconds=20)
                 server.process.kill()
                 server.process.wait()
             shutil.rmtree(tmp_path / ".bers")
-    assert all("alert.firing" in kind for kind in told)
 
 
 def test_c183_a_page_without_any_memory_of_its_own_shows_everything_again(tmp_path: Path) -> None:
@@ -79,10 +49,6 @@ def test_c183_a_page_without_any_memory_of_its_own_shows_everything_again(tmp_pa
         for path in scripts:  # What a browser keeps may be gone: the page asks the API for all of it.
             script = server.get(path).text
             assert not re.search("localStorage|sessionStorage|indexedDB|caches\\.", script)
-
-
-def _has(told: list[str], count: int) -> bool:
-    return len(told) == count
 
 
 def _shown(page: str) -> set[str]:
