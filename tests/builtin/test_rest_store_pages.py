@@ -79,6 +79,29 @@ async def test_parts_stay_few_however_long_a_page_grows(tmp_path: Path) -> None:
     assert kept == {window.start: (1, window.sum) for window in told}
 
 
+async def test_parts_are_merged_as_soon_as_they_are_enough(tmp_path: Path) -> None:
+    clock = VirtualClock(NOW // 86_400 * 86_400)
+    parts: list[int] = []
+    for _ in range(2):  # The second one begins with what the first has left: one of eight, and one.
+        async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d", commit_every="1d") as store:
+            await store.position("metrics", 0, begin=0)
+            for _ in range(9):
+                await fold_minutes(store, clock, 1)
+                parts += rows(store.path, "SELECT count(*) FROM pages WHERE tier = 60")[0]
+    assert parts == [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 8, 2, 3, 4]
+
+
+async def test_what_is_left_of_a_page_is_merged_when_it_is_over(tmp_path: Path) -> None:
+    clock = VirtualClock(NOW // 86_400 * 86_400)
+    async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d", commit_every="1d") as store:
+        await store.position("metrics", 0, begin=0)
+        await fold_minutes(store, clock, 16)
+        assert rows(store.path, "SELECT count(*) FROM pages WHERE tier = 60") == [(2,)]
+        clock.step(2 * 86_400)
+        await store.compact()
+        assert rows(store.path, "SELECT count(*), sum(folds) FROM pages WHERE tier = 60") == [(1, 16)]
+
+
 async def test_a_restarted_store_merges_what_was_there_before(tmp_path: Path) -> None:
     clock = VirtualClock(NOW)
     async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d", commit_every="1d") as store:

@@ -67,13 +67,15 @@ class Compactor:
         self._losses = losses
         self._everyone = everyone
         self._parts: dict[Page, int] = {}
-        """How many parts a page got since it was merged last."""
+        """How many parts a page got since it was merged last; of pages that are not over."""
         self._known = False
+        """Whether the parts were counted that the database has."""
 
     def note(self, part: Part) -> None:
         """A part was written."""
-        page = Page(part.series, part.tier, part.width, part.keep, part.page)
-        self._parts[page] = self._parts.get(page, 0) + 1
+        if self._known:  # Until then it is counted with all others.
+            page = Page(part.series, part.tier, part.width, part.keep, part.page)
+            self._parts[page] = self._parts.get(page, 0) + 1
 
     async def compact(self, now: float) -> None:
         """Merge what is due."""
@@ -86,12 +88,14 @@ class Compactor:
 
     async def _compact(self, now: float, pace: Pace) -> None:
         if not self._known:
-            await self._look(pace)
+            await self._look(now, pace)
         due: list[tuple[Page, bool]] = []
         for page, count in list(self._parts.items()):
-            over = page.end + GRACE <= now
+            over = _is_over(page, now)
             if over:
                 del self._parts[page]
+            elif count >= FAN:
+                self._parts[page] = 0  # It stays known: what is not merged now is when it is over.
             if count >= FAN or (over and page.keep >= LASTING):
                 due.append((page, over and page.keep >= LASTING))
             await pace()
@@ -99,18 +103,20 @@ class Compactor:
         for n in range(0, len(due), SLICE):
             await self._merge(due[n : n + SLICE], now, pace)
 
-    async def _look(self, pace: Pace) -> None:
-        """Count the parts that were there before, of each page."""
+    async def _look(self, now: float, pace: Pace) -> None:
+        """Count the parts of each page that the database has."""
+        everything: dict[Page, int] = {}
         series = {one.id: one for one in self._everyone()}
         ids = sorted(series)
         for n in range(0, len(ids), LOOKED_AT):
             first, last = ids[n], ids[min(n + LOOKED_AT, len(ids)) - 1]
             for key in await self._database.run(lambda c, f=first, t=last: page_rows.keys_of(c, f, t)):  # type: ignore[misc]
                 if (one := series.get(key.series)) and (page := page_of(one, key)):
-                    self._parts[page] = self._parts.get(page, 0) + 1
+                    everything[page] = everything.get(page, 0) + 1
+                    self._parts[page] = self._parts.get(page, 0) + (key.folds < FAN)
                 await pace()
-        for page, count in list(self._parts.items()):
-            if count == 1:
+        for page, count in everything.items():
+            if count == 1 and _is_over(page, now):
                 del self._parts[page]
         self._known = True
 
@@ -120,7 +126,6 @@ class Compactor:
 
         packed: list[tuple[Packing, list[int]]] = []
         for (page, over), found in zip(due, await self._database.run(read), strict=True):
-            self._parts.pop(page, None)
             if len(found) > 1:
                 packed.append((await self._merged(page, found, now, over=over, pace=pace), [one.id for one in found]))
 
@@ -162,6 +167,10 @@ class Compactor:
         return pages.pack(part, seq, now, folds, total, quick=not dense)
 
 
+def _is_over(page: Page, now: float) -> bool:
+    return page.end + GRACE <= now
+
+
 def page_of(series: Series, key: Key) -> Page | None:
     """The page that a part belongs to as pages are now; None where its tier is no more."""
     for tier in series.tiers:
@@ -172,12 +181,12 @@ def page_of(series: Series, key: Key) -> Page | None:
 
 
 def _newest(rows: list[tuple[int, Key]]) -> list[tuple[int, Key]]:
-    """Of parts in the order in which they came: the newest that are alike, where they are enough."""
+    """Of parts in the order in which they came: the newest that are alike, where they come to one of the next size."""
     chosen: list[tuple[int, Key]] = []
     size = FAN
     while True:
         alike = _suffix(rows, size)
-        if len(alike) >= FAN:
+        if sum(key.folds for _, key in alike) >= size:
             chosen = alike
         if len(alike) == len(rows):
             return chosen
