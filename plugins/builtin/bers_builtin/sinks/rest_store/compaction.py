@@ -156,12 +156,9 @@ class Compactor:
                 else:
                     windows[n] = window
                 await pace()
-        total: Window | None = None
         dense = over or len(windows) >= DENSE
-        if dense and len(windows) >= pages.SUMMED:
-            for window in windows.values():
-                total = pages.absorb(total, window)
-                await pace()
+        summed = dense and len(windows) >= pages.SUMMED
+        total = await pages.together(windows.values(), pace) if summed else None
         part = Part(page.series, page.tier, page.width, windows, page.keep)
         seq, folds = max(one.key.seq for one in found), sum(one.key.folds for one in found)
         return pages.pack(part, seq, now, folds, total, quick=not dense)

@@ -21,6 +21,7 @@ from bers import Tier, Window
 
 from . import columns
 from .columns import Packed
+from .pace import Pace
 from .partials import Series
 
 LONGEST = 3600
@@ -146,6 +147,15 @@ def absorb(into: Window | None, window: Window) -> Window:
         return window.copy()
     into.merge(window)
     return into
+
+
+async def together(windows: Iterable[Window], pace: Pace) -> Window | None:
+    """All of them in one."""
+    total = None
+    for window in windows:
+        total = absorb(total, window)
+        await pace()
+    return total
 
 
 def pack(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, format_duration, rfc3339
 
-from . import asked, bounds, details, file, lines, report
+from . import asked, bounds, details, file, lines, pages, report
 from .answers import (
     LINES,
     POINTS,
@@ -197,14 +197,14 @@ class RestStore(Store):
         return [f"It keeps the details of the event until {rfc3339(expires)}."]
 
     async def check(self) -> Finding:
-        segments, pages, events, positions = await self._database.run(
+        segments, parts, events, positions = await self._database.run(
             lambda connection: file.figures(connection, self.context.stage_id)
         )
         utilization = self.utilization()
         found = {
             "bufferUtilization": utilization,
             "segments": segments,
-            "pages": pages,
+            "pages": parts,
             "events": events,
             "series": len(self._registry),
             "bytes": _bytes(self.path),
@@ -231,7 +231,7 @@ class RestStore(Store):
             )
         for trouble, remedy in troubles(self.path, self._losses, self._cap, self.context.clock.time()):
             return Finding("degraded", trouble, found, remedy)
-        return Finding("healthy", f"{len(self._registry)} series in {pages} pages", found)
+        return Finding("healthy", f"{len(self._registry)} series in {parts} pages", found)
 
     def _chosen(self, metric: str, labels: str) -> list[Series]:
         """The series that a question means."""
@@ -257,7 +257,7 @@ class RestStore(Store):
         }  # fmt: skip
         pace = Pace()
         for one, windows in (await self._reader.points(span, span.width)).items() if span else ():
-            if whole := await lines.together(windows.values(), pace):
+            if whole := await pages.together(windows.values(), pace):
                 found = told[one]
                 found.p50, found.p95, found.p99 = (whole.quantile(share) for share in (0.5, 0.95, 0.99))
         return list(told.values())
