@@ -8,6 +8,8 @@ from dataclasses import replace
 from math import floor
 from pathlib import Path
 
+from msgspec.structs import asdict
+
 from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, format_duration, rfc3339
 
 from . import asked, bounds, details, file, lines, pages, report
@@ -15,6 +17,7 @@ from .answers import (
     LINES,
     POINTS,
     RECORDS,
+    STANDINGS,
     AskCurrent,
     AskForget,
     AskMetric,
@@ -69,9 +72,7 @@ class RestStore(Store):
 
     async def metric(self, ask: AskMetric, _: Caller) -> MetricAnswer:
         metric = self.context.metrics.find(ask.type)
-        for name, value, most in (("points", ask.points, POINTS), ("limit", ask.limit, LINES)):
-            if not 1 <= value <= most:
-                raise Refused("invalid", f"{name}: {value} is out of range; ask for 1 to {most}")
+        most, limit = asked.number(ask.points, "points", POINTS), asked.number(ask.limit, "limit", LINES)
         figures = asked.figures(ask.fields)
         now = self.context.clock.time()
         end = now if ask.to is None else ask.to / 1000
@@ -87,14 +88,14 @@ class RestStore(Store):
         bounds.check(span)
         groups = lines.grouped(chosen, asked.grouping(ask.by, metric.labels))
         step = None if ask.step is None else asked.seconds(ask.step, "step")
-        step = bounds.step_for(span, step, ask.points, max(1, min(ask.limit, len(groups))))
+        step = bounds.step_for(span, step, most, max(1, min(limit, len(groups))))
         async with self._heavy.turn(bounds.windows(span)):
-            found = await lines.read(self._reader, span, step, groups, ask.limit)
+            found = await lines.read(self._reader, span, step, groups, limit)
             summary = summarize(metric, chosen, found.totals, now, end - start)
             drawn = await lines.draw(found, step, figures, now)
             overall = await lines.points(found.overall, step, figures)
         return MetricAnswer(
-            **{name: getattr(summary, name) for name in MetricSummary.__struct_fields__},
+            **asdict(summary),
             from_=round(span.start * 1000),
             to=round(span.end * 1000),
             width_ms=round(span.width * 1000),
@@ -108,11 +109,9 @@ class RestStore(Store):
 
     async def current(self, ask: AskCurrent, _: Caller) -> Reply[dict[str, list[Standing]]]:
         now, period = self.context.clock.time(), asked.seconds(ask.period)
-        if not 1 <= ask.limit <= 100_000:
-            raise Refused("invalid", f"limit: {ask.limit} is out of range; ask for 1 to 100000")
         chosen: dict[str, list[Series]] = {}
         spans: dict[str, Span] = {}
-        room, left_out = ask.limit, 0
+        room, left_out = asked.number(ask.limit, "limit", STANDINGS), 0
         for name in self.context.metrics:
             kept = alive(self._registry.by_metric(name), now)
             chosen[name] = kept[:room]
@@ -161,13 +160,12 @@ class RestStore(Store):
         return Cleared(*self._cache.clear())
 
     async def records(self, ask: AskRecords, _: Caller) -> Reply[list[Record]]:
-        if not 1 <= ask.limit <= RECORDS:
-            raise Refused("invalid", f"limit: {ask.limit} is out of range; ask for 1 to {RECORDS}")
+        limit = asked.number(ask.limit, "limit", RECORDS)
         now, since, after = self.context.clock.time(), ask.since / 1000, details.place(ask.after)
 
         def read(connection: sqlite3.Connection) -> list[details.Found]:
             if ask.id:
-                return details.of_id(connection, self._losses, ask.id, ask.source, now, ask.limit)
+                return details.of_id(connection, self._losses, ask.id, ask.source, now, limit)
             return details.newest(
                 connection,
                 self._losses,
@@ -175,12 +173,12 @@ class RestStore(Store):
                 subject=ask.subject,
                 since=since,
                 now=now,
-                limit=ask.limit,
+                limit=limit,
                 after=after,
             )
 
         found = await self._database.run(read)
-        more = len(found) == ask.limit and not ask.id
+        more = len(found) == limit and not ask.id
         pace, told = Pace(), list[Record]()
         for _place, body in found:
             if body is not None:
@@ -267,7 +265,7 @@ class RestStore(Store):
         totals = await self._reader.totals(span)
         summary = summarize(metric, series, totals, now, period)
         figure = Reported(
-            **{name: getattr(summary, name) for name in MetricSummary.__struct_fields__},
+            **asdict(summary),
             width_ms=round(span.width * 1000),
             tier=tier_name(span.width),
             coverage=coverage(totals, span),
