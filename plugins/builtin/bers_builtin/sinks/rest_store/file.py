@@ -127,13 +127,6 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     return int((pages_ - free) * size)
 
 
-def delete_expired_events(connection: sqlite3.Connection, now: float, limit: int) -> int:
-    """Delete some of the event details that are past their time, and return how many."""
-    return connection.execute(
-        "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE expires <= ? LIMIT ?)", (now, limit)
-    ).rowcount
-
-
 def is_airy(connection: sqlite3.Connection) -> bool:
     """Whether a good part of the file is free. A little is used again at once: to give it back would be for nothing."""
     (pages_,) = connection.execute("PRAGMA page_count").fetchone()

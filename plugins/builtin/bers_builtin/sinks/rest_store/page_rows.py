@@ -123,7 +123,7 @@ def delete_parts(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
     return connection.execute(f"DELETE FROM pages WHERE id IN ({','.join(map(str, ids))})").rowcount
 
 
-def delete_expired_pages(connection: sqlite3.Connection, now: float, limit: int) -> list[int]:
+def delete_expired(connection: sqlite3.Connection, now: float, limit: int) -> list[int]:
     """Delete some of the parts that are past their time, and return which."""
     for tier in _tiers_held(connection):
         some = "SELECT id FROM pages WHERE tier = ? AND expires <= ? LIMIT ?"
@@ -153,13 +153,11 @@ def held_by_tier(connection: sqlite3.Connection) -> dict[float, Held]:
     """What there is of each tier: read from an index alone."""
     held: dict[float, Held] = {}
     for tier in _tiers_held(connection):
-        rows, size, first = connection.execute(
-            "SELECT count(*), sum(bytes), min(expires) FROM pages WHERE tier = ?", (tier,)
-        ).fetchone()
+        rows, size = connection.execute("SELECT count(*), sum(bytes) FROM pages WHERE tier = ?", (tier,)).fetchone()
         (oldest,) = connection.execute(
             "SELECT min(start) FROM (SELECT start FROM pages WHERE tier = ? ORDER BY expires LIMIT 20)", (tier,)
         ).fetchone()
-        held[tier] = Held(rows, size + rows * ROW_BYTES, oldest if first is not None else None)
+        held[tier] = Held(rows, size + rows * ROW_BYTES, oldest)
     return held
 
 
