@@ -13,6 +13,7 @@ from zlib import crc32
 import msgspec
 
 from bers import Event, Refused, redact, rfc3339
+from bers_builtin.sinks._types import matches
 
 from . import marks
 from .config import RestStoreConfig
@@ -73,11 +74,6 @@ def is_sound(row: Sequence[Any]) -> bool:
         return isinstance(row[6], bytes) and checksum(row[:7]) == row[7]
     except (TypeError, ValueError, OverflowError):
         return False
-
-
-def matches(type: str, pattern: str) -> bool:
-    """Whether a type is meant by ``build.finished``, ``build.*`` or ``*``."""
-    return pattern in ("*", type) or (pattern.endswith(".*") and type.startswith(pattern[:-1]))
 
 
 def add(connection: sqlite3.Connection, rows: Iterable[EventRow]) -> None:

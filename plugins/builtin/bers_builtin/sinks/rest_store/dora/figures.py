@@ -203,7 +203,7 @@ def figures(
             common
             | _if(tally.succeeded > 0 and not tally.leads, "no_commit_times")
             | _if(bool(tally.leads) and tally.commits.get("unknown", 0) > 0, "unknown_commits"),
-            {name: found for commit, name in commits.items() if (found := tally.commits.get(commit))},
+            {name: tally.commits[commit] for commit, name in commits.items() if tally.commits.get(commit)},
             "The median time from the commit of a change to the finish of the deployment that first brought it to its "
             "environment.",
         ),
