@@ -10,13 +10,14 @@ from typing import Self
 
 from bers import format_duration
 
+from ..pace import Pace
 from .answers import Before, Figure, Figures, Flag, Point, ServiceFigures
 from .bands import YEAR, band
 from .config import DoraConfig
 from .deployments import Commit, Deployment
 from .incidents import Incident
 from .ledger import Aside, Ledger
-from .portions import Pace, portions
+from .portions import portions
 from .timeline import finish
 
 DAY = 86_400.0
