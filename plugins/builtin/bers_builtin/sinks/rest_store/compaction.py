@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from bers import Database, Window
@@ -51,6 +52,10 @@ class Page(NamedTuple):
     def end(self) -> float:
         return (self.number + 1) * self.span
 
+    def is_over(self, now: float) -> bool:
+        """Whether nothing comes any more, not even what is late."""
+        return self.end + GRACE <= now
+
 
 class Compactor:
     """Knows of which pages parts were written, and merges those of a page where they are many or the page is over."""
@@ -91,7 +96,7 @@ class Compactor:
             await self._look(now, pace)
         due: list[tuple[Page, bool]] = []
         for page, count in list(self._parts.items()):
-            over = _is_over(page, now)
+            over = page.is_over(now)
             if over:
                 del self._parts[page]
             elif count >= FAN:
@@ -110,13 +115,13 @@ class Compactor:
         ids = sorted(series)
         for n in range(0, len(ids), LOOKED_AT):
             first, last = ids[n], ids[min(n + LOOKED_AT, len(ids)) - 1]
-            for key in await self._database.run(lambda c, f=first, t=last: page_rows.keys_of(c, f, t)):  # type: ignore[misc]
+            for key in await self._database.run(partial(page_rows.keys_of, first=first, last=last)):
                 if (one := series.get(key.series)) and (page := page_of(one, key)):
                     everything[page] = everything.get(page, 0) + 1
                     self._parts[page] = self._parts.get(page, 0) + (key.folds < FAN)
                 await pace()
         for page, count in everything.items():
-            if count == 1 and _is_over(page, now):
+            if count == 1 and page.is_over(now):
                 del self._parts[page]
         self._known = True
 
@@ -162,10 +167,6 @@ class Compactor:
         part = Part(page.series, page.tier, page.width, windows, page.keep)
         seq, folds = max(one.key.seq for one in found), sum(one.key.folds for one in found)
         return pages.pack(part, seq, now, folds, total, quick=not dense)
-
-
-def _is_over(page: Page, now: float) -> bool:
-    return page.end + GRACE <= now
 
 
 def page_of(series: Series, key: Key) -> Page | None:
