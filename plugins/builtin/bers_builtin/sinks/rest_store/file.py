@@ -119,6 +119,11 @@ def set_aside(connection: sqlite3.Connection, table: str, id: int, loss: bytes, 
     connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (id,))
 
 
+def disk_bytes(path: Path) -> int:
+    """What a database takes on disk, with its log."""
+    return sum(one.stat().st_size for one in (path, path.with_name(path.name + "-wal")) if one.exists())
+
+
 def used_bytes(connection: sqlite3.Connection) -> int:
     """What the database takes without what is free in it."""
     pages_, free, size = (

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from math import floor
-from pathlib import Path
 
 from msgspec.structs import asdict
 
@@ -205,7 +204,7 @@ class RestStore(Store):
             "pages": parts,
             "events": events,
             "series": len(self._registry),
-            "bytes": _bytes(self.path),
+            "bytes": file.disk_bytes(self.path),
             "positions": positions,
             "losses": self._losses.told(),
             "disk": self._cap.told(),
@@ -290,8 +289,3 @@ class RestStore(Store):
         day = bounds.afford(span_of(series, self._registry.tiers, last - DAY, last, now), last - DAY, last, now)
         whole = (await self._reader.totals(day)).whole
         return whole.count * period / DAY if whole else 0.0
-
-
-def _bytes(path: Path) -> int:
-    """What a database takes on disk, with its log."""
-    return sum(one.stat().st_size for one in (path, path.with_name(path.name + "-wal")) if one.exists())
