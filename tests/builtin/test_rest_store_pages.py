@@ -243,6 +243,20 @@ async def test_a_damaged_page_costs_that_page_and_is_told(
         assert (await store.check()).status == "healthy", "what would be gone by now is no loss"
 
 
+async def test_a_page_whose_end_is_another_is_not_believed(tmp_path: Path) -> None:
+    clock = VirtualClock(NOW)
+    async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d") as store:
+        await store.position("metrics", 0, begin=0)
+        await store.write(batch(1, [one(float(n), NOW - n) for n in (300, 100, 1)]))
+        await store.commit()
+        await store.fold()
+    spoil(tmp_path / "metrics.db", "UPDATE pages SET end = end - 50 WHERE tier = 1")
+    async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d") as store:
+        assert (await store.metric(AskMetric(type="latency", period="10m"), CALLER)).count == 0
+        (loss,) = (await store.check()).details["losses"]
+        assert (loss["kind"], loss["start"], loss["windows"]) == ("page", NOW - 300, 3)
+
+
 async def test_merging_goes_on_past_a_damaged_part(tmp_path: Path) -> None:
     clock = VirtualClock(NOW)
     async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d", commit_every="1d") as store:

@@ -35,7 +35,7 @@ SUMMED = 8
 DISTINCT = 2048
 """Sketches with more buckets together are merged one by one, because they may have to be made smaller."""
 
-_key = Struct("<qdddqqq")
+_key = Struct("<qddddqqq")
 
 Numbered: TypeAlias = Mapping[int, Window]
 """Windows of one width, by how many of them there are between 1970 and each."""
@@ -60,8 +60,7 @@ class Key(NamedTuple):
 
     def checksum(self, content: bytes) -> int:
         """Of the part as it stands in its place: one of another place is as wrong as one that was changed."""
-        place = _key.pack(self.series, self.tier, self.width, self.start, self.seq, self.folds, self.windows)
-        return crc32(content, crc32(place))
+        return crc32(content, crc32(_key.pack(*self)))
 
 
 def is_over(key: Key, before: float) -> bool:
