@@ -79,6 +79,29 @@ async def test_parts_stay_few_however_long_a_page_grows(tmp_path: Path) -> None:
     assert kept == {window.start: (1, window.sum) for window in told}
 
 
+async def test_parts_are_merged_as_soon_as_they_are_enough(tmp_path: Path) -> None:
+    clock = VirtualClock(NOW // 86_400 * 86_400)
+    parts: list[int] = []
+    for _ in range(2):  # The second one begins with what the first has left: one of eight, and one.
+        async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d", commit_every="1d") as store:
+            await store.position("metrics", 0, begin=0)
+            for _ in range(9):
+                await fold_minutes(store, clock, 1)
+                parts += rows(store.path, "SELECT count(*) FROM pages WHERE tier = 60")[0]
+    assert parts == [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 8, 2, 3, 4]
+
+
+async def test_what_is_left_of_a_page_is_merged_when_it_is_over(tmp_path: Path) -> None:
+    clock = VirtualClock(NOW // 86_400 * 86_400)
+    async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d", commit_every="1d") as store:
+        await store.position("metrics", 0, begin=0)
+        await fold_minutes(store, clock, 16)
+        assert rows(store.path, "SELECT count(*) FROM pages WHERE tier = 60") == [(2,)]
+        clock.step(2 * 86_400)
+        await store.compact()
+        assert rows(store.path, "SELECT count(*), sum(folds) FROM pages WHERE tier = 60") == [(1, 16)]
+
+
 async def test_a_restarted_store_merges_what_was_there_before(tmp_path: Path) -> None:
     clock = VirtualClock(NOW)
     async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d", commit_every="1d") as store:
@@ -218,6 +241,20 @@ async def test_a_damaged_page_costs_that_page_and_is_told(
     async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d") as store:
         await store.sweep()
         assert (await store.check()).status == "healthy", "what would be gone by now is no loss"
+
+
+async def test_a_page_whose_end_is_another_is_not_believed(tmp_path: Path) -> None:
+    clock = VirtualClock(NOW)
+    async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d") as store:
+        await store.position("metrics", 0, begin=0)
+        await store.write(batch(1, [one(float(n), NOW - n) for n in (300, 100, 1)]))
+        await store.commit()
+        await store.fold()
+    spoil(tmp_path / "metrics.db", "UPDATE pages SET end = end - 50 WHERE tier = 1")
+    async with opened(tmp_path, clock, tiers=MINUTES, fold_every="1d") as store:
+        assert (await store.metric(AskMetric(type="latency", period="10m"), CALLER)).count == 0
+        (loss,) = (await store.check()).details["losses"]
+        assert (loss["kind"], loss["start"], loss["windows"]) == ("page", NOW - 300, 3)
 
 
 async def test_merging_goes_on_past_a_damaged_part(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import Meta
 
 from bers import Batch, Config, Context, Duration, Event, ProcessorSpec, Stage, hookimpl
+from bers_builtin.sinks._types import RECORDS
 
 
 class SamplingConfig(Config, frozen=True):
@@ -33,7 +34,7 @@ class SamplingConfig(Config, frozen=True):
             description="The types of events that are always kept, because each is a record that is counted later; "
             "`change.*` means all of a kind."
         ),
-    ] = ("deployment.*", "service.*", "change.*", "incident.*", "alert.*")
+    ] = RECORDS
     threshold_trigger: Annotated[
         Duration, Meta(description="Whatever takes as long as this, or longer, is always kept.")
     ] = Duration("200ms")

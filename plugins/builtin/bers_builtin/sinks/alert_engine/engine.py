@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import anyio
 import msgspec
@@ -30,6 +30,7 @@ from bers import (
     disk_fault,
     format_duration,
 )
+from bers_builtin.sinks._disk import AGAIN, persist
 from bers_builtin.sinks.alert_engine import desk
 from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.answers import (
@@ -46,12 +47,9 @@ from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 from bers_builtin.sinks.alert_engine.ledger import Ledger, Letter
 from bers_builtin.sinks.alert_engine.register import Deed, Moment
 
-T = TypeVar("T")
-
 _LETTERS = 500  # Rows of the outbox that are handed in together.
 _IDLE_COMMIT = 1.0  # Seconds that a position alone may wait to be written.
 _SWEEP = 3600.0
-_AGAIN = 1.0  # Seconds between two attempts to write, while the disk does not let us.
 _STUCK = 30.0  # Seconds after which somebody should know that alerts do not get out.
 
 _DISK_REMEDY = "Make room on the disk of the data directory, or let this server write there; it tries again by itself."
@@ -129,7 +127,7 @@ class AlertEngine(Stage[AlertConfig]):
         """Hand in every transition, in order. One that is handed in again is known by its id."""
         while True:
             self._letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
-            while letters := await self._persist(partial(self._ledger.unsent, _LETTERS)):
+            while letters := await persist(partial(self._ledger.unsent, _LETTERS), self.context.clock):
                 try:
                     await emit([self._as_event(letter) for letter in letters], durable=True)
                 except Full as full:
@@ -137,7 +135,7 @@ class AlertEngine(Stage[AlertConfig]):
                         await emit([self._as_event(letter) for letter in letters])
                     await self.context.clock.sleep(full.retry_after)
                 else:
-                    await self._persist(partial(self._ledger.sent, letters[-1].seq))
+                    await persist(partial(self._ledger.sent, letters[-1].seq), self.context.clock)
             await self._letters.wait()
 
     def _as_event(self, letter: Letter) -> Event:
@@ -173,16 +171,6 @@ class AlertEngine(Stage[AlertConfig]):
             await self._commit()
         except Unwritable as exc:
             self.context.logger.debug("alerts wait to be written down: %s", exc)
-
-    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do something with the database that need not be done at once, as soon as the disk lets us."""
-        while True:
-            try:
-                return await work()
-            except Exception as exc:
-                if not disk_fault(exc):
-                    raise
-            await self.context.clock.sleep(_AGAIN)
 
     async def _commit_all(self, moves: Sequence[tuple[str, int, int]]) -> None:
         if not (moves or self._evaluator.has_news):
@@ -229,7 +217,7 @@ class AlertEngine(Stage[AlertConfig]):
                 if due and not self._ahead:
                     await self._commit_or_wait()
             if self._unwritten:
-                await clock.sleep(_AGAIN)
+                await clock.sleep(AGAIN)
 
     async def _watch_time(self) -> None:
         """Look at the windows again whenever something leaves one of them."""
@@ -254,7 +242,7 @@ class AlertEngine(Stage[AlertConfig]):
         """Forget what is older than the history that is kept."""
         while True:
             before = self.context.clock.settled() - self.config.history
-            while await self._persist(partial(self._ledger.prune, int(before * 1000))):
+            while await persist(partial(self._ledger.prune, int(before * 1000)), self.context.clock):
                 pass
             await self.context.clock.sleep(_SWEEP)
 

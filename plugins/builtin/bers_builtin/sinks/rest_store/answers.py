@@ -22,6 +22,8 @@ POINTS = 5000
 """How many points a series may be asked for at most."""
 LINES = 500
 """How many series may be asked for at most."""
+STANDINGS = 100_000
+"""Of how many series the newest value may be asked for at most."""
 RECORDS = 1000
 """How many details may be asked for at most."""
 
@@ -32,6 +34,12 @@ _LABELS = {
     "pattern": "^(?:[^,=!]+!?=[^,]*(?:,[^,=!]+!?=[^,]*)*)?$",
     "examples": ["kind=raw", "environment!=production,kind=raw|gzip"],
 }
+
+
+def _up_to(most: int) -> dict[str, int]:
+    """As the schema says it; what is beyond is refused by whoever answers, who says why."""
+    return {"minimum": 1, "maximum": most}
+
 
 Point: TypeAlias = tuple[float, ...]
 """Start in ms, and then what `fields` names."""
@@ -80,16 +88,13 @@ class AskMetric(msgspec.Struct, kw_only=True):
     ] = "count,average,min,max,p95"
     points: Annotated[
         int,
-        Meta(
-            description=f"How many points a line may have at most, up to {POINTS}.",
-            extra_json_schema={"minimum": 1, "maximum": POINTS},
-        ),
+        Meta(description=f"How many points a line may have at most, up to {POINTS}.", extra_json_schema=_up_to(POINTS)),
     ] = 300
     limit: Annotated[
         int,
         Meta(
             description=f"How many lines at most, those with the most samples; up to {LINES}.",
-            extra_json_schema={"minimum": 1, "maximum": LINES},
+            extra_json_schema=_up_to(LINES),
         ),
     ] = 50
 
@@ -100,10 +105,7 @@ class AskCurrent(msgspec.Struct):
     period: Annotated[Period, Meta(description="Over how long percentiles are: 5m, or milliseconds.")] = "5m"
     limit: Annotated[
         int,
-        Meta(
-            description="How many series at most, of all metrics together.",
-            extra_json_schema={"minimum": 1, "maximum": 100_000},
-        ),
+        Meta(description="How many series at most, of all metrics together.", extra_json_schema=_up_to(STANDINGS)),
     ] = 10_000
 
 
@@ -141,10 +143,7 @@ class AskRecords(msgspec.Struct):
     since: Annotated[_Millis, Meta(description="Only what happened from then on, in ms since 1970.")] = 0
     limit: Annotated[
         int,
-        Meta(
-            description=f"How many at most, up to {RECORDS}.",
-            extra_json_schema={"minimum": 1, "maximum": RECORDS},
-        ),
+        Meta(description=f"How many at most, up to {RECORDS}.", extra_json_schema=_up_to(RECORDS)),
     ] = 50
     after: Annotated[
         str,

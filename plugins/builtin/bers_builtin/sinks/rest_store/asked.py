@@ -48,6 +48,13 @@ def seconds(text: str, field: str = "period") -> float:
         raise Refused("bad_request", f"{field}: {exc}") from exc
 
 
+def number(value: int, field: str, most: int) -> int:
+    """A number as it was asked for, in the field of this name."""
+    if not 1 <= value <= most:
+        raise Refused("invalid", f"{field}: {value} is out of range; ask for 1 to {most}")
+    return value
+
+
 def wanted(text: str) -> list[Wanted]:
     """``kind=raw|gzip,environment!=production``, one by one."""
     found: list[Wanted] = []

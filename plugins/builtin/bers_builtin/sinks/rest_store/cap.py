@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from bers import format_duration, format_value, rfc3339
+from bers_builtin.sinks._types import matches
 
 from . import details, file, page_rows
 from .config import RestStoreConfig
@@ -132,7 +133,7 @@ class Cap:
     def _types(self, connection: sqlite3.Connection) -> tuple[Collection[str], Collection[str]]:
         """The types of events whose details are kept for long, behind those of all others."""
         types = details.types(connection)
-        lasting = {type for type in types if any(details.matches(type, one) for one in self._config.lasting)}
+        lasting = {type for type in types if any(matches(type, one) for one in self._config.lasting)}
         return set(types) - lasting, lasting
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from bers import Database, Window
@@ -51,6 +52,10 @@ class Page(NamedTuple):
     def end(self) -> float:
         return (self.number + 1) * self.span
 
+    def is_over(self, now: float) -> bool:
+        """Whether nothing comes any more, not even what is late."""
+        return self.end + GRACE <= now
+
 
 class Compactor:
     """Knows of which pages parts were written, and merges those of a page where they are many or the page is over."""
@@ -67,13 +72,15 @@ class Compactor:
         self._losses = losses
         self._everyone = everyone
         self._parts: dict[Page, int] = {}
-        """How many parts a page got since it was merged last."""
+        """How many parts a page got since it was merged last; of pages that are not over."""
         self._known = False
+        """Whether the parts were counted that the database has."""
 
     def note(self, part: Part) -> None:
         """A part was written."""
-        page = Page(part.series, part.tier, part.width, part.keep, part.page)
-        self._parts[page] = self._parts.get(page, 0) + 1
+        if self._known:  # Until then it is counted with all others.
+            page = Page(part.series, part.tier, part.width, part.keep, part.page)
+            self._parts[page] = self._parts.get(page, 0) + 1
 
     async def compact(self, now: float) -> None:
         """Merge what is due."""
@@ -86,12 +93,14 @@ class Compactor:
 
     async def _compact(self, now: float, pace: Pace) -> None:
         if not self._known:
-            await self._look(pace)
+            await self._look(now, pace)
         due: list[tuple[Page, bool]] = []
         for page, count in list(self._parts.items()):
-            over = page.end + GRACE <= now
+            over = page.is_over(now)
             if over:
                 del self._parts[page]
+            elif count >= FAN:
+                self._parts[page] = 0  # It stays known: what is not merged now is when it is over.
             if count >= FAN or (over and page.keep >= LASTING):
                 due.append((page, over and page.keep >= LASTING))
             await pace()
@@ -99,18 +108,20 @@ class Compactor:
         for n in range(0, len(due), SLICE):
             await self._merge(due[n : n + SLICE], now, pace)
 
-    async def _look(self, pace: Pace) -> None:
-        """Count the parts that were there before, of each page."""
+    async def _look(self, now: float, pace: Pace) -> None:
+        """Count the parts of each page that the database has."""
+        everything: dict[Page, int] = {}
         series = {one.id: one for one in self._everyone()}
         ids = sorted(series)
         for n in range(0, len(ids), LOOKED_AT):
             first, last = ids[n], ids[min(n + LOOKED_AT, len(ids)) - 1]
-            for key in await self._database.run(lambda c, f=first, t=last: page_rows.keys_of(c, f, t)):  # type: ignore[misc]
+            for key in await self._database.run(partial(page_rows.keys_of, first=first, last=last)):
                 if (one := series.get(key.series)) and (page := page_of(one, key)):
-                    self._parts[page] = self._parts.get(page, 0) + 1
+                    everything[page] = everything.get(page, 0) + 1
+                    self._parts[page] = self._parts.get(page, 0) + (key.folds < FAN)
                 await pace()
-        for page, count in list(self._parts.items()):
-            if count == 1:
+        for page, count in everything.items():
+            if count == 1 and page.is_over(now):
                 del self._parts[page]
         self._known = True
 
@@ -120,7 +131,6 @@ class Compactor:
 
         packed: list[tuple[Packing, list[int]]] = []
         for (page, over), found in zip(due, await self._database.run(read), strict=True):
-            self._parts.pop(page, None)
             if len(found) > 1:
                 packed.append((await self._merged(page, found, now, over=over, pace=pace), [one.id for one in found]))
 
@@ -151,12 +161,9 @@ class Compactor:
                 else:
                     windows[n] = window
                 await pace()
-        total: Window | None = None
         dense = over or len(windows) >= DENSE
-        if dense and len(windows) >= pages.SUMMED:
-            for window in windows.values():
-                total = pages.absorb(total, window)
-                await pace()
+        summed = dense and len(windows) >= pages.SUMMED
+        total = await pages.together(windows.values(), pace) if summed else None
         part = Part(page.series, page.tier, page.width, windows, page.keep)
         seq, folds = max(one.key.seq for one in found), sum(one.key.folds for one in found)
         return pages.pack(part, seq, now, folds, total, quick=not dense)
@@ -172,12 +179,12 @@ def page_of(series: Series, key: Key) -> Page | None:
 
 
 def _newest(rows: list[tuple[int, Key]]) -> list[tuple[int, Key]]:
-    """Of parts in the order in which they came: the newest that are alike, where they are enough."""
+    """Of parts in the order in which they came: the newest that are alike, where they come to one of the next size."""
     chosen: list[tuple[int, Key]] = []
     size = FAN
     while True:
         alike = _suffix(rows, size)
-        if len(alike) >= FAN:
+        if sum(key.folds for _, key in alike) >= size:
             chosen = alike
         if len(alike) == len(rows):
             return chosen

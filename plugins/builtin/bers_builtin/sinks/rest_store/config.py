@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from bers import Config, Interval, Size, Tier
+from bers_builtin.sinks._types import RECORDS
 
 from .dora.config import DoraConfig
 
@@ -60,7 +61,7 @@ class RestStoreConfig(Config, frozen=True):
         Meta(
             description="The types of events whose details are kept for `lasting_keep`; `change.*` means all of a kind."
         ),
-    ] = ("deployment.*", "service.*", "change.*", "incident.*", "alert.*")
+    ] = RECORDS
     lasting_keep: Annotated[
         Interval, Meta(description="How long the details of the events named by `lasting` are kept.")
     ] = Interval("90d")

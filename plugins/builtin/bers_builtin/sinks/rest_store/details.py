@@ -13,6 +13,7 @@ from zlib import crc32
 import msgspec
 
 from bers import Event, Refused, redact, rfc3339
+from bers_builtin.sinks._types import matches
 
 from . import marks
 from .config import RestStoreConfig
@@ -75,11 +76,6 @@ def is_sound(row: Sequence[Any]) -> bool:
         return False
 
 
-def matches(type: str, pattern: str) -> bool:
-    """Whether a type is meant by ``build.finished``, ``build.*`` or ``*``."""
-    return pattern in ("*", type) or (pattern.endswith(".*") and type.startswith(pattern[:-1]))
-
-
 def add(connection: sqlite3.Connection, rows: Iterable[EventRow]) -> None:
     """Keep events; one that two pipelines bring is kept once."""
     connection.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -91,20 +87,27 @@ def types(connection: sqlite3.Connection) -> list[str]:
 
 def held(connection: sqlite3.Connection, types: Collection[str]) -> Held:
     """What there is of the details of some types; their bytes by what some of them take."""
-    marks = _marks(types)
+    holes = _holes(types)
     rows, oldest = connection.execute(
-        f"SELECT count(*), min(time) FROM events WHERE type IN ({marks})", list(types)
+        f"SELECT count(*), min(time) FROM events WHERE type IN ({holes})", list(types)
     ).fetchone()
     (size,) = connection.execute(
-        f"SELECT avg(length(body)) FROM (SELECT body FROM events WHERE type IN ({marks}) LIMIT 100)", list(types)
+        f"SELECT avg(length(body)) FROM (SELECT body FROM events WHERE type IN ({holes}) LIMIT 100)", list(types)
     ).fetchone()
     return Held(rows, round(rows * (ROW_BYTES + (size or 0))), oldest)
+
+
+def delete_expired(connection: sqlite3.Connection, now: float, limit: int) -> int:
+    """Delete some of the details that are past their time, and return how many."""
+    return connection.execute(
+        "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE expires <= ? LIMIT ?)", (now, limit)
+    ).rowcount
 
 
 def delete_oldest(connection: sqlite3.Connection, types: Collection[str], limit: int) -> tuple[int, float]:
     """Delete the oldest details of some types; return their bytes, and until when they would stay."""
     rows = connection.execute(
-        f"DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE type IN ({_marks(types)}) "
+        f"DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE type IN ({_holes(types)}) "
         "ORDER BY time LIMIT ?) RETURNING length(body), expires",
         [*types, limit],
     ).fetchall()
@@ -255,7 +258,7 @@ def expiry(connection: sqlite3.Connection, event: Event) -> float | None:
     return float(row[0]) if row else None
 
 
-def _marks(values: Collection[str]) -> str:
+def _holes(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
 
 

@@ -119,19 +119,17 @@ def set_aside(connection: sqlite3.Connection, table: str, id: int, loss: bytes, 
     connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (id,))
 
 
+def disk_bytes(path: Path) -> int:
+    """What a database takes on disk, with its log."""
+    return sum(one.stat().st_size for one in (path, path.with_name(path.name + "-wal")) if one.exists())
+
+
 def used_bytes(connection: sqlite3.Connection) -> int:
     """What the database takes without what is free in it."""
     pages_, free, size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages_ - free) * size)
-
-
-def delete_expired_events(connection: sqlite3.Connection, now: float, limit: int) -> int:
-    """Delete some of the event details that are past their time, and return how many."""
-    return connection.execute(
-        "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE expires <= ? LIMIT ?)", (now, limit)
-    ).rowcount
 
 
 def is_airy(connection: sqlite3.Connection) -> bool:

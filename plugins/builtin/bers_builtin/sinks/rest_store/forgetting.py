@@ -79,11 +79,7 @@ class Forgetting:
 
     @staticmethod
     async def _pack(series: Series, key: Key, rest: dict[int, Window], now: float, pace: Pace) -> Packing:
-        total: Window | None = None
-        if len(rest) >= pages.SUMMED:
-            for window in rest.values():
-                total = pages.absorb(total, window)
-                await pace()
+        total = await pages.together(rest.values(), pace) if len(rest) >= pages.SUMMED else None
         return pages.pack(Part(series, key.tier, key.width, rest, 0.0), key.seq, now, key.folds, total)
 
 

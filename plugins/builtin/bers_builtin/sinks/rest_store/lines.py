@@ -12,7 +12,7 @@ from .answers import Figure, Line, Point
 from .asked import TAKES
 from .figures import mean, newest
 from .pace import Pace
-from .pages import absorb
+from .pages import absorb, together
 from .partials import Series
 from .reading import GROUP, Gathered, Reader, Span, Totals
 
@@ -92,15 +92,6 @@ async def draw(lines: Lines, step: float, figures: Sequence[Figure], now: float)
             )
         )  # fmt: skip
     return drawn
-
-
-async def together(windows: Iterable[Window], pace: Pace) -> Window | None:
-    """All of them in one."""
-    total = None
-    for window in windows:
-        total = absorb(total, window)
-        await pace()
-    return total
 
 
 async def points(windows: Mapping[int, Window], step: float, figures: Sequence[Figure]) -> list[Point]:

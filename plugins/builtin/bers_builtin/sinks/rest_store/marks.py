@@ -23,6 +23,10 @@ class Progress(NamedTuple):
     segment: int = 0
     series: int = 0
 
+    def reached(self, segment: int, series: int) -> bool:
+        """Whether pages have what a segment has of a series."""
+        return segment <= self.segment and series <= self.series
+
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Make the tables; those of a file that is older than their checksums are made anew."""

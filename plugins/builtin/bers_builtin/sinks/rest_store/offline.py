@@ -28,7 +28,7 @@ def read_windows(path: Path) -> list[Window]:
             for row in segments.decode(blob):
                 if progress is None:
                     continue  # Nobody can tell which of them are in pages.
-                if id > progress.segment or row[0] > progress.series:
+                if not progress.reached(id, row[0]):
                     one = series[row[0]]
                     windows.fold(one, segments.window(one, row))
         return [window for _, spans in windows for window in spans.values()]

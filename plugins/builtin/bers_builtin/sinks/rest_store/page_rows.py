@@ -40,14 +40,12 @@ def parts_between(
 
     So does one whose end cannot be true: only whoever reads it finds out that it is damaged.
     """
-    return [
-        (id, Key(*key))
-        for id, *key in connection.execute(
-            f"SELECT id, {_KEY} FROM pages WHERE series = ? AND tier = ? AND start > ? AND start < ? "
-            "AND NOT coalesce(end <= ? AND end >= start + (windows - 0.5) * width, 0) ORDER BY start",
-            (series, tier, start - longest, end, start),
-        )
-    ]
+    return _parts(
+        connection,
+        "series = ? AND tier = ? AND start > ? AND start < ? "
+        "AND NOT coalesce(end <= ? AND end >= start + (windows - 0.5) * width, 0) ORDER BY start",
+        (series, tier, start - longest, end, start),
+    )
 
 
 def parts_within(
@@ -55,24 +53,16 @@ def parts_within(
 ) -> list[tuple[int, Key]]:
     """The parts of one page, in the order in which they came."""
     half = width / 2
-    return [
-        (id, Key(*key))
-        for id, *key in connection.execute(
-            f"SELECT id, {_KEY} FROM pages WHERE series = ? AND tier = ? AND start > ? AND start < ? AND end < ? "
-            "AND width = ? ORDER BY seq, id",
-            (series, tier, start - half, end, end + half, width),
-        )
-    ]
+    return _parts(
+        connection,
+        "series = ? AND tier = ? AND start > ? AND start < ? AND end < ? AND width = ? ORDER BY seq, id",
+        (series, tier, start - half, end, end + half, width),
+    )
 
 
 def parts_of(connection: sqlite3.Connection, series: int, tier: float) -> list[tuple[int, Key]]:
     """All parts of a tier, in the order in which they came."""
-    return [
-        (id, Key(*key))
-        for id, *key in connection.execute(
-            f"SELECT id, {_KEY} FROM pages WHERE series = ? AND tier = ? ORDER BY seq, id", (series, tier)
-        )
-    ]
+    return _parts(connection, "series = ? AND tier = ? ORDER BY seq, id", (series, tier))
 
 
 def parts_before(connection: sqlite3.Connection, series: int, before: float) -> list[tuple[int, Key, float]]:
@@ -118,12 +108,11 @@ def part_is_sound(key: Key, checksums: bytes, summary: bytes, data: bytes | None
         return False
 
 
-def delete_parts(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
-    """Return how many there were."""
-    return connection.execute(f"DELETE FROM pages WHERE id IN ({','.join(map(str, ids))})").rowcount
+def delete_parts(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
+    connection.execute(f"DELETE FROM pages WHERE id IN ({','.join(map(str, ids))})")
 
 
-def delete_expired_pages(connection: sqlite3.Connection, now: float, limit: int) -> list[int]:
+def delete_expired(connection: sqlite3.Connection, now: float, limit: int) -> list[int]:
     """Delete some of the parts that are past their time, and return which."""
     for tier in _tiers_held(connection):
         some = "SELECT id FROM pages WHERE tier = ? AND expires <= ? LIMIT ?"
@@ -153,13 +142,11 @@ def held_by_tier(connection: sqlite3.Connection) -> dict[float, Held]:
     """What there is of each tier: read from an index alone."""
     held: dict[float, Held] = {}
     for tier in _tiers_held(connection):
-        rows, size, first = connection.execute(
-            "SELECT count(*), sum(bytes), min(expires) FROM pages WHERE tier = ?", (tier,)
-        ).fetchone()
+        rows, size = connection.execute("SELECT count(*), sum(bytes) FROM pages WHERE tier = ?", (tier,)).fetchone()
         (oldest,) = connection.execute(
             "SELECT min(start) FROM (SELECT start FROM pages WHERE tier = ? ORDER BY expires LIMIT 20)", (tier,)
         ).fetchone()
-        held[tier] = Held(rows, size + rows * ROW_BYTES, oldest if first is not None else None)
+        held[tier] = Held(rows, size + rows * ROW_BYTES, oldest)
     return held
 
 
@@ -191,6 +178,11 @@ def keep_as(connection: sqlite3.Connection, series: Iterable[tuple[int, tuple[Ti
                     "UPDATE pages SET expires = min(expires, min(end, ?) + ?) WHERE series = ? AND tier = ?",
                     (now, longest, id, tier),
                 )
+
+
+def _parts(connection: sqlite3.Connection, which: str, values: Sequence[float]) -> list[tuple[int, Key]]:
+    rows = connection.execute(f"SELECT id, {_KEY} FROM pages WHERE {which}", values)
+    return [(id, Key(*key)) for id, *key in rows]
 
 
 def _of_part(part: Packing) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ from bers import Tier, Window
 
 from . import columns
 from .columns import Packed
+from .pace import Pace
 from .partials import Series
 
 LONGEST = 3600
@@ -34,7 +35,7 @@ SUMMED = 8
 DISTINCT = 2048
 """Sketches with more buckets together are merged one by one, because they may have to be made smaller."""
 
-_key = Struct("<qdddqqq")
+_key = Struct("<qddddqqq")
 
 Numbered: TypeAlias = Mapping[int, Window]
 """Windows of one width, by how many of them there are between 1970 and each."""
@@ -59,8 +60,7 @@ class Key(NamedTuple):
 
     def checksum(self, content: bytes) -> int:
         """Of the part as it stands in its place: one of another place is as wrong as one that was changed."""
-        place = _key.pack(self.series, self.tier, self.width, self.start, self.seq, self.folds, self.windows)
-        return crc32(content, crc32(place))
+        return crc32(content, crc32(_key.pack(*self)))
 
 
 def is_over(key: Key, before: float) -> bool:
@@ -146,6 +146,15 @@ def absorb(into: Window | None, window: Window) -> Window:
         return window.copy()
     into.merge(window)
     return into
+
+
+async def together(windows: Iterable[Window], pace: Pace) -> Window | None:
+    """All of them in one."""
+    total = None
+    for window in windows:
+        total = absorb(total, window)
+        await pace()
+    return total
 
 
 def pack(

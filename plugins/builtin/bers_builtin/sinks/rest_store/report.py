@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Literal, TypeAlias
 
@@ -168,13 +168,11 @@ def recommendations(catalog: Catalog, figures: Mapping[str, Reported], now: floa
     return sorted(found, key=_urgency)
 
 
-def summary(figures: Mapping[str, Reported], advice: Iterable[Recommendation]) -> ReportSummary:
+def summary(figures: Mapping[str, Reported], advice: Sequence[Recommendation]) -> ReportSummary:
     statuses: dict[Status, int] = {"healthy": 0, "degraded": 0, "unhealthy": 0, "unknown": 0}
     for figure in figures.values():
         statuses[figure.health_status] += 1
-    return ReportSummary(
-        len(figures), sum(figure.count > 0 for figure in figures.values()), statuses, len(list(advice))
-    )
+    return ReportSummary(len(figures), sum(figure.count > 0 for figure in figures.values()), statuses, len(advice))
 
 
 def change(after: float | None, before: float | None) -> float | None:

@@ -6,15 +6,17 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from math import floor
-from pathlib import Path
+
+from msgspec.structs import asdict
 
 from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, format_duration, rfc3339
 
-from . import asked, bounds, details, file, lines, report
+from . import asked, bounds, details, file, lines, pages, report
 from .answers import (
     LINES,
     POINTS,
     RECORDS,
+    STANDINGS,
     AskCurrent,
     AskForget,
     AskMetric,
@@ -69,9 +71,7 @@ class RestStore(Store):
 
     async def metric(self, ask: AskMetric, _: Caller) -> MetricAnswer:
         metric = self.context.metrics.find(ask.type)
-        for name, value, most in (("points", ask.points, POINTS), ("limit", ask.limit, LINES)):
-            if not 1 <= value <= most:
-                raise Refused("invalid", f"{name}: {value} is out of range; ask for 1 to {most}")
+        most, limit = asked.number(ask.points, "points", POINTS), asked.number(ask.limit, "limit", LINES)
         figures = asked.figures(ask.fields)
         now = self.context.clock.time()
         end = now if ask.to is None else ask.to / 1000
@@ -87,14 +87,14 @@ class RestStore(Store):
         bounds.check(span)
         groups = lines.grouped(chosen, asked.grouping(ask.by, metric.labels))
         step = None if ask.step is None else asked.seconds(ask.step, "step")
-        step = bounds.step_for(span, step, ask.points, max(1, min(ask.limit, len(groups))))
+        step = bounds.step_for(span, step, most, max(1, min(limit, len(groups))))
         async with self._heavy.turn(bounds.windows(span)):
-            found = await lines.read(self._reader, span, step, groups, ask.limit)
+            found = await lines.read(self._reader, span, step, groups, limit)
             summary = summarize(metric, chosen, found.totals, now, end - start)
             drawn = await lines.draw(found, step, figures, now)
             overall = await lines.points(found.overall, step, figures)
         return MetricAnswer(
-            **{name: getattr(summary, name) for name in MetricSummary.__struct_fields__},
+            **asdict(summary),
             from_=round(span.start * 1000),
             to=round(span.end * 1000),
             width_ms=round(span.width * 1000),
@@ -108,11 +108,9 @@ class RestStore(Store):
 
     async def current(self, ask: AskCurrent, _: Caller) -> Reply[dict[str, list[Standing]]]:
         now, period = self.context.clock.time(), asked.seconds(ask.period)
-        if not 1 <= ask.limit <= 100_000:
-            raise Refused("invalid", f"limit: {ask.limit} is out of range; ask for 1 to 100000")
         chosen: dict[str, list[Series]] = {}
         spans: dict[str, Span] = {}
-        room, left_out = ask.limit, 0
+        room, left_out = asked.number(ask.limit, "limit", STANDINGS), 0
         for name in self.context.metrics:
             kept = alive(self._registry.by_metric(name), now)
             chosen[name] = kept[:room]
@@ -161,13 +159,12 @@ class RestStore(Store):
         return Cleared(*self._cache.clear())
 
     async def records(self, ask: AskRecords, _: Caller) -> Reply[list[Record]]:
-        if not 1 <= ask.limit <= RECORDS:
-            raise Refused("invalid", f"limit: {ask.limit} is out of range; ask for 1 to {RECORDS}")
+        limit = asked.number(ask.limit, "limit", RECORDS)
         now, since, after = self.context.clock.time(), ask.since / 1000, details.place(ask.after)
 
         def read(connection: sqlite3.Connection) -> list[details.Found]:
             if ask.id:
-                return details.of_id(connection, self._losses, ask.id, ask.source, now, ask.limit)
+                return details.of_id(connection, self._losses, ask.id, ask.source, now, limit)
             return details.newest(
                 connection,
                 self._losses,
@@ -175,12 +172,12 @@ class RestStore(Store):
                 subject=ask.subject,
                 since=since,
                 now=now,
-                limit=ask.limit,
+                limit=limit,
                 after=after,
             )
 
         found = await self._database.run(read)
-        more = len(found) == ask.limit and not ask.id
+        more = len(found) == limit and not ask.id
         pace, told = Pace(), list[Record]()
         for _place, body in found:
             if body is not None:
@@ -197,17 +194,17 @@ class RestStore(Store):
         return [f"It keeps the details of the event until {rfc3339(expires)}."]
 
     async def check(self) -> Finding:
-        segments, pages, events, positions = await self._database.run(
+        segments, parts, events, positions = await self._database.run(
             lambda connection: file.figures(connection, self.context.stage_id)
         )
         utilization = self.utilization()
         found = {
             "bufferUtilization": utilization,
             "segments": segments,
-            "pages": pages,
+            "pages": parts,
             "events": events,
             "series": len(self._registry),
-            "bytes": _bytes(self.path),
+            "bytes": file.disk_bytes(self.path),
             "positions": positions,
             "losses": self._losses.told(),
             "disk": self._cap.told(),
@@ -231,7 +228,7 @@ class RestStore(Store):
             )
         for trouble, remedy in troubles(self.path, self._losses, self._cap, self.context.clock.time()):
             return Finding("degraded", trouble, found, remedy)
-        return Finding("healthy", f"{len(self._registry)} series in {pages} pages", found)
+        return Finding("healthy", f"{len(self._registry)} series in {parts} pages", found)
 
     def _chosen(self, metric: str, labels: str) -> list[Series]:
         """The series that a question means."""
@@ -257,7 +254,7 @@ class RestStore(Store):
         }  # fmt: skip
         pace = Pace()
         for one, windows in (await self._reader.points(span, span.width)).items() if span else ():
-            if whole := await lines.together(windows.values(), pace):
+            if whole := await pages.together(windows.values(), pace):
                 found = told[one]
                 found.p50, found.p95, found.p99 = (whole.quantile(share) for share in (0.5, 0.95, 0.99))
         return list(told.values())
@@ -267,7 +264,7 @@ class RestStore(Store):
         totals = await self._reader.totals(span)
         summary = summarize(metric, series, totals, now, period)
         figure = Reported(
-            **{name: getattr(summary, name) for name in MetricSummary.__struct_fields__},
+            **asdict(summary),
             width_ms=round(span.width * 1000),
             tier=tier_name(span.width),
             coverage=coverage(totals, span),
@@ -292,8 +289,3 @@ class RestStore(Store):
         day = bounds.afford(span_of(series, self._registry.tiers, last - DAY, last, now), last - DAY, last, now)
         whole = (await self._reader.totals(day)).whole
         return whole.count * period / DAY if whole else 0.0
-
-
-def _bytes(path: Path) -> int:
-    """What a database takes on disk, with its log."""
-    return sum(one.stat().st_size for one in (path, path.with_name(path.name + "-wal")) if one.exists())

@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from bers import Database, Tier
 
-from . import file, page_rows, series_rows
+from . import details, file, page_rows, series_rows
 from .cache import PageCache
 from .cap import Cap
 from .figures import alive
@@ -44,10 +44,10 @@ class Retention:
         """Delete what is past its time, and what is too much."""
         await self._follow_the_tiers(now)
         gone = 0
-        while ids := await self._sliced(lambda connection: page_rows.delete_expired_pages(connection, now, AT_A_TIME)):
+        while ids := await self._sliced(lambda connection: page_rows.delete_expired(connection, now, AT_A_TIME)):
             self._cache.drop(ids)
             gone += len(ids)
-        while await self._sliced(lambda connection: [0] * file.delete_expired_events(connection, now, AT_A_TIME)):
+        while await self._sliced(lambda connection: [0] * details.delete_expired(connection, now, AT_A_TIME)):
             gone += 1
         gone += await self._forget_newest(now)
         await self._database.run(self._losses.forget)

@@ -35,6 +35,7 @@ from .config import RestStoreConfig
 from .details import EventRow
 from .folding import Folder
 from .forgetting import Forgetting
+from .loading import load
 from .losses import Losses
 from .pace import Pace
 from .partials import Partials, Registry, Series
@@ -250,7 +251,6 @@ class Store(Stage[RestStoreConfig]):
 
     async def _load(self) -> None:
         """Read what the file holds: series, their newest values, and the segments that are not in pages yet."""
-        run, pace, interrupted = self._database.run, Pace(), Partials()
         if aside := await to_thread.run_sync(file.open_new, self.path):
             logger.warning(
                 "%s has a layout that this bers does not read; it is now %s, and a new one is built from the journal "
@@ -258,26 +258,11 @@ class Store(Stage[RestStoreConfig]):
                 self.path,
                 aside.name,
             )
-        await run(file.prepare)
-        await run(self._losses.load)
-        await run(lambda connection: details.begin(connection, self._losses, self.context.clock.time()))
-        await run(lambda connection: self._losses.read_series(connection, self._registry))
-        series = {one.id: one for one in self._registry.everyone()}
-        keep = max(tier.keep for tier in self._registry.tiers)
-        self._registry.now = self.context.clock.time()
-        progress = await run(lambda connection: self._losses.read_progress(connection, keep))
-        for id, blob in await run(lambda connection: self._losses.read_segments(connection, keep)):
-            into, done = (interrupted, progress.series) if id <= progress.segment else (self._unfolded, 0)
-            for row in segments.decode(blob):
-                if row[0] > done and (one := series.get(row[0])):
-                    window = segments.window(one, row)
-                    one.note(window.seen, window.last, self._registry.now)
-                    into.fold(one, window)
-                await pace()
-            if into is self._unfolded:
-                self._segment = id
-        if progress.segment:
-            self._folder.begin(interrupted, progress.segment)
+        now = self._registry.now = self.context.clock.time()
+        loaded = await load(self._database, self._losses, self._registry, now)
+        self._unfolded, self._segment = loaded.unfolded, loaded.segment
+        if loaded.upto:
+            self._folder.begin(loaded.interrupted, loaded.upto)
         self._committed = self.context.clock.monotonic()
 
     async def _inspect(self) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bers import Context, disk_fault
-
-AGAIN = 1.0
-"""Seconds between two attempts to write, while the disk does not let us."""
+from bers_builtin.sinks._disk import AGAIN
 
 
 class Unwritten:

@@ -12,13 +12,11 @@ from typing import NamedTuple
 import anyio
 import httpx2
 
-from bers import Context, Target, __version__, disk_fault
+from bers import Context, Target, __version__
+from bers_builtin.sinks._disk import persist
 from bers_builtin.sinks.webhooks.bodies import Body
 from bers_builtin.sinks.webhooks.config import Channel
 from bers_builtin.sinks.webhooks.deliveries import LONGEST_WAIT, Deliveries, Due
-
-AGAIN = 1.0
-"""Seconds between two attempts to write down what came of a delivery, while the disk does not let us."""
 
 AT_ONCE = 4
 """How many deliveries one channel makes at the same time, each about another subject."""
@@ -112,14 +110,7 @@ class Sender:
 
     async def _note(self, write: Callable[[], Awaitable[object]]) -> None:
         """Write down what came of a delivery, as soon as the disk lets us: else it would be made again."""
-        while True:
-            try:
-                await write()
-                return
-            except Exception as exc:
-                if not disk_fault(exc):
-                    raise
-            await self._context.clock.sleep(AGAIN)
+        await persist(write, self._context.clock)
 
     async def _attempt(self, client: httpx2.AsyncClient, delivery: Due) -> _Answer:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import quote
@@ -27,6 +28,8 @@ from bers import (
     hookimpl,
     unknown,
 )
+from bers_builtin.sinks._disk import persist
+from bers_builtin.sinks._types import matches
 from bers_builtin.sinks.webhooks.config import WebhooksConfig, targets
 from bers_builtin.sinks.webhooks.deliveries import Deliveries, Delivery, New, Standing
 
@@ -131,7 +134,7 @@ class Webhooks(Stage[WebhooksConfig]):
 
     def _rows(self, event: Event) -> Iterator[New]:
         for channel in self.config.channels:
-            if any(_matches(event.type, pattern) for pattern in channel.events):
+            if any(matches(event.type, pattern) for pattern in channel.events):
                 wanted = not channel.severities or _severity(event) in channel.severities
                 if wanted or event.type == "alert.resolved":
                     yield New(channel.name, _webhook_id(event), event, only_if_told=not wanted)
@@ -180,17 +183,10 @@ class Webhooks(Stage[WebhooksConfig]):
 
     async def _tidy(self) -> None:
         while True:
-            try:
-                while await self._deliveries.forget(self.context.clock.settled() - self.config.keep):
-                    await self.context.clock.sleep(0.05)
-            except Exception as exc:
-                if not disk_fault(exc):
-                    raise
+            before = self.context.clock.settled() - self.config.keep
+            while await persist(partial(self._deliveries.forget, before), self.context.clock):
+                await self.context.clock.sleep(0.05)
             await self.context.clock.sleep(TIDY_EVERY)
-
-
-def _matches(type: str, pattern: str) -> bool:
-    return pattern in ("*", type) or (pattern.endswith(".*") and type.startswith(pattern[:-1]))
 
 
 def _severity(event: Event) -> str:

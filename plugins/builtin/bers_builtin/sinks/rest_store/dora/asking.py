@@ -18,7 +18,6 @@ from ..pace import Pace
 from . import figures, ledger
 from .answers import SERVICES, AskDora, Counts, Covered, DoraAnswer, Flag
 from .figures import DAY, Span
-from .ledger import Ledger
 from .portions import drop, portions
 from .told import DEPLOYED, TYPES, Told, read
 
@@ -91,7 +90,7 @@ class Dora:
                 deployments=tally.deployments,
                 succeeded=tally.succeeded,
                 failed=tally.failed,
-                incidents=_incidents(book, span, ask.service),
+                incidents=figures.detected(book.incidents, span, ask.service),
             ),
             metrics=figures.figures(book, span, ask.service, tally, (earlier, before), config, shared),
             step=step,
@@ -146,7 +145,3 @@ def _read(body: bytes) -> Told | None:
         service=told.service and intern(told.service),
         environment=told.environment and intern(told.environment),
     )
-
-
-def _incidents(book: Ledger, span: Span, service: str) -> int:
-    return sum(span.holds(one.detected) and (not service or one.service in (None, service)) for one in book.incidents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import ge, le, lt
 from typing import Literal, TypeAlias
 
 Band: TypeAlias = Literal["elite", "high", "medium", "low"]
@@ -11,28 +12,19 @@ YEAR = 2023
 
 _HOUR = 3_600_000.0
 _DAY = 24 * _HOUR
-_NAMES: tuple[Band, ...] = ("elite", "high", "medium", "low")
-_BELOW: Mapping[str, tuple[float, float, float]] = {
-    "change_lead_time": (_DAY, 7 * _DAY, 30 * _DAY),
-    "failed_deployment_recovery_time": (_HOUR, _DAY, 7 * _DAY),
+_BETTER: tuple[Band, ...] = ("elite", "high", "medium")
+_LIMITS: Mapping[str, tuple[Callable[[float, float], bool], tuple[float, float, float]]] = {
+    "change_lead_time": (lt, (_DAY, 7 * _DAY, 30 * _DAY)),
+    "failed_deployment_recovery_time": (lt, (_HOUR, _DAY, 7 * _DAY)),
+    "change_fail_rate": (le, (5.0, 10.0, 15.0)),
+    "deployment_frequency": (ge, (1.0, 1 / 7, 1 / 30)),
 }
-"""Milliseconds below which a time is of each of the first three bands."""
-_AT_MOST = {"change_fail_rate": (5.0, 10.0, 15.0)}
-"""Per cent up to which a rate is of each of the first three bands."""
-_AT_LEAST = {"deployment_frequency": (1.0, 1 / 7, 1 / 30)}
-"""Deployments per day from which on a frequency is of each of the first three bands."""
+"""How a value is compared with what, to be of each band but the last: milliseconds, per cent, deployments per day."""
 
 
 def band(figure: str, value: float | None) -> Band | None:
     """The band of a value; None where there is no value, or where nobody has published bands."""
-    if value is None:
+    if value is None or figure not in _LIMITS:
         return None
-    tests: tuple[tuple[Mapping[str, tuple[float, ...]], Callable[[float], bool]], ...] = (
-        (_BELOW, lambda limit: value < limit),
-        (_AT_MOST, lambda limit: value <= limit),
-        (_AT_LEAST, lambda limit: value >= limit),
-    )
-    for limits, within in tests:
-        if figure in limits:
-            return _NAMES[next((n for n, limit in enumerate(limits[figure]) if within(limit)), 3)]
-    return None
+    within, limits = _LIMITS[figure]
+    return next((one for one, limit in zip(_BETTER, limits, strict=True) if within(value, limit)), "low")

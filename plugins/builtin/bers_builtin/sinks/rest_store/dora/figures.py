@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Self
 
 from bers import format_duration
 
+from ..pace import Pace
 from .answers import Before, Figure, Figures, Flag, Point, ServiceFigures
 from .bands import YEAR, band
 from .config import DoraConfig
 from .deployments import Commit, Deployment
+from .incidents import Incident
 from .ledger import Aside, Ledger
-from .portions import Pace, portions
+from .portions import portions
 from .timeline import finish
 
 DAY = 86_400.0
@@ -174,13 +176,11 @@ def figures(
         common.add("unknown_environments")
     if not span.whole:
         common.add("partial_coverage")
-    unattributed = _within(
-        [(one.detected, one.service) for one in ledger.incidents if not one.attributed], span, service
-    )
+    unattributed = detected([one for one in ledger.incidents if not one.attributed], span, service)
     failing: set[Flag] = common | _if(not sources.incidents, "no_incident_source")
     failing |= _if(unattributed > 0, "unattributed_incidents") | _if(tally.unknown_outcomes > 0, "unknown_outcomes")
     loose = {"unattributedIncidents": unattributed} if unattributed else {}
-    commits = {"unknown": "unknownCommit", "redeployed": "redeployed", "rollback": "rollback"}
+    commits: Mapping[Commit, str] = {"unknown": "unknownCommit", "redeployed": "redeployed", "rollback": "rollback"}
     within = format_duration(config.rollback_within)
 
     def figure(
@@ -204,7 +204,7 @@ def figures(
             common
             | _if(tally.succeeded > 0 and not tally.leads, "no_commit_times")
             | _if(bool(tally.leads) and tally.commits.get("unknown", 0) > 0, "unknown_commits"),
-            {name: found for commit, name in commits.items() if (found := _commits(tally, commit))},
+            {name: tally.commits[commit] for commit, name in commits.items() if tally.commits.get(commit)},
             "The median time from the commit of a change to the finish of the deployment that first brought it to its "
             "environment.",
         ),
@@ -236,6 +236,11 @@ def figures(
 def sources_of(ledger: Ledger, service: str) -> Sources:
     deployed = any(one.service == service for one in ledger.deployments) if service else bool(ledger.deployments)
     return Sources(deployed, ledger.incidents_told, ledger.rework_told)
+
+
+def detected(incidents: Iterable[Incident], span: Span, service: str) -> int:
+    """How many incidents a period had."""
+    return _within([(one.detected, one.service) for one in incidents], span, service)
 
 
 async def series(deployments: Sequence[Deployment], span: Span, step: float, pace: Pace) -> list[Point]:
@@ -272,10 +277,6 @@ def services(tallies: Mapping[str | None, Tally], days: float, sources: Sources,
 def _within(asides: Sequence[Aside], span: Span, service: str) -> int:
     """How many happened in a period; with a service, to that one or to nobody knows which."""
     return sum(span.holds(at) and (not service or whose in (None, service)) for at, whose in asides)
-
-
-def _commits(tally: Tally, commit: str) -> int:
-    return sum(count for found, count in tally.commits.items() if found == commit)
 
 
 def _if(holds: bool, flag: Flag) -> set[Flag]:

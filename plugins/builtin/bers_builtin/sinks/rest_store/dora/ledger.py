@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ..pace import Pace
 from . import deployments, incidents
 from .config import DoraConfig
 from .deployments import Deployment, Key
 from .incidents import Incident
-from .portions import PORTION, Pace, portions
+from .portions import PORTION, portions
 from .timeline import Names, Timeline, anywhere, finish
 from .told import DEPLOYED, DETECTED, LOST, RESOLVED, ROLLED_BACK, Told
 

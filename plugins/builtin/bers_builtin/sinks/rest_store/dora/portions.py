@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-Pace: TypeAlias = Callable[[], Awaitable[None]]
-"""Awaited between two portions."""
+from ..pace import Pace
 
 PORTION = 50
 """Some tenths of a millisecond; to ask after each record would cost as much as what is done with it."""
