@@ -32,19 +32,11 @@ def event(**more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server]:
+async def server(home: Path) -> AsyncGenerator[Server]:
     """One for all tests of this file: none of them may count on being the first."""
-    folder = tmp_path_factory.mktemp("server")
     small = [(("intake", "max_body"), "64KiB"), (("intake", "max_inflated"), "128KiB"), (("intake", "max_events"), 50)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        async with serving(folder, changes=small) as found:
-            yield found
+    async with serving(home, changes=small) as found:
+        yield found
 
 
 def error(reply: Any, status: int) -> dict[str, Any]:
