@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from bers.redaction import KEY_FILE
+from bers.identity_key import KEY_FILE
 from tests.acceptance.conftest import BERS, Operator
 from tests.integration.processes import configure, environ, started
 
