@@ -12,6 +12,7 @@ import pluggy
 
 from bers import hookspecs
 from bers.catalog import Catalog
+from bers.checks import NODE_CHECKS
 from bers.errors import ConfigError, PluginError, unknown
 from bers.operations import AnyOperation, Operation
 from bers.stages import AnySpec, StageSpec
@@ -62,6 +63,10 @@ class Catalogue:
     def metrics(self) -> Catalog:
         """Every metric that any spec declares."""
         return Catalog(metric for _, spec in self.all() for metric in spec.metrics)
+
+    def checks(self) -> set[str]:
+        """The name of every check that there may be: those of any spec, and those of a node itself."""
+        return {check.name for _, spec in self.all() for check in spec.checks} | NODE_CHECKS
 
     def with_specs(self, offers: Iterable[tuple[Kind, AnySpec]]) -> Catalogue:
         """The same with more; raise PluginError where these cannot stand beside those that are there."""

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import logging
-import os
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from hashlib import blake2s
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, quote_plus, urlsplit
-from zlib import crc32
 
 import msgspec
 
@@ -33,10 +28,8 @@ SHORTEST_PIECE = 12
 SHORTEST_LINE = 16
 """Characters; of a secret of many lines, each that is as long is one itself."""
 
-KEY_FILE = "redaction.key"
-_KEY_BYTES = 32
-
-_log = logging.getLogger(__name__)
+KEY_BYTES = 32
+"""How long the key is with which identities are marked."""
 
 _WORDS = (
     "token", "secret", "password", "passwd", "pwd", "api[_-]?key", "private[_-]?key", "credential", "authorization",
@@ -124,7 +117,7 @@ class Redactor:
         identities are marked with, when the first one is; without, one is made up.
         """
         self._settings = (tuple(names), tuple(patterns), emails)
-        self._find_key = key or partial(secrets.token_bytes, _KEY_BYTES)
+        self._find_key = key or partial(secrets.token_bytes, KEY_BYTES)
         self._name = _names([*_WORDS, *(re.escape(name).replace("_", "[_-]?") for name in names)]) if names else _NAMES
         self._own = [Shape(re.compile(pattern), ()) for pattern in patterns]
         self._shapes = [*SHAPES, *([EMAIL] if emails else []), *self._own]
@@ -257,37 +250,6 @@ class Redactor:
 
     def _mark(self, text: str) -> str:
         return MASK + blake2s(text.encode(errors="surrogatepass"), key=self._key, digest_size=4).hexdigest()
-
-
-def identity_key(data_dir: Path) -> bytes:
-    """The key with which a node marks identities, made when first asked for: what waited for its other half before a
-    restart is to find it afterwards.
-    """
-    path = data_dir / KEY_FILE
-    data_dir.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        written = path.read_bytes()
-        key, sum = written[:_KEY_BYTES], written[_KEY_BYTES:]
-        if len(key) == _KEY_BYTES and sum in (b"", _sum(key)):  # Without a checksum it was written long ago.
-            return key
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        path.replace(aside)
-        what = (
-            f"{path.name} was damaged, and is kept as {aside.name}: identities are marked with another key from now "
-            f"on, and what waits for its other half from before does not find it"
-        )
-        _log.error("%s", what)
-        aside.with_name(f"{aside.name}.txt").write_text(f"{what}\n", encoding="utf-8")
-    key = secrets.token_bytes(_KEY_BYTES)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(key + _sum(key))
-        file.flush()
-        os.fsync(file.fileno())
-    return key
-
-
-def _sum(key: bytes) -> bytes:
-    return crc32(key).to_bytes(4, "big")
 
 
 _json = msgspec.json.Encoder(enc_hook=str).encode

@@ -31,6 +31,7 @@ from bers.dead_letters import DeadLetters
 from bers.directory import Directory
 from bers.health import Health, Watch
 from bers.housekeeping import Housekeeping, readers, snapshot_position
+from bers.identity_key import identity_key
 from bers.intake import Intake
 from bers.integrity import CHECK as INTEGRITY
 from bers.integrity import Integrity
@@ -41,7 +42,6 @@ from bers.memory import Memory
 from bers.news import News
 from bers.pace import Pace
 from bers.pipeline import Pipeline
-from bers.redaction import identity_key
 from bers.reloading import Configuration, Reload, Reloading
 from bers.roster import Roster
 from bers.rounds import Rounds

@@ -30,15 +30,16 @@ class Timekeeping:
         self.jumps = Counter[Cause]()
         """How many there were since the start."""
         self.last: Jump | None = None
-        self._stepped: float | None = None
-        """When the wall clock was set last, in seconds counted."""
+        self._step: tuple[float, Jump] | None = None
+        """How the wall clock was set last, and when in seconds counted."""
 
     @property
     def trouble(self) -> str:
         """What of the clock somebody should look at: it was set lately; empty where it goes as it should."""
-        if self._stepped is None or self.clock.elapsed() - self._stepped > FRESH:
+        if self._step is None:
             return ""
-        return self._said
+        at, jump = self._step
+        return str(jump) if self.clock.elapsed() - at <= FRESH else ""
 
     async def run(self) -> None:
         """Look for ever."""
@@ -62,7 +63,7 @@ class Timekeeping:
         self.jumps[jump.cause] += 1
         self.last = jump
         if jump.cause == "step":
-            self._stepped, self._said = self.clock.elapsed(), str(jump)
+            self._step = self.clock.elapsed(), jump
         _log.warning("%s", jump)
         for told in self.listeners:
             await told(jump)

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from bers.redaction import KEY_FILE
+from bers.identity_key import KEY_FILE
 from tests.acceptance.conftest import BERS, Operator
-from tests.integration.processes import configure, environ, started
+from tests.integration.processes import configure, environ, installed, started
 
 PLUGIN = '''\
 from collections.abc import Mapping
@@ -207,12 +207,7 @@ def listener() -> Generator[Listener]:
 def outputs(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Mapping[str, bytes]:
     """Everything that a server said while canaries came in at every door, by where it said it."""
     folder = tmp_path_factory.mktemp("canaries")
-    site = folder / "site"
-    info = site / "acme_sieve-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-sieve\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[bers]\nsieve = acme_sieve\n")
-    (site / "acme_sieve.py").write_text(PLUGIN)
+    site = installed(folder, "sieve", PLUGIN)
     (folder / "secret.txt").write_text(FILE + "\n")
     port = listener.server.server_address[1]
     _configure(folder, port)

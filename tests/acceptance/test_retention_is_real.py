@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Operator
-from tests.integration.processes import configure, started, until
+from tests.integration.processes import configure, installed, started, until
 
 CANARIES = {"build_performance": 1234.567890123, "coldstart": 2345.678901234}
 """Numbers that nothing but what was sent can bring about, by what is measured."""
@@ -93,12 +93,7 @@ def found(folder: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("quiet", [False, True], ids=["busy", "quiet"])
 def test_c157_a16_nothing_older_than_its_time_is_answered_or_in_any_file(quiet: bool, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    info = site / "acme_picky-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-picky\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[bers]\npicky = acme_picky\n")
-    (site / "acme_picky.py").write_text(REJECTS)
+    site = installed(tmp_path, "picky", REJECTS)
     path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
     configure(tmp_path, TIERS | (QUIET if quiet else {}), more=MORE)
     with started(tmp_path, PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1") as server:

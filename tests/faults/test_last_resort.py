@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 
 from tests.acceptance.conftest import BERS
-from tests.integration.processes import at_leisure, configure, environ, started, until
+from tests.integration.processes import at_leisure, configure, environ, installed, started, until
 
 LEAKY = '''
 """A sink that does not heed that it should end."""
@@ -65,18 +65,8 @@ def bers_sources():
 '''
 
 
-def site(folder: Path, name: str, text: str) -> str:
-    """A folder of installed packages with one plugin in it."""
-    info = folder / "site" / f"acme_{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-{name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[bers]\n{name} = acme_{name}\n")
-    (folder / "site" / f"acme_{name}.py").write_text(text)
-    return str(folder / "site")
-
-
 def test_a_plugin_that_does_not_end_keeps_no_process_alive(tmp_path: Path) -> None:
-    path = site(tmp_path, "leaky", LEAKY)
+    path = str(installed(tmp_path, "leaky", LEAKY))
     leaky = {
         "  dashboard: {": "  leaky: {}\n  dashboard: {",
         "sinks: [sse, dashboard]": "sinks: [sse, dashboard, leaky]",
@@ -99,7 +89,7 @@ def test_a_plugin_that_does_not_end_keeps_no_process_alive(tmp_path: Path) -> No
 
 
 def test_a_plugin_that_cannot_be_imported_is_named_and_everything_else_runs(tmp_path: Path) -> None:
-    path = site(tmp_path, "broken", "raise RuntimeError('it is not made for this version')\n")
+    path = str(installed(tmp_path, "broken", "raise RuntimeError('it is not made for this version')\n"))
     configure(tmp_path)
     with started(tmp_path, "start", PYTHONPATH=path) as server:
         status = server.data("dashboard/status")
@@ -116,7 +106,7 @@ def test_a_plugin_that_cannot_be_imported_is_named_and_everything_else_runs(tmp_
 
 
 def test_a_plugin_that_blocks_a_real_server_is_named_with_its_line(tmp_path: Path) -> None:
-    path = site(tmp_path, "blocking", BLOCKING)
+    path = str(installed(tmp_path, "blocking", BLOCKING))
     configure(tmp_path, {"sources:\n  build": "sources:\n  blocking: {}\n  build"})
     with started(tmp_path, "start", PYTHONPATH=path) as server:
 

@@ -11,9 +11,10 @@ import pytest
 
 from bers.journal import Journal
 from tests.faults.kills.blackouts import Blackouts
-from tests.faults.kills.nodes import ROOT, STRACE, environ
+from tests.faults.kills.nodes import ROOT, STRACE
 from tests.faults.kills.power import Disk
 from tests.faults.kills.trace import TRACING, Step, read_trace
+from tests.integration.processes import environ
 
 pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed; it says what was written and synced")
 
@@ -105,7 +106,7 @@ class Machine:
         trace = self.folder.with_name("trace")
         assert STRACE
         command = [STRACE, "-f", *TRACING, *tracing, "-o", str(trace), sys.executable, "-c", program, str(self.folder)]
-        subprocess.run(command, cwd=ROOT, env=environ(), stdout=subprocess.DEVNULL, check=False)
+        subprocess.run(command, cwd=ROOT, env=environ(self.folder), stdout=subprocess.DEVNULL, check=False)
         self.steps += read_trace(trace, ROOT)
 
     def told(self) -> Iterator[tuple[int, str]]:

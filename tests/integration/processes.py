@@ -50,6 +50,17 @@ def configure(
     return path
 
 
+def installed(folder: Path, name: str, text: str) -> Path:
+    """A folder of installed packages with one plugin in it, named like nothing of ours."""
+    site = folder / "site"
+    info = site / f"acme_{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-{name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[bers]\n{name} = acme_{name}\n")
+    (site / f"acme_{name}.py").write_text(text)
+    return site
+
+
 def free_ports() -> dict[str, int]:
     """Three ports that nobody listens on, and that the system gives nobody who asks for any."""
     chance, found = SystemRandom(), dict[str, int]()

@@ -10,7 +10,7 @@ import pytest
 
 from bers import lock
 from tests.acceptance.conftest import Operator
-from tests.integration.processes import at_leisure, configure, free_ports, ready, started, until
+from tests.integration.processes import at_leisure, configure, free_ports, installed, ready, started, until
 
 PLUGIN = '''
 """A sink of somebody else."""
@@ -34,14 +34,7 @@ def bers_sinks():
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder of installed packages with a plugin in it, named like nothing of ours."""
-    site = tmp_path / "site"
-    info = site / "acme_attic-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-attic\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[bers]\nattic = acme_attic\n")
-    (site / "acme_attic.py").write_text(PLUGIN)
-    return site
+    return installed(tmp_path, "attic", PLUGIN)
 
 
 @pytest.fixture

@@ -26,19 +26,12 @@ AS_ADMIN = {"Authorization": f"Bearer {CONFIGURED}"}
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def closed(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server]:
+async def closed(home: Path) -> AsyncGenerator[Server]:
     """A server that asks for keys, for all tests of this file."""
-    folder = tmp_path_factory.mktemp("server")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
         patch.setenv("BERS_MONITORING_AUTH_ENABLED", "true")
         patch.setenv("BERS_MONITORING_API_KEY", CONFIGURED)
-        async with serving(folder) as found:
+        async with serving(home) as found:
             yield found
 
 

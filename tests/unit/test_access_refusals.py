@@ -1,5 +1,7 @@
 """Writes that were refused: the first of a kind is written down at once, and the others as a number."""
 
+import pytest
+
 from bers import Caller, Database
 from bers.access.refusals import MOST, Refusals
 from bers.audit import Audit
@@ -42,7 +44,10 @@ async def test_a_path_without_end_is_cut(clock: VirtualClock) -> None:
     state.close()
 
 
-async def test_that_nothing_can_be_written_down_lets_nobody_in_and_raises_nothing(clock: VirtualClock) -> None:
+async def test_that_nothing_can_be_written_down_raises_nothing_and_is_logged(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     state = Database()
     state.close()
     await Refusals(Audit(state, clock)).record(Caller(), "POST /x", "unauthenticated")
+    assert "a refused write could not be written down: the database is closed" in caplog.text

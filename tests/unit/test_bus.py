@@ -1,5 +1,6 @@
 import os
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -241,24 +242,20 @@ async def test_a_full_journal_refuses_and_takes_again_after_a_trim(tmp_path: Pat
 async def test_a_journal_whose_quota_was_lowered_below_its_only_segment_takes_again_once_all_is_read(
     anew: bool, tmp_path: Path
 ) -> None:
-    async with Log(tmp_path, max_bytes=1 << 20) as bus:
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(Log(tmp_path, max_bytes=1 << 20))
         taken = await bus.append(0, events(*range(20)))
         bus.limit(400, "refuse")
-        if not anew:
-            await _refuse_until_trimmed(bus, taken)
-    if anew:
-        async with Log(tmp_path, max_bytes=400) as bus:
-            await _refuse_until_trimmed(bus, taken)
-
-
-async def _refuse_until_trimmed(bus: Log, taken: int) -> None:
-    await bus.trim(0, taken - 1)
-    with pytest.raises(Full, match="reached its 400 bytes"):
-        await bus.append(0, events(99))
-    await bus.trim(0, taken)
-    for n in range(50):  # Of small segments from now on, so that some of them can always be given up.
-        assert await bus.append(0, events(100 + n)) == taken + 1 + n
-        await bus.trim(0, taken + 1 + n)
+        if anew:
+            await stack.aclose()
+            bus = await stack.enter_async_context(Log(tmp_path, max_bytes=400))
+        await bus.trim(0, taken - 1)
+        with pytest.raises(Full, match="reached its 400 bytes"):
+            await bus.append(0, events(99))
+        await bus.trim(0, taken)
+        for n in range(50):  # Of small segments from now on, so that some of them can always be given up.
+            assert await bus.append(0, events(100 + n)) == taken + 1 + n
+            await bus.trim(0, taken + 1 + n)
 
 
 async def test_a_full_journal_may_drop_its_oldest_instead(tmp_path: Path) -> None:

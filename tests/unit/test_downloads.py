@@ -112,28 +112,20 @@ def test_what_a_client_likes_is_read_from_accept(header: str, order: list[str]) 
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        async with serving(folder) as found:
-            for environment in ("production", "staging"):
-                told = {"source": "/ci", "environment": environment}
-                await found.emit(
-                    *({"type": "build-completed", "id": f"{environment}-b{n}", "duration": 4000 + n, **told}
-                      for n in range(30)),
-                    *({"type": "deployment-completed", "id": f"{environment}-{n}", "outcome": "failure",
-                       "reason": "=cmd()", **told} for n in range(30)),  # What fails is always kept.
-                )  # fmt: skip
-            await found.until("metrics/build_performance", lambda data: data["count"] == 60)
-            await found.until("records?type=deployment.finished&limit=100", lambda data: len(data) == 60)
-            await found.until("alerts", len)  # Of the deployments that failed.
-            yield found
+async def server(home: Path) -> AsyncGenerator[Server]:
+    async with serving(home) as found:
+        for environment in ("production", "staging"):
+            told = {"source": "/ci", "environment": environment}
+            await found.emit(
+                *({"type": "build-completed", "id": f"{environment}-b{n}", "duration": 4000 + n, **told}
+                  for n in range(30)),
+                *({"type": "deployment-completed", "id": f"{environment}-{n}", "outcome": "failure",
+                   "reason": "=cmd()", **told} for n in range(30)),  # What fails is always kept.
+            )  # fmt: skip
+        await found.until("metrics/build_performance", lambda data: data["count"] == 60)
+        await found.until("records?type=deployment.finished&limit=100", lambda data: len(data) == 60)
+        await found.until("alerts", len)  # Of the deployments that failed.
+        yield found
 
 
 PATHS = [

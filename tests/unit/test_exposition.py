@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -74,29 +75,21 @@ def test_the_format_is_the_one_that_is_liked_best(accept: str, expected: str) ->
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server]:
+async def server(home: Path) -> AsyncGenerator[Server]:
     """One with a sample of everything, as far as builds, deployments and tests have it."""
-    folder = tmp_path_factory.mktemp("server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        async with serving(folder) as found:
-            await found.emit(
-                *({"type": "build-completed", "id": f"b-{n}", "source": "/ci", "duration": 1000 * n,
-                   "outcome": "failure" if n == 9 else "success", "environment": "production"} for n in range(1, 10)),
-                {"type": "deployment-completed", "id": "d-1", "source": "/ci", "duration": 90_000,
-                 "environment": "staging", "outcome": "success"},
-                {"type": "coverage.measured", "id": "c-1", "source": "/ci", "measures": {"coverage.lines": 95.2}},
-                {"type": "build.measured", "id": "m-1", "source": "/ci", "measures": {"bundle.size": 4096}},
-            )  # fmt: skip
-            await found.until("metrics/build_total", lambda data: data["count"] == 9)
-            await found.until("metrics/deployment_total", lambda data: data["count"] == 1)
-            await found.until("metrics/process_memory_rss", lambda data: data["count"])
-            yield found
+    async with serving(home) as found:
+        await found.emit(
+            *({"type": "build-completed", "id": f"b-{n}", "source": "/ci", "duration": 1000 * n,
+               "outcome": "failure" if n == 9 else "success", "environment": "production"} for n in range(1, 10)),
+            {"type": "deployment-completed", "id": "d-1", "source": "/ci", "duration": 90_000,
+             "environment": "staging", "outcome": "success"},
+            {"type": "coverage.measured", "id": "c-1", "source": "/ci", "measures": {"coverage.lines": 95.2}},
+            {"type": "build.measured", "id": "m-1", "source": "/ci", "measures": {"bundle.size": 4096}},
+        )  # fmt: skip
+        await found.until("metrics/build_total", lambda data: data["count"] == 9)
+        await found.until("metrics/deployment_total", lambda data: data["count"] == 1)
+        await found.until("metrics/process_memory_rss", lambda data: data["count"])
+        yield found
 
 
 async def exposed(server: Server, accept: str = "text/plain") -> str:

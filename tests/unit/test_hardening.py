@@ -66,17 +66,9 @@ sources: {touchy: {}}
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        async with serving(folder, TEXT, specs=[("source", TOUCHY)]) as found:
-            yield found
+async def server(home: Path) -> AsyncGenerator[Server]:
+    async with serving(home, TEXT, specs=[("source", TOUCHY)]) as found:
+        yield found
 
 
 async def connect(server: Server, surface: Surface = "control") -> SocketStream:

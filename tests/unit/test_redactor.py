@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from bers import Event, Redactor, Run, Vcs
-from bers.redaction import KEY_FILE, identity_key, pieces
+from bers.identity_key import KEY_FILE, identity_key
+from bers.redaction import pieces
 from bers.shapes import objection
 
 SECRET = 'k3J9x Q2m"Z7/p+L&w8<Ty'
@@ -134,6 +135,8 @@ def test_the_key_of_a_node_is_made_once_and_is_its_own(tmp_path: Path) -> None:
     assert key != identity_key(tmp_path / "other")
     (tmp_path / "data" / KEY_FILE).write_bytes(b"half")
     assert len(identity_key(tmp_path / "data")) == 32
+    aside, report = sorted((tmp_path / "data").glob(f"{KEY_FILE}.damaged-*"))
+    assert aside.read_bytes() == b"half" and f"is kept as {aside.name}" in report.read_text()
 
 
 def test_a_clean_event_is_the_very_same() -> None:

@@ -29,6 +29,7 @@ from bers import (
     Stage,
     Table,
 )
+from bers.checks import NODE_CHECKS
 from bers.config import Plan, plan
 from bers.config.located import parse
 from bers.differences import Turnover
@@ -574,6 +575,7 @@ async def test_a_check_of_an_untouched_stage_goes_on_and_that_of_a_changed_one_i
         text = "\nhealth: {checks: {hearing: {enabled: false}}}\nsources:"
         await node.reload(("\nsources:", text))
         assert health.names == ["metrics-collector", "data-files", "storage"]
+        assert set(health.names) == NODE_CHECKS
         await node.reload()
         await until(lambda: health.report("hearing").message == "size 0")
 

@@ -269,8 +269,7 @@ def _metrics(document: Document, catalogue: Catalogue, settings: Settings) -> Ca
 
 
 def _check_names(document: Document, catalogue: Catalogue, settings: Settings) -> None:
-    ours = {"data-files", "metrics-collector", "storage"}
-    checks = {check.name for _, spec in catalogue.all() for check in spec.checks} | ours
+    checks = catalogue.checks()
     for name in settings.health.checks:
         if name not in checks:
             document.faults.append(document.fault(("health", "checks", name), unknown("check", name, checks)))

@@ -60,8 +60,7 @@ def download(request: Request, sheet: Sheet, format: Format, redactor: Redactor)
     """The answer as a file. What nobody may read is masked in each slice."""
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"bers-{sheet.name}-{at}.{format}")
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Request-Id": uuid4().hex}
-    headers["Vary"] = "Accept"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Request-Id": uuid4().hex, "Vary": "Accept"}
     if sheet.after:
         query = urlencode({**request.query_params, "after": sheet.after})
         headers["Link"] = f'<{request.url.path}?{query}>; rel="next"'

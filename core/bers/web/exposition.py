@@ -31,10 +31,10 @@ class Family(NamedTuple):
     help: str
     samples: Iterable[Sample]
 
-    @property
-    def unit(self) -> str:
-        """The base unit that the name ends in; empty where there is none."""
-        return next((unit for unit in _UNITS if self.name.endswith(f"_{unit}")), "")
+
+def unit_of(name: str) -> str:
+    """The base unit that a name ends in; empty where there is none."""
+    return next((unit for unit in _UNITS if name.endswith(f"_{unit}")), "")
 
 
 def media(accept: str) -> str:
@@ -63,7 +63,7 @@ def _family(family: Family, openly: bool) -> Iterator[str]:
     total = "_total" if family.kind == "counter" else ""
     name = family.name if openly else family.name + total
     yield f"# TYPE {name} {family.kind}"
-    if openly and (unit := family.unit):
+    if openly and (unit := unit_of(family.name)):
         yield f"# UNIT {name} {unit}"
     yield f"# HELP {name} {label(family.help) if openly else _help(family.help)}"
     for value, labels, suffix in family.samples:

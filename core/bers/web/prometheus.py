@@ -15,7 +15,7 @@ from bers.counters import Counts
 from bers.errors import Refused
 from bers.states import STATES
 from bers.supervisor import Supervisor
-from bers.web.exposition import Family, Sample, render
+from bers.web.exposition import Family, Sample, render, unit_of
 
 STALE = 3600.0
 """Seconds after which a value that nothing followed is not current any more."""
@@ -69,8 +69,7 @@ def _metrics(node: Supervisor, current: Mapping[str, Any]) -> Iterator[Family]:
 
 def _samples(metric: Metric, series: Sequence[Mapping[str, Any]]) -> Family:
     """What the samples of a metric amount to: percentiles of the last minutes, sum and count since the start."""
-    family = Family(metric.prometheus, "summary", "", ())
-    stem = family.name.removesuffix(f"_{family.unit}")
+    unit = unit_of(metric.prometheus)
     samples: list[Sample] = []
     for one in series:
         labels = _labels(one)
@@ -78,7 +77,7 @@ def _samples(metric: Metric, series: Sequence[Mapping[str, Any]]) -> Family:
             if one[key] is not None:
                 samples.append(Sample(one[key] * metric.scale, {**labels, "quantile": share}))
         samples += [Sample(one["sum"] * metric.scale, labels, "_sum"), Sample(one["count"], labels, "_count")]
-    name = f"{stem}_samples_{family.unit}" if family.unit else f"{stem}_samples"
+    name = f"{metric.prometheus.removesuffix(f'_{unit}')}_samples_{unit}" if unit else f"{metric.prometheus}_samples"
     return Family(name, "summary", f"{metric.description} Percentiles are of the last 5 minutes.", samples)
 
 

@@ -9,6 +9,7 @@ import bers
 from bers.clock import Clock
 from bers.disk import Room
 from bers.health import BreakerReport, CheckReport, overall, severity, summarize
+from bers.storage import CHECK as STORAGE
 from bers.storage import REMEDY
 
 
@@ -64,12 +65,12 @@ class Waiting:
         }
         now = int(self._clock.time() * 1000)
         return CheckReport(
-            "storage",
+            STORAGE.name,
             "unhealthy",
             now,
             0.0,
             self.why,
-            True,
+            STORAGE.critical,
             BreakerReport("closed", 0),
             details,
             self.reason,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ import msgspec
 
 from bers import lock
 from tests.faults.kills.emitters import Busy, Taken
+from tests.integration.processes import environ
 
 ROOT = Path(__file__).parents[3]
 LEAN = Path(__file__).with_name("lean.py")
@@ -138,7 +138,12 @@ def started(folder: Path, *, lean: bool, tracing: Sequence[str] = ()) -> Generat
         command = [STRACE, "-D", "-f", "--seccomp-bpf", *tracing, *command]
     with (folder / "said.log").open("ab") as said:
         process = subprocess.Popen(
-            command, cwd=folder, env=environ(), stdin=subprocess.DEVNULL, stdout=_out(lean, said), stderr=said
+            command,
+            cwd=folder,
+            env=environ(folder, PYTHONPATH=str(ROOT)),
+            stdin=subprocess.DEVNULL,
+            stdout=_out(lean, said),
+            stderr=said,
         )
     with process:
         try:
@@ -150,11 +155,9 @@ def started(folder: Path, *, lean: bool, tracing: Sequence[str] = ()) -> Generat
 
 def drain(folder: Path) -> None:
     """Let every sink read everything."""
-    subprocess.run([sys.executable, LEAN, folder, "--drain"], cwd=folder, env=environ(), check=True)
-
-
-def environ() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [sys.executable, LEAN, folder, "--drain"], cwd=folder, env=environ(folder, PYTHONPATH=str(ROOT)), check=True
+    )
 
 
 def _out(lean: bool, said: IO[bytes]) -> IO[bytes] | int:
