@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import resource
 import sqlite3
 import stat
 import tarfile
@@ -31,6 +30,7 @@ from bers.errors import BersError
 from bers.frames import Frame
 from bers.journal import Journal
 from bers.testing import VirtualClock
+from tests.unit.full_disk import no_file_beyond
 
 CLOCK = VirtualClock()
 
@@ -388,13 +388,8 @@ def test_a_backup_is_not_written_over_and_needs_a_name_that_tells_how(data_dir: 
 def test_a_disk_that_is_full_leaves_nothing_half(data_dir: Path, tmp_path: Path) -> None:
     (data_dir / "large").write_bytes(os.urandom(400_000))
     before = sorted(path.name for path in tmp_path.iterdir())
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
-        with pytest.raises(BersError, match="nothing of the backup was left there"):
-            made(data_dir)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_beyond(200_000), pytest.raises(BersError, match="nothing of the backup was left there"):
+        made(data_dir)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 

@@ -157,7 +157,7 @@ def unpack(path: Path, folder: Path, tell: Callable[[str], None] = lambda _: Non
                 raise NotABackup(f"{path}: {name!r} follows its {NAME}, which is the last of a backup")
             if name in found:
                 raise NotABackup(f"{path}: {name!r} is in it twice")
-            if size > shutil.disk_usage(folder).free - RESERVE:
+            if size > disk.room(folder).free - RESERVE:
                 raise BersError(f"{folder}: there is no room for {name} with its {size} bytes; make room on that disk")
             tell(f"{name}, {size} bytes")
             digest, target = sha256(), folder / name
