@@ -159,6 +159,14 @@ def sync(path: Path) -> None:
         os.close(file)
 
 
+def set_aside(path: Path, aside: Path) -> Path:
+    """Move a file to a place where nothing is yet: this one, or one of such a name."""
+    free, number = aside, 1
+    while free.exists():
+        free, number = aside.with_name(f"{aside.stem}-{number}{aside.suffix}"), number + 1
+    return path.replace(free)
+
+
 def taken(paths: Iterator[Path]) -> int:
     """How many bytes these files take on the disk."""
     total = 0

@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 
 from bers import disk
 from bers.frames import Frame, encode, frames_of, is_torn, unfinished, with_length_mended
-from bers.segments import put_in_order, segment_at, segment_files, set_aside
+from bers.segments import put_in_order, segment_at, segment_files
 from bers.units import Size
 
 PROBE = 64 << 10
@@ -196,7 +196,7 @@ class Journal:
         """Leave a damaged segment as it is, for whoever may make more of it, and go on behind it in a new one."""
         aside = path.with_suffix(".damaged")
         if end == self._starts[-1]:  # Nothing in it is whole, and the new one takes its name.
-            set_aside(path, aside)
+            disk.set_aside(path, aside)
             self._starts.pop()
             self._sizes.pop()
         else:
