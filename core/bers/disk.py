@@ -83,6 +83,12 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
+def assert_whole(written: int, data: bytes) -> None:
+    """Raise what a full disk raises where it took only a part of the data: what it does at its last bytes."""
+    if written < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def is_unreadable(error: sqlite3.Error) -> bool:
     """Whether a disk does not give back what is on it, so that it is no use to wait."""
     return getattr(error, "sqlite_errorcode", 0) in _UNREADABLE

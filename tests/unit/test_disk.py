@@ -255,6 +255,17 @@ async def test_a_journal_that_cannot_be_written_does_not_say_that_it_can(tmp_pat
         assert await bus.span(0) == (0, 2)
 
 
+async def test_a_disk_that_takes_a_part_of_a_frame_is_full(tmp_path: Path) -> None:
+    async with Log(tmp_path) as bus:
+        await bus.append(0, events(1))
+        with no_file_beyond((tmp_path / f"{0:020}.log").stat().st_size + 10):
+            with pytest.raises(OSError, match="No space left") as info:
+                await bus.append(0, events(2))
+            assert disk_fault(info.value) == bus.fault == "No space left on device"
+        assert await bus.append(0, events(3)) == 2
+        assert bus.fault == ""
+
+
 async def _until(bus: Log, end: int):  # type: ignore[no-untyped-def]
     async for batch in bus.read(0, after=0):
         yield batch
