@@ -9,6 +9,7 @@ from pathlib import Path
 from struct import unpack_from
 from typing import NamedTuple
 
+from bers import disk
 from bers.checksums import connect
 from bers.write_ahead import FRAME_HEAD, HEAD, log_of, order_of, summed_up
 
@@ -122,11 +123,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _put_aside(path: Path, log: Path) -> str:
-    aside, number = log.with_name(f"{log.name}.damaged"), 1
-    while aside.exists():
-        number += 1
-        aside = log.with_name(f"{log.name}.damaged-{number}")
-    log.rename(aside)
+    aside = disk.set_aside(log, log.with_name(f"{log.name}.damaged"))
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     return (
         f"{path} and its write-ahead log are of two moments, as where a directory was copied while a node ran: it goes "

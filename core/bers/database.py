@@ -91,29 +91,25 @@ class Database:
                 raise Refused("unavailable", f"{self.path or 'the database'} is closed: its stage has stopped")
             try:
                 connection = self._open()
-                before = connection.total_changes
                 try:
-                    result = self._within(connection, work)
+                    return self._within(connection, work)
                 except sqlite3.OperationalError as exc:
                     if not (disk.is_full(exc) and _shrunk(connection)):
                         raise
-                    result = self._within(connection, work)
+                    return self._within(connection, work)
             except (OSError, sqlite3.OperationalError) as exc:
                 self._note(exc)
                 raise
-            if self.fault and connection.total_changes != before:  # What only reads does not know better.
-                self.fault = ""
-            return result
 
     def _note(self, exc: OSError | sqlite3.OperationalError) -> None:
-        """Remember what the disk did. But for one that is full, the file is opened anew: it may be another now."""
+        """Remember what the disk did. But for one that is full, the file is opened anew: it may be writable by then."""
         why, old = disk.disk_fault(exc), self._connection
         self.fault = why or self.fault
         if why and not disk.is_full(exc) and self.path and old:
             with suppress(OSError, sqlite3.Error):  # Where that cannot be, what is open can still be read.
                 if self.path.stat().st_ino == self._inode:
                     self._connection = connected(self.path, self._synchronous)
-                    self._known = _known(self._connection)
+                    self._known = schema_copy.known(self._connection)
                     old.close()
 
     def _within(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -121,15 +117,18 @@ class Database:
             _begin(connection)
             before = connection.total_changes
             result = work(connection)
-            if schema_copy.cookie(connection) != self._known:
+            if (schema := schema_copy.cookie(connection)) != self._known:
                 schema_copy.keep(connection)
-            if connection.total_changes != before:
+            writes = connection.total_changes != before
+            if writes:
                 connection.execute(COUNT)
             connection.execute("COMMIT")
         except BaseException as exc:
             self._undo(connection, exc)
             raise
-        self._known = schema_copy.cookie(connection)
+        self._known = schema
+        if writes:  # What only reads does not know better.
+            self.fault = ""
         return result
 
     def _undo(self, connection: sqlite3.Connection, exc: BaseException) -> None:
@@ -151,7 +150,7 @@ class Database:
         if self._connection is None:
             connection = self._opened(self.path) if self.path else connected(":memory:", self._synchronous)
             with closed_on_error(connection):
-                self._known = _known(connection)
+                self._known = schema_copy.known(connection)
                 self._within(connection, _prepare)
             self._connection = connection
             self._inode = self.path.stat().st_ino if self.path else 0
@@ -204,12 +203,6 @@ def _shrunk(connection: sqlite3.Connection) -> bool:
     except sqlite3.OperationalError:
         return False
     return not busy
-
-
-def _known(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Of which schema a database has the copy."""
-    copy = schema_copy.read(connection) if schema_copy.is_there(connection) else None
-    return (copy.version, copy.layout) if copy else (-1, -1)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

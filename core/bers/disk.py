@@ -83,6 +83,12 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
+def assert_whole(written: int, data: bytes) -> None:
+    """Raise what a full disk raises where it took only a part of the data: what it does at its last bytes."""
+    if written < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def is_unreadable(error: sqlite3.Error) -> bool:
     """Whether a disk does not give back what is on it, so that it is no use to wait."""
     return getattr(error, "sqlite_errorcode", 0) in _UNREADABLE
@@ -157,6 +163,14 @@ def sync(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def set_aside(path: Path, aside: Path) -> Path:
+    """Move a file to a place where nothing is yet: this one, or one of such a name."""
+    free, number = aside, 1
+    while free.exists():
+        free, number = aside.with_name(f"{aside.stem}-{number}{aside.suffix}"), number + 1
+    return path.replace(free)
 
 
 def taken(paths: Iterator[Path]) -> int:

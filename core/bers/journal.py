@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 
 from bers import disk
 from bers.frames import Frame, encode, frames_of, is_torn, unfinished, with_length_mended
-from bers.segments import put_in_order, segment_at, segment_files, set_aside
+from bers.segments import put_in_order, segment_at, segment_files
 from bers.units import Size
 
 PROBE = 64 << 10
@@ -177,7 +177,7 @@ class Journal:
             _log.error("%s: the length of the last frame was damaged, and is written anew", path)
             os.ftruncate(self._file, at)
             data = encode(last)
-            os.write(self._file, data)
+            disk.assert_whole(os.write(self._file, data), data)
             os.fdatasync(self._file)
             self._sizes[-1] = at + len(data)
             return last.end
@@ -196,7 +196,7 @@ class Journal:
         """Leave a damaged segment as it is, for whoever may make more of it, and go on behind it in a new one."""
         aside = path.with_suffix(".damaged")
         if end == self._starts[-1]:  # Nothing in it is whole, and the new one takes its name.
-            set_aside(path, aside)
+            disk.set_aside(path, aside)
             self._starts.pop()
             self._sizes.pop()
         else:
@@ -225,8 +225,7 @@ class Journal:
         if self._sizes[-1] >= self.segment_bytes:
             self._begin_segment(group[0].start)
         data = b"".join(map(encode, group))
-        if os.write(self._file, data) < len(data):
-            raise OSError("the disk took only a part")
+        disk.assert_whole(os.write(self._file, data), data)
         os.fdatasync(self._file)
         self._sizes[-1] += len(data)
         self.end = group[-1].end
@@ -240,8 +239,7 @@ class Journal:
         data = unfinished(self.end, size)
         os.ftruncate(self._file, self._sizes[-1])
         try:
-            if os.write(self._file, data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            disk.assert_whole(os.write(self._file, data), data)
             os.fdatasync(self._file)
         finally:
             os.ftruncate(self._file, self._sizes[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
@@ -82,8 +81,7 @@ def announced(data_dir: Path) -> tuple[str, Path | None] | None:
 def _put(file: int, text: str) -> None:
     """Write a file anew. In place: what has room already needs none on a disk that is full."""
     data = text.encode()
-    if os.pwrite(file, data, 0) < len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    disk.assert_whole(os.pwrite(file, data, 0), data)
     os.ftruncate(file, len(data))
 
 

@@ -111,26 +111,7 @@ class Pipeline:
                 for step in self.processors
             ]
             self.opened = {step.id: processor for step, (processor, _) in zip(self.processors, processors, strict=True)}
-            held: dict[str, int] = {}
-            for target in self.targets:
-                if target.durable:
-                    durable = cast("Durable", target.sink)  # Its spec is a DurableSpec, which proves it.
-                    begin_at = live if target.begin is None else target.begin
-                    held[target.id] = await durable.position(self.name, partition, begin=begin_at)
-            if max(held.values(), default=0) > end:
-                raise Conflict(
-                    f"pipeline {self.name!r} holds position {max(held.values())}, but the bus ends at {end}; "
-                    f"restore the journal, or start with an empty data directory"
-                )
-            for name, position in held.items():
-                if (
-                    position < oldest
-                ):  # As where a copy took a database before the journal, which was trimmed meanwhile.
-                    _log.error(
-                        "the journal begins at position %d, and sink %r of pipeline %r has seen what lies before %d: "
-                        "it misses what lay between",
-                        oldest, name, self.name, position,
-                    )  # fmt: skip
+            held = await self._hold(partition, oldest, end, live)
             self.deliveries = {target.id: self._courier(target) for target in self.targets}
             self.queues = {
                 target.id: Queue(self.deliveries[target.id]) for target in self.targets if not target.waited_for
@@ -153,21 +134,54 @@ class Pipeline:
                     for courier in waited:
                         await courier.settle()
                     async with aclosing(bus.read(partition, after=self.position, cuts=cuts)) as batches:
-                        while not self._finishing and (until is None or self.position < until):
-                            if (batch := await self._next(batches)) is None:
-                                break
-                            for processor, edge in processors:
-                                batch = await _process(processor, batch, edge)
-                            for courier in waited:
-                                if batch.end > courier.position:
-                                    await courier.take(batch)
-                            if batch.end > live:  # An optional sink never sees a replay.
-                                for queue in queues:
-                                    queue.offer(batch)
-                            self.position = batch.end
+                        await self._deliver(batches, processors, waited, until)
                     for queue in queues:
                         queue.close()
                 watches.cancel_scope.cancel()
+
+    async def _hold(self, partition: int, oldest: int, end: int, live: int) -> dict[str, int]:
+        """Where each durable sink goes on; raise Conflict where one has seen more than the bus holds."""
+        held: dict[str, int] = {}
+        for target in self.targets:
+            if target.durable:
+                durable = cast("Durable", target.sink)  # Its spec is a DurableSpec, which proves it.
+                begin = live if target.begin is None else target.begin
+                held[target.id] = await durable.position(self.name, partition, begin=begin)
+        if max(held.values(), default=0) > end:
+            raise Conflict(
+                f"pipeline {self.name!r} holds position {max(held.values())}, but the bus ends at {end}; "
+                f"restore the journal, or start with an empty data directory"
+            )
+        for name, position in held.items():
+            # As where a copy took a database before the journal, which was trimmed meanwhile.
+            if position < oldest:
+                _log.error(
+                    "the journal begins at position %d, and sink %r of pipeline %r has seen what lies before %d: it "
+                    "misses what lay between",
+                    oldest, name, self.name, position,
+                )  # fmt: skip
+        return held
+
+    async def _deliver(
+        self,
+        batches: AsyncGenerator[Batch],
+        processors: Sequence[tuple[Processor, Edge]],
+        waited: Sequence[Courier],
+        until: int | None,
+    ) -> None:
+        """Bring what is read through the processors to every sink, up to a position or until nothing more is wanted."""
+        while not self._finishing and (until is None or self.position < until):
+            if (batch := await self._next(batches)) is None:
+                break
+            for processor, edge in processors:
+                batch = await _process(processor, batch, edge)
+            for courier in waited:
+                if batch.end > courier.position:
+                    await courier.take(batch)
+            if batch.end > self.live:  # An optional sink never sees a replay.
+                for queue in self.queues.values():
+                    queue.offer(batch)
+            self.position = batch.end
 
     def _courier(self, target: Target) -> Courier:
         edge = self.counters.edge(f"{self.name}/{target.id}")

@@ -103,15 +103,8 @@ class PipelineKeeper(Keeper):
         self._fault = None
         if self._begin_at is None:
             _, self._begin_at = await self._bus.span(0)
-        if not all(cell.stage is not None for cell in self._waited):
-            closed = ", ".join(cell.name for cell in self._waited if cell.stage is None)
-            self.held = f"it waits for {closed}"
-            tell()
-            for cell in self.cells:
-                cell.standing.opening(f"its pipeline waits for {closed}")
-            await bell.until(lambda: all(cell.stage is not None for cell in self._waited) or self._wish)
-            if self._wish:
-                return
+        if not await self._sinks_are_open(tell):
+            return
         sinks = [cell.stage for cell in self._waited]
         post = self._post = Post(self.name, self._shared.settings)
         for cell in self.cells:
@@ -162,6 +155,18 @@ class PipelineKeeper(Keeper):
         bell.ring()
         if not self._wish and (fault or not ended):
             await self._broke(fault or late(self.name, "stop", self._shared.settings.close_within), post, ended=ended)
+
+    async def _sinks_are_open(self, tell: Callable[[], None]) -> bool:
+        """Wait for the sinks; False where something else is asked for meanwhile."""
+        closed = [cell.name for cell in self._waited if cell.stage is None]
+        if not closed:
+            return True
+        self.held = f"it waits for {', '.join(closed)}"
+        tell()
+        for cell in self.cells:
+            cell.standing.opening(f"its pipeline waits for {', '.join(closed)}")
+        await self._shared.bell.until(lambda: all(cell.stage is not None for cell in self._waited) or self._wish)
+        return not self._wish
 
     async def _isolate(self) -> None:
         self.held, self._skip = self._why, not self._holds

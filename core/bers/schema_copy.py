@@ -60,6 +60,12 @@ def cookie(connection: sqlite3.Connection) -> tuple[int, int]:
     return version, layout
 
 
+def known(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The same of the schema that was written down; of none, what no schema has."""
+    copy = read(connection) if is_there(connection) else None
+    return (copy.version, copy.layout) if copy else (-1, -1)
+
+
 def keep(connection: sqlite3.Connection) -> None:
     """Write down the schema as it is now. Compressed, it is a page: less that can be damaged."""
     body = zlib.compress(msgspec.msgpack.encode(Copy(*cookie(connection), master(connection))))

@@ -6,6 +6,7 @@ import logging
 import re
 from pathlib import Path
 
+from bers import disk
 from bers.frames import first_of, frames_of
 
 _NAME = re.compile(r"\d{20}\.log")
@@ -47,18 +48,9 @@ def put_in_order(folder: Path) -> None:
         right = segment_at(folder, begins)
         if right.exists():
             _log.error("%s has the same place in the journal as %s, and is kept as damaged", path, right)
-            set_aside(path, path.with_suffix(".damaged"))
+            disk.set_aside(path, path.with_suffix(".damaged"))
         else:
             path.rename(right)
-
-
-def set_aside(path: Path, aside: Path) -> None:
-    """Move a file to a place where nothing is yet."""
-    free = aside
-    number = 1
-    while free.exists():
-        free, number = aside.with_name(f"{aside.stem}-{number}{aside.suffix}"), number + 1
-    path.replace(free)
 
 
 def _beginning(path: Path, named: int | None) -> int | None:

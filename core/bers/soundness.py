@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bers import schema_copy
@@ -127,27 +128,27 @@ def of_rows(connection: sqlite3.Connection) -> list[str]:
 
 def of_the_schema(connection: sqlite3.Connection) -> list[str]:
     """All that can be found out at once about a file however large."""
-    before, connection.text_factory = connection.text_factory, as_text
-    try:
-        return [fault for fault in (of_schema(connection),) if fault]
-    except UNREADABLE as exc:
-        assert_damage(exc)
-        return [str(exc)]
-    finally:
-        connection.text_factory = before
+    with _damaged_text(connection):
+        try:
+            return [fault] if (fault := of_schema(connection)) else []
+        except UNREADABLE as exc:
+            assert_damage(exc)
+            return [str(exc)]
 
 
 def of_everything(connection: sqlite3.Connection) -> list[str]:
     """All that can be found out through a connection."""
-    if found := of_structure(connection):
-        return found
+    if found := of_structure(connection) or of_the_schema(connection):
+        return found  # Whoever goes by that schema reads rows that are not there, or none of those that are.
+    with _damaged_text(connection):
+        return of_rows(connection)
+
+
+@contextmanager
+def _damaged_text(connection: sqlite3.Connection) -> Generator[None]:
+    """Take text as it is, though it may be damaged, while the block lasts."""
     before, connection.text_factory = connection.text_factory, as_text
     try:
-        if fault := of_schema(connection):
-            return [fault]  # Whoever goes by it reads rows that are not there, or none of those that are.
-        return of_rows(connection)
-    except UNREADABLE as exc:
-        assert_damage(exc)
-        return [str(exc)]
+        yield
     finally:
         connection.text_factory = before

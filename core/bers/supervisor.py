@@ -72,8 +72,11 @@ class Supervisor(AsyncContextManagerMixin):
         logs: Logs | None = None,
         addresses: Sequence[tuple[str, int]] = (),
         reread: Callable[[], Plan] | None = None,
+        state: Database | None = None,
     ) -> None:
         """``addresses`` is where this node listens; the data directory is the caller's to lock.
+
+        ``state`` is the `state.db` in there, where it is open already; it is closed when this node stops.
 
         ``reread`` reads the configuration again, as it was read for ``plan``: what :meth:`reload` puts in place.
         """
@@ -94,7 +97,7 @@ class Supervisor(AsyncContextManagerMixin):
 
         # What outlives the process, and what is counted.
         self.data_dir = Path(plan.settings.data_dir)
-        self.state = Database(self.data_dir / "state.db")
+        self.state = state or Database(self.data_dir / "state.db")
         self.state.mend()  # Before anybody looks for positions in it.
         self.redactor = plan.redactor.keyed(partial(identity_key, self.data_dir))
         self.heartbeats = Heartbeats(self.state, self.clock)

@@ -49,9 +49,8 @@ def readable(reading: Path) -> tuple[sqlite3.Connection, Schema]:
         with closing(_tolerant(reading)) as connection, suppress(*UNREADABLE):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         highest = max(one.root for one in schema.entries) * size if schema.entries else 0
-        os.truncate(
-            reading, max(reading.stat().st_size, highest)
-        )  # What was cut off must not be taken for pages that we add.
+        # What was cut off must not be taken for pages that we add.
+        os.truncate(reading, max(reading.stat().st_size, highest))
         _transplant(reading, next((one.root for one in schema.entries if one.name == schema_copy.TABLE), 2), size)
         rest = [one for one in schema.entries if one.name != schema_copy.TABLE]
         with closing(_tolerant(reading)) as connection, suppress(*UNREADABLE):

@@ -1,6 +1,7 @@
 """The gate over HTTP: who is let in, who is not and why, and what is written down of it."""
 
 import re
+import sqlite3
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 from starlette.requests import Request
 
+from bers import Database, soundness
 from bers.access import keys
 from bers.access.credentials import FRESH
 from bers.access.gate import Errand, Gate
@@ -498,3 +500,21 @@ async def test_while_keys_cannot_be_read_nobody_is_let_in(tmp_path: Path, monkey
         assert error(await server.get("alerts", headers=AS_ADMIN), 503)["code"] == "unavailable"
         await state.run(lambda connection: connection.execute("DROP VIEW keys").close())
         await state.run(lambda connection: connection.execute("ALTER TABLE hidden RENAME TO keys").close())
+
+
+async def test_a_start_looks_through_the_state_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for keys before a node is there, and belongs to the node from then on."""
+    state = Database(tmp_path / ".bers" / "state.db")
+    state.run_now(lambda _: None)
+    state.close()
+    monkeypatch.setenv("BERS_MONITORING_AUTH_ENABLED", "true")
+    monkeypatch.setenv("BERS_MONITORING_API_KEY", CONFIGURED)
+    looked, look = list[str](), soundness.of_everything
+
+    def noted(connection: sqlite3.Connection) -> list[str]:
+        looked.append(Path(connection.execute("PRAGMA database_list").fetchone()[2]).name)
+        return look(connection)
+
+    monkeypatch.setattr(soundness, "of_everything", noted)
+    async with serving(tmp_path):
+        assert looked.count("state.db") == 1

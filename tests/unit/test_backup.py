@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import resource
 import sqlite3
 import stat
 import tarfile
@@ -31,6 +30,7 @@ from bers.errors import BersError
 from bers.frames import Frame
 from bers.journal import Journal
 from bers.testing import VirtualClock
+from tests.unit.full_disk import no_file_beyond
 
 CLOCK = VirtualClock()
 
@@ -66,6 +66,13 @@ def data_dir(tmp_path: Path) -> Path:
     (folder / "bers.pid").write_text("1\n")
     (folder / "link").symlink_to("/etc/passwd")
     return folder
+
+
+def positions_of(path: Path) -> tuple[int, bytearray]:
+    """Where the first copy of the positions begins in a file, and all that is in it."""
+    with closing(connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'positions'").fetchone()
+    return (page - 1) * 4096, bytearray(path.read_bytes())
 
 
 def made(data_dir: Path, name: str = "backup.tar", config: Path | None = None, logs: Path | None = None) -> Path:
@@ -196,6 +203,24 @@ def test_a_database_that_is_damaged_is_told_of(data_dir: Path) -> None:
     said = create(Wanted(data_dir), data_dir.parent / "backup.tar", CLOCK)
     assert "it cannot be read as a database" in {one.name: one.why for one in said.left_out}["junk.db"]
     assert {one.name: one.kind for one in said.members}["data/junk.db"] == "file"
+
+
+def test_a_backup_tells_positions_by_the_copy_that_is_as_it_was_written(data_dir: Path) -> None:
+    place, content = positions_of(data_dir / "state.db")
+    content[content.index(b"storemetrics", place) + len(b"storemetrics")] ^= 64
+    (data_dir / "state.db").write_bytes(content)
+    said = create(Wanted(data_dir), data_dir.parent / "backup.tar", CLOCK)
+    assert [held.position for held in said.positions] == [5]
+    assert said.notes == ["state.db: 1 rows of table positions are not as they were written"]
+
+
+def test_a_database_whose_positions_cannot_be_read_is_kept_as_it_is(data_dir: Path) -> None:
+    place, content = positions_of(data_dir / "state.db")
+    content[place] = 0xFF
+    (data_dir / "state.db").write_bytes(content)
+    said = create(Wanted(data_dir), data_dir.parent / "backup.tar", CLOCK)
+    assert said.positions == [] and "data/state.db" in {one.name for one in said.members}
+    assert any("state.db: " in note for note in said.notes)
 
 
 def test_a_restore_moves_aside_and_deletes_nothing(data_dir: Path, tmp_path: Path) -> None:
@@ -363,13 +388,8 @@ def test_a_backup_is_not_written_over_and_needs_a_name_that_tells_how(data_dir: 
 def test_a_disk_that_is_full_leaves_nothing_half(data_dir: Path, tmp_path: Path) -> None:
     (data_dir / "large").write_bytes(os.urandom(400_000))
     before = sorted(path.name for path in tmp_path.iterdir())
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
-        with pytest.raises(BersError, match="nothing of the backup was left there"):
-            made(data_dir)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_beyond(200_000), pytest.raises(BersError, match="nothing of the backup was left there"):
+        made(data_dir)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 

@@ -92,8 +92,11 @@ def test_a_log_that_is_older_than_its_database_is_put_aside(live: Path, tmp_path
     database.run_now(add(50))
     checkpoint(live / "state.db")
     shutil.copy(live / "state.db", copied)
+    (copied / "state.db-wal.damaged").write_bytes(b"of an earlier time")
     assert len(put_right(copied)) == 1
     assert rows(copied / "state.db") == 100
+    assert (copied / "state.db-wal.damaged").read_bytes() == b"of an earlier time"
+    assert (copied / "state.db-wal-1.damaged").stat().st_size
     database.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,9 +96,16 @@ def count(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM t").fetchone()[0])
 
 
-async def test_a_database_says_why_it_cannot_be_written_until_it_can(tmp_path: Path) -> None:
-    database = Database(tmp_path / "a.db")
-    await database.run(insert(1))
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncGenerator[Database]:
+    """A database with one row of a kilobyte."""
+    one = Database(tmp_path / "a.db")
+    await one.run(insert(1))
+    yield one
+    await one.shut()
+
+
+async def test_a_database_says_why_it_cannot_be_written_until_it_can(database: Database, tmp_path: Path) -> None:
     with no_file_beyond((tmp_path / "a.db-wal").stat().st_size):
         with pytest.raises(sqlite3.OperationalError) as info:
             await database.run(insert(100))
@@ -107,13 +114,10 @@ async def test_a_database_says_why_it_cannot_be_written_until_it_can(tmp_path: P
         assert database.fault, "what only reads does not know better"
     await database.run(insert(100))
     assert database.fault == "" and await database.run(count) == 101
-    await database.shut()
 
 
-async def test_a_full_database_makes_room_of_its_log(tmp_path: Path) -> None:
+async def test_a_full_database_makes_room_of_its_log(database: Database, tmp_path: Path) -> None:
     """On a small disk most of what a database takes is its log, which holds every page once for each commit."""
-    database = Database(tmp_path / "a.db")
-    await database.run(insert(1))
     await database.run(lambda connection: connection.execute("PRAGMA max_page_count = 20"))
     with pytest.raises(sqlite3.OperationalError, match="full"):
         await database.run(insert(200))
@@ -122,23 +126,20 @@ async def test_a_full_database_makes_room_of_its_log(tmp_path: Path) -> None:
     await database.run(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
     await database.run(insert(200))
     assert database.fault == ""
-    await database.shut()
 
 
-async def test_a_database_that_was_read_only_is_opened_anew(tmp_path: Path) -> None:
-    database = Database(tmp_path / "a.db")
-    await database.run(insert(1))
+async def test_a_database_that_was_read_only_is_opened_anew(database: Database) -> None:
     await database.run(lambda connection: connection.execute("PRAGMA query_only = ON"))
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await database.run(insert(1))
     await database.run(insert(1))
     assert database.fault == "" and await database.run(count) == 2
-    await database.shut()
 
 
-async def test_a_file_that_takes_the_place_of_a_database_is_not_taken_for_it(tmp_path: Path) -> None:
-    database = Database(tmp_path / "a.db")
-    await database.run(insert(3))
+async def test_a_file_that_takes_the_place_of_a_database_is_not_taken_for_it(
+    database: Database, tmp_path: Path
+) -> None:
+    await database.run(insert(2))
     for path in list(tmp_path.iterdir()):
         path.rename(tmp_path / f"gone-{path.name}")
     await database.run(lambda connection: connection.execute("PRAGMA query_only = ON"))
@@ -146,7 +147,6 @@ async def test_a_file_that_takes_the_place_of_a_database_is_not_taken_for_it(tmp
         await database.run(insert(1))
     assert await database.run(count) == 3
     assert not (tmp_path / "a.db").exists(), "as where a disk was unmounted"
-    await database.shut()
 
 
 async def test_what_the_audit_trail_cannot_take_is_in_the_log(
@@ -253,6 +253,17 @@ async def test_a_journal_that_cannot_be_written_does_not_say_that_it_can(tmp_pat
         assert bus.fault == ""
     async with Log(tmp_path) as bus:
         assert await bus.span(0) == (0, 2)
+
+
+async def test_a_disk_that_takes_a_part_of_a_frame_is_full(tmp_path: Path) -> None:
+    async with Log(tmp_path) as bus:
+        await bus.append(0, events(1))
+        with no_file_beyond((tmp_path / f"{0:020}.log").stat().st_size + 10):
+            with pytest.raises(OSError, match="No space left") as info:
+                await bus.append(0, events(2))
+            assert disk_fault(info.value) == bus.fault == "No space left on device"
+        assert await bus.append(0, events(3)) == 2
+        assert bus.fault == ""
 
 
 async def _until(bus: Log, end: int):  # type: ignore[no-untyped-def]

@@ -157,18 +157,8 @@ def unpack(path: Path, folder: Path, tell: Callable[[str], None] = lambda _: Non
                 raise NotABackup(f"{path}: {name!r} follows its {NAME}, which is the last of a backup")
             if name in found:
                 raise NotABackup(f"{path}: {name!r} is in it twice")
-            if size > shutil.disk_usage(folder).free - RESERVE:
-                raise BersError(f"{folder}: there is no room for {name} with its {size} bytes; make room on that disk")
             tell(f"{name}, {size} bytes")
-            digest, target = sha256(), folder / name
-            _make_room_for(target, folder, path)
-            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-                for piece in pieces:
-                    digest.update(piece)
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            found[name] = Member(name, "file", size, digest.hexdigest())
+            found[name] = _unpack_one(name, size, pieces, folder, path)
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as exc:
         raise NotABackup(
             f"{path}: it cannot be decompressed: {exc}; it is no backup, or was cut off or changed"
@@ -178,7 +168,22 @@ def unpack(path: Path, folder: Path, tell: Callable[[str], None] = lambda _: Non
     return decode(manifest), list(found.values())
 
 
-def _make_room_for(target: Path, folder: Path, path: Path) -> None:
+def _unpack_one(name: str, size: int, pieces: Iterator[bytes], folder: Path, path: Path) -> Member:
+    """Write one member below a folder, to a file that was not there."""
+    if size > disk.room(folder).free - RESERVE:
+        raise BersError(f"{folder}: there is no room for {name} with its {size} bytes; make room on that disk")
+    digest, target = sha256(), folder / name
+    _make_folders_for(target, folder, path)
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return Member(name, "file", size, digest.hexdigest())
+
+
+def _make_folders_for(target: Path, folder: Path, path: Path) -> None:
     """Make the folders of a file, each for nobody but us; raise NotABackup where one is a file, or it is one."""
     parents = [one for one in reversed(target.parents) if one.is_relative_to(folder)]
     for parent in parents:

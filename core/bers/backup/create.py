@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import bers
-from bers import lock, soundness
+from bers import disk, lock, soundness
 from bers.backup import manifest
 from bers.backup.archive import RESERVE, Writer, writing
 from bers.backup.manifest import LeftOut, Manifest, Position, Span
@@ -66,7 +66,7 @@ def default_name(clock: Clock) -> Path:
 def _see_to_room(found: Instant, target: Path) -> None:
     """A backup that fills the disk would keep the node from writing what it is handed."""
     needed = found.size + max((one.size for one in found.databases), default=0) + RESERVE
-    free = shutil.disk_usage(target.parent).free
+    free = disk.room(target.parent).free
     if free < needed:
         raise BersError(
             f"{target.parent}: the backup may take {needed >> 20} MiB while it is made, and {free >> 20} MiB are free; "

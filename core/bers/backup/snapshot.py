@@ -12,9 +12,10 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import IO
 
+from bers import position_rows
 from bers.access import sessions
 from bers.all_positions import Held
-from bers.checksums import connect
+from bers.checksums import UNREADABLE, assert_damage, connect
 from bers.disk import RESERVE_FILE
 from bers.errors import BersError
 from bers.lock import PID_FILE
@@ -104,7 +105,7 @@ def _databases(data_dir: Path, found: Instant) -> list[Path]:
         if path.is_symlink() or not path.is_file():
             continue
         try:
-            with closing(_connect(path)) as connection:
+            with closing(_reading(path)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError as exc:
             found.left_out[path.relative_to(data_dir).as_posix()] = f"it cannot be read as a database: {exc}"
@@ -113,9 +114,13 @@ def _databases(data_dir: Path, found: Instant) -> list[Path]:
     return good
 
 
-def _connect(path: Path, mode: str = "ro", patience: float = PATIENCE) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None)
+def _reading(path: Path) -> sqlite3.Connection:
+    return connect(path, read_only=True, timeout=PATIENCE, isolation_level=None)
+
+
+def _locking(path: Path) -> sqlite3.Connection:
+    """A connection that may write, to a file that is there: it makes none."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=AT_ONCE, isolation_level=None)
 
 
 @contextmanager
@@ -123,7 +128,7 @@ def _locked(paths: Sequence[Path]) -> Generator[None]:
     """Keep everybody else from writing to any of the databases."""
     deadline = time.monotonic() + PATIENCE
     with ExitStack() as stack:
-        connections = {path: stack.enter_context(closing(_connect(path, "rw", AT_ONCE))) for path in paths}
+        connections = {path: stack.enter_context(closing(_locking(path))) for path in paths}
         while busy := _lock(connections):
             # Who waits for one with another in hand keeps the node waiting for longer than it does.
             _release(connections.values())
@@ -158,15 +163,16 @@ def _release(connections: Iterable[sqlite3.Connection]) -> None:
 
 @contextmanager
 def _seen(path: Path, data_dir: Path) -> Generator[Copied]:
-    with closing(_connect(path)) as connection:
+    with closing(_reading(path)) as connection:
         connection.execute("BEGIN")
         pages = int(connection.execute("PRAGMA page_count").fetchone()[0])
         size = int(connection.execute("PRAGMA page_size").fetchone()[0])
         name = path.relative_to(data_dir).as_posix()
         held: list[Held] = []
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'positions'").fetchone():
-            rows = connection.execute("SELECT sink, reader, position FROM positions ORDER BY sink, reader").fetchall()
-            held = [Held(name, *row) for row in rows]
+        try:
+            held = [Held(name, *row) for row in sorted(position_rows.read(connection))]
+        except UNREADABLE as exc:
+            assert_damage(exc)  # That is said of the copy, when all of it is looked through.
         yield Copied(name, connection, pages * size, held)
 
 

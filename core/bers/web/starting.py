@@ -47,6 +47,8 @@ class Start:
         """What of the data directory was put aside, and nobody was told of yet."""
         self._warnings: Sequence[str] | None = None
         """What there is to be said of who may ask; None until the data directory is ours."""
+        self._state: Database | None = None
+        """What a node remembers. It is opened to see who may ask, and looked through then: the node goes on with it."""
 
     def try_to_own(self, stack: ExitStack, *, wait: float = 0.0) -> None:
         """Own the data directory, and see who may ask, if that can be now.
@@ -57,10 +59,13 @@ class Start:
             try:
                 held.enter_context(lock.hold(self._folder, wait=wait))
                 self._unfit += copies.put_right(self._folder)
-                self._warnings = self._doors()
+                state = Database(self._folder / "state.db")
+                held.callback(state.close)
+                self._warnings = self._doors(state)
             except Exception as exc:
                 self._note(exc)
             else:
+                self._state = state
                 stack.push(held.pop_all())
 
     async def own(self, stack: ExitStack, app: App) -> Sequence[str]:
@@ -72,13 +77,14 @@ class Start:
         self._tell()
         return self._warnings
 
-    async def run(self, stack: AsyncExitStack, app: App, make: Callable[[], Supervisor]) -> Supervisor:
-        """Let a node run as soon as it can."""
+    async def run(self, stack: AsyncExitStack, app: App, make: Callable[..., Supervisor]) -> Supervisor:
+        """Let a node run as soon as it can; ``make`` is given its ``state``, where that is open already."""
         while True:
             try:
-                return await stack.enter_async_context(make())
+                return await stack.enter_async_context(make(state=self._state))
             except Exception as exc:
                 self._note(exc)
+            self._state = None  # It is opened anew: it was closed, and may be another file by then.
             await self._wait(app)
 
     def _note(self, exc: Exception) -> None:
@@ -104,21 +110,14 @@ class Start:
             _log.error("%s", said)
         self._unfit.clear()
 
-    def _doors(self) -> Sequence[str]:
+    def _doors(self, state: Database) -> Sequence[str]:
         """What there is to be said of who may ask; raise ConfigError where a node must not start so."""
         settings = self._plan.settings
-        state = self._folder / "state.db"
-        made: list[keys.Key] = []
-        if settings.access.enabled:
-            database = Database(state)
-            try:
-                made = database.run_now(keys.stored)
-            finally:
-                database.close()
+        made = state.run_now(keys.stored) if settings.access.enabled else []
         return posture.check(
             settings.access,
             made,
-            lost=bool(salvage.asides(state)),
+            lost=bool(salvage.asides(self._folder / "state.db")),
             now=self._clock.time(),
             environment=settings.environment,
             outside=self._outside,
