@@ -27,4 +27,7 @@ def band(figure: str, value: float | None) -> Band | None:
     if value is None or figure not in _LIMITS:
         return None
     within, limits = _LIMITS[figure]
-    return next((one for one, limit in zip(_BETTER, limits, strict=True) if within(value, limit)), "low")
+    for one, limit in zip(_BETTER, limits, strict=True):
+        if within(value, limit):
+            return one
+    return "low"
