@@ -75,15 +75,17 @@ class Evaluator:
     @property
     def idle(self) -> float | None:
         """For how many seconds nothing can change by time alone; nothing where it never can."""
-        if self._due is None:
+        dues = [due for due in (self._due, self.register.due) if due is not None]
+        if not dues:
             return None
+        wait = max(0.001, min(dues) - self.moment.at)
         # What arrives while we wait leaves its window later than the shortest of them takes.
-        shortest = min(watch.rule.window or 0.0 for watch in self.watches.windowed)
-        return min(shortest, max(0.001, self._due - self.moment.at))
+        return min([wait, *(watch.rule.window or 0.0 for watch in self.watches.windowed)])
 
     async def look_again(self) -> None:
-        """Look at every window that something has left, because time went on."""
+        """Look at every window that something has left, and at every alert that waits, because time went on."""
         moment, self._due = self.moment, None
+        self.register.pass_time(moment)
         for watch in self.watches.windowed:
             for number, series in enumerate(list(watch.series.values()), 1):
                 if number % SLICE == 0:

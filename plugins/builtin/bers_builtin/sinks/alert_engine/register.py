@@ -60,6 +60,8 @@ class Register:
         self.changed: dict[str, Alert] = {}
         self.transitions: list[Transition] = []
         self.audit: list[Audit] = []
+        self.due: float | None = None
+        """When time alone changes an alert next, on the engine's clock; nothing where it never does."""
 
     def restore(
         self,
@@ -99,6 +101,9 @@ class Register:
                 self._begin(watch, series, moment)
             else:
                 self.pending[series.fingerprint] = (watch, series)
+
+    def pass_time(self, moment: Moment) -> None:
+        """Let happen what only waited for its time."""
 
     def acknowledge(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
         """Note that somebody takes a living alert on."""
