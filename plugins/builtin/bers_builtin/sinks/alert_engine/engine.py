@@ -32,7 +32,7 @@ from bers import (
 )
 from bers_builtin.sinks._disk import AGAIN, persist
 from bers_builtin.sinks.alert_engine import desk
-from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.alerts import Alert, Moment
 from bers_builtin.sinks.alert_engine.answers import (
     AlertStats,
     Answer,
@@ -45,7 +45,7 @@ from bers_builtin.sinks.alert_engine.answers import (
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 from bers_builtin.sinks.alert_engine.ledger import Ledger, Letter
-from bers_builtin.sinks.alert_engine.register import Deed, Moment
+from bers_builtin.sinks.alert_engine.register import Deed
 
 _LETTERS = 500  # Rows of the outbox that are handed in together.
 _IDLE_COMMIT = 1.0  # Seconds that a position alone may wait to be written.
