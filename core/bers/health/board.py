@@ -120,11 +120,7 @@ class Health:
             async with anyio.create_task_group() as group:
                 for watch in waiting:
                     group.start_soon(self._look_at_start, watch, patience)
-            waiting = [
-                watch
-                for watch in waiting
-                if watch.patient and (watch.report is None or watch.report.status == "unknown")
-            ]
+            waiting = [watch for watch in waiting if watch.patient and watch.unknown]
             if self._clock.monotonic() >= deadline:
                 return
             if waiting:

@@ -84,7 +84,7 @@ def _kill(process: Process) -> None:
 def _first_line(output: bytes) -> str:
     """The first line that says something, without the figures that plugins of Nagios write behind a bar."""
     lines = output.decode(errors="replace").strip().splitlines()
-    return printable(lines[0].partition("|")[0].strip())[:MAX_LINE] if lines else ""
+    return printable(lines[0].partition("|")[0]).strip()[:MAX_LINE] if lines else ""
 
 
 def _signal(number: int) -> str:

@@ -75,10 +75,7 @@ class Flapping:
 
     def changed(self, before: Status, after: Status) -> None:
         """Hear of a change."""
-        now = self._clock.monotonic()
-        if not self._changes:
-            self._changes.append((now, before))
-        self._changes.append((now, after))
+        self._changes.append((self._clock.monotonic(), worst([before, after])))
 
     def look(self) -> bool:
         """See whether it flaps; return whether that has changed."""

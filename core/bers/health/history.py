@@ -15,6 +15,7 @@ from bers.clock import Jump, Stamp, SteadyClock
 from bers.database import Database
 from bers.errors import Refused
 from bers.health.spans import CheckHistory, Line, Share, Span, history, share
+from bers.units import format_duration
 
 PERIODS: Mapping[str, float] = {"24h": 86400.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
 """For which a check's report tells its availability."""
@@ -223,7 +224,7 @@ def _first(spans: Sequence[Span]) -> Span:
 
 def _bounded(period: float) -> float:
     if not 1.0 <= period <= LONGEST:
-        raise Refused("invalid", f"period: {period:g} s is out of range; ask for 1s to 90d")
+        raise Refused("invalid", f"period: {format_duration(period)} is out of range; ask for 1s to 90d")
     return period
 
 

@@ -119,7 +119,7 @@ class CommandCheck(Config, frozen=True):
     """Runs a program without a shell; its exit code says how the thing is, as plugins of Nagios do."""
 
     argv: Annotated[
-        tuple[Annotated[str, Meta(min_length=1)], ...],
+        tuple[str, ...],
         Meta(min_length=1, description="Program and arguments. The first line that it prints is what the check tells."),
     ]
     env: Annotated[
@@ -134,6 +134,8 @@ class CommandCheck(Config, frozen=True):
     ] = (3,)
 
     def __post_init__(self) -> None:
+        if not self.argv[0]:
+            raise ValueError("argv[0]: it names no program; write one")
         if both := sorted({*self.degraded} & {*self.unknown}):
             raise ValueError(f"unknown: {both[0]} says degraded already; remove it from one of them")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 
@@ -70,4 +72,6 @@ def lateness(
 def said(exc: BaseException) -> str:
     """What an error of the system says, without its number."""
     cause = exc.__cause__ if isinstance(exc.__cause__, OSError) else exc
+    if isinstance(cause, OSError) and cause.errno and not isinstance(cause, socket.gaierror):
+        return os.strerror(cause.errno).lower()
     return (getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).lower()

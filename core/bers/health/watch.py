@@ -63,10 +63,14 @@ class Watch:
             return self.report.because
         return self.name if "unhealthy" in (self.report.status, self.damper.found) else ""
 
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing is known of it, and not because of another."""
+        return self.report is None or (self.report.status == "unknown" and not self.report.because)
+
     def pause(self, impatience: float) -> float:
         """Seconds until the next look."""
-        unknown = self.report is not None and self.report.status == "unknown" and not self.report.because
-        if self.report is None or (unknown and self.impatient):
+        if self.report is None or (self.unknown and self.impatient):
             return min(self.interval, impatience)
         if self.breaker.state == "open":
             return min(self.interval, self.breaker.wait or self.interval)
