@@ -65,7 +65,7 @@ class History:
         self._number = 0
         self._unwritten: dict[int, Span] = {}
         self._forgotten: list[int] = []
-        self._begun = False
+        self._begun = self._closed = False
 
     async def begin(self, last: Stamp | None) -> None:
         """Go on from the last process, which was there until ``last``; what it did not see ended, ended then."""
@@ -90,6 +90,8 @@ class History:
 
     def note(self, name: str, status: Status, message: str, because: str = "") -> bool:
         """Hear how a check is from now on; return whether it was another way before."""
+        if self._closed:
+            return False  # A look that was under way when the node began to stop.
         spans = self._spans.setdefault(name, [])
         last = spans[-1] if spans else None
         if last and last.lasted is None:
@@ -106,6 +108,7 @@ class History:
 
     async def close(self) -> None:
         """Hear that none is made any more, and write that down."""
+        self._closed = True
         for name in self._spans:
             self.end(name)
         await self.save()
