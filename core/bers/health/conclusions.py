@@ -19,6 +19,9 @@ from bers.redaction import Redactor
 AGAIN = 1.0
 """Seconds until what could not be written down is tried once more."""
 
+PATIENCE = 1.0
+"""Seconds that a change waits to be written down before it is told: a disk that hangs keeps nobody from looking."""
+
 Publish: TypeAlias = Callable[[CheckReport, CheckReport | None], Awaitable[None]]
 """Tells what a look found, and what was told of that check before."""
 
@@ -57,6 +60,9 @@ class Conclusions:
         self._rests = rests
         self._watches = watches
         self._unwritten = anyio.Event()
+        self._written = anyio.Event()
+        """Set when what is noted now was written down; another one is for what is noted later."""
+        self._writing = False
 
     def report(self, watch: Watch) -> CheckReport:
         """What it found last, with what became of it before."""
@@ -86,13 +92,16 @@ class Conclusions:
                 watch.breaker.failed(self._redactor.text(look.error))
             else:
                 watch.breaker.succeeded()
-        watch.report = self._as_report(watch, look, status)
-        self._note(watch.report)
-        self._keep_rest(watch)
-        told = watch.told
-        if told is None or _differs(told, watch.report):
-            watch.told = watch.report
-            await self._publish(watch.report, told)
+        report, told = self._as_report(watch, look, status), watch.told
+        noted = self._note(report)
+        self._keep_rest(watch, report)
+        if noted and self._writing:
+            with anyio.move_on_after(PATIENCE):
+                await self._written.wait()
+        watch.report = report
+        if told is None or _differs(told, report):
+            watch.told = report
+            await self._publish(report, told)
 
     # What is remembered.
 
@@ -135,10 +144,14 @@ class Conclusions:
 
     async def run(self) -> None:
         """Write it down for ever: beside the checks, as a disk may keep one waiting."""
+        self._writing = self._history is not None
         while True:
             await self._unwritten.wait()
             self._unwritten = anyio.Event()
-            if not await self.save():
+            written, self._written = self._written, anyio.Event()
+            if await self.save():
+                written.set()
+            else:
                 await self._clock.sleep(AGAIN)
                 self._unwritten.set()
 
@@ -148,23 +161,25 @@ class Conclusions:
             await self._history.close()
         await self.save()
 
-    def _note(self, report: CheckReport) -> None:
-        """Put it into the history, and the one word for all."""
+    def _note(self, report: CheckReport) -> bool:
+        """Put it into the history, and the one word for all; return whether one of them is another."""
         if not self._history:
-            return
+            return False
         changed = self._history.note(report.name, report.status, report.message, report.because)
-        watches = self._watches().values()
-        known = [watch.report for watch in watches if watch.report]
+        watches = self._watches()
+        others = [watch.report for name, watch in watches.items() if watch.report and name != report.name]
+        known = [*others, report]
         if len(known) == len(watches):
             word = overall(known)
             changed = self._history.note(OVERALL, word, _why(known, word)) or changed
         if changed:
             self._unwritten.set()
+        return changed
 
-    def _keep_rest(self, watch: Watch) -> None:
+    def _keep_rest(self, watch: Watch, report: CheckReport) -> None:
         """Remember that its breaker is not closed any more, or closed again."""
-        report, rest = watch.report, watch.breaker.rest
-        if rest == watch.rest or not report or not self._rests:
+        rest = watch.breaker.rest
+        if rest == watch.rest or not self._rests:
             return
         if rest is None:
             self.rested(watch)
