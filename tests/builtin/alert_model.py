@@ -77,7 +77,7 @@ class Model:
     def acknowledge(self, t: float, lasting: float | None) -> None:
         if self.status in ("active", "suppressed"):
             self.expires = None if lasting is None else t + lasting
-            self._say("acknowledged", "acknowledged", True, t)
+            self._say("acknowledged", "acknowledged", self.told, t)
 
     def unacknowledge(self, t: float) -> None:
         if self.status == "acknowledged":
@@ -164,7 +164,7 @@ class Model:
 
     def _give_back(self, t: float) -> None:
         self.expires, self.fired = None, t
-        self._say("unacknowledged", "active", True, t)
+        self._say("unacknowledged", "active", self.told, t)
         self._settle(t)
 
     def _end(self, t: float) -> None:

@@ -125,6 +125,7 @@ class Register(Steps):
             alert,
             moment,
             _by_hand(deed),
+            is_told=alert.told,  # Whoever was not told that it fires is not told that somebody looks after it.
             status="acknowledged",
             acknowledgment=taken,
             suppressed_by=None,
