@@ -129,7 +129,7 @@ def test_what_changes_something_takes_more_than_reading(closed: Guarded) -> None
         if method != "GET" and path not in PUBLIC:
             assert scope == allowed.get((method, path), "admin"), (method, path)
         elif method == "GET":
-            assert scope == ("admin" if path == "/api/monitoring/audit" else "read"), path
+            assert scope == ("admin" if path.startswith("/api/monitoring/audit") else "read"), path
 
 
 def test_c150_without_a_key_every_route_is_401_but_those_of_the_list(closed: Guarded) -> None:
