@@ -8,10 +8,10 @@ from math import isfinite
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from bers import Clock, Event, Labels, Metric, Stamp, format_duration
-from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.alerts import Alert, Moment
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
-from bers_builtin.sinks.alert_engine.register import Moment, Register
+from bers_builtin.sinks.alert_engine.register import Register
 from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches
 
 SLICE = 100
@@ -109,7 +109,7 @@ class Evaluator:
         """What is to be written down."""
         moment, register = self.moment, self.register
         return Changes(
-            Clockwork(moment.at, moment.wall, self._latest, list(register.firings), Stamp.of(self._clock)),
+            Clockwork(moment.at, moment.wall, self._latest, list(register.suppressions.firings), Stamp.of(self._clock)),
             [(digest, series.save()) for (digest, _), (_, series) in self._touched.items() if not series.is_idle],
             [*self._forgotten, *(key for key, (_, series) in self._touched.items() if series.is_idle)],
             list(register.changed.values()),

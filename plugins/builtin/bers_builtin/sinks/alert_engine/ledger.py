@@ -115,7 +115,7 @@ class Ledger:
             return Memory(
                 msgspec.msgpack.decode(clock, type=Clockwork) if clock else None,
                 [(watch, msgspec.msgpack.decode(body, type=SavedSeries)) for watch, body in series],
-                _alerts(live),
+                [_told(alert) for alert in _alerts(live)],
                 _alerts(resolved),
                 dict(last.fetchall()),
             )
@@ -145,7 +145,11 @@ class Ledger:
             )
             connection.executemany(
                 "INSERT INTO alert_outbox (stage, kind, time, body) VALUES (?, ?, ?, ?)",
-                [(self._stage, step.kind, step.time, msgspec.json.encode(step.alert)) for step in changes.transitions],
+                [
+                    (self._stage, step.kind, step.time, msgspec.json.encode(step.alert))
+                    for step in changes.transitions
+                    if step.is_told
+                ],
             )
             connection.executemany(
                 "INSERT INTO alert_audit (stage, time, alert, action, operator, principal, notes, address)"
@@ -247,6 +251,13 @@ class Ledger:
 
 def _alerts(rows: Any) -> list[Alert]:
     return [msgspec.json.decode(body, type=Alert) for (body,) in rows]
+
+
+def _told(alert: Alert) -> Alert:
+    """An alert that was written down before alerts said themselves whether they were told."""
+    if alert.reason:
+        return alert
+    return msgspec.structs.replace(alert, told=alert.status != "suppressed")
 
 
 def _key(labels: Labels) -> str:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
 
-from bers_builtin.sinks.alert_engine.alerts import Acknowledgment, Alert, Audit, Kind, Resolution, Transition
+from bers_builtin.sinks.alert_engine.alerts import (
+    Acknowledgment,
+    Alert,
+    Audit,
+    Kind,
+    Moment,
+    Reason,
+    Resolution,
+    Status,
+    Suppressed,
+    Transition,
+)
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.rules import Severity
+from bers_builtin.sinks.alert_engine.suppression import Suppressions
 from bers_builtin.sinks.alert_engine.watches import Series, Verdict, Watch
-
-
-class Moment(NamedTuple):
-    """A time, twice."""
-
-    at: float
-    """Seconds on the engine's own clock, that never steps; what is waited for is measured by it."""
-    wall: float
-    """Seconds since 1970; what is recorded says it."""
-
-    @property
-    def ms(self) -> int:
-        return int(self.wall * 1000)
 
 
 class Deed(NamedTuple):
@@ -42,12 +39,13 @@ class Register:
 
     * One fingerprint has one living alert at most. What comes back within the deduplication window reopens it: the
       same id, active again, acknowledged no more. Later it is a new alert, that names the one before.
-    * Beyond the rate limit an alert that is not critical is suppressed: seen over REST, told to nobody. It becomes
-      active with the next evidence that finds room, and resolves in silence, because nobody was told that it fired.
+    * What is suppressed is seen over REST and told to nobody. It fires once nothing suppresses it any more, if it is
+      still bad; and where nobody was told that it fired, nobody is told that it is resolved.
     """
 
     def __init__(self, config: AlertConfig) -> None:
         self._config = config
+        self.suppressions = Suppressions(config)
         self.live: dict[str, Alert] = {}
         """Active, acknowledged and suppressed alerts, by fingerprint."""
         self.pending: dict[str, tuple[Watch, Series]] = {}
@@ -55,13 +53,9 @@ class Register:
         """What can be reopened, by fingerprint, with the time of its end; oldest first."""
         self._last: dict[str, str] = {}
         """The id of the last alert of each fingerprint."""
-        self.firings: deque[float] = deque(maxlen=config.rate_limiting.max_alerts)
-        """When the last few alerts fired, as many as the rate limit counts."""
         self.changed: dict[str, Alert] = {}
         self.transitions: list[Transition] = []
         self.audit: list[Audit] = []
-        self.due: float | None = None
-        """When time alone changes an alert next, on the engine's clock; nothing where it never does."""
 
     def restore(
         self,
@@ -74,11 +68,16 @@ class Register:
         self.live = {alert.fingerprint: alert for alert in live}
         self._resolved = {alert.fingerprint: (alert, at) for alert, at in resolved}
         self._last = last
-        self.firings.extend(firings)
+        self.suppressions.firings.extend(firings)
 
     def written(self) -> None:
         """Say that what was to be written down is."""
         self.changed, self.transitions, self.audit = {}, [], []
+
+    @property
+    def due(self) -> float | None:
+        """When time alone changes an alert next, on the engine's clock; nothing where it never does."""
+        return self.suppressions.due
 
     def judge(self, watch: Watch, verdict: Verdict, moment: Moment) -> None:
         """Let an alert begin, go on or end, as the rule concluded."""
@@ -90,7 +89,12 @@ class Register:
             series.since = None
             self.pending.pop(series.fingerprint, None)
             if alert:
-                self._end(alert, Resolution(None, "", moment.ms, "recovered"), moment)
+                self._end(
+                    alert,
+                    Resolution(None, "", moment.ms, "recovered"),
+                    Reason("recovered", "what it watches is good again"),
+                    moment,
+                )
         elif alert:
             self._go_on(alert, watch, series, moment)
         else:
@@ -104,24 +108,37 @@ class Register:
 
     def pass_time(self, moment: Moment) -> None:
         """Let happen what only waited for its time."""
+        due = self.suppressions.due
+        if due is not None and due <= moment.at:
+            self.reconsider(moment)
+
+    def reconsider(self, moment: Moment) -> None:
+        """Ask of every alert again whether it is suppressed, because what suppresses has changed."""
+        for alert in list(self.live.values()):
+            self._weigh(alert, moment)
 
     def acknowledge(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
         """Note that somebody takes a living alert on."""
         taken = Acknowledgment(deed.operator, deed.notes, moment.ms, deed.address)
-        alert = msgspec.structs.replace(alert, status="acknowledged", acknowledgment=taken, updated_at=moment.ms)
-        self.live[alert.fingerprint] = alert
-        self._tell("acknowledged", alert, moment)
         self.audit.append(Audit(moment.ms, alert.id, "acknowledge", *deed))
-        return alert
+        return self._step(
+            "acknowledged",
+            alert,
+            moment,
+            _by_hand(deed),
+            status="acknowledged",
+            acknowledgment=taken,
+            suppressed_by=None,
+        )
 
     def resolve(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
         """End a living alert by hand; evidence that comes later may reopen it."""
         self.audit.append(Audit(moment.ms, alert.id, "resolve", *deed))
-        return self._end(alert, Resolution(deed.operator, deed.notes, moment.ms, "manual"), moment)
+        return self._end(alert, Resolution(deed.operator, deed.notes, moment.ms, "manual"), _by_hand(deed), moment)
 
     def abandon(self, alert: Alert, notes: str, moment: Moment) -> None:
         """End an alert whose rule is no more."""
-        self._end(alert, Resolution(None, notes, moment.ms, "recovered"), moment)
+        self._end(alert, Resolution(None, notes, moment.ms, "recovered"), Reason("rule_changed", notes), moment)
 
     def pending_alerts(self, moment: Moment) -> list[Alert]:
         """What has begun and may yet come to nothing, as alerts."""
@@ -133,11 +150,9 @@ class Register:
 
     def _begin(self, watch: Watch, series: Series, moment: Moment) -> None:
         fingerprint = series.fingerprint
-        severity = watch.rule.severity_for(series.evidence.environment)
-        limited = self._is_limited(severity, moment.at)
         alert = self._alert(watch, series, moment)
-        before = self._reopenable(fingerprint, moment.at)
-        if before:
+        reason = Reason("breach", alert.message)
+        if before := self._reopenable(fingerprint, moment.at):
             alert = msgspec.structs.replace(
                 alert,
                 id=before.id,
@@ -146,11 +161,12 @@ class Register:
                 previous_id=before.previous_id,
             )
             self._resolved.pop(fingerprint)
-        alert = msgspec.structs.replace(alert, status="suppressed" if limited else "active")
+            reason = Reason("reopened", f"it came back: {alert.message}")
         self.live[fingerprint], self._last[fingerprint] = alert, alert.id
-        if not limited:
-            self.firings.append(moment.at)
-        self._tell("suppressed" if limited else "firing", alert, moment)
+        if cause := self.suppressions.reason(alert, moment):
+            self._suppress(alert, cause, moment)
+        else:
+            self._fire(alert, reason, moment)
 
     def _go_on(self, alert: Alert, watch: Watch, series: Series, moment: Moment) -> None:
         seen = self._alert(watch, series, moment)
@@ -163,31 +179,58 @@ class Register:
             count=alert.count + 1 if watch.counts_events else alert.count,
             metadata=seen.metadata,
         )
-        if alert.status == "suppressed" and not self._is_limited(alert.severity, moment.at):
-            alert = msgspec.structs.replace(alert, status="active", fired_at=moment.ms)
-            self.firings.append(moment.at)
-            self.live[alert.fingerprint] = alert
-            self._tell("firing", alert, moment)
-        else:
-            self.live[alert.fingerprint] = self.changed[alert.id] = alert
+        self.live[alert.fingerprint] = self.changed[alert.id] = alert
+        self._weigh(alert, moment)
 
-    def _end(self, alert: Alert, resolution: Resolution, moment: Moment) -> Alert:
-        ended = msgspec.structs.replace(alert, status="resolved", resolution=resolution, updated_at=moment.ms)
+    def _weigh(self, alert: Alert, moment: Moment) -> None:
+        """Suppress an alert that nobody has taken on, or let it fire."""
+        if alert.status == "acknowledged":
+            return
+        cause = self.suppressions.reason(alert, moment)
+        if cause != alert.suppressed_by:
+            if cause:
+                self._suppress(alert, cause, moment)
+            elif alert.told:
+                over = Reason("unsuppressed", "nothing suppresses it any more, and it still fires")
+                alert = self._step(
+                    "unsuppressed", alert, moment, over, is_told=False, status="active", suppressed_by=None
+                )
+                self._step("repeated", alert, moment, over)
+            else:
+                self._fire(alert, Reason("unsuppressed", f"nothing suppresses it any more: {alert.message}"), moment)
+
+    def _suppress(self, alert: Alert, cause: Suppressed, moment: Moment) -> None:
+        self._step(
+            "suppressed",
+            alert,
+            moment,
+            self.suppressions.why(cause),
+            is_told=alert.suppressed_by is None,  # Another cause is for the log.
+            status="suppressed",
+            suppressed_by=cause,
+        )
+
+    def _fire(self, alert: Alert, reason: Reason, moment: Moment) -> None:
+        self.suppressions.fired(moment)
+        self._step("firing", alert, moment, reason, status="active", told=True, suppressed_by=None, fired_at=moment.ms)
+
+    def _end(self, alert: Alert, resolution: Resolution, reason: Reason, moment: Moment) -> Alert:
+        ended = self._step(
+            "resolved", alert, moment, reason, is_told=alert.told, status="resolved", resolution=resolution
+        )
         del self.live[alert.fingerprint]
         self._resolved[alert.fingerprint] = (ended, moment.at)
-        if alert.status == "suppressed":
-            self.changed[ended.id] = ended
-        else:
-            self._tell("resolved", ended, moment)
         return ended
 
-    def _tell(self, kind: Kind, alert: Alert, moment: Moment) -> None:
-        self.changed[alert.id] = alert
-        self.transitions.append(Transition(kind, moment.wall, alert))
-
-    def _is_limited(self, severity: Severity, at: float) -> bool:
-        limit = self._config.rate_limiting
-        return severity != "critical" and len(self.firings) == limit.max_alerts and self.firings[0] > at - limit.window
+    def _step(
+        self, kind: Kind, alert: Alert, moment: Moment, reason: Reason, *, is_told: bool = True, **fields: Any
+    ) -> Alert:
+        """Change an alert, and write down that it was changed, and why."""
+        was: Status | None = None if alert.status == "pending" else alert.status
+        alert = msgspec.structs.replace(alert, reason=reason, updated_at=moment.ms, **fields)
+        self.live[alert.fingerprint] = self.changed[alert.id] = alert
+        self.transitions.append(Transition(kind, moment.wall, alert, reason, was, is_told))
+        return alert
 
     def _reopenable(self, fingerprint: str, at: float) -> Alert | None:
         dedup = self._config.deduplication
@@ -231,3 +274,7 @@ class Register:
             annotations=rule.annotations,
             metadata={"source": evidence.source, "event": evidence.id, "subject": evidence.subject},
         )
+
+
+def _by_hand(deed: Deed) -> Reason:
+    return Reason("by_hand", f"{deed.operator}: {deed.notes}" if deed.notes else f"{deed.operator} said so")
