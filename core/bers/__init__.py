@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bers.audit import Audit as Audit
     from bers.catalog import Catalog as Catalog
     from bers.catalog import Metric as Metric
     from bers.checks import Check as Check
@@ -83,6 +84,7 @@ __version__ = "1.0.0"
 
 # Where each public name lives. It is imported when it is asked for: `bers --help` needs none of them.
 _HOMES = {
+    "Audit": "audit",
     "Batch": "records",
     "BersError": "errors",
     "Blocked": "targets",

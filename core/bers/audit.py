@@ -1,4 +1,4 @@
-"""Who changed what, and when: one row for every write that somebody asked for, in a chain that shows what is missing."""
+"""Who changed what, and when: one row for every write that somebody asked for, chained so that changes show."""
 
 from __future__ import annotations
 

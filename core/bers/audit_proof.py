@@ -20,7 +20,7 @@ _REMEDIES: dict[Kind, str] = {
     "missing": "Somebody deleted rows: find out who could write to state.db, and compare with a backup.",
     "unlinked": "Somebody wrote to state.db: find out who could, and compare with a backup.",
     "unsealed": "Somebody without this node's key wrote to state.db: find out who could, and compare with a backup.",
-    "end": "Rows at the end may have been deleted or changed: compare with a backup, and with what was noted elsewhere.",
+    "end": "Rows at the end may be missing or changed: compare with a backup, and with what was noted elsewhere.",
 }
 
 

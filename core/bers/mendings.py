@@ -1,4 +1,4 @@
-"""What was lost with a damaged database, in the file that took its place: for owners who have to say where rows went."""
+"""What was lost with a damaged database, told in the file that took its place to the owners of the rows."""
 
 from __future__ import annotations
 

@@ -160,7 +160,8 @@ class AskAudit(msgspec.Struct, forbid_unknown_fields=True):
 
     limit: Annotated[int, Meta(ge=1, le=1000, description="How many at most.")] = 100
     before: Annotated[
-        int | None, Meta(ge=1, description="What `next` said of the answer before: go on with older rows than this.")
+        Annotated[int, Meta(ge=1, le=1 << 53)] | None,
+        Meta(description="What `next` said of the answer before: go on with older rows than this."),
     ] = None
     principal: Annotated[str, Meta(description="Only what this principal did.")] = ""
     target: Annotated[str, Meta(description="Only what was done to this, such as the id of an alert.")] = ""

@@ -41,11 +41,11 @@ ALERT_ENGINE = DurableSpec(
         ),
         Operation(
             "POST", "alerts/{id}/acknowledge", AlertEngine.acknowledge, Answer, Alert, "Take an alert on.",
-            scope="acknowledge", refuses=("conflict",),
+            scope="acknowledge", refuses=("conflict",), audited=True,
         ),
         Operation(
             "POST", "alerts/{id}/resolve", AlertEngine.resolve, Answer, Alert, "End an alert.", scope="acknowledge",
-            refuses=("conflict",),
+            refuses=("conflict",), audited=True,
         ),
     ),
     verify=Watches,

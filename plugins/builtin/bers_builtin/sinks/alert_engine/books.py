@@ -26,7 +26,7 @@ class Books:
         self._config = config
         self._context = context
         self.evaluator = Evaluator(config, context.metrics, context.clock)
-        self.ledger = Ledger(context.state, context.stage_id)
+        self.ledger = Ledger(context.state, context.stage_id, context.audit)
         self.turn = anyio.Lock()
         self.letters = anyio.Event()
         """Set when there is something to tell; replaced by whoever tells."""

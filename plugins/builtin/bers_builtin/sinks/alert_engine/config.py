@@ -48,4 +48,4 @@ class AlertConfig(Config, frozen=True):
     commit_every: Annotated[
         Duration, Meta(description="How long progress may wait to be written. Alerts are written at once.")
     ] = Duration("250ms")
-    history: Annotated[Interval, Meta(description="How long resolved alerts and the audit are kept.")] = Interval("90d")
+    history: Annotated[Interval, Meta(description="How long resolved alerts are kept.")] = Interval("90d")

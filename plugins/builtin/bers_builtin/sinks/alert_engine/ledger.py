@@ -1,4 +1,4 @@
-"""The alert engine's tables: alerts, timers, the outbox and the audit, changed together or not at all."""
+"""The alert engine's tables: alerts, timers, and the outbox, changed together or not at all."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bers import Database, Labels, Stamp, summed
-from bers_builtin.sinks.alert_engine.alerts import Alert, Audit, Transition
+from bers import Audit, Caller, Database, Labels, Stamp, summed
+from bers_builtin.sinks.alert_engine import alerts
+from bers_builtin.sinks.alert_engine.alerts import Alert, Transition
 from bers_builtin.sinks.alert_engine.watches import SavedSeries
 
 _SCHEMA = (
@@ -27,11 +28,6 @@ _SCHEMA = (
     f"""CREATE TABLE IF NOT EXISTS alert_outbox (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, kind TEXT NOT NULL, time REAL NOT NULL,
         body BLOB NOT NULL, {summed("seq, stage, kind, time, body")}
-    )""",
-    f"""CREATE TABLE IF NOT EXISTS alert_audit (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, time INTEGER NOT NULL, alert TEXT NOT NULL,
-        action TEXT NOT NULL, operator TEXT NOT NULL, principal TEXT NOT NULL, notes TEXT NOT NULL,
-        address TEXT NOT NULL, {summed("seq, stage, time, alert, action, operator, principal, notes, address")}
     )""",
     f"""CREATE TABLE IF NOT EXISTS alert_clock (
         stage TEXT PRIMARY KEY, body BLOB NOT NULL, {summed("stage, body")}
@@ -75,7 +71,7 @@ class Changes(NamedTuple):
     forgotten: Sequence[tuple[str, Labels]]
     alerts: Sequence[Alert]
     transitions: Sequence[Transition]
-    audit: Sequence[Audit]
+    audit: Sequence[alerts.Audit]
 
 
 class Letter(NamedTuple):
@@ -90,8 +86,10 @@ class Letter(NamedTuple):
 class Ledger:
     """The tables of one stage. Each method is one transaction."""
 
-    def __init__(self, database: Database, stage: str) -> None:
+    def __init__(self, database: Database, stage: str, audit: Audit) -> None:
+        """``audit`` is that of the node: what an operator does is written into it, with what follows from it."""
         self._database = database
+        self._audit = audit
         self._stage = stage
 
     async def load(self, *, resolved_since: int) -> Memory:
@@ -151,11 +149,16 @@ class Ledger:
                     if step.is_told
                 ],
             )
-            connection.executemany(
-                "INSERT INTO alert_audit (stage, time, alert, action, operator, principal, notes, address)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(self._stage, *msgspec.structs.astuple(deed)) for deed in changes.audit],
-            )
+            for deed in changes.audit:
+                caller = Caller(deed.principal, deed.address)
+                self._audit.row(
+                    caller,
+                    f"alerts/{deed.action}",
+                    "done",
+                    target=deed.alert,
+                    operator=deed.operator,
+                    notes=deed.notes,
+                )(connection)
             move(connection)
 
         await self._database.run(work)
@@ -216,22 +219,7 @@ class Ledger:
             before,
             _SLICE,
         )
-        deeds = await self._rows(
-            "DELETE FROM alert_audit WHERE seq IN"
-            " (SELECT seq FROM alert_audit WHERE stage = ? AND time < ? LIMIT ?) RETURNING 1",
-            before,
-            _SLICE,
-        )
-        return max(len(stale), len(deeds)) == _SLICE
-
-    async def audit(self, alert: str) -> list[Audit]:
-        """What was done to an alert by hand, in order."""
-        rows = await self._rows(
-            "SELECT time, alert, action, operator, principal, notes, address FROM alert_audit"
-            " WHERE stage = ? AND alert = ? ORDER BY seq",
-            alert,
-        )
-        return [Audit(*row) for row in rows]
+        return len(stale) == _SLICE
 
     @property
     def _me(self) -> tuple[str]:
