@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from bers.operations import Reply as Reply
     from bers.operations import Sheet as Sheet
     from bers.operations import Stream as Stream
+    from bers.patterns import Pattern as Pattern
+    from bers.patterns import PatternError as PatternError
+    from bers.patterns import TooMuchWork as TooMuchWork
     from bers.positions import Positions as Positions
     from bers.production import start_production_monitoring as start_production_monitoring
     from bers.records import Batch as Batch
@@ -113,6 +116,8 @@ _HOMES = {
     "Outcome": "records",
     "Outlet": "operations",
     "Page": "operations",
+    "Pattern": "patterns",
+    "PatternError": "patterns",
     "Percent": "units",
     "Period": "units",
     "PluginError": "errors",
@@ -142,6 +147,7 @@ _HOMES = {
     "Target": "targets",
     "Telling": "stages",
     "Tier": "records",
+    "TooMuchWork": "patterns",
     "Unwritable": "errors",
     "Vcs": "records",
     "Window": "records",

@@ -89,7 +89,9 @@ def _tell(report: dict[str, Any]) -> None:
     for note in report["notes"]:
         click.echo(output.printable(note))
     rows = f"rows {report['first']} to {report['last']}" if report["rows"] else "no rows"
-    sealed = "" if report["sealed"] == report["rows"] else f", {report['sealed']} of them with a seal of this node's key"
+    sealed = (
+        "" if report["sealed"] == report["rows"] else f", {report['sealed']} of them with a seal of this node's key"
+    )
     verdict = "as they were written" if report["sound"] else "NOT as they were written"
     click.echo(f"{rows}{sealed}: {verdict}" if report["rows"] or not report["sound"] else rows)
     if report["rows"]:

@@ -139,7 +139,7 @@ class Books:
         for reader, partition, end in moves:
             self._positions.moved(reader, partition, end)
             self._held[reader, partition] = end
-        if self.evaluator.register.transitions:
+        if self.evaluator.register.transitions or self.evaluator.register.suppressions.has_news:
             self.letters.set()
         self.evaluator.written()
         if self._dirty.is_set():  # Somebody waits for one that is not.

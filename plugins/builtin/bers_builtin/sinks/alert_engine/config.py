@@ -7,7 +7,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bers import Config, Duration, Interval
+from bers import Config, Duration, Interval, unknown
+from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
+from bers_builtin.sinks.alert_engine.maintenance import MaintenanceWindow
 from bers_builtin.sinks.alert_engine.rules import Rule
 
 
@@ -42,6 +44,12 @@ class AlertConfig(Config, frozen=True):
         Deduplication()
     )
     rate_limiting: Annotated[RateLimiting, Meta(description="How many alerts may fire in a while.")] = RateLimiting()
+    maintenance: Annotated[
+        tuple[MaintenanceWindow, ...], Meta(description="Times in which alerts are expected, and told to nobody.")
+    ] = ()
+    longest_silence: Annotated[
+        Interval, Meta(description="How long a silence may last at most, and how far ahead it may begin.")
+    ] = Interval("30d")
     max_age: Annotated[
         Interval, Meta(description="Events older than this neither fire nor resolve an alert; they are history.")
     ] = Interval("5m")
@@ -49,3 +57,16 @@ class AlertConfig(Config, frozen=True):
         Duration, Meta(description="How long progress may wait to be written. Alerts are written at once.")
     ] = Duration("250ms")
     history: Annotated[Interval, Meta(description="How long resolved alerts are kept.")] = Interval("90d")
+
+    def __post_init__(self) -> None:
+        rules = [*(DEFAULTS if self.defaults else ()), *self.rules]
+        known = {rule.name for rule in rules} | {rule.id for rule in rules}
+        for rule in self.rules:
+            for name in rule.depends_on:
+                if name not in known:
+                    raise ValueError(f"rule {rule.name!r}: depends_on: {unknown('rule', name, sorted(known))}")
+        seen = set[str]()
+        for window in self.maintenance:
+            if window.name in seen:
+                raise ValueError(f"maintenance window {window.name!r} is there already; call one of them differently")
+            seen.add(window.name)

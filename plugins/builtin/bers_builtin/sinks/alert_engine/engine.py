@@ -122,6 +122,10 @@ class AlertEngine(Stage[AlertConfig]):
 
     def _as_event(self, letter: Letter) -> Event:
         alert = msgspec.json.decode(letter.body, type=dict[str, Any])
+        if letter.kind.startswith("silence."):
+            return self.context.event(
+                letter.kind, id=f"t-{letter.seq}", time=letter.time, subject=alert["id"], data=alert
+            )
         event = self.context.event(
             f"alert.{letter.kind}",
             id=f"t-{letter.seq}",

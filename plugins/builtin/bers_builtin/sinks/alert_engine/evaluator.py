@@ -44,7 +44,13 @@ class Evaluator:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to be written down besides a position."""
-        return bool(self._touched or self._forgotten or self.register.changed or self.register.audit)
+        return bool(
+            self._touched
+            or self._forgotten
+            or self.register.changed
+            or self.register.audit
+            or self.register.suppressions.has_news
+        )
 
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
@@ -63,6 +69,7 @@ class Evaluator:
             if alert.resolution
         ]
         self.register.restore(memory.live, resolved, memory.last, saved.firings)
+        self.register.suppressions.resume(memory.silences, self.register.live.values(), moment)
         self._restore_series(memory.series, moment)
 
     async def read(self, events: Sequence[Event]) -> None:
@@ -115,6 +122,7 @@ class Evaluator:
             list(register.changed.values()),
             register.transitions,
             register.audit,
+            register.suppressions.silences,
         )
 
     def written(self) -> None:

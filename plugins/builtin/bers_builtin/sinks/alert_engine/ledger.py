@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bers import Audit, Caller, Database, Labels, Stamp, summed
-from bers_builtin.sinks.alert_engine import alerts
+from bers_builtin.sinks.alert_engine import alerts, silence_rows
 from bers_builtin.sinks.alert_engine.alerts import Alert, Transition
+from bers_builtin.sinks.alert_engine.silences import Kept, Silences
 from bers_builtin.sinks.alert_engine.watches import SavedSeries
 
 _SCHEMA = (
@@ -32,6 +33,7 @@ _SCHEMA = (
     f"""CREATE TABLE IF NOT EXISTS alert_clock (
         stage TEXT PRIMARY KEY, body BLOB NOT NULL, {summed("stage, body")}
     ) WITHOUT ROWID""",
+    silence_rows.SCHEMA,
 )
 
 _SLICE = 500  # Rows that one transaction deletes, so that nobody waits for long.
@@ -61,6 +63,8 @@ class Memory(NamedTuple):
     """What was resolved lately, in that order."""
     last: dict[str, str]
     """The id of the last alert, by fingerprint."""
+    silences: Sequence[Kept] = ()
+    """Those that are not over."""
 
 
 class Changes(NamedTuple):
@@ -72,6 +76,8 @@ class Changes(NamedTuple):
     alerts: Sequence[Alert]
     transitions: Sequence[Transition]
     audit: Sequence[alerts.Audit]
+    silences: Silences
+    """With what changed of them."""
 
 
 class Letter(NamedTuple):
@@ -116,6 +122,7 @@ class Ledger:
                 [_told(alert) for alert in _alerts(live)],
                 _alerts(resolved),
                 dict(last.fetchall()),
+                silence_rows.living(connection, self._stage),
             )
 
         return await self._database.run(work)
@@ -159,6 +166,15 @@ class Ledger:
                     operator=deed.operator,
                     notes=deed.notes,
                 )(connection)
+            silences = changes.silences
+            silence_rows.write(
+                connection,
+                self._stage,
+                self._audit,
+                list(silences.changed.values()),
+                silences.steps,
+                silences.deeds,
+            )
             move(connection)
 
         await self._database.run(work)
@@ -213,13 +229,14 @@ class Ledger:
 
     async def prune(self, before: int) -> bool:
         """Forget some of what ended before a time; True where there is more."""
+        over = await self._database.run(lambda connection: silence_rows.prune(connection, self._stage, before, _SLICE))
         stale = await self._rows(
             "DELETE FROM alert_alerts WHERE rowid IN"
             " (SELECT rowid FROM alert_alerts WHERE stage = ? AND resolved < ? LIMIT ?) RETURNING 1",
             before,
             _SLICE,
         )
-        return len(stale) == _SLICE
+        return max(len(stale), over) == _SLICE
 
     @property
     def _me(self) -> tuple[str]:

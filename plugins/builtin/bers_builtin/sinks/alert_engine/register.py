@@ -73,6 +73,7 @@ class Register:
     def written(self) -> None:
         """Say that what was to be written down is."""
         self.changed, self.transitions, self.audit = {}, [], []
+        self.suppressions.written()
 
     @property
     def due(self) -> float | None:
@@ -108,8 +109,7 @@ class Register:
 
     def pass_time(self, moment: Moment) -> None:
         """Let happen what only waited for its time."""
-        due = self.suppressions.due
-        if due is not None and due <= moment.at:
+        if self.suppressions.pass_time(moment):
             self.reconsider(moment)
 
     def reconsider(self, moment: Moment) -> None:
@@ -163,6 +163,7 @@ class Register:
             self._resolved.pop(fingerprint)
             reason = Reason("reopened", f"it came back: {alert.message}")
         self.live[fingerprint], self._last[fingerprint] = alert, alert.id
+        self.suppressions.began(alert)
         if cause := self.suppressions.reason(alert, moment):
             self._suppress(alert, cause, moment)
         else:
@@ -219,6 +220,7 @@ class Register:
             "resolved", alert, moment, reason, is_told=alert.told, status="resolved", resolution=resolution
         )
         del self.live[alert.fingerprint]
+        self.suppressions.ended(alert)
         self._resolved[alert.fingerprint] = (ended, moment.at)
         return ended
 

@@ -103,6 +103,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "failures are counted."
         ),
     ] = None
+    depends_on: Annotated[
+        list[str],
+        Meta(
+            description="Rules whose alerts explain those of this one. While one of theirs is alive that is equal in "
+            "every label that both have, an alert of this rule does not fire, unless it is critical or was told before."
+        ),
+    ] = []
     annotations: Annotated[
         dict[str, str], Meta(description="What to tell with the alert: `summary`, and `step`, what to do about it.")
     ] = {}

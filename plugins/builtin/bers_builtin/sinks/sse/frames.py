@@ -13,6 +13,7 @@ from bers import Event, as_cloudevent, redact
 
 URGENT = (
     "alert.",
+    "silence.",
     "health.",
     "build.",
     "testsuiterun.",
