@@ -148,6 +148,15 @@ class Ledger:
                 "INSERT OR REPLACE INTO alert_alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [self._row(alert) for alert in changes.alerts],
             )
+            silences = changes.silences
+            silence_rows.write(
+                connection,
+                self._stage,
+                self._audit,
+                list(silences.changed.values()),
+                silences.steps,
+                silences.deeds,
+            )
             connection.executemany(
                 "INSERT INTO alert_outbox (stage, kind, time, body) VALUES (?, ?, ?, ?)",
                 [
@@ -166,15 +175,6 @@ class Ledger:
                     operator=deed.operator,
                     notes=deed.notes,
                 )(connection)
-            silences = changes.silences
-            silence_rows.write(
-                connection,
-                self._stage,
-                self._audit,
-                list(silences.changed.values()),
-                silences.steps,
-                silences.deeds,
-            )
             move(connection)
 
         await self._database.run(work)

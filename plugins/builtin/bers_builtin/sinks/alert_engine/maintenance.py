@@ -51,10 +51,13 @@ class MaintenanceWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     ] = ""
     days: Annotated[tuple[Day, ...], Meta(description="The days on which it begins; all, if not told.")] = ()
     starts: Annotated[
-        datetime | None,
-        Meta(description="When it begins, where it comes once: `2026-12-01T22:00`, by the clock of the time zone."),
-    ] = None
-    ends: Annotated[datetime | None, Meta(description="When it ends, where it comes once.")] = None
+        str,
+        Meta(
+            description="When it begins, where it comes once: `2026-12-01T22:00`, by the clock of the time zone unless "
+            "an offset stands behind it."
+        ),
+    ] = ""
+    ends: Annotated[str, Meta(description="When it ends, where it comes once.")] = ""
     time_zone: Annotated[
         str, Meta(description="Whose clock is meant: the name of a zone of the IANA, such as `Europe/Berlin`.")
     ] = "UTC"
@@ -76,6 +79,12 @@ class MaintenanceWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         for name, text in (("from", self.from_), ("to", self.to)):
             if text and (not _TIME.fullmatch(text) or (name, text) == ("from", "24:00")):
                 yield f"{name}: {text!r} is no time of a day; write hours and minutes, as in 02:30"
+        for name, text in (("starts", self.starts), ("ends", self.ends)):
+            try:
+                datetime.fromisoformat(text or "1970-01-01")
+            except ValueError:
+                yield f"{name}: {text!r} is no time; write a day and a time, as in 2026-12-01T22:00"
+                return
         try:
             zone(self.time_zone)
             Matchers(self.matchers)
@@ -106,12 +115,12 @@ class MaintenanceWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             day += timedelta(days=1)
 
     def _once(self) -> Occurrence:
-        assert self.starts and self.ends
         place = zone(self.time_zone)
-        starts, ends = (
-            one.timestamp() if one.tzinfo else of(one, place) for one, of in ((self.starts, first), (self.ends, last))
+        starts, ends = datetime.fromisoformat(self.starts), datetime.fromisoformat(self.ends)
+        return Occurrence(
+            starts.timestamp() if starts.tzinfo else first(starts, place),
+            ends.timestamp() if ends.tzinfo else last(ends, place),
         )
-        return Occurrence(starts, ends)
 
 
 class Maintenance:

@@ -247,8 +247,8 @@ def _counted(silence: Silence, evaluator: Evaluator) -> Silence:
 
 
 def _schedule(window: MaintenanceWindow) -> str:
-    if window.starts and window.ends:
-        return f"once, {window.starts.isoformat(' ', 'minutes')} to {window.ends.isoformat(' ', 'minutes')}"
+    if window.starts:
+        return f"once, {window.starts} to {window.ends}"
     return f"{', '.join(window.days) or 'every day'}, {window.from_} to {window.to}"
 
 
