@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import pytest
@@ -211,7 +211,7 @@ def test_two_windows_of_one_name_are_refused() -> None:
 
 def test_without_time_zones_utc_is_known_and_the_remedy_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: object) -> Any:
-        raise maintenance.ZoneInfoNotFoundError
+        raise ZoneInfoNotFoundError
 
     monkeypatch.setattr(maintenance, "ZoneInfo", nothing)
     monkeypatch.setattr(maintenance, "available_timezones", set)

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from bers import Caller, ConfigError, Database, Event, Refused
+from bers import Caller, ConfigError, Database, Refused
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE, silence_desk
 from bers_builtin.sinks.alert_engine.answers import Answer
+from bers_builtin.sinks.alert_engine.letters import as_event
 from bers_builtin.sinks.alert_engine.matching import Matchers
 from bers_builtin.sinks.alert_engine.silence_desk import AddSilence, EndSilence, ListSilences
 from bers_builtin.sinks.alert_engine.silences import Silence
@@ -231,7 +232,7 @@ async def test_what_is_told_of_a_silence_is_an_event_of_its_own() -> None:
     async with engine(rules=[QUEUE]) as rig:
         made = await silence(rig, "rule=Long Queue")
         (letter,) = await rig.stage.books.ledger.unsent(10)
-        event: Event = rig.stage._as_event(letter)
+        event = as_event(letter, rig.stage.context)
         assert (event.type, event.subject, event.source) == ("silence.created", made.id, "bers:alert-engine")
         assert event.data == msgspec.to_builtins(made)
 

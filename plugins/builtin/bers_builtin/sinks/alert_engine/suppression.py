@@ -14,6 +14,8 @@ from bers_builtin.sinks.alert_engine.maintenance import Maintenance
 from bers_builtin.sinks.alert_engine.rules import Rule
 from bers_builtin.sinks.alert_engine.silences import Kept, Silences
 
+_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
+
 
 class Suppressions:
     """Asked whenever an alert that nobody has taken on begins, goes on, or may have become free.
@@ -86,9 +88,10 @@ class Suppressions:
 
     def _look(self, moment: Moment) -> None:
         """See what began and ended: nothing fires in a window that opened this instant."""
+        now = moment.at + _EPSILON
         for clockwork in (self.silences, self.maintenance):
-            if clockwork.due is not None and clockwork.due <= moment.at:
-                self._stale = clockwork.look(moment) or self._stale
+            if clockwork.due is not None and clockwork.due <= now:
+                self._stale = clockwork.look(moment._replace(at=now)) or self._stale
 
     def why(self, cause: Suppressed) -> Reason:
         """What to tell people about it."""
