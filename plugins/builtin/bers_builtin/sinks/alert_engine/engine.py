@@ -55,6 +55,7 @@ class AlertEngine(Stage[AlertConfig]):
         config = _masked(config, context.redactor)
         super().__init__(config, context)
         self.books = Books(config, context)
+        self._me = f"bers:{context.stage_id}"
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
         self._looks_at: float | None = None
@@ -92,7 +93,8 @@ class AlertEngine(Stage[AlertConfig]):
                 await books.commit()
             with anyio.CancelScope(shield=True):  # Half a batch has no position.
                 async with books.thinking() as evaluator:
-                    await evaluator.read(batch.events)
+                    # What follows from alerts makes none: incidents would make incidents.
+                    await evaluator.read([event for event in batch.events if event.source != self._me])
                 books.saw(batch.reader, batch.partition, batch.end)
                 self.look_sooner()
                 if evaluator.register.transitions or not self.config.commit_every:
@@ -223,6 +225,8 @@ class AlertEngine(Stage[AlertConfig]):
             return await self._do(evaluator.register.resolve, alert, deed)
 
     async def explain(self, event: Event) -> Sequence[str]:
+        if event.source == self._me:
+            return ["It follows from an alert, and no rule reads it."]
         async with self.books.turn:
             return list(self.books.evaluator.explain(event))
 

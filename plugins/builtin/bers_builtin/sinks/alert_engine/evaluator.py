@@ -151,6 +151,8 @@ class Evaluator:
         """Read until enough were judged; return how many were read."""
         by_type, by_metric = self.watches.by_type, self.watches.by_metric
         moment, judged, settled = self.moment, 0, self._clock.settled()
+        if (due := self.register.due) is not None and due <= moment.at:
+            self.register.pass_time(moment)  # What was due before these events comes before what they say.
         for number, event in enumerate(events, 1):
             if watches := by_type.get(event.type):
                 judged += 1
