@@ -138,9 +138,9 @@ def prepare(connection: sqlite3.Connection, now: int, signer: Signer) -> None:
         connection.execute(statement)
     _take_in(connection, now, signer)
     head = head_of(connection)
-    if found := mendings.of(connection, TABLE, HEAD_TABLE):
+    if found := mendings.untold(connection):
         _mark_gaps(connection, found, head, now, signer)
-        mendings.settle(connection, found)
+        mendings.told(connection, found)
     else:
         action, why = _doubt(_last(connection), head, signer)
         if action:
@@ -254,7 +254,7 @@ def _mark_gaps(
     if not missing and head:
         return
     asides = ", ".join(sorted({one.aside for one in found}))
-    lost = "; ".join(sorted({one.lost for one in found}))
+    lost = "; ".join(one.lost for one in found)
     why = f"a damaged file was mended, and is kept as {asides}; lost: {lost}"
     if head is None:
         why += "; what came at the end is not known"

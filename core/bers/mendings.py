@@ -1,8 +1,9 @@
-"""What was lost with a damaged database, told in the file that took its place to the owners of the rows."""
+"""That a damaged database was mended, told in the file that took its place to whoever has to say where rows went."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bers.checksums import summed
@@ -10,43 +11,36 @@ from bers.salvage import Salvage
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS mendings (
-    id INTEGER PRIMARY KEY, aside TEXT NOT NULL, what TEXT NOT NULL, lost TEXT NOT NULL,
-    {summed("id, aside, what, lost")}
+    id INTEGER PRIMARY KEY, aside TEXT NOT NULL, lost TEXT NOT NULL, {summed("id, aside, lost")}
 )
 """
 
 
 class Mending(NamedTuple):
-    """A loss of one table, or of all where it is not known which there were."""
+    """One that has not been told of yet."""
 
     id: int
     aside: str
     """The name of the damaged file that is kept."""
     lost: str
+    """What is known to be lost with it, of all tables. Rows may be missing of which nothing is known."""
 
 
 def note(connection: sqlite3.Connection, found: Salvage) -> None:
-    """Write down, in a new file, what did not come over into it."""
-    losses = [(one.table, "; ".join(one.lost)) for one in found.losses]
-    if not found.whole or not found.tables:
-        losses.append(("", "everything in it" if not found.tables else "tables whose names are lost"))
-    if losses:
-        connection.execute(_SCHEMA)
-        rows = [(found.aside.name, table, lost) for table, lost in losses]
-        connection.executemany("INSERT INTO mendings (aside, what, lost) VALUES (?, ?, ?)", rows)
+    """Write down, in a new file, what came of an old one."""
+    losses = [*map(str, found.losses), *([] if found.whole else ["tables whose names are lost"])]
+    lost = "; ".join(losses) or "nothing that is known" if found.tables else "everything in it"
+    connection.execute(_SCHEMA)
+    connection.execute("INSERT INTO mendings (aside, lost) VALUES (?, ?)", (found.aside.name, lost))
 
 
-def of(connection: sqlite3.Connection, *tables: str) -> list[Mending]:
-    """The losses that nobody settled yet and that some of the tables had part in, or may have had."""
+def untold(connection: sqlite3.Connection) -> list[Mending]:
+    """Those that nobody has told of, in their order."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'mendings'").fetchone():
         return []
-    names = ", ".join("?" * (len(tables) + 1))
-    rows = connection.execute(
-        f"SELECT id, aside, lost FROM mendings WHERE what IN ({names}) ORDER BY id", (*tables, "")
-    )
-    return [Mending(*row) for row in rows]
+    return [Mending(*row) for row in connection.execute("SELECT id, aside, lost FROM mendings ORDER BY id")]
 
 
-def settle(connection: sqlite3.Connection, found: list[Mending]) -> None:
-    """Say that the owner of the rows has told of losses."""
+def told(connection: sqlite3.Connection, found: Sequence[Mending]) -> None:
+    """Say that they were told of."""
     connection.executemany("DELETE FROM mendings WHERE id = ?", [(one.id,) for one in found])

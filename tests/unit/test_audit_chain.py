@@ -199,6 +199,19 @@ async def test_what_a_mended_file_lost_is_a_gap_that_is_marked(path: Path, clock
     assert first_fault(path) == (20, "missing"), "what is deleted later is no part of that"
 
 
+async def test_rows_that_vanished_with_a_mended_file_are_a_gap_though_nobody_saw_them_go(
+    path: Path, clock: VirtualClock
+) -> None:
+    await fill(path, clock)
+    tamper(path, "DELETE FROM audit_chain WHERE seq = 5")
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+    await fill(path, clock, rows=1)
+    report = prove_offline(path, KEY)
+    assert report.sound, report.faults
+    assert "missing: row 5: a damaged file was mended" in report.notes[0]
+    assert report.notes[0].endswith("lost: nothing that is known")
+
+
 async def test_a_mended_file_that_lost_its_end_says_so(path: Path, clock: VirtualClock) -> None:
     await fill(path, clock, rows=30)
     whole = path.read_bytes()
