@@ -92,7 +92,7 @@ async def test_an_alert_that_fired_goes_on_firing_when_its_silence_is_ended() ->
 
 
 async def test_what_is_silenced_is_neither_repeated_nor_escalated_and_goes_on_afterwards() -> None:
-    fast = {"escalation": [{"after": "5m", "contact": "secondary"}], "repeat": {"critical": "8m"}}
+    fast: dict[str, Any] = {"escalation": [{"after": "5m", "contact": "secondary"}], "repeat": {"critical": "8m"}}
     async with engine(rules=[CRITICAL], **fast) as rig:
         await rig.measure("queue", 11, name="a")
         await silence(rig, "rule=Long Queue", duration="30m")
@@ -155,15 +155,15 @@ async def test_a_clock_that_is_set_neither_ends_nor_prolongs_a_silence(seconds: 
 
 
 async def test_silences_survive_a_restart_and_end_while_nobody_was_there(tmp_path: Path) -> None:
-    clock = VirtualClock()
+    clock, made = VirtualClock(), ""
     for number in range(3):
         database = Database(tmp_path / "state.db")
         async with engine(clock, database, rules=[QUEUE]) as rig:
             if number == 0:
-                made = await silence(rig, "rule=Long Queue")
+                made = (await silence(rig, "rule=Long Queue")).id
                 await rig.measure("queue", 11, name="a")
             elif number == 1:
-                assert [one.id for one in await listed(rig)] == [made.id]
+                assert [one.id for one in await listed(rig)] == [made]
                 await rig.measure("queue", 12, name="b")
                 assert len(await rig.alerts("suppressed")) == 2
             else:

@@ -63,11 +63,11 @@ async def test_anybody_can_verify_it_with_a_few_lines(path: Path, clock: Virtual
     await fill(path, clock)
     page = (Path(__file__).parents[2] / "docs/how-to/secure.md").read_text(encoding="utf-8")
     (program,) = [text.partition("```")[0] for text in page.split("```python\n")[1:] if "audit_chain" in text]
-    program = compile(program.replace(".bers/state.db", str(path)), "secure.md", "exec")
-    exec(program)
+    look = compile(program.replace(".bers/state.db", str(path)), "secure.md", "exec")
+    exec(look)
     tamper(path, "UPDATE audit_chain SET notes = 'x' WHERE seq = 5")
     with pytest.raises(AssertionError, match="row 5 was changed"):
-        exec(program)
+        exec(look)
 
 
 @pytest.mark.parametrize("column", ["time", "principal", "address", "operator", "action", "target", "notes", "outcome"])
