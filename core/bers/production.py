@@ -18,6 +18,7 @@ from bers.config import Plan, load
 from bers.config.runbook import KEYS, Change
 from bers.errors import ConfigError, Fault, unknown
 from bers.operations import Surface
+from bers.plain import as_object
 from bers.web.server import running
 
 _log = logging.getLogger(__name__)
@@ -88,11 +89,10 @@ def start_production_monitoring(
 
 def _given_twice(config: Mapping[str, Any]) -> Iterator[str]:
     """Every key that stands at the top and under `alerting` too."""
-    below = config.get("alerting")
+    below = as_object(config.get("alerting"))
     for name in ("deduplication", "rateLimiting"):
-        other = below.get(name) if isinstance(below, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if isinstance(other, Mapping) and isinstance(top := config.get(name), Mapping):
-            yield from (f"{name}.{key}" for key in top if key in other)
+        other = as_object(below.get(name))
+        yield from (f"{name}.{key}" for key in as_object(config.get(name)) if key in other)
 
 
 def _changes(config: Mapping[str, Any], keys: Mapping[str, Any], path: str, faults: list[Fault]) -> list[Change]:

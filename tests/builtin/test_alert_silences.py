@@ -24,7 +24,7 @@ CRITICAL = rule(severity="critical")
 
 
 async def silence(rig: Rig, *matchers: str, **ask: Any) -> Silence:
-    asked = {"comment": "we know", "operator": "ada", "duration": "" if "ends" in ask else "1h", **ask}
+    asked: dict[str, Any] = {"comment": "we know", "operator": "ada", "duration": "" if "ends" in ask else "1h", **ask}
     return await silence_desk.add(rig.stage, AddSilence([*matchers], **asked), OPERATOR)
 
 

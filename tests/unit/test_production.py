@@ -161,7 +161,7 @@ def test_a17_a_key_in_both_spellings_is_told_and_the_one_at_the_top_counts(
         ("'deduplication.window' is given twice: at the top, which counts, and as 'alerting.deduplication.window'; "
          "remove one")
     ]  # fmt: skip
-    engine = config(load(None, plugins.load(), changes=handle._changes), "sinks", "alert-engine")
+    engine = config(load(None, plugins.load(), changes=handle._changes), "sinks", "alert-engine")  # pyright: ignore[reportPrivateUsage]
     assert (engine.deduplication.window, engine.deduplication.enabled) == (60.0, False)
     assert engine.rate_limiting.max_alerts == 3
 

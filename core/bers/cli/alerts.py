@@ -130,7 +130,7 @@ def _tell(
 def _facts(alert: Mapping[str, Any]) -> dict[str, Any]:
     """What there is to say of an alert, in the order in which people ask."""
     cause, taken, ended = alert["suppressedBy"], alert["acknowledgment"], alert["resolution"]
-    why = (alert["reason"] or {}).get("sentence")
+    why = alert["reason"]["sentence"] if alert["reason"] else None
     return {
         "alert": alert["title"],
         "status": alert["status"],
