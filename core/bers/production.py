@@ -89,10 +89,10 @@ def start_production_monitoring(
 
 def _given_twice(config: Mapping[str, Any]) -> Iterator[str]:
     """Every key that stands at the top and under `alerting` too."""
-    below = as_object(config.get("alerting"))
+    below = as_object(config.get("alerting")) or {}
     for name in ("deduplication", "rateLimiting"):
-        other = as_object(below.get(name))
-        yield from (f"{name}.{key}" for key in as_object(config.get(name)) if key in other)
+        other = as_object(below.get(name)) or {}
+        yield from (f"{name}.{key}" for key in as_object(config.get(name)) or {} if key in other)
 
 
 def _changes(config: Mapping[str, Any], keys: Mapping[str, Any], path: str, faults: list[Fault]) -> list[Change]:

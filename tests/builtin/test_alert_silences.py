@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from bers import Caller, ConfigError, Database, Refused
-from bers.testing import VirtualClock, step
-from bers_builtin.sinks.alert_engine import ALERT_ENGINE, silence_desk
+from bers import Caller, Database, Refused
+from bers.testing import VirtualClock
+from bers_builtin.sinks.alert_engine import silence_desk
 from bers_builtin.sinks.alert_engine.answers import Answer, AskStats, ListAlerts
 from bers_builtin.sinks.alert_engine.letters import as_event
 from bers_builtin.sinks.alert_engine.matching import Matchers
@@ -375,8 +375,3 @@ async def test_a_cause_that_survives_a_restart_still_is_one(tmp_path: Path) -> N
                 await rig.measure("queue", 11, name="a")
                 assert len(await rig.alerts("suppressed")) == 1
         database.close()
-
-
-def test_a_rule_that_is_not_there_cannot_be_depended_on() -> None:
-    with pytest.raises((ConfigError, msgspec.ValidationError), match=r"unknown rule 'Host Dwon'.*Host Down"):
-        step(ALERT_ENGINE, rules=[_rules()[0], dict(rule(depends_on=["Host Dwon"]))])

@@ -8,10 +8,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bers import Config, Duration, Interval, unknown
-from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
+from bers import Config, Duration, Interval
 from bers_builtin.sinks.alert_engine.maintenance import MaintenanceWindow
-from bers_builtin.sinks.alert_engine.rules import Rule, Severity
+from bers_builtin.sinks.alert_engine.rules import Rule, Severity, Slo
 
 
 class Deduplication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +90,10 @@ class AlertConfig(Config, frozen=True):
     rules: Annotated[
         tuple[Rule, ...], Meta(description="Your own rules. One named like a default rule replaces it.")
     ] = ()
+    slos: Annotated[
+        tuple[Slo, ...],
+        Meta(description="Service level objectives: rules on how fast their error budgets burn follow from each."),
+    ] = ()
     defaults: Annotated[bool, Meta(description="Whether the runbook's rules apply.")] = True
     deduplication: Annotated[Deduplication, Meta(description="When an alert that comes back is the same one.")] = (
         Deduplication()
@@ -128,12 +131,6 @@ class AlertConfig(Config, frozen=True):
     history: Annotated[Interval, Meta(description="How long resolved alerts are kept.")] = Interval("90d")
 
     def __post_init__(self) -> None:
-        rules = [*(DEFAULTS if self.defaults else ()), *self.rules]
-        known = {rule.name for rule in rules} | {rule.id for rule in rules}
-        for rule in self.rules:
-            for name in rule.depends_on:
-                if name not in known:
-                    raise ValueError(f"rule {rule.name!r}: depends_on: {unknown('rule', name, sorted(known))}")
         seen = set[str]()
         for window in self.maintenance:
             if window.name in seen:

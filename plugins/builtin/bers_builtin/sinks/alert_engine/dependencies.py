@@ -1,51 +1,49 @@
-"""What follows from another fault is not told beside it: rules that depend on others, and what of those is alive."""
+"""Which rules explain which: the names that `depends_on` gives have to be rules, and never lead back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from bers_builtin.sinks.alert_engine.alerts import Alert, Suppressed
-
-
-class Dependencies:
-    """Which alerts keep others from firing: alive, of a rule those depend on, and equal in every label both have.
-
-    The environment counts as a label. An alert that was told already goes on, and one that is critical always fires:
-    that something else is broken too is a guess, and no operator's word.
-    """
-
-    def __init__(self, depends_on: Mapping[str, Iterable[str]]) -> None:
-        """``depends_on`` says by the id of a rule which ones its alerts depend on."""
-        self._depends_on = {rule: frozenset(others) for rule, others in depends_on.items() if others}
-        self._causes = frozenset[str]().union(*self._depends_on.values())
-        self._alive: dict[str, dict[str, Alert]] = {}
-        """The living alerts of the rules that others depend on, by rule and fingerprint."""
-
-    def began(self, alert: Alert) -> None:
-        if alert.rule_id in self._causes:
-            self._alive.setdefault(alert.rule_id, {})[alert.fingerprint] = alert
-
-    def ended(self, alert: Alert) -> bool:
-        """Note the end of an alert; True where others may have followed from it."""
-        alive = self._alive.get(alert.rule_id)
-        return alive is not None and alive.pop(alert.fingerprint, None) is not None
-
-    def of(self, alert: Alert) -> Suppressed | None:
-        """The alert that an alert follows from."""
-        if alert.told or alert.severity == "critical" or alert.rule_id not in self._depends_on:
-            return None
-        for rule in sorted(self._depends_on[alert.rule_id]):
-            for cause in self._alive.get(rule, {}).values():
-                if cause.fingerprint != alert.fingerprint and _is_of_one_place(alert, cause):
-                    return Suppressed("dependency", cause.id)
-        return None
-
-    def title_of(self, id: str) -> str:
-        """What an alert is called that others follow from."""
-        return next((alert.title for alerts in self._alive.values() for alert in alerts.values() if alert.id == id), id)
+from bers import ConfigError, unknown
+from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.rules import Rule, named
 
 
-def _is_of_one_place(alert: Alert, cause: Alert) -> bool:
-    if alert.environment and cause.environment and alert.environment != cause.environment:
-        return False
-    return all(alert.labels[name] == value for name, value in cause.labels.items() if name in alert.labels)
+def assert_dependencies(config: AlertConfig, rules: Sequence[Rule]) -> None:
+    """Raise ConfigError where a rule depends on one that is not there, or on itself by way of others."""
+    known = {rule.id: rule for rule in rules}
+    for path, names in _written(config):
+        for index, name in enumerate(names):
+            if named(name) not in known:
+                fault = unknown("rule", name, [rule.name for rule in rules])
+                raise ConfigError(fault, path=f"{path}.depends_on[{index}]")
+    for path, rule in _places(config, known):
+        if circle := _circle(rule, known):
+            fault = f"rule {rule.name!r} depends on itself, by way of {' -> '.join(circle)}; leave one of them out"
+            raise ConfigError(fault, path=f"{path}.depends_on")
+
+
+def _written(config: AlertConfig) -> Iterator[tuple[str, Sequence[str]]]:
+    yield from ((f"rules[{index}]", rule.depends_on) for index, rule in enumerate(config.rules))
+    yield from ((f"slos[{index}]", slo.depends_on) for index, slo in enumerate(config.slos))
+
+
+def _places(config: AlertConfig, known: Mapping[str, Rule]) -> Iterator[tuple[str, Rule]]:
+    yield from ((f"rules[{index}]", rule) for index, rule in enumerate(config.rules))
+    for index, slo in enumerate(config.slos):
+        yield from ((f"slos[{index}]", rule) for rule in known.values() if rule.labels.get("slo") == slo.id)
+
+
+def _circle(rule: Rule, known: Mapping[str, Rule]) -> Sequence[str]:
+    """The names that lead from a rule back to it; none where they do not."""
+    ways = [[name] for name in rule.depends_on]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop()
+        id = named(way[-1])
+        if id == rule.id:
+            return [rule.name, *way]
+        if id not in seen:
+            seen.add(id)
+            ways += [[*way, name] for name in known[id].depends_on]
+    return ()

@@ -93,7 +93,7 @@ class Register(Steps):
         else:
             if series.since is None:
                 series.since, series.id = moment.at, uuid4().hex
-            if watch.holds(series.since, moment.at):
+            if watch.holds(series, moment.at):
                 self.pending.pop(series.fingerprint, None)
                 self._begin(watch, series, moment)
             else:
@@ -187,7 +187,7 @@ class Register(Steps):
             self._fire(alert, reason, moment)
 
     def _go_on(self, alert: Alert, watch: Watch, series: Series, moment: Moment) -> None:
-        seen = draft(watch, series, moment, alert.previous_id)
+        seen = draft(watch, series, moment, alert.previous_id, annotated=False)
         alert = msgspec.structs.replace(
             alert,
             message=seen.message,

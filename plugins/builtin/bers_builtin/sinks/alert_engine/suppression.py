@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from bers import format_duration, rfc3339
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Reason, Suppressed
+from bers_builtin.sinks.alert_engine.causes import Causes
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
-from bers_builtin.sinks.alert_engine.dependencies import Dependencies
 from bers_builtin.sinks.alert_engine.maintenance import Maintenance
-from bers_builtin.sinks.alert_engine.rules import Rule
+from bers_builtin.sinks.alert_engine.rules import named
 from bers_builtin.sinks.alert_engine.silences import Kept, Silences
 
 _EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
@@ -31,7 +30,7 @@ class Suppressions:
         """When the last few alerts fired, as many as the rate limit counts."""
         self.silences = Silences()
         self.maintenance = Maintenance(config.maintenance)
-        self._dependencies = Dependencies(_dependencies([*(DEFAULTS if config.defaults else ()), *config.rules]))
+        self._causes = Causes({})
 
         self._stale = False
         """Whether alerts have to be looked at, because what suppresses them has changed."""
@@ -51,11 +50,18 @@ class Suppressions:
         times = [due for due in (self.silences.due, self.maintenance.due) if due is not None]
         return min(times, default=None)
 
-    def resume(self, silences: Iterable[Kept], alive: Iterable[Alert], moment: Moment) -> None:
-        """Take up what was written down, before any alert is looked at."""
+    def resume(
+        self,
+        silences: Iterable[Kept],
+        alive: Iterable[Alert],
+        depends_on: Mapping[str, Iterable[str]],
+        moment: Moment,
+    ) -> None:
+        """Take up what was written down, before any alert is looked at; ``depends_on`` is what each rule says."""
+        self._causes = Causes({rule: [named(name) for name in names] for rule, names in depends_on.items()})
         self.silences.restore(silences)
         for alert in alive:
-            self._dependencies.began(alert)
+            self._causes.began(alert)
         self._look(moment)
 
     def written(self) -> None:
@@ -64,11 +70,11 @@ class Suppressions:
 
     def began(self, alert: Alert) -> None:
         """Note that an alert is alive."""
-        self._dependencies.began(alert)
+        self._causes.began(alert)
 
     def ended(self, alert: Alert) -> None:
         """Note that an alert is not alive any more: what follows from it may fire."""
-        self._stale = self._dependencies.ended(alert) or self._stale
+        self._stale = self._causes.ended(alert) or self._stale
 
     def pass_time(self, moment: Moment) -> bool:
         """Let happen what only waited for its time; True where alerts have to be looked at because of that."""
@@ -82,7 +88,7 @@ class Suppressions:
         return (
             self.silences.of(alert)
             or self.maintenance.of(alert)
-            or self._dependencies.of(alert)
+            or self._causes.of(alert)
             or self._beyond_limit(alert, moment)
         )
 
@@ -104,7 +110,7 @@ class Suppressions:
             case "maintenance":
                 sentence = f"the maintenance window {cause.id!r} is open until {_until(cause)}"
             case "dependency":
-                sentence = f"it follows from another alert, {self._dependencies.title_of(cause.id)!r}"
+                sentence = f"it follows from another alert, {self._causes.title_of(cause.id)!r}"
             case _:
                 limit = self._limit
                 lasts = format_duration(limit.window)
@@ -120,12 +126,6 @@ class Suppressions:
             return None
         full = len(self.firings) == self._limit.max_alerts and self.firings[0] > moment.at - self._limit.window
         return Suppressed("rate_limit") if full else None
-
-
-def _dependencies(rules: Sequence[Rule]) -> dict[str, set[str]]:
-    ids = {rule.name: rule.id for rule in rules}
-    # Of two rules of one name the later replaces the other.
-    return {rule.id: {ids.get(one, one) for one in rule.depends_on} for rule in rules}
 
 
 def _until(cause: Suppressed) -> str:
