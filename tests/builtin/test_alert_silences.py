@@ -355,6 +355,15 @@ async def test_an_environment_that_differs_keeps_alerts_apart_and_no_label_keeps
         assert sorted(one.labels["name"] for one in await rig.alerts("suppressed")) == ["anywhere", "staging"]
 
 
+async def test_labels_that_rules_put_on_their_alerts_keep_nothing_apart() -> None:
+    rules = _rules(labels={"team": "hosts"})
+    rules[1]["labels"] = {"team": "queues"}
+    async with engine(rules=rules) as rig:
+        await rig.happen("host.down", labels={"name": "a"})
+        await rig.measure("queue", 11, name="a")
+        assert (await rig.only("suppressed")).labels == {"name": "a", "team": "queues"}
+
+
 async def test_what_is_critical_fires_whatever_it_follows_from() -> None:
     rules = _rules()
     rules[1]["severity"] = "critical"

@@ -78,8 +78,8 @@ class Evaluator:
             if alert.resolution
         ]
         self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
-        depends_on = {watch.id: watch.rule.depends_on for watch in self.watches.by_id.values()}
-        self.register.suppressions.resume(memory.silences, self.register.live.values(), depends_on, moment)
+        rules = {watch.id: watch.rule for watch in self.watches.by_id.values()}
+        self.register.suppressions.resume(memory.silences, self.register.live.values(), rules, moment)
         self._resume(moment.at, away)
         self._restore_series(memory.series, moment)
 

@@ -10,7 +10,7 @@ from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Reason, Suppre
 from bers_builtin.sinks.alert_engine.causes import Causes
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.maintenance import Maintenance
-from bers_builtin.sinks.alert_engine.rules import named
+from bers_builtin.sinks.alert_engine.rules import Rule, named
 from bers_builtin.sinks.alert_engine.silences import Kept, Silences
 
 _EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
@@ -30,7 +30,7 @@ class Suppressions:
         """When the last few alerts fired, as many as the rate limit counts."""
         self.silences = Silences()
         self.maintenance = Maintenance(config.maintenance)
-        self._causes = Causes({})
+        self._causes = Causes({}, {})
 
         self._stale = False
         """Whether alerts have to be looked at, because what suppresses them has changed."""
@@ -54,11 +54,12 @@ class Suppressions:
         self,
         silences: Iterable[Kept],
         alive: Iterable[Alert],
-        depends_on: Mapping[str, Iterable[str]],
+        rules: Mapping[str, Rule],
         moment: Moment,
     ) -> None:
-        """Take up what was written down, before any alert is looked at; ``depends_on`` is what each rule says."""
-        self._causes = Causes({rule: [named(name) for name in names] for rule, names in depends_on.items()})
+        """Take up what was written down, before any alert is looked at; ``rules`` are those at work, by their ids."""
+        depends_on = {id: [named(name) for name in rule.depends_on] for id, rule in rules.items()}
+        self._causes = Causes(depends_on, {id: rule.labels for id, rule in rules.items()})
         self.silences.restore(silences)
         for alert in alive:
             self._causes.began(alert)
