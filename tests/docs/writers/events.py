@@ -82,6 +82,7 @@ FRAMES: Mapping[str, str] = {
     "events": "How many events of each type were not told one by one, because there were too many.",
     "event": "Any other event.",
     "alert_firing, alert_acknowledged, alert_resolved, ...": "An event `alert.*`: its second word, with underscores.",
+    "silence_created, silence_expired": "An event `silence.*`, likewise.",
 }
 
 

@@ -78,6 +78,8 @@ class Evaluator:
             if alert.resolution
         ]
         self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
+        rules = {watch.id: watch.rule for watch in self.watches.by_id.values()}
+        self.register.suppressions.resume(memory.silences, self.register.live.values(), rules, moment)
         self._resume(moment.at, away)
         self._restore_series(memory.series, moment)
 
@@ -155,6 +157,7 @@ class Evaluator:
             register.transitions,
             register.audit,
             [(name, register.timers.courses.get(name)) for name in register.timers.changed],
+            register.suppressions.silences,
         )
 
     def written(self) -> None:
