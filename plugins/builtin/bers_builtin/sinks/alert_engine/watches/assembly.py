@@ -56,8 +56,6 @@ class Watches:
             clears = several(watch.rule.clears.event) if watch.rule.clears else ()
             for type in {*watch.rule.events, *clears}:
                 self.by_type.setdefault(type, Readers()).add(watch)
-        self.shortest = min((span for watch in self.by_id.values() if (span := watch.shortest)), default=None)
-        """The shortest time after which something that comes now can change by time alone."""
 
 
 def compile_rule(rule: Rule, metrics: Mapping[str, Metric], path: str, *, default: bool = False) -> Watch:

@@ -135,13 +135,6 @@ class Watch(ABC):
 
     # What is the same for all
 
-    @property
-    def shortest(self) -> float | None:
-        """The shortest time after which something that comes now can change by time alone; nothing where none does."""
-        spans = [self.rule.window, self.rule.absent, self.rule.no_data_after]
-        keeps = [terms.keep for terms in (self.terms, *self._others.values())]
-        return min((span for span in (*spans, *keeps) if span), default=None)
-
     def open(self, labels: Labels) -> Series:
         """The series of these labels, made where there is none; beyond the most there may be, one for all others."""
         series = self.series.get(labels)
