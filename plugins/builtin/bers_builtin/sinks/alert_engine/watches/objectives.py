@@ -45,6 +45,8 @@ class Tallies:
 class SloWatch(Watch):
     """Says of each event whether it is good, and counts."""
 
+    most_series = 500  # Each takes 10 kB for a window.
+
     def __init__(
         self, slo: Slo, rule: Rule, metric: Metric | None, limit: float | None, threshold: float, *spans: float
     ) -> None:
