@@ -97,7 +97,7 @@ def _show(found: dict[str, Any]) -> None:
         "status": found["status"],
         "since": _local(found["since"]) if found["since"] else None,
         "what it found": found["message"],
-        "error": found["error"],
+        "error": found["error"] if found["error"] != found["message"] else None,
         "what to do": found["remediation"],
         "critical": "yes" if found["critical"] else "no",
         "looked at": f"{_local(found['timestamp'])}, in {found['duration']:g} ms",
