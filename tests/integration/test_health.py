@@ -292,3 +292,24 @@ async def test_what_a_look_brings_along_is_masked_everywhere(tmp_path: Path) -> 
     rows = database.execute("SELECT message FROM health_spans WHERE name = 'shop'").fetchall()
     database.close()
     assert rows == [("cannot log in with ***",)]
+
+
+async def test_a_rule_watches_a_check_and_an_alert_is_resolved_with_it(tmp_path: Path) -> None:
+    finds: dict[str, Status | Exception] = {}
+    rule = {
+        "name": "Hand Down",
+        "severity": "critical",
+        "event": "health.checked",
+        "labels": {"check": "hand"},
+        "outcome": "failure",
+        "clears": {"event": "health.checked", "outcome": "success"},
+        "group": ["check"],
+    }
+    changes = [(("sources", "shaky"), {}), (("sinks", "alert-engine", "rules"), [rule])]
+    async with serving(tmp_path, specs=shaky(finds), changes=changes) as server:
+        await server.until("health/hand", lambda one: one["status"] == "healthy", seconds=SOON)
+        finds["hand"] = "unhealthy"
+        found = await server.until("alerts", lambda every: every, seconds=SOON)
+        assert [(one["title"], one["severity"]) for one in found] == [("Hand Down: hand", "critical")]
+        del finds["hand"]
+        await server.until("alerts", lambda every: not every, seconds=SOON)
