@@ -162,8 +162,8 @@ def label_of(event: Event, name: str) -> str:
     """What an event says under a name, as an operator means it who routes or groups by it; empty where nothing."""
     if name == "severity":
         return severity_of(event)
-    if name in ("environment", "service", "type", "subject", "version"):
-        return str(getattr(event, name) or "")
+    if name in ("environment", "service", "type", "subject", "version") and (own := getattr(event, name)):
+        return str(own)
     if name in event.labels:
         return event.labels[name]
     for place in (event.data.get("labels"), event.data):

@@ -74,14 +74,14 @@ def _alert(account: Account, external_url: str) -> dict[str, Any]:
 def _labels(account: Account) -> dict[str, str]:
     """What an alert is known by: the same when it fires and when it is resolved."""
     event = account.event
-    known = {
-        "alertname": event.labels.get("rule") or event.type,
-        "severity": account.severity,
-        "environment": event.environment or "",
-        "service": event.service or "",
-    }
-    own = {_name(name): value for name, value in account.labels.items() if name not in ("rule", "contact")}
-    return {name: value for name, value in (own | known).items() if value}
+    own = [(_name(name), value) for name, value in account.labels.items() if name not in ("rule", "contact")]
+    known = [
+        ("alertname", event.labels.get("rule") or event.type),
+        ("severity", account.severity),
+        ("environment", event.environment or ""),
+        ("service", event.service or ""),
+    ]
+    return {name: value for name, value in (*own, *known) if value}
 
 
 def _annotations(account: Account) -> dict[str, str]:
