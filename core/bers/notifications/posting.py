@@ -21,6 +21,9 @@ _AGAIN = frozenset({408, 425, 429, *range(500, 600)})
 _KEEP = 600.0
 """Seconds that a connection is kept on which nothing is asked; most receivers end it sooner."""
 
+_KNOWN_FOR = 30.0
+"""Seconds for which addresses that were looked up and checked are asked without looking again, while they answer."""
+
 
 class Poster(AsyncContextManagerMixin):
     """Posts to one place. Redirects and proxies of the environment are not followed: they would go around the guard."""
@@ -31,6 +34,8 @@ class Poster(AsyncContextManagerMixin):
         self._timeout = timeout
         self._at_once = at_once
         self._client: httpx2.AsyncClient | None = None
+        self._addresses: list[str] = []
+        self._known_until = 0.0
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -49,14 +54,21 @@ class Poster(AsyncContextManagerMixin):
         """Post once; raise NotTaken for every answer that is no yes."""
         import httpx2
 
-        target, addresses = self._target, await self._target.addresses()
+        target = self._target
         sent = {"user-agent": f"bers/{__version__}", **headers, "host": target.authority}
-        for address in addresses:
+        if self._clock.monotonic() >= self._known_until:
+            self._addresses = await target.addresses()
+        self._known_until = 0.0  # Until one of them has answered.
+        for address in (addresses := tuple(self._addresses)):
             try:
-                return await self._send(target.at(address), body, sent)
+                taken = await self._send(target.at(address), body, sent)
             except httpx2.ConnectError:
                 if address == addresses[-1]:
                     raise
+            else:
+                self._addresses = [address]
+                self._known_until = self._clock.monotonic() + _KNOWN_FOR
+                return taken
         raise OSError(f"{target.host} has no address")
 
     async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Taken:
