@@ -94,7 +94,9 @@ def _names(node: ast.stmt) -> list[str]:
 
 def _described(node: ast.expr) -> tuple[ast.expr, str]:
     """A type without what is said of it in a Meta, and the description there."""
-    if not (isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and _is_named(node.value, "Annotated")):
+    if not (
+        isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and _is_named(node.value, "Annotated")
+    ):
         return node, ""
     type, *metas = node.slice.elts
     for keyword in (word for meta in metas if isinstance(meta, ast.Call) for word in meta.keywords):
