@@ -1,7 +1,6 @@
 """The sink `email`, against a real mail server on loopback."""
 
 import asyncio
-import contextlib
 import email
 import re
 import ssl
@@ -90,10 +89,8 @@ async def mailing(*answers: str, tls: ssl.SSLContext | None = None, implicit: bo
     finally:
         server.close()
         for one in connections:
-            if one.transport:
+            if isinstance(one.transport, asyncio.Transport):
                 one.transport.abort()
-            with contextlib.suppress(BaseException):
-                one._handler_coroutine.cancel()
         await asyncio.sleep(0.01)
 
 

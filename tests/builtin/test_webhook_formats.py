@@ -65,7 +65,7 @@ def resolved(number: int = 2, subject: str = "a-1") -> Event:
 
 
 async def test_what_is_sent_is_verified_by_the_published_package(tmp_path: Path) -> None:
-    signed = {"secrets": [OLD, NEW]}
+    signed: dict[str, Any] = {"secrets": [OLD, NEW]}
     async with receiver("500 Oops") as there, telling(tmp_path, [channel(there, **signed)]) as stage:
         await write(stage, alert(1, title="with ümlaut"))
         await finished(stage)

@@ -2,14 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from bers_builtin.sinks.alert_engine.rules import Severity
 
 Status: TypeAlias = Literal["pending", "active", "acknowledged", "suppressed", "resolved"]
+
+Kind: TypeAlias = Literal[
+    "pending",
+    "firing",
+    "acknowledged",
+    "unacknowledged",
+    "suppressed",
+    "unsuppressed",
+    "escalated",
+    "repeated",
+    "flapping",
+    "resolved",
+]
+"""What can happen to an alert. All of it is in its log; ``pending`` and ``unsuppressed`` are told to nobody."""
+
+
+class Moment(NamedTuple):
+    """A time, twice."""
+
+    at: float
+    """Seconds on the engine's own clock, that never steps; what is waited for is measured by it."""
+    wall: float
+    """Seconds since 1970; what is recorded says it."""
+
+    @property
+    def ms(self) -> int:
+        return int(self.wall * 1000)
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why something happened to an alert: a word for machines, a sentence for people."""
+
+    word: str
+    sentence: str
+
+
+class Suppressed(msgspec.Struct, rename="camel", frozen=True):
+    """What keeps an alert that fires from being told."""
+
+    reason: Literal["rate_limit", "silence", "maintenance", "dependency", "flapping"]
+    id: str = ""
+    """Of the silence, of the maintenance window, or of the alert that this one depends on."""
+    until: int | None = None
+    """When it ends, in milliseconds since 1970, where that is known."""
+
+
+class Escalation(msgspec.Struct, frozen=True):
+    """The last step that was taken because nobody took an alert on."""
+
+    step: int
+    """The first is 1."""
+    contact: str
 
 
 class Acknowledgment(msgspec.Struct, rename="camel", frozen=True):
@@ -19,15 +71,17 @@ class Acknowledgment(msgspec.Struct, rename="camel", frozen=True):
     notes: str
     timestamp: int
     address: str
+    expires: int | None = None
+    """When the alert is active again, if it still fires then."""
 
 
 class Resolution(msgspec.Struct, rename="camel", frozen=True):
-    """How an alert ended: by itself, or by an operator."""
+    """How an alert ended: by itself, by an operator, or because its rule is another one now."""
 
     operator: str | None
     notes: str
     timestamp: int
-    reason: Literal["recovered", "manual"]
+    reason: Literal["recovered", "manual", "rule_changed"]
 
 
 class Alert(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -55,6 +109,14 @@ class Alert(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """How often it was seen: each event where one is enough, else each time that it began to fire."""
     fingerprint: str
     labels: Mapping[str, str]
+    told: bool = False
+    """Whether it was told that it fires: whoever was, is told that it is resolved."""
+    suppressed_by: Suppressed | None = None
+    flapping: bool = False
+    """Whether it comes and goes so often that it is held as firing, until it is steady."""
+    escalation: Escalation | None = None
+    reason: Reason | None = None
+    """Why it is as it is: that of the last step of its life."""
     previous_id: str | None = None
     """The alert with this fingerprint before this one."""
     acknowledgment: Acknowledgment | None = None
@@ -64,16 +126,29 @@ class Alert(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """The event that brought it last: its source, id and subject."""
 
 
-Kind: TypeAlias = Literal["firing", "acknowledged", "resolved", "suppressed"]
-
-
 class Transition(msgspec.Struct, frozen=True):
-    """A step in the life of an alert that others are told about."""
+    """A step in the life of an alert."""
 
     kind: Kind
     time: float
     """Seconds since 1970."""
     alert: Alert
+    """As it is from then on."""
+    reason: Reason
+    was: Status | None = None
+    """Its status before; nothing where it began."""
+    is_told: bool = True
+    """Whether an event says so; the log of the alert does in any case."""
+    incident: Literal["detected", "resolved"] | None = None
+    """Whether an incident begins or ends with it."""
+
+    @property
+    def told_as(self) -> Sequence[str]:
+        """What the events that say so are called, `alert.` left out."""
+        return [
+            *([self.kind] if self.is_told else ()),
+            *([f"incident.{self.incident}"] if self.incident else ()),
+        ]
 
 
 class Audit(msgspec.Struct, rename="camel", frozen=True):
@@ -81,7 +156,7 @@ class Audit(msgspec.Struct, rename="camel", frozen=True):
 
     time: int
     alert: str
-    action: Literal["acknowledge", "resolve"]
+    action: Literal["acknowledge", "unacknowledge", "resolve"]
     operator: str
     principal: str
     notes: str

@@ -8,10 +8,10 @@ from math import isfinite
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from bers import Clock, Event, Labels, Metric, Stamp, format_duration
-from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.alerts import Alert, Moment
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
-from bers_builtin.sinks.alert_engine.register import Moment, Register
+from bers_builtin.sinks.alert_engine.register import Register
 from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches
 
 SLICE = 100
@@ -44,7 +44,7 @@ class Evaluator:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to be written down besides a position."""
-        return bool(self._touched or self._forgotten or self.register.changed or self.register.audit)
+        return bool(self._touched or self._forgotten or self.register.has_news)
 
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
@@ -62,7 +62,7 @@ class Evaluator:
             for alert in memory.resolved
             if alert.resolution
         ]
-        self.register.restore(memory.live, resolved, memory.last, saved.firings)
+        self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
         self._restore_series(memory.series, moment)
 
     async def read(self, events: Sequence[Event]) -> None:
@@ -109,12 +109,13 @@ class Evaluator:
         """What is to be written down."""
         moment, register = self.moment, self.register
         return Changes(
-            Clockwork(moment.at, moment.wall, self._latest, list(register.firings), Stamp.of(self._clock)),
+            Clockwork(moment.at, moment.wall, self._latest, list(register.suppressions.firings), Stamp.of(self._clock)),
             [(digest, series.save()) for (digest, _), (_, series) in self._touched.items() if not series.is_idle],
             [*self._forgotten, *(key for key, (_, series) in self._touched.items() if series.is_idle)],
             list(register.changed.values()),
             register.transitions,
             register.audit,
+            [(name, register.timers.courses.get(name)) for name in register.timers.changed],
         )
 
     def written(self) -> None:
@@ -148,6 +149,8 @@ class Evaluator:
         """Read until enough were judged; return how many were read."""
         by_type, by_metric = self.watches.by_type, self.watches.by_metric
         moment, judged, settled = self.moment, 0, self._clock.settled()
+        if (due := self.register.due) is not None and due <= moment.at:
+            self.register.pass_time(moment)  # What was due before these events comes before what they say.
         for number, event in enumerate(events, 1):
             if watches := by_type.get(event.type):
                 judged += 1
@@ -205,11 +208,18 @@ class Evaluator:
                 self._forgotten.add((digest, series.labels))
         for alert in list(self.register.live.values()):
             owner = self.watches.by_id.get(alert.rule_id)
-            if owner is None or [*alert.labels] != [name for name in owner.group if name in alert.labels]:
-                self.register.abandon(alert, "its rule was removed or changed", moment)
+            course = self.register.timers.courses[alert.fingerprint]
+            if owner is None:
+                self.register.abandon(alert, "its rule was removed", moment)
                 continue
+            labels = [name for name in owner.group if name in alert.labels]
+            if course.digest not in ("", owner.digest) or [*alert.labels] != labels:
+                # That it fires would mean something else now.
+                self.register.abandon(alert, "its rule was changed", moment)
+                continue
+            course.digest = owner.digest
             known = owner.open(_labels(alert))
-            if known.since is None:  # Its rule was changed: what comes next decides.
+            if known.since is None and course.good_since is None:  # Nothing is known of it but that it fires.
                 known.since, known.id, known.value = moment.at, alert.id, alert.value
         for watch in watches.values():
             for known in watch.series.values():

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 import msgspec
 
-from bers_builtin.sinks.alert_engine.alerts import Acknowledgment, Alert, Audit, Kind, Resolution, Transition
+from bers import format_duration
+from bers_builtin.sinks.alert_engine.alerts import (
+    Acknowledgment,
+    Alert,
+    Audit,
+    Escalation,
+    Kind,
+    Moment,
+    Reason,
+    Resolution,
+    Status,
+    Suppressed,
+    Transition,
+)
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.rules import Severity
+from bers_builtin.sinks.alert_engine.drafting import draft, pending
+from bers_builtin.sinks.alert_engine.suppression import Suppressions
+from bers_builtin.sinks.alert_engine.timers import Course, Timers
 from bers_builtin.sinks.alert_engine.watches import Series, Verdict, Watch
 
-
-class Moment(NamedTuple):
-    """A time, twice."""
-
-    at: float
-    """Seconds on the engine's own clock, that never steps; what is waited for is measured by it."""
-    wall: float
-    """Seconds since 1970; what is recorded says it."""
-
-    @property
-    def ms(self) -> int:
-        return int(self.wall * 1000)
+_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 
 class Deed(NamedTuple):
@@ -42,12 +45,15 @@ class Register:
 
     * One fingerprint has one living alert at most. What comes back within the deduplication window reopens it: the
       same id, active again, acknowledged no more. Later it is a new alert, that names the one before.
-    * Beyond the rate limit an alert that is not critical is suppressed: seen over REST, told to nobody. It becomes
-      active with the next evidence that finds room, and resolves in silence, because nobody was told that it fired.
+    * What comes and goes too often flaps: it is held as firing, acknowledged or not, until it is steady.
+    * What is suppressed is seen over REST and told to nobody. It fires once nothing suppresses it any more, if it is
+      still bad; and where nobody was told that it fired, nobody is told that it is resolved.
     """
 
     def __init__(self, config: AlertConfig) -> None:
         self._config = config
+        self.suppressions = Suppressions(config)
+        self.timers = Timers(config)
         self.live: dict[str, Alert] = {}
         """Active, acknowledged and suppressed alerts, by fingerprint."""
         self.pending: dict[str, tuple[Watch, Series]] = {}
@@ -55,13 +61,9 @@ class Register:
         """What can be reopened, by fingerprint, with the time of its end; oldest first."""
         self._last: dict[str, str] = {}
         """The id of the last alert of each fingerprint."""
-        self.firings: deque[float] = deque(maxlen=config.rate_limiting.max_alerts)
-        """When the last few alerts fired, as many as the rate limit counts."""
         self.changed: dict[str, Alert] = {}
         self.transitions: list[Transition] = []
         self.audit: list[Audit] = []
-        self.due: float | None = None
-        """When time alone changes an alert next, on the engine's clock; nothing where it never does."""
 
     def restore(
         self,
@@ -69,16 +71,31 @@ class Register:
         resolved: Iterable[tuple[Alert, float]],
         last: dict[str, str],
         firings: Iterable[float],
+        courses: Iterable[tuple[str, Course]],
+        moment: Moment,
     ) -> None:
         """Take up what was written down."""
         self.live = {alert.fingerprint: alert for alert in live}
         self._resolved = {alert.fingerprint: (alert, at) for alert, at in resolved}
         self._last = last
-        self.firings.extend(firings)
+        self.suppressions.firings.extend(firings)
+        self.timers.restore(courses, self.live.values(), moment.at)
 
     def written(self) -> None:
         """Say that what was to be written down is."""
         self.changed, self.transitions, self.audit = {}, [], []
+        self.timers.changed = set()
+
+    @property
+    def due(self) -> float | None:
+        """When time alone changes an alert next, on the engine's clock; nothing where it never does."""
+        dues = [due for due in (self.suppressions.due, self.timers.due) if due is not None]
+        return min(dues, default=None)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to be written down."""
+        return bool(self.changed or self.audit or self.timers.changed)
 
     def judge(self, watch: Watch, verdict: Verdict, moment: Moment) -> None:
         """Let an alert begin, go on or end, as the rule concluded."""
@@ -90,8 +107,10 @@ class Register:
             series.since = None
             self.pending.pop(series.fingerprint, None)
             if alert:
-                self._end(alert, Resolution(None, "", moment.ms, "recovered"), moment)
+                self._recover(alert, moment)
         elif alert:
+            if series.since is None:
+                series.since, series.id = moment.at, alert.id
             self._go_on(alert, watch, series, moment)
         else:
             if series.since is None:
@@ -104,28 +123,55 @@ class Register:
 
     def pass_time(self, moment: Moment) -> None:
         """Let happen what only waited for its time."""
+        now = moment.at + _EPSILON
+        for fingerprint in self.timers.ripe(now):
+            if alert := self.live.get(fingerprint):
+                self._wake(alert, now, moment)
+        if (due := self.suppressions.due) is not None and due <= now:
+            self.reconsider(moment)
 
-    def acknowledge(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
-        """Note that somebody takes a living alert on."""
-        taken = Acknowledgment(deed.operator, deed.notes, moment.ms, deed.address)
-        alert = msgspec.structs.replace(alert, status="acknowledged", acknowledgment=taken, updated_at=moment.ms)
-        self.live[alert.fingerprint] = alert
-        self._tell("acknowledged", alert, moment)
+    def reconsider(self, moment: Moment) -> None:
+        """Ask of every alert again whether it is suppressed, because what suppresses has changed."""
+        for alert in list(self.live.values()):
+            self._weigh(alert, moment)
+
+    def acknowledge(self, alert: Alert, deed: Deed, moment: Moment, lasting: float | None = None) -> Alert:
+        """Note that somebody takes a living alert on, for so many seconds, or until it is resolved."""
         self.audit.append(Audit(moment.ms, alert.id, "acknowledge", *deed))
-        return alert
+        lasting = self._config.acknowledgement.expires_after if lasting is None else lasting
+        expires = None if lasting is None else moment.ms + int(lasting * 1000)
+        taken = Acknowledgment(deed.operator, deed.notes, moment.ms, deed.address, expires)
+        self.timers.courses[alert.fingerprint].expires = None if lasting is None else moment.at + lasting
+        return self._step(
+            "acknowledged",
+            alert,
+            moment,
+            _by_hand(deed),
+            status="acknowledged",
+            acknowledgment=taken,
+            suppressed_by=None,
+        )
+
+    def unacknowledge(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
+        """Note that nobody looks after an alert any more."""
+        self.audit.append(Audit(moment.ms, alert.id, "unacknowledge", *deed))
+        return self._release(alert, _by_hand(deed), moment)
 
     def resolve(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
         """End a living alert by hand; evidence that comes later may reopen it."""
         self.audit.append(Audit(moment.ms, alert.id, "resolve", *deed))
-        return self._end(alert, Resolution(deed.operator, deed.notes, moment.ms, "manual"), moment)
+        return self._end(alert, Resolution(deed.operator, deed.notes, moment.ms, "manual"), _by_hand(deed), moment)
 
     def abandon(self, alert: Alert, notes: str, moment: Moment) -> None:
-        """End an alert whose rule is no more."""
-        self._end(alert, Resolution(None, notes, moment.ms, "recovered"), moment)
+        """End an alert whose rule is no more what it was."""
+        self._end(alert, Resolution(None, notes, moment.ms, "rule_changed"), Reason("rule_changed", notes), moment)
 
     def pending_alerts(self, moment: Moment) -> list[Alert]:
         """What has begun and may yet come to nothing, as alerts."""
-        return [self._pending(watch, series, moment) for watch, series in self.pending.values()]
+        return [
+            pending(watch, series, moment, self._last.get(series.fingerprint))
+            for watch, series in self.pending.values()
+        ]
 
     def latest(self, fingerprint: str) -> Alert | None:
         """The alert that is alive, or that could be reopened."""
@@ -133,27 +179,36 @@ class Register:
 
     def _begin(self, watch: Watch, series: Series, moment: Moment) -> None:
         fingerprint = series.fingerprint
-        severity = watch.rule.severity_for(series.evidence.environment)
-        limited = self._is_limited(severity, moment.at)
-        alert = self._alert(watch, series, moment)
         before = self._reopenable(fingerprint, moment.at)
+        awaited = pending(watch, series, moment, self._last.get(fingerprint))
+        alert = draft(watch, series, moment, self._last.get(fingerprint))
+        reason = Reason("breach", alert.message)
         if before:
-            alert = msgspec.structs.replace(
-                alert,
-                id=before.id,
-                timestamp=before.timestamp,
-                count=before.count + 1,
-                previous_id=before.previous_id,
+            awaited, alert = (
+                msgspec.structs.replace(
+                    one,
+                    id=before.id,
+                    timestamp=before.timestamp,
+                    count=before.count + 1,
+                    previous_id=before.previous_id,
+                )
+                for one in (awaited, alert)
             )
             self._resolved.pop(fingerprint)
-        alert = msgspec.structs.replace(alert, status="suppressed" if limited else "active")
-        self.live[fingerprint], self._last[fingerprint] = alert, alert.id
-        if not limited:
-            self.firings.append(moment.at)
-        self._tell("suppressed" if limited else "firing", alert, moment)
+            reason = Reason("reopened", f"it came back: {alert.message}")
+        if watch.rule.for_:  # Only what came to something has a log.
+            wall, was = awaited.fired_at / 1000, before.status if before else None
+            self.transitions.append(Transition("pending", wall, awaited, reason, was, is_told=False))
+        self.timers.begin(fingerprint, watch.digest, incidents=watch.rule.incidents, at=moment.at)
+        self.timers.turn(fingerprint, moment.at)
+        self._last[fingerprint] = alert.id
+        if cause := self.suppressions.reason(alert, moment):
+            self._suppress(alert, cause, moment)
+        else:
+            self._fire(alert, reason, moment)
 
     def _go_on(self, alert: Alert, watch: Watch, series: Series, moment: Moment) -> None:
-        seen = self._alert(watch, series, moment)
+        seen = draft(watch, series, moment, alert.previous_id)
         alert = msgspec.structs.replace(
             alert,
             message=seen.message,
@@ -163,31 +218,175 @@ class Register:
             count=alert.count + 1 if watch.counts_events else alert.count,
             metadata=seen.metadata,
         )
-        if alert.status == "suppressed" and not self._is_limited(alert.severity, moment.at):
-            alert = msgspec.structs.replace(alert, status="active", fired_at=moment.ms)
-            self.firings.append(moment.at)
-            self.live[alert.fingerprint] = alert
-            self._tell("firing", alert, moment)
-        else:
-            self.live[alert.fingerprint] = self.changed[alert.id] = alert
+        self.live[alert.fingerprint] = self.changed[alert.id] = alert
+        course = self.timers.courses[alert.fingerprint]
+        if alert.flapping and course.bad_since is None:
+            course.good_since, course.bad_since = None, moment.at
+            self.timers.follow(alert, moment.at)
+        self._weigh(alert, moment)
 
-    def _end(self, alert: Alert, resolution: Resolution, moment: Moment) -> Alert:
-        ended = msgspec.structs.replace(alert, status="resolved", resolution=resolution, updated_at=moment.ms)
-        del self.live[alert.fingerprint]
-        self._resolved[alert.fingerprint] = (ended, moment.at)
-        if alert.status == "suppressed":
-            self.changed[ended.id] = ended
+    def _recover(self, alert: Alert, moment: Moment) -> None:
+        """End an alert because of good evidence, or hold it if it comes and goes too often."""
+        fingerprint, config = alert.fingerprint, self._config.flapping
+        course = self.timers.courses[fingerprint]
+        if alert.flapping:
+            if course.good_since is None:
+                course.good_since, course.bad_since = moment.at, None
+                self.timers.follow(alert, moment.at)
+        elif self.timers.flaps(fingerprint, moment.at):
+            course.good_since, course.bad_since = moment.at, None
+            often = f"it came and went {config.transitions} times within {format_duration(config.window)}"
+            steady = f"until it is steady for {format_duration(config.steady)} it counts as firing"
+            is_told = alert.told and alert.status != "suppressed"
+            self._step(
+                "flapping", alert, moment, Reason("flapping", f"{often}; {steady}"), is_told=is_told, flapping=True
+            )
         else:
-            self._tell("resolved", ended, moment)
+            self.timers.turn(fingerprint, moment.at)
+            self._end(
+                alert,
+                Resolution(None, "", moment.ms, "recovered"),
+                Reason("recovered", "what it watches is good again"),
+                moment,
+            )
+
+    def _wake(self, alert: Alert, now: float, moment: Moment) -> None:
+        """Let happen what is due for one alert."""
+        timers, course = self.timers, self.timers.courses[alert.fingerprint]
+        if course.expires is not None and course.expires <= now:
+            by = alert.acknowledgment.operator if alert.acknowledgment else ""
+            alert = self._release(alert, Reason("expired", f"the acknowledgement by {by} has expired"), moment)
+        if (steady_at := timers.steady_at(alert)) is not None and steady_at <= now:
+            alert = self._calm(alert, moment)
+            if alert.resolution:
+                return
+        while (step := timers.next_step(alert)) and step[1] <= now:
+            course.step += 1
+            contact, after = step[0].contact, format_duration(step[0].after)
+            why = Reason("unanswered", f"nobody has acknowledged it for {after}; {contact} is told")
+            alert = self._step("escalated", alert, moment, why, escalation=Escalation(course.step, contact))
+        if (repeats_at := timers.repeats_at(alert)) is not None and repeats_at <= now:
+            course.fired = moment.at
+            alert = self._step(
+                "repeated",
+                alert,
+                moment,
+                Reason("repeated", f"it still fires, and nobody has acknowledged it: {alert.message}"),
+            )
+        timers.plan(alert)
+
+    def _calm(self, alert: Alert, moment: Moment) -> Alert:
+        """End the flapping of an alert that is steady: it is resolved, or fires for good."""
+        course, steady = self.timers.courses[alert.fingerprint], format_duration(self._config.flapping.steady)
+        is_good, course.turns = course.good_since is not None, []
+        course.good_since = course.bad_since = None
+        alert = msgspec.structs.replace(alert, flapping=False)
+        if is_good:
+            over = Reason("steady", f"it came and went, and is good for {steady} now")
+            return self._end(alert, Resolution(None, "", moment.ms, "recovered"), over, moment)
+        course.fired = moment.at
+        over = Reason("steady", f"it came and went, and fires without a break for {steady} now")
+        return self._step("repeated", alert, moment, over, is_told=alert.told and alert.status == "active")
+
+    def _release(self, alert: Alert, reason: Reason, moment: Moment) -> Alert:
+        """Take an acknowledgement back: the alert is active again, or whatever suppresses it applies."""
+        course = self.timers.courses[alert.fingerprint]
+        course.expires, course.fired = None, moment.at
+        alert = self._step("unacknowledged", alert, moment, reason, status="active", acknowledgment=None)
+        self._weigh(alert, moment)
+        return self.live[alert.fingerprint]
+
+    def _weigh(self, alert: Alert, moment: Moment) -> None:
+        """Suppress an alert that nobody has taken on, or let it fire."""
+        if alert.status == "acknowledged":
+            return
+        if cause := self.suppressions.reason(alert, moment):
+            if cause != alert.suppressed_by:
+                self._suppress(alert, cause, moment)
+        elif not alert.told:
+            word = "unsuppressed" if alert.suppressed_by else "unanswered"
+            self._fire(alert, Reason(word, f"nothing suppresses it any more: {alert.message}"), moment)
+        elif alert.suppressed_by:
+            over = Reason("unsuppressed", "nothing suppresses it any more, and it still fires")
+            self.timers.courses[alert.fingerprint].fired = moment.at
+            alert = self._step("unsuppressed", alert, moment, over, is_told=False, status="active", suppressed_by=None)
+            self._step("repeated", alert, moment, over)
+
+    def _suppress(self, alert: Alert, cause: Suppressed, moment: Moment) -> None:
+        self._step(
+            "suppressed",
+            alert,
+            moment,
+            self.suppressions.why(cause),
+            is_told=alert.suppressed_by is None,  # Another cause is for the log.
+            status="suppressed",
+            suppressed_by=cause,
+        )
+
+    def _fire(self, alert: Alert, reason: Reason, moment: Moment) -> None:
+        self.suppressions.fired(moment)
+        course = self.timers.courses[alert.fingerprint]
+        course.fired, course.step, course.waited, course.open_since = moment.at, 0, 0.0, None
+        begins, course.incident = course.incidents and not course.incident, course.incident or course.incidents
+        self._step(
+            "firing",
+            alert,
+            moment,
+            reason,
+            incident="detected" if begins else None,
+            status="active",
+            told=True,
+            suppressed_by=None,
+            escalation=None,
+            fired_at=moment.ms,
+        )
+
+    def _end(self, alert: Alert, resolution: Resolution, reason: Reason, moment: Moment) -> Alert:
+        course = self.timers.courses[alert.fingerprint]
+        ended = self._step(
+            "resolved",
+            alert,
+            moment,
+            reason,
+            is_told=alert.told,
+            incident="resolved" if course.incident else None,
+            status="resolved",
+            resolution=resolution,
+            flapping=False,
+        )
+        if resolution.reason != "recovered":  # Who ended it did not see it go.
+            course.turns = []
+        course.expires, course.incident, course.good_since, course.bad_since = None, False, None, None
+        del self.live[alert.fingerprint]
+        self.timers.end(alert.fingerprint, moment.at)
+        self._resolved[alert.fingerprint] = (ended, moment.at)
         return ended
 
-    def _tell(self, kind: Kind, alert: Alert, moment: Moment) -> None:
-        self.changed[alert.id] = alert
-        self.transitions.append(Transition(kind, moment.wall, alert))
+    def _step(
+        self,
+        kind: Kind,
+        alert: Alert,
+        moment: Moment,
+        reason: Reason,
+        *,
+        is_told: bool = True,
+        incident: Literal["detected", "resolved"] | None = None,
+        **fields: Any,
+    ) -> Alert:
+        """Change an alert, and write down that it was changed, and why."""
+        was = self._status_before(alert)
+        alert = msgspec.structs.replace(alert, reason=reason, updated_at=moment.ms, **fields)
+        self.live[alert.fingerprint] = self.changed[alert.id] = alert
+        self.transitions.append(Transition(kind, moment.wall, alert, reason, was, is_told, incident))
+        self.timers.follow(alert, moment.at)
+        return alert
 
-    def _is_limited(self, severity: Severity, at: float) -> bool:
-        limit = self._config.rate_limiting
-        return severity != "critical" and len(self.firings) == limit.max_alerts and self.firings[0] > at - limit.window
+    def _status_before(self, alert: Alert) -> Status | None:
+        if known := self.live.get(alert.fingerprint):
+            return known.status
+        if self.transitions and self.transitions[-1].alert.id == alert.id:
+            return self.transitions[-1].alert.status
+        return "resolved" if alert.count > 1 else None
 
     def _reopenable(self, fingerprint: str, at: float) -> Alert | None:
         dedup = self._config.deduplication
@@ -199,35 +398,6 @@ class Register:
         alert, _ = self._resolved.get(fingerprint, (None, 0.0))
         return alert
 
-    def _pending(self, watch: Watch, series: Series, moment: Moment) -> Alert:
-        waited = moment.at - series.since if series.since is not None else 0.0
-        began = int((moment.wall - waited) * 1000)
-        return msgspec.structs.replace(self._alert(watch, series, moment), timestamp=began, fired_at=began)
 
-    def _alert(self, watch: Watch, series: Series, moment: Moment) -> Alert:
-        evidence, rule = series.evidence, watch.rule
-        labels = dict(series.labels)
-        where = ", ".join(labels.values())
-        return Alert(
-            id=series.id,
-            rule_id=watch.id,
-            rule=rule.name,
-            type=watch.type,
-            severity=rule.severity_for(evidence.environment),
-            status="pending",
-            title=f"{rule.name}: {where}" if where else rule.name,
-            message=watch.message(series),
-            timestamp=moment.ms,
-            fired_at=moment.ms,
-            updated_at=moment.ms,
-            environment=evidence.environment,
-            value=series.value,
-            threshold=watch.threshold,
-            unit=watch.unit,
-            count=1,
-            fingerprint=series.fingerprint,
-            labels=labels,
-            previous_id=self._last.get(series.fingerprint),
-            annotations=rule.annotations,
-            metadata={"source": evidence.source, "event": evidence.id, "subject": evidence.subject},
-        )
+def _by_hand(deed: Deed) -> Reason:
+    return Reason("by_hand", f"{deed.operator}: {deed.notes}" if deed.notes else f"{deed.operator} said so")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from bers import ConfigError, Context, Messenger, NotTaken, Notice, Taken, Target, Template
+from bers import ConfigError, Context, Messenger, Notice, NotTaken, Taken, Target, Template
 from bers_builtin.sinks.email.config import Mailbox
 
 if TYPE_CHECKING:
