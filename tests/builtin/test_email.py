@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import msgspec
@@ -55,7 +55,7 @@ class Mail:
             self.answers.pop(0)
             await asyncio.sleep(30)
         self.encrypted.append(session.ssl is not None)
-        self.taken.append(cast("EmailMessage", email.message_from_bytes(envelope.content, policy=default)))
+        self.taken.append(email.message_from_bytes(envelope.content, policy=default))
         self.recipients.append(list(envelope.rcpt_tos))
         return "250 taken"
 

@@ -40,7 +40,7 @@ def _decode(kind: type, value: Any) -> Any:
 
 
 def firing(number: int = 1, subject: str = "a-1", **more: Any) -> Event:
-    data = {
+    data: dict[str, Any] = {
         "severity": "error",
         "title": "Build Slow: web",
         "message": "build_time is 9 s",
