@@ -34,6 +34,10 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS notifications_waiting ON notifications (sink, channel, next) WHERE status = 'waiting'",
     "CREATE INDEX IF NOT EXISTS notifications_subject ON notifications (sink, channel, subject, number)",
     "CREATE INDEX IF NOT EXISTS notifications_batch ON notifications (sink, channel, batch, formed) WHERE batch != ''",
+    """
+    CREATE INDEX IF NOT EXISTS notifications_unformed ON notifications (sink, channel, batch, number)
+    WHERE status = 'waiting' AND notice = '' AND batch != '' AND next IS NOT NULL
+    """,
     "CREATE INDEX IF NOT EXISTS notifications_notice ON notifications (sink, channel, notice) WHERE notice != ''",
     "CREATE INDEX IF NOT EXISTS notifications_done ON notifications (sink, channel, status, finished)",
     f"""

@@ -77,7 +77,7 @@ class Outbox:
         behind = (
             bool(event.subject)
             and connection.execute(
-                "SELECT 1 FROM notifications WHERE sink = ? AND channel = ? AND subject = ? AND status = 'waiting'",
+                f"SELECT 1 {_ABOUT} AND status = 'waiting'",
                 (self._sink, name, event.subject),
             ).fetchone()
         )
@@ -114,13 +114,12 @@ class Outbox:
         if not batch or group is None:
             return 0.0  # Whatever the clock does.
         key = (self._sink, name, batch)
-        pending, last = connection.execute(
-            "SELECT min(CASE WHEN status = 'waiting' AND notice = '' THEN next END), max(formed) FROM notifications"
-            " WHERE sink = ? AND channel = ? AND batch = ?",
-            key,
+        pending = connection.execute(f"SELECT next {_UNFORMED} LIMIT 1", key).fetchone()
+        if pending and pending[0] <= now + LONGEST_WAIT:
+            return float(pending[0])
+        (last,) = connection.execute(
+            "SELECT max(formed) FROM notifications WHERE sink = ? AND channel = ? AND batch = ? AND batch != ''", key
         ).fetchone()
-        if pending is not None and pending <= now + LONGEST_WAIT:
-            return float(pending)
         soonest = now + group.wait if wait else now
         return soonest if last is None or last > now + LONGEST_WAIT else max(soonest, last + group.every)
 
@@ -164,8 +163,7 @@ class Outbox:
         """Make one notice of what waits for it in a group."""
         group = self._channels[channel].group
         rows = connection.execute(
-            "SELECT number, id FROM notifications WHERE sink = ? AND channel = ? AND batch = ? AND status = 'waiting'"
-            " AND notice = '' AND next IS NOT NULL ORDER BY number LIMIT ?",
+            f"SELECT number, id {_UNFORMED} LIMIT ?",
             (self._sink, channel, batch, group.most if group else 100),
         ).fetchall()
         first = str(rows[0][1])
@@ -238,8 +236,7 @@ class Outbox:
 
     def _let_next_go(self, connection: sqlite3.Connection, channel: str, subject: str, now: float) -> None:
         row = connection.execute(
-            "SELECT number, batch, next FROM notifications WHERE sink = ? AND channel = ? AND subject = ?"
-            " AND status = 'waiting' ORDER BY number LIMIT 1",
+            f"SELECT number, batch, next {_ABOUT} AND status = 'waiting' ORDER BY number LIMIT 1",
             (self._sink, channel, subject),
         ).fetchone()
         if row and row[2] is None:
@@ -260,14 +257,17 @@ class Outbox:
 
         await self._database.run(work)
 
-    async def hurry(self, channel: str, *, unanswered: bool) -> None:
-        """Let all that was tried be tried again now; or what got no answer at all, for there is one again."""
+    async def hurry(self, channel: str, now: float, *, unanswered: bool) -> None:
+        """Let all that was tried be tried again now; or what got no answer at all, for there is one again.
+
+        What was not tried yet goes first: it is news.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "UPDATE notifications SET next = 0 WHERE sink = ? AND channel = ? AND status = 'waiting'"
-                " AND attempts > 0 AND next > 0 AND (answer IS NULL OR ?)",
-                (self._sink, channel, not unanswered),
+                "UPDATE notifications SET next = ? WHERE sink = ? AND channel = ? AND status = 'waiting'"
+                " AND attempts > 0 AND next > ? AND (answer IS NULL OR ?)",
+                (now, self._sink, channel, now, not unanswered),
             )
 
         await self._database.run(work)
@@ -315,10 +315,19 @@ class Outbox:
 
     def _is_late(self, connection: sqlite3.Connection, channel: str, subject: str, number: int) -> bool:
         return bool(subject) and connection.execute(
-            "SELECT 1 FROM notifications WHERE sink = ? AND channel = ? AND subject = ? AND number > ?"
-            " AND (status = 'delivered' OR (status = 'waiting' AND attempts > 0))",
+            f"SELECT 1 {_ABOUT} AND number > ? AND (status = 'delivered' OR (status = 'waiting' AND attempts > 0))",
             (self._sink, channel, subject, number),
         ).fetchone() is not None  # fmt: skip
+
+
+_ABOUT = "FROM notifications INDEXED BY notifications_subject WHERE sink = ? AND channel = ? AND subject = ?"
+"""What a channel is told of one alert. Without a word about the index all that waits would be looked through."""
+
+_UNFORMED = (
+    "FROM notifications WHERE sink = ? AND channel = ? AND batch = ? AND status = 'waiting' AND notice = ''"
+    " AND batch != '' AND next IS NOT NULL ORDER BY number"
+)
+"""What waits for its group, and for nothing else; in words that its index has."""
 
 
 def webhook_id(event: Event) -> str:

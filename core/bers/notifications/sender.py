@@ -21,6 +21,12 @@ from bers.notifications.secrecy import Masked, mark_of
 from bers.persisting import persist
 from bers.stages import Context
 
+MANY = 8
+"""After so many failures in a row a channel is asked with one notification at a time, until it takes one."""
+
+ASKED_EVERY = 1.0
+"""Seconds between two of these."""
+
 SAID = 500
 """Characters of what a receiver says that are kept."""
 
@@ -52,6 +58,9 @@ class Sender:
         self._paused_until = 0.0
         self._disabled = False
         self._failing = False
+        """Whether there was no answer since the last notification that was taken."""
+        self._failed = 0
+        """How many failed since then."""
         self._busy: set[int] = set()
         """The rows that are being sent."""
         self._sending = 0
@@ -68,7 +77,7 @@ class Sender:
     async def enable(self) -> None:
         """Try again all that was not taken, whatever was said of waiting."""
         await self._ledger.enable(self._channel.name)
-        await self._outbox.hurry(self._channel.name, unanswered=False)
+        await self._outbox.hurry(self._channel.name, self.now(), unanswered=False)
         self._disabled, self._paused_until = False, 0.0
         self.wake()
 
@@ -80,10 +89,11 @@ class Sender:
             while True:
                 self._news = anyio.Event()  # Before we look: what is written meanwhile wakes us.
                 pause = self._paused_until - clock.monotonic()
-                if self._disabled or pause > 0 or self._sending >= self._channel.at_once:
+                at_once = self._channel.at_once if self._failed < MANY else 1
+                if self._disabled or pause > 0 or self._sending >= at_once:
                     await self._rest(pause if pause > 0 and not self._disabled else None)
                     continue
-                limit = self._channel.at_once - self._sending
+                limit = at_once - self._sending
                 look = partial(self._outbox.due, name, self.now(), limit, list(self._busy))
                 due, later = await persist(look, clock)
                 for one in due:
@@ -135,11 +145,13 @@ class Sender:
         if done.taken is not None:
             await self._write(partial(self._outbox.delivered, due, attempts, now, self.now(), done.status))
             log.info("channel %r was told: %s", name, id)
+            self._failed = 0
             if self._failing:
                 self._failing = False
-                await self._write(partial(self._outbox.hurry, name, unanswered=True))
+                await self._write(partial(self._outbox.hurry, name, self.now(), unanswered=True))
             return
         self._failing = self._failing or done.status is None
+        self._failed += 1
         if done.gone:
             self._disabled = True
             await self._write(partial(self._ledger.disable, name, self._mark, now, done.error))
@@ -152,8 +164,10 @@ class Sender:
             log.error("channel %r was not told and will not be: %s: %s (attempt %d)", name, id, done.error, attempts)
             return
         wait = 0.0 if done.gone else min(LONGEST_WAIT, max(done.wait, self._back_off(attempts)))
-        if done.wait:  # The receiver has too much: all deliveries wait, not this one alone.
-            self._paused_until = self._context.clock.monotonic() + min(LONGEST_WAIT, done.wait)
+        pause = min(LONGEST_WAIT, done.wait)  # The receiver has too much: all deliveries wait, not this one alone.
+        if self._failed >= MANY and not done.gone:
+            pause = max(pause, min(ASKED_EVERY, retries.max))
+        self._paused_until = max(self._paused_until, self._context.clock.monotonic() + pause)
         await self._write(
             lambda: self._outbox.postpone(
                 due, attempts, since=since, next=self.now() + wait, answer=done.status, error=done.error
