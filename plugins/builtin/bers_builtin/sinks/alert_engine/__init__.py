@@ -18,6 +18,7 @@ from bers_builtin.sinks.alert_engine.answers import (
     NextAlerts,
     RuleReport,
 )
+from bers_builtin.sinks.alert_engine.budgets import SloReport, list_objectives
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.log import Entry
@@ -42,6 +43,10 @@ ALERT_ENGINE = DurableSpec(
         ),
         Operation(
             "GET", "alerts/rules", AlertEngine.list_rules, Nothing, list[RuleReport], "List the rules and their state.",
+        ),
+        Operation(
+            "GET", "alerts/slos", list_objectives, Nothing, list[SloReport],
+            "List the SLOs, what is left of their budgets, and how fast those burn.",
         ),
         Operation(
             "GET", "alerts/{id}", listing.get_alert, AskAlert, Alert, "One alert, whatever became of it.",

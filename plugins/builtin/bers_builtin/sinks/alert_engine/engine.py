@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio
 import msgspec
@@ -41,6 +41,9 @@ from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.letters import as_event
 from bers_builtin.sinks.alert_engine.register import Deed
+from bers_builtin.sinks.alert_engine.rules import Rule, Slo
+
+_T = TypeVar("_T", Rule, Slo)
 
 _LETTERS = 500  # Rows of the outbox that are handed in together.
 _TOLD_FIRST = 0.05  # Seconds for which rows stay that are safe elsewhere: whoever tells of them needs the disk now.
@@ -284,9 +287,10 @@ async def _ring(bell: anyio.Event, scope: anyio.CancelScope) -> None:
 
 
 def _masked(config: AlertConfig, redactor: Redactor) -> AlertConfig:
-    """The rules, with their annotations as they may be told: they go wherever alerts go."""
-    rules = [
-        msgspec.structs.replace(rule, annotations=redactor.value(rule.annotations)) if rule.annotations else rule
-        for rule in config.rules
-    ]
-    return msgspec.structs.replace(config, rules=tuple(rules))
+    """The rules, with what they tell as it may be told: it goes wherever alerts go."""
+
+    def told(one: _T) -> _T:
+        masked = {name: redactor.value(value) for name in ("annotations", "labels") if (value := getattr(one, name))}
+        return msgspec.structs.replace(one, **masked) if masked else one
+
+    return msgspec.structs.replace(config, rules=tuple(map(told, config.rules)), slos=tuple(map(told, config.slos)))
