@@ -34,6 +34,8 @@ BUILTIN_PLUGINS = (
     "bers_builtin.sinks.rest_store",
     "bers_builtin.sinks.alert_engine",
     "bers_builtin.sinks.sse",
+    "bers_builtin.sinks.command",
+    "bers_builtin.sinks.email",
     "bers_builtin.sinks.webhooks",
     "bers_builtin.dashboard",
 )

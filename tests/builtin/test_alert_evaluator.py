@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bers import Database, Event
+from bers import Audit, Database, Event
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.config import AlertConfig
@@ -19,8 +19,9 @@ from tests.builtin.test_alert_engine import METRICS, rule
 async def evaluator(clock: VirtualClock, **options: Any) -> Evaluator:
     config = step(ALERT_ENGINE, defaults=False, **options).config
     assert isinstance(config, AlertConfig)
+    database = Database()
     made = Evaluator(config, METRICS, clock)
-    made.restore(await Ledger(Database(), "alerts").load(resolved_since=0))
+    made.restore(await Ledger(database, "alerts", Audit(database, clock)).load(resolved_since=0))
     return made
 
 

@@ -46,6 +46,7 @@ from bers_builtin.sinks.alert_engine.rules import Rule, Slo
 _T = TypeVar("_T", Rule, Slo)
 
 _LETTERS = 500  # Rows of the outbox that are handed in together.
+_TOLD_FIRST = 0.05  # Seconds for which rows stay that are safe elsewhere: whoever tells of them needs the disk now.
 _SOON = 0.001  # Seconds that are not worth waking for.
 _SWEEP = 3600.0
 _STUCK = 30.0  # Seconds after which somebody should know that alerts do not get out.
@@ -63,6 +64,8 @@ class AlertEngine(Stage[AlertConfig]):
         """Set when time may change something sooner than was thought."""
         self._looks_at: float | None = None
         """When time is to be looked at next, on the monotonic clock."""
+        self._told = 0
+        """The last row of the outbox that is safe elsewhere; its row goes when the disk has nothing more urgent."""
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -112,9 +115,10 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def run(self, emit: Emit) -> None:
         """Hand in every transition, in order. One that is handed in again is known by its id."""
+        tidied = 0
         while True:
             self.books.letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
-            while letters := await persist(partial(self.books.ledger.unsent, _LETTERS), self.context.clock):
+            while letters := await persist(partial(self.books.ledger.unsent, _LETTERS, self._told), self.context.clock):
                 try:
                     await emit([as_event(letter, self.context) for letter in letters], durable=True)
                 except Full as full:
@@ -122,7 +126,13 @@ class AlertEngine(Stage[AlertConfig]):
                         await emit([as_event(letter, self.context) for letter in letters])
                     await self.context.clock.sleep(full.retry_after)
                 else:
-                    await persist(partial(self.books.ledger.sent, letters[-1].seq), self.context.clock)
+                    self._told = letters[-1].seq
+            if self._told > tidied:
+                with anyio.move_on_after(_TOLD_FIRST if self._told - tidied < _LETTERS else 0.0):
+                    await self.books.letters.wait()
+                    continue
+                await persist(partial(self.books.ledger.sent, self._told), self.context.clock)
+                tidied = self._told
             await self.books.letters.wait()
 
     # As time goes on
@@ -240,7 +250,7 @@ class AlertEngine(Stage[AlertConfig]):
             lasted = format_duration(round(self.context.clock.monotonic() - since))
             message = f"alerts cannot be written down, for {lasted} already, and wait in memory: {why}"
             return Finding("unhealthy", message, {}, DISK_REMEDY)
-        count, oldest = await self.books.ledger.backlog()
+        count, oldest = await self.books.ledger.backlog(self._told)
         register = self.books.evaluator.register
         details: Mapping[str, Any] = {
             "rules": len(self.books.evaluator.watches.by_id),
