@@ -101,9 +101,6 @@ class Evaluator:
             self._expected = None
             return None
         wait = max(0.001, min(dues) - moment.at)
-        # What arrives while we wait is due later than the shortest of all times takes.
-        if (shortest := self.watches.shortest) is not None:
-            wait = min(wait, shortest)
         self._expected = moment.at + wait
         return wait
 

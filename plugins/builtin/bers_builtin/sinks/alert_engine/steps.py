@@ -68,7 +68,9 @@ class Steps:
         """Take an acknowledgement back: the alert is active again, or whatever suppresses it applies."""
         course = self.timers.courses[alert.fingerprint]
         course.expires, course.fired = None, moment.at
-        alert = self._step("unacknowledged", alert, moment, reason, status="active", acknowledgment=None)
+        alert = self._step(
+            "unacknowledged", alert, moment, reason, is_told=alert.told, status="active", acknowledgment=None
+        )
         self._weigh(alert, moment)
         return self.live[alert.fingerprint]
 
@@ -86,7 +88,7 @@ class Steps:
     def _fire(self, alert: Alert, reason: Reason, moment: Moment) -> None:
         self.suppressions.fired(moment)
         course = self.timers.courses[alert.fingerprint]
-        course.fired, course.step, course.waited, course.open_since = moment.at, 0, 0.0, None
+        course.fired = moment.at
         begins, course.incident = course.incidents and not course.incident, course.incident or course.incidents
         self._step(
             "firing",
