@@ -218,6 +218,10 @@ async def test_when_we_are_cut_off_nobody_is_blamed(tmp_path: Path) -> None:
                     if len(told) == 2:
                         break
             assert told["connectivity"]["outcome"] == "failure"
+            assert told["connectivity"]["labels"] == {
+                "check": "connectivity", "status": "unhealthy", "breaker": "closed", "critical": "false",
+                "flapping": "false",
+            }  # fmt: skip
             assert (told["shop"]["outcome"], told["shop"]["data"]["becauseOf"]) == ("skip", "connectivity")
         advice = (await server.data("health"))["recommendations"]
         assert [one.partition(":")[0] for one in advice] == ["connectivity"]
