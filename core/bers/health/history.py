@@ -20,8 +20,9 @@ from bers.units import format_duration
 PERIODS: Mapping[str, float] = {"24h": 86400.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
 """For which a check's report tells its availability."""
 
+SHORTEST = 10.0
 LONGEST = 90 * 86400.0
-"""The longest period that may be asked for, in seconds."""
+"""The periods that may be asked for, in seconds."""
 
 KEEP = LONGEST + 86400.0
 """For how long a span is remembered after it has ended."""
@@ -238,8 +239,8 @@ def _first(spans: Sequence[Span]) -> Span:
 
 
 def _bounded(period: float) -> float:
-    if not 1.0 <= period <= LONGEST:
-        raise Refused("invalid", f"period: {format_duration(period)} is out of range; ask for 1s to 90d")
+    if not SHORTEST <= period <= LONGEST:
+        raise Refused("invalid", f"period: {format_duration(period)} is out of range; ask for 10s to 90d")
     return period
 
 
