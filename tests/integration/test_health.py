@@ -307,7 +307,7 @@ async def test_a_rule_watches_a_check_and_an_alert_is_resolved_with_it(tmp_path:
         "name": "Hand Down",
         "severity": "critical",
         "event": "health.checked",
-        "labels": {"check": "hand"},
+        "where": {"check": "hand"},
         "outcome": "failure",
         "clears": {"event": "health.checked", "outcome": "success"},
         "group": ["check"],
