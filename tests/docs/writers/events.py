@@ -54,7 +54,8 @@ TYPES: Mapping[str, str] = {
 
 OWN: Mapping[str, str] = {
     "health.checked": "A health check came to another status, its breaker to another state, or it began or ceased to "
-    "flap: `data` has each with what it was before, `labels` have `check`, `status` and `critical`.",
+    "flap: `data` has each with what it was before, `labels` have `check`, `status`, `breaker`, `critical` and "
+    "`flapping`.",
     "stage.changed": "A stage came to another state; which, and why, is in `data` and `reason`.",
     "config.reloaded": "A reload has ended: what changed is in `data`, and every fault in `reason`.",
     "clock.jumped": "The wall clock was set (`cause` is `step`), the machine slept (`sleep`), or this process was "
