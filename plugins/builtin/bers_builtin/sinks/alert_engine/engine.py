@@ -40,6 +40,7 @@ from bers_builtin.sinks.alert_engine.answers import (
 from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.letters import as_event
+from bers_builtin.sinks.alert_engine.pulse import Heart
 from bers_builtin.sinks.alert_engine.register import Deed
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo
 
@@ -58,6 +59,7 @@ class AlertEngine(Stage[AlertConfig]):
         config = _masked(config, context.redactor)
         super().__init__(config, context)
         self.books = Books(config, context)
+        self.heart = Heart(config.heartbeat, context, self.books)
         self._me = f"bers:{context.stage_id}"
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
@@ -73,6 +75,7 @@ class AlertEngine(Stage[AlertConfig]):
             group.start_soon(self.books.commit_regularly)
             group.start_soon(self._watch_time)
             group.start_soon(self._sweep)
+            group.start_soon(self.heart.run)
             yield self
             group.cancel_scope.cancel()
         if not self.books.ahead:
@@ -104,6 +107,7 @@ class AlertEngine(Stage[AlertConfig]):
                     await books.commit_or_wait()
                 else:
                     books.later()
+            self.heart.read(batch)
 
     # As a source
 
@@ -112,6 +116,7 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def run(self, emit: Emit) -> None:
         """Hand in every transition, in order. One that is handed in again is known by its id."""
+        self.heart.emit = emit
         while True:
             self.books.letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
             while letters := await persist(partial(self.books.ledger.unsent, _LETTERS), self.context.clock):
