@@ -51,7 +51,7 @@ def hastened(*names: str, **changed: str) -> Change:
     for name in names:
         rule = SHIPPED[name]
         fields = {
-            "name": name, "severity": rule.severity, "metric": rule.metric, "labels": dict(rule.labels),
+            "name": name, "severity": rule.severity, "metric": rule.metric, "where": dict(rule.where),
             "aggregate": rule.aggregate, "window": str(rule.window) if rule.window else None,
             "above": rule.above and str(rule.above), "below": rule.below and str(rule.below), "for": str(rule.for_),
         }  # fmt: skip

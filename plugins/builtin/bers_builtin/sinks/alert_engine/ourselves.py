@@ -98,7 +98,7 @@ OURSELVES: Sequence[Rule] = (
         name="Notifications Not Delivered",
         severity="error",
         metric="check_state",
-        labels={"check": "notifications"},
+        where={"check": "notifications"},
         above=Quantity("0"),
         annotations={
             "summary": "Somebody who is to be told of alerts cannot be told.",
