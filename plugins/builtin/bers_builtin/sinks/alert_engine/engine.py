@@ -116,7 +116,7 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def run(self, emit: Emit) -> None:
         """Hand in every transition, in order. One that is handed in again is known by its id."""
-        self.heart.emit = emit
+        self.heart.connect(emit)
         while True:
             self.books.letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
             while letters := await persist(partial(self.books.ledger.unsent, _LETTERS), self.context.clock):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import msgspec
 
 from bers import Batch, Caller, Context, Emit, Full, Nothing
@@ -41,8 +42,9 @@ class Heart:
         self._every = every
         self._context = context
         self._books = books
-        self.emit: Emit | None = None
+        self._emit: Emit | None = None
         """The way out, once there is one."""
+        self._connected = anyio.Event()
         self._read: dict[tuple[str, int], float] = {}
         """When each reader has handed in something last."""
         self._delay = 0.0
@@ -63,8 +65,14 @@ class Heart:
     def pulse(self) -> Pulse:
         return Pulse(round(self._every * 1000), self._told_at, self._missed, self._fault)
 
+    def connect(self, emit: Emit) -> None:
+        """Say which way to beat: before there is one, nobody waits for a beat."""
+        self._emit = emit
+        self._connected.set()
+
     async def run(self) -> None:
         """Beat until cancelled."""
+        await self._connected.wait()
         if not self._every:
             return
         clock, log = self._context.clock, self._context.logger
@@ -80,11 +88,10 @@ class Heart:
 
     async def _try(self) -> str:
         """Beat, or say why not."""
-        clock, emit = self._context.clock, self.emit
+        clock, emit = self._context.clock, self._emit
         if fault := await self._fault_now():
             return fault
-        if emit is None:
-            return "no pipeline leads from here"
+        assert emit
         beat = self._context.event("watchdog.beat", subject=self._context.stage_id, outcome="success")
         began = clock.monotonic()
         try:
