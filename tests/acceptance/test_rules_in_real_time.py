@@ -136,7 +136,14 @@ def test_c070_c080_what_has_to_last_for_a_minute_fires_after_it_and_not_before(t
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
     folder = tmp_path_factory.mktemp("rules")
-    configuration(folder, **QUIET, **{"alert-engine: {}": "alert-engine: {rate_limiting: {max_alerts: 1000}}"})
+    configuration(
+        folder,
+        **QUIET,
+        **{
+            "build: {}": "build: {lost_after: 2s}",
+            "alert-engine: {}": "alert-engine: {rate_limiting: {max_alerts: 1000}}",
+        },
+    )
     with operating(folder) as operator:
         yield operator
 
@@ -175,7 +182,7 @@ def coverage(share: float) -> Mapping[str, Any]:
     return {"type": "validation-completed", "detail": {"coverage": share}}
 
 
-def tested(failed: int, total: int) -> Mapping[str, Any]:
+def suite(failed: int, total: int) -> Mapping[str, Any]:
     counts = {"tests.failed": failed, "tests.passed": total - failed}
     return {"type": "testsuiterun.finished", "outcome": "failure" if failed else "success", "measures": counts}
 
@@ -195,7 +202,7 @@ BOUTS = (
         deployed("production", "success"),
     ),
     Bout("Test Coverage Low", "error", coverage(94.9), coverage(95.2), coverage(95)),
-    Bout("Test Failures", "warning", tested(2, 100), tested(0, 100), tested(1, 100)),
+    Bout("Test Failures", "warning", suite(2, 100), suite(0, 100), suite(1, 100)),
     Bout("Build Failed", "error", finished("failure"), finished("success"), finished("cancel")),
 )  # fmt: skip
 
@@ -224,6 +231,22 @@ def test_a20_c073_c078_c079_what_goes_wrong_fires_at_once_and_the_next_good_one_
     assert not alive()
     ended = next(one for one in server.data("alerts/history?period=1h") if one["id"] == alert["id"])
     assert (ended["status"], ended["resolution"]["reason"]) == ("resolved", "recovered")
+
+
+def test_a_build_that_is_lost_fires_when_its_time_is_over_and_the_next_good_one_resolves_it(server: Operator) -> None:
+    def lost() -> list[Any]:
+        return [one for one in server.data("alerts") if one["rule"] == "Build Lost"]
+
+    handed_in = time.time()
+    server.emit({"type": "build.started", "source": "/ci/lost", "subject": "b-1", "service": "lost"})
+    server.until("alerts", lambda data: [one for one in data if one["rule"] == "Build Lost"], seconds=8)
+    (alert,) = lost()
+    assert 2 <= alert["timestamp"] / 1000 - handed_in < 5 and alert["severity"] == "error"
+    server.emit(
+        {"type": "build.finished", "source": "/ci/lost", "subject": "b-2", "service": "lost", "outcome": "success"}
+    )
+    server.until("dashboard/status", lambda data: data["pipelines"]["alerts"] == 0)
+    assert lost() == []
 
 
 def test_a21_c075_three_failures_in_a_row_are_critical_and_two_with_a_success_between_are_not(
