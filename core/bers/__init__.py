@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from bers.stages import SourceSpec as SourceSpec
     from bers.stages import Stage as Stage
     from bers.stages import Telling as Telling
+    from bers.stages import Vital as Vital
     from bers.stages import Written as Written
     from bers.tables import Table as Table
     from bers.targets import Blocked as Blocked
@@ -171,6 +172,7 @@ _HOMES = {
     "TooMuchWork": "patterns",
     "Unwritable": "errors",
     "Vcs": "records",
+    "Vital": "stages",
     "Window": "records",
     "Written": "stages",
     "as_cloudevent": "cloudevents",

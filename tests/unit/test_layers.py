@@ -54,7 +54,7 @@ LAYERS = [
     {"workshop"},
     {"changeover"},
     {"reloading"},
-    {"news"},
+    {"news", "vitals"},
     {"supervisor"},
     {"explaining", "overview"},
     {"web"},
