@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -224,6 +224,9 @@ class StageSpec(Generic[C, S_co]):
     verify: Callable[[C, Catalog], object] | None = None
     """Look at a config together with the metrics there are, before anything is started; raise ConfigError with paths
     that begin inside the config."""
+    hint: Callable[[C, Collection[str]], Iterable[tuple[str, str]]] | None = None
+    """Look at a config together with the metrics that the stages of its file measure; say what is allowed and probably
+    not meant, each with a path that begins inside the config."""
     owns: str = ""
     """The option that names a file of the data directory which no other stage may have; empty where there is none."""
     log: str = "monitoring"

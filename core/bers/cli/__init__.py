@@ -32,6 +32,7 @@ _COMMANDS = {
     "run": ("emit:run", "Run a command, and tell of its start and its end."),
     "keys": ("keys:keys", "Make, list and revoke API keys."),
     "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
+    "rules": ("rules:rules", "Check rules, test them, and try them out on what was recorded."),
     "dead": ("dead:dead", "List, show, replay and drop dead letters."),
     "metrics": ("metrics:metrics", "Every metric, or the series of one, as a table, CSV or NDJSON."),
     "backup": ("backup:backup", "Make, verify and restore backups."),

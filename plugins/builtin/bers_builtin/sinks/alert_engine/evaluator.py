@@ -73,12 +73,16 @@ class Evaluator:
             first += self._read(events[first:])
 
     @property
+    def due(self) -> float | None:
+        """When time alone changes something next, on our own clock; nothing where it never does."""
+        return min((due for due in (self._due, self.register.due) if due is not None), default=None)
+
+    @property
     def idle(self) -> float | None:
         """For how many seconds nothing can change by time alone; nothing where it never can."""
-        dues = [due for due in (self._due, self.register.due) if due is not None]
-        if not dues:
+        if (due := self.due) is None:
             return None
-        wait = max(0.001, min(dues) - self.moment.at)
+        wait = max(0.001, due - self.moment.at)
         # What arrives while we wait leaves its window later than the shortest of them takes.
         return min([wait, *(watch.rule.window or 0.0 for watch in self.watches.windowed)])
 
