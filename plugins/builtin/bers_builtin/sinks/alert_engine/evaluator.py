@@ -10,6 +10,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 from bers import Clock, Event, Labels, Metric, Stamp, format_duration
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment
 from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.evaluations import CROWD
 from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
 from bers_builtin.sinks.alert_engine.register import Register
 from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches
@@ -36,6 +37,8 @@ class Evaluator:
         """When the next value leaves a window, on the evaluator's clock."""
         self._touched: dict[tuple[str, Labels], tuple[Watch, Series]] = {}
         self._forgotten: set[tuple[str, Labels]] = set()
+        self._crowded = False
+        """Whether so many events come together that not every evaluation can be kept."""
 
     @property
     def moment(self) -> Moment:
@@ -97,7 +100,9 @@ class Evaluator:
                 due = series.panes.due if series.panes else None
                 if due is not None and due <= moment.at:
                     since = series.since
-                    self.register.judge(watch, watch.passing(series, moment.at), moment)
+                    verdict = watch.passing(series, moment.at)
+                    self.register.judge(watch, verdict, moment)
+                    watch.evaluations.note(watch, None, None, verdict, moment, self.register)
                     if series.is_idle or series.since != since:
                         self._touch(watch, series)
                 self._wait_for(series)
@@ -152,29 +157,44 @@ class Evaluator:
         """Read until enough were judged; return how many were read."""
         by_type, by_metric = self.watches.by_type, self.watches.by_metric
         moment, judged, settled = self.moment, 0, self._clock.settled()
+        self._crowded = len(events) > CROWD
         for number, event in enumerate(events, 1):
             if watches := by_type.get(event.type):
                 judged += 1
                 at = self._arrival(event, moment, settled)
                 for watch in watches:
-                    if at is not None and watch.wants(event):
-                        self._follow(watch, watch.happened(event, at), at, moment)
+                    if watch.wants(event):
+                        if at is None:
+                            watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
+                        else:
+                            self._follow(watch, event, None, watch.happened(event, at), at, moment)
             for name in event.measures:
                 if watches := by_metric.get(name):
                     judged += 1
                     value, at = event.measures[name], self._arrival(event, moment, settled)
                     for watch in watches:
-                        if at is not None and isfinite(value) and watch.wants(event):
-                            self._follow(watch, watch.measured(event, value, at), at, moment)
+                        if isfinite(value) and watch.wants(event):
+                            if at is None:
+                                watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
+                            else:
+                                self._follow(watch, event, value, watch.measured(event, value, at), at, moment)
             if judged >= SLICE:
                 return number
         return len(events)
 
-    def _follow(self, watch: Watch, verdict: Verdict | None, at: float, moment: Moment) -> None:
-        watch.evaluated = moment.wall
+    def _follow(
+        self, watch: Watch, event: Event, value: float | None, verdict: Verdict | None, at: float, moment: Moment
+    ) -> None:
+        watch.evaluated = wall = moment.wall
+        recent = watch.evaluations
         if verdict is not None:
-            self.register.judge(watch, verdict, Moment(at, moment.wall))
+            register, moment = self.register, Moment(at, wall)
+            register.judge(watch, verdict, moment)
             self._touch(watch, verdict.series)
+            if wall >= (recent.again_breaching if verdict.breaching else recent.again) or register.transitions:
+                recent.note(watch, event, value, verdict, moment, register, crowded=self._crowded)
+        elif wall >= recent.again:
+            recent.note(watch, event, value, None, moment, self.register, crowded=self._crowded)
 
     def _touch(self, watch: Watch, series: Series) -> None:
         self._touched[watch.digest, series.labels] = (watch, series)

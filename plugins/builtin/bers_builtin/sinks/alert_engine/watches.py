@@ -22,6 +22,7 @@ from bers import (
 )
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
+from bers_builtin.sinks.alert_engine.evaluations import Evaluations
 from bers_builtin.sinks.alert_engine.panes import Panes
 from bers_builtin.sinks.alert_engine.rules import FAILED, Rule, several
 
@@ -119,6 +120,7 @@ class Watch:
         """What was compared last."""
         self.evaluated: float | None = None
         """When that was, in seconds since 1970."""
+        self.evaluations = Evaluations()
 
     def open(self, labels: Labels) -> Series:
         """The series of these labels, made where there is none; beyond the most there may be, one for all others."""
@@ -189,6 +191,10 @@ class Watch:
         assert series.panes is not None
         series.panes.leave(now)
         return Verdict(series, self._conclude(series))
+
+    def labels_of(self, event: Event) -> Labels:
+        """What tells the series apart that an event belongs to."""
+        return self._labels(event)
 
     def fingerprint(self, event: Event) -> str:
         """What the alert that follows from an event is known by, whichever of its occurrences it is."""
