@@ -17,7 +17,9 @@ from bers_builtin.sinks.alert_engine.answers import (
 )
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
+from bers_builtin.sinks.alert_engine.never_firing import hints
 from bers_builtin.sinks.alert_engine.watches import Watches
+from bers_builtin.sinks.alert_engine.why import AskRule, RuleStory, explain_rule, list_rules
 
 ALERT_ENGINE = DurableSpec(
     "alert-engine",
@@ -37,7 +39,11 @@ ALERT_ENGINE = DurableSpec(
             refuses=("bad_request",),
         ),
         Operation(
-            "GET", "alerts/rules", AlertEngine.list_rules, Nothing, list[RuleReport], "List the rules and their state.",
+            "GET", "alerts/rules", list_rules, Nothing, list[RuleReport], "List the rules and their state.",
+        ),
+        Operation(
+            "GET", "alerts/rules/{id}", explain_rule, AskRule, RuleStory,
+            "One rule with its last evaluations, and why each concluded what it did.", refuses=("not_found",),
         ),
         Operation(
             "POST", "alerts/{id}/acknowledge", AlertEngine.acknowledge, Answer, Alert, "Take an alert on.",
@@ -49,6 +55,7 @@ ALERT_ENGINE = DurableSpec(
         ),
     ),
     verify=Watches,
+    hint=hints,
     reads_targets=True,
     checks=(
         Check("alert-engine", AlertEngine.look, "Alerts are written down, and told to others."),

@@ -126,3 +126,5 @@ class RuleReport(msgspec.Struct, rename="camel", frozen=True):
     labels: Mapping[str, str]
     group: list[str]
     annotations: Mapping[str, str]
+    hint: str = ""
+    """Why it can never fire as things are, where that is so; empty for every rule that was ever evaluated."""

@@ -40,6 +40,7 @@ from bers_builtin.sinks.alert_engine.answers import (
 from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.ledger import Letter
+from bers_builtin.sinks.alert_engine.never_firing import NeverFiring
 from bers_builtin.sinks.alert_engine.register import Deed
 
 _LETTERS = 500  # Rows of the outbox that are handed in together.
@@ -55,6 +56,7 @@ class AlertEngine(Stage[AlertConfig]):
         config = _masked(config, context.redactor)
         super().__init__(config, context)
         self.books = Books(config, context)
+        self.never_firing = NeverFiring(context)
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
         self._looks_at: float | None = None
