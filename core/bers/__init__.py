@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bers.operations import Stream as Stream
     from bers.positions import Positions as Positions
     from bers.production import start_production_monitoring as start_production_monitoring
+    from bers.recorded import Recorded as Recorded
     from bers.records import Batch as Batch
     from bers.records import Event as Event
     from bers.records import Labels as Labels
@@ -119,6 +120,7 @@ _HOMES = {
     "ProcessorSpec": "stages",
     "Quantity": "units",
     "Receiver": "stages",
+    "Recorded": "recorded",
     "Redactor": "redaction",
     "Refused": "errors",
     "Rejected": "errors",

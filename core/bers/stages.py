@@ -22,6 +22,7 @@ from bers.clock import Clock, SystemClock
 from bers.database import Database
 from bers.errors import Refused
 from bers.operations import AnyOperation
+from bers.recorded import NothingRecorded, Recorded
 from bers.records import Batch, Event, Outcome
 from bers.redaction import Redactor
 from bers.tables import Table
@@ -54,8 +55,12 @@ class Context:
     """The database for what must survive anything; every commit is synced."""
     table: Table = field(default_factory=Table)
     """What `receive` is handed, for `run` to look at."""
+    recorded: Recorded = field(default_factory=NothingRecorded)
+    """What the journal still holds of the events that this stage is given."""
     call: Call = _nobody
     """Ask an operation, as over REST: ``await call("GET", "alerts", {})`` returns its data as plain values."""
+    whole: Call = _nobody
+    """The same, with what stands beside the data: ``(await whole("GET", "records", {}))["next"]``."""
     own_addresses: Sequence[tuple[str, int]] = ()
     """Where this node itself listens; a notification must not go there."""
     boot: str = field(default_factory=lambda: uuid4().hex[:12])

@@ -162,6 +162,7 @@ class Supervisor(AsyncContextManagerMixin):
             metrics=metrics,
             state=self.state,
             call=self.directory.call,
+            whole=self.directory.whole,
             own_addresses=addresses,
             boot=uuid4().hex[:12],
             redactor=self.redactor,

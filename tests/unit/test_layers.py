@@ -34,6 +34,7 @@ LAYERS = [
         "states",
         "timekeeping",
     },
+    {"recorded"},
     {"cloudevents", "stages"},
     {"delivery", "hookspecs", "letters", "storage"},
     {"attempts", "letter_rows"},

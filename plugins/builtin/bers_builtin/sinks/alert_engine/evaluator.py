@@ -75,6 +75,13 @@ class Evaluator:
             await cancel_shielded_checkpoint()
             first += self._read(events[first:])
 
+    def measure(self, watch: Watch, event: Event, value: float) -> None:
+        """Let one rule alone read a value, where what is recorded says something else to each of them."""
+        moment = self.moment
+        at = self._arrival(event, moment, self._clock.settled())
+        if at is not None and isfinite(value) and watch.wants(event):
+            self._follow(watch, event, value, watch.measured(event, value, at), at, moment)
+
     @property
     def due(self) -> float | None:
         """When time alone changes something next, on our own clock; nothing where it never does."""

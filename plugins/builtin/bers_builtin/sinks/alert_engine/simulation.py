@@ -13,6 +13,7 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 from bers_builtin.sinks.alert_engine.ledger import Memory
 from bers_builtin.sinks.alert_engine.register import Deed
+from bers_builtin.sinks.alert_engine.watches import Watch
 
 
 _AGAIN = 0.001
@@ -71,6 +72,11 @@ class Simulation:
     async def read(self, events: Sequence[Event]) -> None:
         """Let events arrive now."""
         await self.evaluator.read(events)
+        self._note()
+
+    def measure(self, watch: Watch, event: Event, value: float) -> None:
+        """Let one rule alone read a value."""
+        self.evaluator.measure(watch, event, value)
         self._note()
 
     def acknowledge(self, alert: Alert, deed: Deed) -> None:

@@ -1,0 +1,239 @@
+"""What rules would have done: the engine itself over recorded history, beside what was done then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from anyio.lowlevel import checkpoint
+
+from bers import Clock, Event, Metric, Recorded, format_duration
+from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.backtest_answers import Backtest, Change, Occurrence, RuleOutcome, Stretch
+from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.past import Ask, Past
+from bers_builtin.sinks.alert_engine.simulation import Simulation
+from bers_builtin.sinks.alert_engine.watches import Watch
+
+MOST_ALERTS = 10_000
+"""How many alerts a back-test tells of; where there would have been more, it stops."""
+
+ALIKE = 2.0
+"""Seconds by which two alerts may differ in length that are called the same."""
+
+_BREATH = 0.001  # Seconds of work after which others have their turn.
+
+
+class Source(NamedTuple):
+    """Where a back-test reads."""
+
+    recorded: Recorded
+    ask: Ask
+    """Asks the store."""
+    did: Sequence[Alert]
+    """The alerts of that time that did fire."""
+
+
+class Rehearsal:
+    """One back-test at work."""
+
+    def __init__(
+        self, config: AlertConfig, metrics: Mapping[str, Metric], since: float, until: float, clock: Clock, within: float
+    ) -> None:
+        """It stops after so many seconds of ``clock``, the clock of whoever waits for it."""
+        self._simulation = Simulation(config, metrics, start=since)
+        self._watches: Sequence[Watch] = list(self._simulation.evaluator.watches.by_id.values())
+        self._since, self._until = since, until
+        self._clock, self._deadline = clock, clock.monotonic() + within
+        self._within = within
+        self._slept = clock.monotonic()
+        self._would: dict[str, _Lived] = {}
+        self._stopped = ""
+        self._reached = since
+
+    async def run(self, source: Source) -> Backtest:
+        """Read everything, and compare."""
+        begin = await source.recorded.begin()
+        edge = self._until if begin is None else min(self._until, max(self._since, begin))
+        stretches: list[Stretch] = []
+        if edge > self._since:
+            stretches.append(await self._read_past(source.ask, edge))
+        if edge < self._until:
+            stretches.append(await self._read_recorded(source.recorded, edge))
+        if not self._stopped:
+            await self._simulation.go_on(self._until - self._since)
+            self._take()
+            self._reached = self._until
+        end = self._reached
+        would = [lived.occurrence(end) for lived in self._would.values()]
+        did = [_done(alert, self._since, end) for alert in source.did if alert.timestamp / 1000 < end]
+        rules = _compared(self._watches, would, did)
+        return Backtest(
+            since=_ms(self._since),
+            until=_ms(self._until),
+            reached=_ms(end),
+            stopped=self._stopped,
+            stretches=stretches,
+            rules=[rule for rule in rules if rule.would or rule.did],
+            silent=[rule.name for rule in rules if not (rule.would or rule.did)],
+            changes=_sum(rule.changes for rule in rules),
+        )
+
+    # What is read
+
+    async def _read_past(self, ask: Ask, until: float) -> Stretch:
+        """The store's windows, one by one as each rule understands them, and the records of events."""
+        past = Past(ask)
+        simulation, watches = self._simulation, self._simulation.evaluator.watches
+        for told in await past.read(self._watches, self._since, until):
+            await simulation.go_on(told.at - self._since)
+            if told.metric:
+                for watch in watches.by_metric.get(told.metric, ()):
+                    simulation.measure(watch, told.event, _figure(watch, told.figures))
+            else:
+                await simulation.read([told.event])
+            if not await self._goes_on(told.at):
+                break
+        return Stretch(
+            from_=_ms(self._since),
+            to=_ms(until),
+            fed_with="windows",
+            width_ms=sorted(past.widths),
+            events=past.records,
+            windows=past.windows,
+            cannot_show=[*_limits(self._watches, past), *past.lacks],
+        )
+
+    async def _read_recorded(self, recorded: Recorded, since: float) -> Stretch:
+        """The events of the journal, each at the time at which it was taken in."""
+        watches = self._simulation.evaluator.watches
+        count = 0
+        async for event in self._events(recorded, since):
+            count += len(event)
+            chosen = [
+                one for one in event
+                if one.type in watches.by_type or any(name in watches.by_metric for name in one.measures)
+            ]  # fmt: skip
+            for received, together in groupby(chosen, key=lambda one: one.received):
+                await self._simulation.go_on(received - self._since)
+                await self._simulation.read(list(together))
+                if not await self._goes_on(received):
+                    break
+            if self._stopped:
+                break
+        return Stretch(from_=_ms(since), to=_ms(self._until), fed_with="events", events=count)
+
+    def _events(self, recorded: Recorded, since: float) -> AsyncGenerator[Sequence[Event]]:
+        return recorded.read(since, self._until)
+
+    async def _goes_on(self, at: float) -> bool:
+        """Take what followed, let others have their turn, and say whether there is time for more."""
+        self._take()
+        self._reached = max(self._reached, min(at, self._until))
+        now = self._clock.monotonic()
+        if now - self._slept > _BREATH:
+            await checkpoint()
+            self._slept = self._clock.monotonic()
+        if len(self._would) > MOST_ALERTS:
+            self._stopped = f"more than {MOST_ALERTS} alerts would have fired"
+        elif now > self._deadline:
+            self._stopped = f"it took longer than {format_duration(self._within)}; ask for less time"
+        return not self._stopped
+
+    def _take(self) -> None:
+        for at, step in self._simulation.happened:
+            lived = self._would.setdefault(step.alert.id, _Lived(self._since + at, step.alert))
+            lived.follow(self._since + at, step.alert, told=step.is_told)
+        self._simulation.happened.clear()
+
+
+class _Lived:
+    """An alert that would have fired."""
+
+    def __init__(self, at: float, alert: Alert) -> None:
+        self._from, self._first = at, alert
+        self._to: float | None = None
+        self._alert = alert
+        self._told = 0
+
+    def follow(self, at: float, alert: Alert, *, told: bool) -> None:
+        self._alert = alert
+        self._to = at if alert.status == "resolved" else None
+        self._told += told
+
+    def occurrence(self, end: float) -> tuple[str, Occurrence]:
+        return self._alert.fingerprint, Occurrence(
+            labels=self._alert.labels,
+            severity=self._alert.severity,
+            from_=_ms(self._from),
+            to=None if self._to is None else _ms(self._to),
+            duration_ms=_ms((end if self._to is None else self._to) - self._from),
+            told=self._told,
+            value=self._first.value,
+            message=self._first.message,
+        )
+
+
+def _done(alert: Alert, since: float, end: float) -> tuple[str, Alert, Occurrence]:
+    """An alert that did fire, as far as it lies in the time that is looked at."""
+    over = alert.resolution.timestamp if alert.resolution else None
+    if over is not None and over > end * 1000:
+        over = None
+    began = max(alert.timestamp, _ms(since))
+    # What it was told of stands in its log; here at least that it fired, and that it is over.
+    told = alert.told * (1 + (over is not None) + (alert.acknowledgment is not None))
+    return alert.fingerprint, alert, Occurrence(
+        labels=alert.labels,
+        severity=alert.severity,
+        from_=began,
+        to=over,
+        duration_ms=(over if over is not None else _ms(end)) - began,
+        told=told,
+        value=alert.value,
+        message=alert.message,
+    )
+
+
+def _compared(
+    watches: Sequence[Watch],
+    would: Sequence[tuple[str, Occurrence]],
+    did: Sequence[tuple[str, Alert, Occurrence]],
+) -> list[RuleOutcome]:
+    """Every rule with what it would have done and what it did, each beside the other where they are the same alert."""
+    outcomes = {watch.id: RuleOutcome(id=watch.id, name=watch.rule.name) for watch in watches}
+    rule_of = {fingerprint: alert.rule_id for fingerprint, alert, _ in did}
+    for _, alert, _ in did:
+        outcomes.setdefault(alert.rule_id, RuleOutcome(id=alert.rule_id, name=alert.rule))
+    left = [(fingerprint, one) for fingerprint, _, one in did]
+    return list(outcomes.values())
+
+
+def _figure(watch: Watch, figures: Mapping[str, float]) -> float:
+    """What of a window a rule reads: it counts as many times as there were values."""
+    rule = watch.rule
+    match rule.aggregate:
+        case "last":
+            return figures["max" if rule.above is not None else "min"]
+        case "min" | "max" | "p50" | "p95" | "p99":
+            return figures[rule.aggregate]
+        case "p90":
+            return figures["p95"]
+        case _:
+            return figures["average"]
+
+
+def _limits(watches: Sequence[Watch], past: Past) -> list[str]:
+    return []
+
+
+def _sum(changes: Iterable[Mapping[Change, int]]) -> dict[Change, int]:
+    total = Counter[Change]()
+    for one in changes:
+        total.update(one)
+    return dict(total)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
