@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -75,7 +74,7 @@ class Rig:
         return alert
 
     async def history(self) -> Sequence[Alert]:
-        return await self.stage.list_history(ListHistory(period="30d"), OPERATOR)
+        return (await self.stage.list_history(ListHistory(period="30d"), OPERATOR)).data
 
     async def told(self) -> Sequence[str]:
         """The types of the events that the engine made, in order."""
@@ -499,6 +498,7 @@ async def test_c032_acknowledge_is_kept_audited_and_idempotent() -> None:
             "notes": "Investigating with key ***",
             "timestamp": 1_700_000_001_500,
             "address": "10.0.0.7",
+            "expires": None,
         }
         assert await rig.stage.acknowledge(Answer(alert.id, "somebody else"), OPERATOR) == done
         await rig.measure("build_performance", 6500.0)
@@ -597,8 +597,13 @@ async def test_c031_stats_over_a_period() -> None:
             "resolved": 1,
             "suppressed": 0,
             "pending": 1,
+            "flapping": 0,
+            "suppressedBy": {},
             "meanTimeToAcknowledgeMs": 10_000.0,
             "meanTimeToResolveMs": 30_000.0,
+            "timeToAcknowledge": {"count": 1, "meanMs": 10_000.0, "p50Ms": 10_000, "p95Ms": 10_000},
+            "timeToResolve": {"count": 1, "meanMs": 30_000.0, "p50Ms": 30_000, "p95Ms": 30_000},
+            "noise": [],
         }
         await rig.clock.advance(600)
         recent = await rig.stage.count_alerts(AskStats("5m"), OPERATOR)
@@ -687,46 +692,3 @@ def test_a_rule_that_makes_no_sense_is_refused(fields: dict[str, Any], message: 
     with pytest.raises(msgspec.ValidationError, match=message) as error:
         step(ALERT_ENGINE, rules=[rule(**fields)])
     assert "$.rules[0]" in str(error.value)
-
-
-# Whatever happens
-
-
-@pytest.mark.parametrize("seed", range(5))
-async def test_transitions_always_alternate(seed: int) -> None:
-    dice = random.Random(seed)
-    async with engine(
-        rules=[rule(), rule(name="Longer Queue", **{"for": "5s"})],
-        defaults=False,
-        deduplication={"window": "20s"},
-        rate_limiting={"max_alerts": 4, "window": "10s"},
-    ) as rig:
-        for _ in range(150):
-            await rig.clock.advance(dice.choice([0, 1, 3]))
-            await rig.measure("queue", dice.choice([5.0, 15.0, 15.0]), name=dice.choice("ab"))
-            if dice.random() < 0.1 and (alerts := await rig.alerts()):
-                act = dice.choice([rig.stage.acknowledge, rig.stage.resolve])
-                await act(Answer(dice.choice(alerts).id, "admin"), OPERATOR)
-        rows = await rig.stage.context.state.run(
-            lambda connection: connection.execute("SELECT kind, body FROM alert_outbox ORDER BY seq").fetchall()
-        )
-        after = {
-            "": {"firing", "suppressed"},
-            "suppressed": {"firing", "acknowledged", "suppressed"},  # It may have ended in silence.
-            "firing": {"acknowledged", "resolved"},
-            "acknowledged": {"resolved"},
-            "resolved": {"firing", "suppressed"},
-        }
-        last: dict[str, str] = {}
-        alive: dict[str, str] = {}
-        for kind, body in rows:
-            alert = msgspec.json.decode(body, type=Alert)
-            assert kind in after[last.get(alert.id, "")], (alert.rule, alert.labels, last.get(alert.id), kind)
-            last[alert.id] = kind
-            if kind == "firing":
-                assert alive.get(alert.fingerprint, alert.id) == alert.id, "two living alerts of one fingerprint"
-                alive[alert.fingerprint] = alert.id
-            elif kind == "resolved":
-                alive.pop(alert.fingerprint)
-        assert {kind for kind, _ in rows} == {"firing", "acknowledged", "resolved", "suppressed"}
-        assert sorted(alive.values()) == sorted(alert.id for alert in await rig.alerts())

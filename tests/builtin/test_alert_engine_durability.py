@@ -169,7 +169,8 @@ async def test_a_replay_from_any_cut_makes_the_same_transitions(tmp_path: Path, 
     bus = await feed(*[[build(clock, number, value)] for number, value in enumerate(values, 1)])
     context = Context("alert-engine", clock=clock, metrics=METRICS, state=Database(tmp_path / "state.db"))
     for until in (cut, len(values)):
-        await run_pipeline(bus, sinks=[step(ALERT_ENGINE, context=context)], begin=0, until=until)
+        engine = step(ALERT_ENGINE, context=context, flapping={"enabled": False})
+        await run_pipeline(bus, sinks=[engine], begin=0, until=until)
     context.state.close()
     assert outbox(tmp_path) == ["firing", "resolved"] * 3
 
@@ -229,23 +230,45 @@ async def test_an_alert_whose_rule_is_gone_ends(tmp_path: Path) -> None:
         await stage.position("alerts", 0, begin=0)
         assert await alerts(stage, "pending,active") == []
     async with engine(tmp_path, clock) as stage:
-        (ended,) = await stage.list_history(ListHistory(), OPERATOR)
+        (ended,) = (await stage.list_history(ListHistory(), OPERATOR)).data
         assert ended.resolution is not None
-        assert (ended.status, ended.resolution.notes) == ("resolved", "its rule was removed or changed")
+        assert (ended.status, ended.resolution.notes) == ("resolved", "its rule was removed")
     assert outbox(tmp_path) == ["firing", "resolved"]
 
 
-async def test_an_alert_outlives_a_change_of_its_threshold(tmp_path: Path) -> None:
+async def test_an_alert_whose_rule_means_something_else_now_ends_and_new_evidence_reopens_it(tmp_path: Path) -> None:
     clock = VirtualClock()
     async with engine(tmp_path, clock) as stage:
         await stage.position("alerts", 0, begin=0)
         await write(stage, 1, build(clock, 1, 6000.0))
-    changed = {"name": "Build Performance Degraded", "metric": "build_performance", "above": "10s"}
+        (before,) = await alerts(stage)
+    changed = {"name": "Build Performance Degraded", "metric": "build_performance", "above": "7s"}
     async with engine(tmp_path, clock, rules=[changed]) as stage:
         await stage.position("alerts", 0, begin=0)
-        assert len(await alerts(stage)) == 1
-        await write(stage, 2, build(clock, 2, 9000.0))
         assert await alerts(stage) == []
+        (ended,) = (await stage.list_history(ListHistory(), OPERATOR)).data
+        assert ended.resolution is not None and ended.reason is not None
+        assert (ended.resolution.reason, ended.reason.word) == ("rule_changed", "rule_changed")
+        await write(stage, 2, build(clock, 2, 6000.0))
+        assert await alerts(stage) == []
+        await write(stage, 3, build(clock, 3, 9000.0))
+        (again,) = await alerts(stage)
+        assert (again.id, again.count, again.threshold) == (before.id, 2, 7000.0)
+    assert outbox(tmp_path) == ["firing", "resolved", "firing"]
+
+
+async def test_an_alert_outlives_a_change_of_what_its_rule_tells(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    rule = {"name": "Slow", "metric": "build_performance", "above": "5s"}
+    async with engine(tmp_path, clock, rules=[rule], defaults=False) as stage:
+        await stage.position("alerts", 0, begin=0)
+        await write(stage, 1, build(clock, 1, 6000.0))
+        (before,) = await alerts(stage)
+    told = {"severity": "error", "annotations": {"step": "Wait."}, "incidents": True}
+    async with engine(tmp_path, clock, rules=[rule | told], defaults=False) as stage:
+        await stage.position("alerts", 0, begin=0)
+        assert await alerts(stage) == [before]
+    assert outbox(tmp_path) == ["firing"]
 
 
 # What others are told

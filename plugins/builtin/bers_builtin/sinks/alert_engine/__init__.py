@@ -4,19 +4,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from bers import Check, DurableSpec, Nothing, Operation, SourceSpec, hookimpl
-from bers_builtin.sinks.alert_engine import sheets
+from bers_builtin.sinks.alert_engine import listing, sheets
 from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.answers import (
+    Acknowledge,
     AlertStats,
     Answer,
+    AskAlert,
     AskStats,
     BesideAlerts,
     ListAlerts,
     ListHistory,
+    NextAlerts,
     RuleReport,
 )
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
+from bers_builtin.sinks.alert_engine.log import Entry
 from bers_builtin.sinks.alert_engine.never_firing import hints
 from bers_builtin.sinks.alert_engine.watches import Watches
 from bers_builtin.sinks.alert_engine.why import AskRule, RuleStory, explain_rule, list_rules
@@ -32,7 +36,7 @@ ALERT_ENGINE = DurableSpec(
         ),
         Operation(
             "GET", "alerts/history", AlertEngine.list_history, ListHistory, list[Alert], "List the alerts of a period.",
-            refuses=("bad_request",), sheet=sheets.history,
+            beside=NextAlerts, refuses=("bad_request",), sheet=sheets.history,
         ),
         Operation(
             "GET", "alerts/stats", AlertEngine.count_alerts, AskStats, AlertStats, "Count the alerts of a period.",
@@ -46,7 +50,17 @@ ALERT_ENGINE = DurableSpec(
             "One rule with its last evaluations, and why each concluded what it did.", refuses=("not_found",),
         ),
         Operation(
-            "POST", "alerts/{id}/acknowledge", AlertEngine.acknowledge, Answer, Alert, "Take an alert on.",
+            "GET", "alerts/{id}", listing.get_alert, AskAlert, Alert, "One alert, whatever became of it.",
+        ),
+        Operation(
+            "GET", "alerts/{id}/log", listing.get_log, AskAlert, list[Entry], "Every step in the life of an alert.",
+        ),
+        Operation(
+            "POST", "alerts/{id}/acknowledge", AlertEngine.acknowledge, Acknowledge, Alert, "Take an alert on.",
+            scope="acknowledge", refuses=("bad_request", "conflict"),
+        ),
+        Operation(
+            "POST", "alerts/{id}/unacknowledge", AlertEngine.unacknowledge, Answer, Alert, "Give an alert back.",
             scope="acknowledge", refuses=("conflict",),
         ),
         Operation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -56,6 +56,14 @@ class Suppressed(msgspec.Struct, rename="camel", frozen=True):
     """When it ends, in milliseconds since 1970, where that is known."""
 
 
+class Escalation(msgspec.Struct, frozen=True):
+    """The last step that was taken because nobody took an alert on."""
+
+    step: int
+    """The first is 1."""
+    contact: str
+
+
 class Acknowledgment(msgspec.Struct, rename="camel", frozen=True):
     """Who took an alert on, and when, in milliseconds since 1970."""
 
@@ -63,15 +71,17 @@ class Acknowledgment(msgspec.Struct, rename="camel", frozen=True):
     notes: str
     timestamp: int
     address: str
+    expires: int | None = None
+    """When the alert is active again, if it still fires then."""
 
 
 class Resolution(msgspec.Struct, rename="camel", frozen=True):
-    """How an alert ended: by itself, or by an operator."""
+    """How an alert ended: by itself, by an operator, or because its rule is another one now."""
 
     operator: str | None
     notes: str
     timestamp: int
-    reason: Literal["recovered", "manual"]
+    reason: Literal["recovered", "manual", "rule_changed"]
 
 
 class Alert(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -102,6 +112,9 @@ class Alert(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     told: bool = False
     """Whether it was told that it fires: whoever was, is told that it is resolved."""
     suppressed_by: Suppressed | None = None
+    flapping: bool = False
+    """Whether it comes and goes so often that it is held as firing, until it is steady."""
+    escalation: Escalation | None = None
     reason: Reason | None = None
     """Why it is as it is: that of the last step of its life."""
     previous_id: str | None = None
@@ -126,6 +139,16 @@ class Transition(msgspec.Struct, frozen=True):
     """Its status before; nothing where it began."""
     is_told: bool = True
     """Whether an event says so; the log of the alert does in any case."""
+    incident: Literal["detected", "resolved"] | None = None
+    """Whether an incident begins or ends with it."""
+
+    @property
+    def told_as(self) -> Sequence[str]:
+        """What the events that say so are called, `alert.` left out."""
+        return [
+            *([self.kind] if self.is_told else ()),
+            *([f"incident.{self.incident}"] if self.incident else ()),
+        ]
 
 
 class Audit(msgspec.Struct, rename="camel", frozen=True):
@@ -133,7 +156,7 @@ class Audit(msgspec.Struct, rename="camel", frozen=True):
 
     time: int
     alert: str
-    action: Literal["acknowledge", "resolve"]
+    action: Literal["acknowledge", "unacknowledge", "resolve"]
     operator: str
     principal: str
     notes: str

@@ -51,12 +51,28 @@ class ListHistory(msgspec.Struct, frozen=True):
     severity: _Severities = ""
     rule: _Rule = ""
     limit: _Limit = 1000
+    after: Annotated[
+        str,
+        Meta(
+            description="What `next` said of the answer before: go on behind it.",
+            extra_json_schema={"pattern": "^(?:[0-9]{1,18}-.+)?$"},
+        ),
+    ] = ""
+
+
+class AskAlert(msgspec.Struct, frozen=True):
+    """Which alert."""
+
+    id: str
 
 
 class AskStats(msgspec.Struct, frozen=True):
     """Which time to count alerts in."""
 
     period: _Period = "24h"
+    until: Annotated[
+        int, Meta(ge=0, le=2**53, description="When the period ends, in ms since 1970; now, if not told.")
+    ] = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -67,6 +83,24 @@ class Answer(msgspec.Struct, frozen=True):
         str, Meta(max_length=200, description="Who says so; with a key, its principal if not told.")
     ] = ""
     notes: Annotated[str, Meta(max_length=10_000, description="What is being done about it, or was.")] = ""
+
+
+class Acknowledge(Answer, frozen=True):
+    """Who takes an alert on, and for how long."""
+
+    expires: Annotated[
+        Period | None,
+        Meta(
+            description="After which time the alert is active again if it still fires: 30m, 4h, or milliseconds as a "
+            "whole number. Not told, `acknowledgement.expires_after` of the configuration."
+        ),
+    ] = None
+
+
+class NextAlerts(msgspec.Struct, frozen=True):
+    """Where the answer ends: what to ask for as `after` to be told what comes then; null where nothing does."""
+
+    next: str | None
 
 
 class Found(msgspec.Struct, rename="camel", frozen=True):
@@ -80,6 +114,27 @@ class BesideAlerts(msgspec.Struct, rename="camel", frozen=True):
     """What stands beside a list of alerts."""
 
     meta: Found
+
+
+class Times(msgspec.Struct, rename="camel", frozen=True):
+    """How long something took, in milliseconds, from the moment that an alert fired last."""
+
+    count: int
+    mean_ms: float
+    p50_ms: int
+    p95_ms: int
+
+
+class Noise(msgspec.Struct, rename="camel", frozen=True):
+    """A rule whose alerts end before anybody cares."""
+
+    rule: str
+    fired: int
+    """How often it was told that one fires."""
+    resolved_unattended: int
+    """How often one was good again by itself, and nobody had acknowledged it."""
+    flapped: int
+    """How often one began to flap."""
 
 
 class AlertStats(msgspec.Struct, rename="camel", frozen=True):
@@ -96,10 +151,18 @@ class AlertStats(msgspec.Struct, rename="camel", frozen=True):
     suppressed: int
     pending: int
     """How many are pending now; they are not part of the total."""
+    flapping: int
+    """How many flap now."""
+    suppressed_by: Mapping[str, int]
+    """How many were suppressed in the period, by what suppressed them; one that two things did counts for both."""
     mean_time_to_acknowledge_ms: float | None
-    """From firing to acknowledgement, of those acknowledged in the period."""
     mean_time_to_resolve_ms: float | None
-    """From firing to resolution, of those resolved in the period."""
+    time_to_acknowledge: Times | None
+    """From firing to acknowledgement, of the acknowledgements in the period."""
+    time_to_resolve: Times | None
+    """From firing to resolution, of the resolutions in the period."""
+    noise: list[Noise]
+    """The rules that fire and resolve by themselves, or flap; those first that nobody cares for most often."""
 
 
 class RuleReport(msgspec.Struct, rename="camel", frozen=True):

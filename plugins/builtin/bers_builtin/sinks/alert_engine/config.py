@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from bers import Config, Duration, Interval
-from bers_builtin.sinks.alert_engine.rules import Rule
+from bers_builtin.sinks.alert_engine.rules import Rule, Severity
 
 
 class Deduplication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +32,57 @@ class RateLimiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: Annotated[Interval, Meta(description="The time in which they are counted.")] = Interval("300s")
 
 
+class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long somebody's word counts that they look after an alert."""
+
+    expires_after: Annotated[
+        Interval | None,
+        Meta(
+            description="After this time an acknowledged alert that still fires is active again, unless who "
+            "acknowledged said a time. Not told, it stays acknowledged."
+        ),
+    ] = None
+
+
+class Flapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When an alert that comes and goes is held as firing, rather than told again and again."""
+
+    enabled: Annotated[bool, Meta(description="Whether alerts that come and go are held.")] = True
+    transitions: Annotated[
+        int,
+        Meta(
+            ge=2,
+            description="An alert that fired and was resolved this often in the window, together, is not resolved the "
+            "next time that it is good: it flaps, goes on firing, and says so once.",
+        ),
+    ] = 5
+    window: Annotated[Interval, Meta(description="The time in which they are counted.")] = Interval("10m")
+    steady: Annotated[
+        Interval,
+        Meta(
+            description="How long it must be good, or bad, without a break until it no longer flaps: then it is "
+            "resolved, or told once as firing for good."
+        ),
+    ] = Interval("5m")
+
+
+class EscalationStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is told as well if nobody takes an alert on."""
+
+    after: Annotated[Interval, Meta(description="How long an alert must have fired, and nobody have acknowledged it.")]
+    contact: Annotated[
+        str, Meta(min_length=1, max_length=100, description="Who is told then: the channels with this `contact`.")
+    ]
+    severities: Annotated[tuple[Severity, ...], Meta(description="The severities for which this step is taken.")] = (
+        "error",
+        "critical",
+    )
+
+
+# Whoever is reminded of everything reads nothing: only what nobody may forget is told again.
+_REPEAT: Mapping[Severity, Interval] = {"critical": Interval("4h")}
+
+
 class AlertConfig(Config, frozen=True):
     """Watch every event by rules; keep alerts, acknowledgements and timers through restarts and crashes."""
 
@@ -42,6 +94,23 @@ class AlertConfig(Config, frozen=True):
         Deduplication()
     )
     rate_limiting: Annotated[RateLimiting, Meta(description="How many alerts may fire in a while.")] = RateLimiting()
+    acknowledgement: Annotated[Acknowledgement, Meta(description="How long acknowledgements count.")] = (
+        Acknowledgement()
+    )
+    flapping: Annotated[Flapping, Meta(description="When an alert that comes and goes is held as firing.")] = Flapping()
+    escalation: Annotated[
+        tuple[EscalationStep, ...],
+        Meta(
+            description="Who is told, and when, of alerts that nobody has acknowledged; an empty list switches it off."
+        ),
+    ] = (EscalationStep(Interval("5m"), "secondary"), EscalationStep(Interval("15m"), "escalation"))
+    repeat: Annotated[
+        Mapping[Severity, Interval],
+        Meta(
+            description="After which time it is told again, by severity, that an alert still fires and nobody has "
+            "acknowledged it. Severities that are not named are told once."
+        ),
+    ] = msgspec.field(default_factory=lambda: _REPEAT)
     max_age: Annotated[
         Interval, Meta(description="Events older than this neither fire nor resolve an alert; they are history.")
     ] = Interval("5m")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from bers import Caller, Redactor, Refused, period
 from bers_builtin.sinks.alert_engine.alerts import Alert, Status
-from bers_builtin.sinks.alert_engine.answers import AlertStats, Answer, AskStats, ListAlerts, ListHistory, RuleReport
+from bers_builtin.sinks.alert_engine.answers import Answer, ListAlerts, RuleReport
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 from bers_builtin.sinks.alert_engine.ledger import Ledger
 from bers_builtin.sinks.alert_engine.register import Deed
@@ -22,44 +22,24 @@ _SEVERITIES: Sequence[Severity] = ("info", "warning", "error", "critical")
 def chosen(ask: ListAlerts) -> Callable[[Alert], bool]:
     """Which living alerts are asked for; raise Refused where that cannot be read."""
     statuses = _choices("status", ask.status, _LISTED, hint="resolved alerts are in GET alerts/history")
-    severities = _choices("severity", ask.severity, _SEVERITIES)
+    wanted = severities(ask.severity)
 
     return lambda alert: (
-        alert.status in statuses and (not severities or alert.severity in severities) and ask.rule in ("", alert.rule)
+        alert.status in statuses and (not wanted or alert.severity in wanted) and ask.rule in ("", alert.rule)
     )
 
 
-async def history(ask: ListHistory, ledger: Ledger, now: float) -> list[Alert]:
-    """Every alert that was alive in a period, the newest first."""
-    _choices("severity", ask.severity, _SEVERITIES)
-    since = int((now - _seconds(ask.period)) * 1000)
-    return await ledger.history(since, rule=ask.rule, severity=ask.severity, limit=ask.limit)
+def severities(text: str) -> set[str]:
+    """The severities that are asked for; none means all. Raise Refused where one is none."""
+    return _choices("severity", text, _SEVERITIES)
 
 
-async def counts(ask: AskStats, evaluator: Evaluator, ledger: Ledger, now: float) -> AlertStats:
-    """Count the alerts of a period."""
-    seconds = _seconds(ask.period)
-    since = int((now - seconds) * 1000)
-    severities, rules, statuses = Counter[str](), Counter[str](), Counter[str]()
-    for rule, severity, status, count in await ledger.counts(since):
-        severities[severity] += count
-        rules[rule] += count
-        statuses[status] += count
-    acknowledge, resolve = await ledger.means(since)
-    return AlertStats(
-        period_ms=round(seconds * 1000),
-        total=statuses.total(),
-        by_severity=severities,
-        by_rule=rules,
-        by_status=statuses,
-        active=statuses["active"],
-        acknowledged=statuses["acknowledged"],
-        resolved=statuses["resolved"],
-        suppressed=statuses["suppressed"],
-        pending=len(evaluator.register.pending),
-        mean_time_to_acknowledge_ms=acknowledge,
-        mean_time_to_resolve_ms=resolve,
-    )
+def seconds(text: str, name: str = "period") -> float:
+    """How long a period is; raise Refused where it cannot be read."""
+    try:
+        return period(text)
+    except ValueError as exc:
+        raise Refused("bad_request", f"{name}: {exc}") from exc
 
 
 def reports(evaluator: Evaluator) -> list[RuleReport]:
@@ -87,6 +67,12 @@ async def find(id: str, evaluator: Evaluator, ledger: Ledger) -> Alert:
     raise Refused("not_found", f"there is no alert {id!r}", hint=hint, known=active[:50])
 
 
+def assert_lives(alert: Alert, verb: str) -> None:
+    """Raise Refused where an alert has ended."""
+    if alert.resolution:
+        raise Refused("conflict", f"alert {alert.id!r} is resolved", hint=f"nothing is left to {verb}")
+
+
 def deed(ask: Answer, caller: Caller, redactor: Redactor) -> Deed:
     """Who does something about an alert, by what they say and who they are; raise Refused where nobody is named."""
     principal = "" if caller.principal == "anonymous" else caller.principal
@@ -102,13 +88,6 @@ def _choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> s
     for one in sorted(said - set(known)):
         raise Refused("bad_request", f"{name}: {one!r} is none of those there are", hint=hint, known=known)
     return said
-
-
-def _seconds(text: str) -> float:
-    try:
-        return period(text)
-    except ValueError as exc:
-        raise Refused("bad_request", f"period: {exc}") from exc
 
 
 def _report(watch: Watch, living: Sequence[Status], pending: int) -> RuleReport:

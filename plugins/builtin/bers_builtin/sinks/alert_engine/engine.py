@@ -19,16 +19,16 @@ from bers import (
     Finding,
     Full,
     Redactor,
-    Refused,
     Reply,
     Stage,
     Table,
     format_duration,
 )
 from bers_builtin.sinks._disk import persist
-from bers_builtin.sinks.alert_engine import desk
+from bers_builtin.sinks.alert_engine import desk, listing, statistics
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment
 from bers_builtin.sinks.alert_engine.answers import (
+    Acknowledge,
     AlertStats,
     Answer,
     AskStats,
@@ -39,7 +39,7 @@ from bers_builtin.sinks.alert_engine.answers import (
 )
 from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.ledger import Letter
+from bers_builtin.sinks.alert_engine.letters import as_event
 from bers_builtin.sinks.alert_engine.never_firing import NeverFiring
 from bers_builtin.sinks.alert_engine.register import Deed
 
@@ -113,26 +113,14 @@ class AlertEngine(Stage[AlertConfig]):
             self.books.letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
             while letters := await persist(partial(self.books.ledger.unsent, _LETTERS), self.context.clock):
                 try:
-                    await emit([self._as_event(letter) for letter in letters], durable=True)
+                    await emit([as_event(letter, self.context) for letter in letters], durable=True)
                 except Full as full:
                     if full.broken:  # Somebody has to be told of a full disk now; it is written down afterwards.
-                        await emit([self._as_event(letter) for letter in letters])
+                        await emit([as_event(letter, self.context) for letter in letters])
                     await self.context.clock.sleep(full.retry_after)
                 else:
                     await persist(partial(self.books.ledger.sent, letters[-1].seq), self.context.clock)
             await self.books.letters.wait()
-
-    def _as_event(self, letter: Letter) -> Event:
-        alert = msgspec.json.decode(letter.body, type=dict[str, Any])
-        event = self.context.event(
-            f"alert.{letter.kind}",
-            id=f"t-{letter.seq}",
-            time=letter.time,
-            subject=alert["id"],
-            labels={"rule": alert["rule"], "severity": alert["severity"]},
-            data=alert,
-        )
-        return msgspec.structs.replace(event, environment=alert["environment"] or event.environment)
 
     # As time goes on
 
@@ -190,13 +178,14 @@ class AlertEngine(Stage[AlertConfig]):
         found.sort(key=lambda alert: (-alert.fired_at, alert.id))
         return Reply(found[: ask.limit], {"meta": Found(len(found), ask.limit)})
 
-    async def list_history(self, ask: ListHistory, caller: Caller) -> list[Alert]:
+    async def list_history(self, ask: ListHistory, caller: Caller) -> Reply[list[Alert]]:
         """Every alert that was alive in a period, the newest first."""
-        return await desk.history(ask, self.books.ledger, self.context.clock.time())
+        return await listing.list_history(self, ask, caller)
 
     async def count_alerts(self, ask: AskStats, caller: Caller) -> AlertStats:
         """Count the alerts of a period."""
-        return await desk.counts(ask, self.books.evaluator, self.books.ledger, self.context.clock.time())
+        seconds, now = desk.seconds(ask.period), self.context.clock.time()
+        return await statistics.count(ask, seconds, self.books.evaluator, self.books.ledger, now)
 
     async def list_rules(self, ask: object, caller: Caller) -> list[RuleReport]:
         """Every rule, with what it makes of things now."""
@@ -206,13 +195,24 @@ class AlertEngine(Stage[AlertConfig]):
     async def acknowledge(self, ask: Answer, caller: Caller) -> Alert:
         """Take an alert on. Doing it again changes nothing."""
         deed = desk.deed(ask, caller, self.context.redactor)
+        expires = ask.expires if isinstance(ask, Acknowledge) else None
+        lasting = None if expires is None else desk.seconds(expires, "expires")
         async with self.books.sound() as evaluator:
             alert = await desk.find(ask.id, evaluator, self.books.ledger)
             if alert.acknowledgment:
                 return alert
-            if alert.resolution:
-                raise Refused("conflict", f"alert {ask.id!r} is resolved", hint="nothing is left to acknowledge")
-            return await self._do(evaluator.register.acknowledge, alert, deed)
+            desk.assert_lives(alert, "acknowledge")
+            return await self._do(partial(evaluator.register.acknowledge, lasting=lasting), alert, deed)
+
+    async def unacknowledge(self, ask: Answer, caller: Caller) -> Alert:
+        """Give an alert back: it waits for somebody again. Doing it again changes nothing."""
+        deed = desk.deed(ask, caller, self.context.redactor)
+        async with self.books.sound() as evaluator:
+            alert = await desk.find(ask.id, evaluator, self.books.ledger)
+            desk.assert_lives(alert, "give back")
+            if alert.acknowledgment is None:
+                return alert
+            return await self._do(evaluator.register.unacknowledge, alert, deed)
 
     async def resolve(self, ask: Answer, caller: Caller) -> Alert:
         """End an alert. Doing it again changes nothing; what comes after may reopen it."""

@@ -47,7 +47,7 @@ class Evaluator:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to be written down besides a position."""
-        return bool(self._touched or self._forgotten or self.register.changed or self.register.audit)
+        return bool(self._touched or self._forgotten or self.register.has_news)
 
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
@@ -65,7 +65,7 @@ class Evaluator:
             for alert in memory.resolved
             if alert.resolution
         ]
-        self.register.restore(memory.live, resolved, memory.last, saved.firings)
+        self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
         self._restore_series(memory.series, moment)
 
     async def read(self, events: Sequence[Event]) -> None:
@@ -131,6 +131,7 @@ class Evaluator:
             list(register.changed.values()),
             register.transitions,
             register.audit,
+            [(name, register.timers.courses.get(name)) for name in register.timers.changed],
         )
 
     def written(self) -> None:
@@ -236,11 +237,18 @@ class Evaluator:
                 self._forgotten.add((digest, series.labels))
         for alert in list(self.register.live.values()):
             owner = self.watches.by_id.get(alert.rule_id)
-            if owner is None or [*alert.labels] != [name for name in owner.group if name in alert.labels]:
-                self.register.abandon(alert, "its rule was removed or changed", moment)
+            course = self.register.timers.courses[alert.fingerprint]
+            if owner is None:
+                self.register.abandon(alert, "its rule was removed", moment)
                 continue
+            labels = [name for name in owner.group if name in alert.labels]
+            if course.digest not in ("", owner.digest) or [*alert.labels] != labels:
+                # That it fires would mean something else now.
+                self.register.abandon(alert, "its rule was changed", moment)
+                continue
+            course.digest = owner.digest
             known = owner.open(_labels(alert))
-            if known.since is None:  # Its rule was changed: what comes next decides.
+            if known.since is None and course.good_since is None:  # Nothing is known of it but that it fires.
                 known.since, known.id, known.value = moment.at, alert.id, alert.value
         for watch in watches.values():
             for known in watch.series.values():

@@ -1,16 +1,20 @@
-"""The alert engine's tables: alerts, timers, the outbox and the audit, changed together or not at all."""
+"""The alert engine's tables: alerts, timers, the log, the outbox and the audit, changed together or not at all."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from bers import Database, Labels, Stamp, summed
+from bers_builtin.sinks.alert_engine import log
 from bers_builtin.sinks.alert_engine.alerts import Alert, Audit, Transition
+from bers_builtin.sinks.alert_engine.timers import Course
 from bers_builtin.sinks.alert_engine.watches import SavedSeries
+
+T = TypeVar("T")
 
 _SCHEMA = (
     f"""CREATE TABLE IF NOT EXISTS alert_alerts (
@@ -33,6 +37,11 @@ _SCHEMA = (
         action TEXT NOT NULL, operator TEXT NOT NULL, principal TEXT NOT NULL, notes TEXT NOT NULL,
         address TEXT NOT NULL, {summed("seq, stage, time, alert, action, operator, principal, notes, address")}
     )""",
+    *log.SCHEMA,
+    f"""CREATE TABLE IF NOT EXISTS alert_courses (
+        stage TEXT, fingerprint TEXT, body BLOB NOT NULL, {summed("stage, fingerprint, body")},
+        PRIMARY KEY (stage, fingerprint)
+    ) WITHOUT ROWID""",
     f"""CREATE TABLE IF NOT EXISTS alert_clock (
         stage TEXT PRIMARY KEY, body BLOB NOT NULL, {summed("stage, body")}
     ) WITHOUT ROWID""",
@@ -65,6 +74,8 @@ class Memory(NamedTuple):
     """What was resolved lately, in that order."""
     last: dict[str, str]
     """The id of the last alert, by fingerprint."""
+    courses: Sequence[tuple[str, Course]]
+    """What each fingerprint waits for, and how it came and went."""
 
 
 class Changes(NamedTuple):
@@ -76,6 +87,8 @@ class Changes(NamedTuple):
     alerts: Sequence[Alert]
     transitions: Sequence[Transition]
     audit: Sequence[Audit]
+    courses: Sequence[tuple[str, Course | None]]
+    """By fingerprint; nothing where it is forgotten."""
 
 
 class Letter(NamedTuple):
@@ -112,12 +125,14 @@ class Ledger:
             last = connection.execute(
                 "SELECT fingerprint, id FROM alert_alerts WHERE stage = ? ORDER BY fired", self._me
             )
+            courses = connection.execute("SELECT fingerprint, body FROM alert_courses WHERE stage = ?", self._me)
             return Memory(
                 msgspec.msgpack.decode(clock, type=Clockwork) if clock else None,
                 [(watch, msgspec.msgpack.decode(body, type=SavedSeries)) for watch, body in series],
                 [_told(alert) for alert in _alerts(live)],
                 _alerts(resolved),
                 dict(last.fetchall()),
+                [(name, msgspec.msgpack.decode(body, type=Course)) for name, body in courses],
             )
 
         return await self._database.run(work)
@@ -146,10 +161,19 @@ class Ledger:
             connection.executemany(
                 "INSERT INTO alert_outbox (stage, kind, time, body) VALUES (?, ?, ?, ?)",
                 [
-                    (self._stage, step.kind, step.time, msgspec.json.encode(step.alert))
+                    (self._stage, kind, step.time, msgspec.json.encode(step.alert))
                     for step in changes.transitions
-                    if step.is_told
+                    for kind in step.told_as
                 ],
+            )
+            log.write(connection, self._stage, changes.transitions)
+            connection.executemany(
+                "INSERT OR REPLACE INTO alert_courses VALUES (?, ?, ?)",
+                [(self._stage, name, msgspec.msgpack.encode(course)) for name, course in changes.courses if course],
+            )
+            connection.executemany(
+                "DELETE FROM alert_courses WHERE stage = ? AND fingerprint = ?",
+                [(self._stage, name) for name, course in changes.courses if course is None],
             )
             connection.executemany(
                 "INSERT INTO alert_audit (stage, time, alert, action, operator, principal, notes, address)"
@@ -181,32 +205,28 @@ class Ledger:
         found = _alerts(await self._rows("SELECT body FROM alert_alerts WHERE stage = ? AND id = ?", id))
         return found[0] if found else None
 
-    async def history(self, since: int, *, rule: str, severity: str, limit: int) -> list[Alert]:
-        """The alerts that lived after a time, in milliseconds since 1970; the newest first."""
+    async def history(
+        self, since: int, *, rule: str, severities: Collection[str], after: tuple[int, str], limit: int
+    ) -> list[Alert]:
+        """The alerts that lived after a time, in milliseconds since 1970; the newest first, behind a place."""
+        fired, id = after
+        chosen = msgspec.json.encode(sorted(severities)).decode()
         return _alerts(
             await self._rows(
                 "SELECT body FROM alert_alerts WHERE stage = ? AND (resolved IS NULL OR resolved >= ?)"
-                " AND (? = '' OR rule = ?) AND (? = '' OR severity = ?) ORDER BY fired DESC, id LIMIT ?",
-                *(since, rule, rule, severity, severity, limit),
+                " AND (? = '' OR rule = ?) AND (? = '[]' OR severity IN (SELECT value FROM json_each(?)))"
+                " AND (fired < ? OR fired = ? AND id > ?) ORDER BY fired DESC, id LIMIT ?",
+                *(since, rule, rule, chosen, chosen, fired, fired, id, limit),
             )
         )
 
-    async def counts(self, since: int) -> Sequence[tuple[str, str, str, int]]:
-        """How many alerts lived after a time, by rule, severity and status."""
-        return await self._rows(
-            "SELECT rule, severity, status, count(*) FROM alert_alerts"
-            " WHERE stage = ? AND (resolved IS NULL OR resolved >= ?) GROUP BY rule, severity, status",
-            since,
-        )
+    async def log(self, alert: str) -> list[log.Entry]:
+        """Every step in the life of an alert, in order."""
+        return await self.read(lambda connection, stage: log.read(connection, stage, alert))
 
-    async def means(self, since: int) -> tuple[float | None, float | None]:
-        """Milliseconds from firing to what happened after a time: to acknowledgement, to resolution."""
-        ((acknowledged, resolved),) = await self._rows(
-            "SELECT avg(acknowledged - fired) FILTER (WHERE acknowledged >= ?2), avg(resolved - fired)"
-            " FROM alert_alerts WHERE stage = ?1 AND (resolved IS NULL OR resolved >= ?2)",
-            since,
-        )
-        return acknowledged, resolved
+    async def read(self, work: Callable[[sqlite3.Connection, str], T]) -> T:
+        """Whatever a module of its own asks of the tables of this stage."""
+        return await self._database.run(lambda connection: work(connection, self._stage))
 
     async def prune(self, before: int) -> bool:
         """Forget some of what ended before a time; True where there is more."""
@@ -222,7 +242,8 @@ class Ledger:
             before,
             _SLICE,
         )
-        return max(len(stale), len(deeds)) == _SLICE
+        logged = await self._rows(log.PRUNE, before, _SLICE)
+        return max(len(stale), len(deeds), len(logged)) == _SLICE
 
     async def audit(self, alert: str) -> list[Audit]:
         """What was done to an alert by hand, in order."""

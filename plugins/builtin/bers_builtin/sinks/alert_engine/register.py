@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 import msgspec
 
+from bers import format_duration
 from bers_builtin.sinks.alert_engine.alerts import (
     Acknowledgment,
     Alert,
     Audit,
+    Escalation,
     Kind,
     Moment,
     Reason,
@@ -21,8 +23,12 @@ from bers_builtin.sinks.alert_engine.alerts import (
     Transition,
 )
 from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.drafting import draft, pending
 from bers_builtin.sinks.alert_engine.suppression import Suppressions
+from bers_builtin.sinks.alert_engine.timers import Course, Timers
 from bers_builtin.sinks.alert_engine.watches import Series, Verdict, Watch
+
+_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 
 class Deed(NamedTuple):
@@ -39,6 +45,7 @@ class Register:
 
     * One fingerprint has one living alert at most. What comes back within the deduplication window reopens it: the
       same id, active again, acknowledged no more. Later it is a new alert, that names the one before.
+    * What comes and goes too often flaps: it is held as firing, acknowledged or not, until it is steady.
     * What is suppressed is seen over REST and told to nobody. It fires once nothing suppresses it any more, if it is
       still bad; and where nobody was told that it fired, nobody is told that it is resolved.
     """
@@ -46,6 +53,7 @@ class Register:
     def __init__(self, config: AlertConfig) -> None:
         self._config = config
         self.suppressions = Suppressions(config)
+        self.timers = Timers(config)
         self.live: dict[str, Alert] = {}
         """Active, acknowledged and suppressed alerts, by fingerprint."""
         self.pending: dict[str, tuple[Watch, Series]] = {}
@@ -63,21 +71,31 @@ class Register:
         resolved: Iterable[tuple[Alert, float]],
         last: dict[str, str],
         firings: Iterable[float],
+        courses: Iterable[tuple[str, Course]],
+        moment: Moment,
     ) -> None:
         """Take up what was written down."""
         self.live = {alert.fingerprint: alert for alert in live}
         self._resolved = {alert.fingerprint: (alert, at) for alert, at in resolved}
         self._last = last
         self.suppressions.firings.extend(firings)
+        self.timers.restore(courses, self.live.values(), moment.at)
 
     def written(self) -> None:
         """Say that what was to be written down is."""
         self.changed, self.transitions, self.audit = {}, [], []
+        self.timers.changed = set()
 
     @property
     def due(self) -> float | None:
         """When time alone changes an alert next, on the engine's clock; nothing where it never does."""
-        return self.suppressions.due
+        dues = [due for due in (self.suppressions.due, self.timers.due) if due is not None]
+        return min(dues, default=None)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to be written down."""
+        return bool(self.changed or self.audit or self.timers.changed)
 
     def judge(self, watch: Watch, verdict: Verdict, moment: Moment) -> None:
         """Let an alert begin, go on or end, as the rule concluded."""
@@ -89,13 +107,10 @@ class Register:
             series.since = None
             self.pending.pop(series.fingerprint, None)
             if alert:
-                self._end(
-                    alert,
-                    Resolution(None, "", moment.ms, "recovered"),
-                    Reason("recovered", "what it watches is good again"),
-                    moment,
-                )
+                self._recover(alert, moment)
         elif alert:
+            if series.since is None:
+                series.since, series.id = moment.at, alert.id
             self._go_on(alert, watch, series, moment)
         else:
             if series.since is None:
@@ -108,8 +123,11 @@ class Register:
 
     def pass_time(self, moment: Moment) -> None:
         """Let happen what only waited for its time."""
-        due = self.suppressions.due
-        if due is not None and due <= moment.at:
+        now = moment.at + _EPSILON
+        for fingerprint in self.timers.ripe(now):
+            if alert := self.live.get(fingerprint):
+                self._wake(alert, now, moment)
+        if (due := self.suppressions.due) is not None and due <= now:
             self.reconsider(moment)
 
     def reconsider(self, moment: Moment) -> None:
@@ -117,10 +135,13 @@ class Register:
         for alert in list(self.live.values()):
             self._weigh(alert, moment)
 
-    def acknowledge(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
-        """Note that somebody takes a living alert on."""
-        taken = Acknowledgment(deed.operator, deed.notes, moment.ms, deed.address)
+    def acknowledge(self, alert: Alert, deed: Deed, moment: Moment, lasting: float | None = None) -> Alert:
+        """Note that somebody takes a living alert on, for so many seconds, or until it is resolved."""
         self.audit.append(Audit(moment.ms, alert.id, "acknowledge", *deed))
+        lasting = self._config.acknowledgement.expires_after if lasting is None else lasting
+        expires = None if lasting is None else moment.ms + int(lasting * 1000)
+        taken = Acknowledgment(deed.operator, deed.notes, moment.ms, deed.address, expires)
+        self.timers.courses[alert.fingerprint].expires = None if lasting is None else moment.at + lasting
         return self._step(
             "acknowledged",
             alert,
@@ -131,18 +152,26 @@ class Register:
             suppressed_by=None,
         )
 
+    def unacknowledge(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
+        """Note that nobody looks after an alert any more."""
+        self.audit.append(Audit(moment.ms, alert.id, "unacknowledge", *deed))
+        return self._release(alert, _by_hand(deed), moment)
+
     def resolve(self, alert: Alert, deed: Deed, moment: Moment) -> Alert:
         """End a living alert by hand; evidence that comes later may reopen it."""
         self.audit.append(Audit(moment.ms, alert.id, "resolve", *deed))
         return self._end(alert, Resolution(deed.operator, deed.notes, moment.ms, "manual"), _by_hand(deed), moment)
 
     def abandon(self, alert: Alert, notes: str, moment: Moment) -> None:
-        """End an alert whose rule is no more."""
-        self._end(alert, Resolution(None, notes, moment.ms, "recovered"), Reason("rule_changed", notes), moment)
+        """End an alert whose rule is no more what it was."""
+        self._end(alert, Resolution(None, notes, moment.ms, "rule_changed"), Reason("rule_changed", notes), moment)
 
     def pending_alerts(self, moment: Moment) -> list[Alert]:
         """What has begun and may yet come to nothing, as alerts."""
-        return [self._pending(watch, series, moment) for watch, series in self.pending.values()]
+        return [
+            pending(watch, series, moment, self._last.get(series.fingerprint))
+            for watch, series in self.pending.values()
+        ]
 
     def latest(self, fingerprint: str) -> Alert | None:
         """The alert that is alive, or that could be reopened."""
@@ -150,26 +179,36 @@ class Register:
 
     def _begin(self, watch: Watch, series: Series, moment: Moment) -> None:
         fingerprint = series.fingerprint
-        alert = self._alert(watch, series, moment)
+        before = self._reopenable(fingerprint, moment.at)
+        awaited = pending(watch, series, moment, self._last.get(fingerprint))
+        alert = draft(watch, series, moment, self._last.get(fingerprint))
         reason = Reason("breach", alert.message)
-        if before := self._reopenable(fingerprint, moment.at):
-            alert = msgspec.structs.replace(
-                alert,
-                id=before.id,
-                timestamp=before.timestamp,
-                count=before.count + 1,
-                previous_id=before.previous_id,
+        if before:
+            awaited, alert = (
+                msgspec.structs.replace(
+                    one,
+                    id=before.id,
+                    timestamp=before.timestamp,
+                    count=before.count + 1,
+                    previous_id=before.previous_id,
+                )
+                for one in (awaited, alert)
             )
             self._resolved.pop(fingerprint)
             reason = Reason("reopened", f"it came back: {alert.message}")
-        self.live[fingerprint], self._last[fingerprint] = alert, alert.id
+        if watch.rule.for_:  # Only what came to something has a log.
+            wall, was = awaited.fired_at / 1000, before.status if before else None
+            self.transitions.append(Transition("pending", wall, awaited, reason, was, is_told=False))
+        self.timers.begin(fingerprint, watch.digest, incidents=watch.rule.incidents, at=moment.at)
+        self.timers.turn(fingerprint, moment.at)
+        self._last[fingerprint] = alert.id
         if cause := self.suppressions.reason(alert, moment):
             self._suppress(alert, cause, moment)
         else:
             self._fire(alert, reason, moment)
 
     def _go_on(self, alert: Alert, watch: Watch, series: Series, moment: Moment) -> None:
-        seen = self._alert(watch, series, moment)
+        seen = draft(watch, series, moment, alert.previous_id)
         alert = msgspec.structs.replace(
             alert,
             message=seen.message,
@@ -180,24 +219,98 @@ class Register:
             metadata=seen.metadata,
         )
         self.live[alert.fingerprint] = self.changed[alert.id] = alert
+        course = self.timers.courses[alert.fingerprint]
+        if alert.flapping and course.bad_since is None:
+            course.good_since, course.bad_since = None, moment.at
+            self.timers.follow(alert, moment.at)
         self._weigh(alert, moment)
+
+    def _recover(self, alert: Alert, moment: Moment) -> None:
+        """End an alert because of good evidence, or hold it if it comes and goes too often."""
+        fingerprint, config = alert.fingerprint, self._config.flapping
+        course = self.timers.courses[fingerprint]
+        if alert.flapping:
+            if course.good_since is None:
+                course.good_since, course.bad_since = moment.at, None
+                self.timers.follow(alert, moment.at)
+        elif self.timers.flaps(fingerprint, moment.at):
+            course.good_since, course.bad_since = moment.at, None
+            often = f"it came and went {config.transitions} times within {format_duration(config.window)}"
+            steady = f"until it is steady for {format_duration(config.steady)} it counts as firing"
+            is_told = alert.told and alert.status != "suppressed"
+            self._step(
+                "flapping", alert, moment, Reason("flapping", f"{often}; {steady}"), is_told=is_told, flapping=True
+            )
+        else:
+            self.timers.turn(fingerprint, moment.at)
+            self._end(
+                alert,
+                Resolution(None, "", moment.ms, "recovered"),
+                Reason("recovered", "what it watches is good again"),
+                moment,
+            )
+
+    def _wake(self, alert: Alert, now: float, moment: Moment) -> None:
+        """Let happen what is due for one alert."""
+        timers, course = self.timers, self.timers.courses[alert.fingerprint]
+        if course.expires is not None and course.expires <= now:
+            by = alert.acknowledgment.operator if alert.acknowledgment else ""
+            alert = self._release(alert, Reason("expired", f"the acknowledgement by {by} has expired"), moment)
+        if (steady_at := timers.steady_at(alert)) is not None and steady_at <= now:
+            alert = self._calm(alert, moment)
+            if alert.resolution:
+                return
+        while (step := timers.next_step(alert)) and step[1] <= now:
+            course.step += 1
+            contact, after = step[0].contact, format_duration(step[0].after)
+            why = Reason("unanswered", f"nobody has acknowledged it for {after}; {contact} is told")
+            alert = self._step("escalated", alert, moment, why, escalation=Escalation(course.step, contact))
+        if (repeats_at := timers.repeats_at(alert)) is not None and repeats_at <= now:
+            course.fired = moment.at
+            alert = self._step(
+                "repeated",
+                alert,
+                moment,
+                Reason("repeated", f"it still fires, and nobody has acknowledged it: {alert.message}"),
+            )
+        timers.plan(alert)
+
+    def _calm(self, alert: Alert, moment: Moment) -> Alert:
+        """End the flapping of an alert that is steady: it is resolved, or fires for good."""
+        course, steady = self.timers.courses[alert.fingerprint], format_duration(self._config.flapping.steady)
+        is_good, course.turns = course.good_since is not None, []
+        course.good_since = course.bad_since = None
+        alert = msgspec.structs.replace(alert, flapping=False)
+        if is_good:
+            over = Reason("steady", f"it came and went, and is good for {steady} now")
+            return self._end(alert, Resolution(None, "", moment.ms, "recovered"), over, moment)
+        course.fired = moment.at
+        over = Reason("steady", f"it came and went, and fires without a break for {steady} now")
+        return self._step("repeated", alert, moment, over, is_told=alert.told and alert.status == "active")
+
+    def _release(self, alert: Alert, reason: Reason, moment: Moment) -> Alert:
+        """Take an acknowledgement back: the alert is active again, or whatever suppresses it applies."""
+        course = self.timers.courses[alert.fingerprint]
+        course.expires, course.fired = None, moment.at
+        alert = self._step("unacknowledged", alert, moment, reason, status="active", acknowledgment=None)
+        self._weigh(alert, moment)
+        return self.live[alert.fingerprint]
 
     def _weigh(self, alert: Alert, moment: Moment) -> None:
         """Suppress an alert that nobody has taken on, or let it fire."""
         if alert.status == "acknowledged":
             return
-        cause = self.suppressions.reason(alert, moment)
-        if cause != alert.suppressed_by:
-            if cause:
+        if cause := self.suppressions.reason(alert, moment):
+            if cause != alert.suppressed_by:
                 self._suppress(alert, cause, moment)
-            elif alert.told:
-                over = Reason("unsuppressed", "nothing suppresses it any more, and it still fires")
-                alert = self._step(
-                    "unsuppressed", alert, moment, over, is_told=False, status="active", suppressed_by=None
-                )
-                self._step("repeated", alert, moment, over)
-            else:
-                self._fire(alert, Reason("unsuppressed", f"nothing suppresses it any more: {alert.message}"), moment)
+        elif not alert.told:
+            word = "unsuppressed" if alert.suppressed_by else "unanswered"
+            self._fire(alert, Reason(word, f"nothing suppresses it any more: {alert.message}"), moment)
+        elif alert.suppressed_by:
+            over = Reason("unsuppressed", "nothing suppresses it any more, and it still fires")
+            self.timers.courses[alert.fingerprint].fired = moment.at
+            alert = self._step("unsuppressed", alert, moment, over, is_told=False, status="active", suppressed_by=None)
+            self._step("repeated", alert, moment, over)
 
     def _suppress(self, alert: Alert, cause: Suppressed, moment: Moment) -> None:
         self._step(
@@ -212,25 +325,68 @@ class Register:
 
     def _fire(self, alert: Alert, reason: Reason, moment: Moment) -> None:
         self.suppressions.fired(moment)
-        self._step("firing", alert, moment, reason, status="active", told=True, suppressed_by=None, fired_at=moment.ms)
+        course = self.timers.courses[alert.fingerprint]
+        course.fired, course.step, course.waited, course.open_since = moment.at, 0, 0.0, None
+        begins, course.incident = course.incidents and not course.incident, course.incident or course.incidents
+        self._step(
+            "firing",
+            alert,
+            moment,
+            reason,
+            incident="detected" if begins else None,
+            status="active",
+            told=True,
+            suppressed_by=None,
+            escalation=None,
+            fired_at=moment.ms,
+        )
 
     def _end(self, alert: Alert, resolution: Resolution, reason: Reason, moment: Moment) -> Alert:
+        course = self.timers.courses[alert.fingerprint]
         ended = self._step(
-            "resolved", alert, moment, reason, is_told=alert.told, status="resolved", resolution=resolution
+            "resolved",
+            alert,
+            moment,
+            reason,
+            is_told=alert.told,
+            incident="resolved" if course.incident else None,
+            status="resolved",
+            resolution=resolution,
+            flapping=False,
         )
+        if resolution.reason != "recovered":  # Who ended it did not see it go.
+            course.turns = []
+        course.expires, course.incident, course.good_since, course.bad_since = None, False, None, None
         del self.live[alert.fingerprint]
+        self.timers.end(alert.fingerprint, moment.at)
         self._resolved[alert.fingerprint] = (ended, moment.at)
         return ended
 
     def _step(
-        self, kind: Kind, alert: Alert, moment: Moment, reason: Reason, *, is_told: bool = True, **fields: Any
+        self,
+        kind: Kind,
+        alert: Alert,
+        moment: Moment,
+        reason: Reason,
+        *,
+        is_told: bool = True,
+        incident: Literal["detected", "resolved"] | None = None,
+        **fields: Any,
     ) -> Alert:
         """Change an alert, and write down that it was changed, and why."""
-        was: Status | None = None if alert.status == "pending" else alert.status
+        was = self._status_before(alert)
         alert = msgspec.structs.replace(alert, reason=reason, updated_at=moment.ms, **fields)
         self.live[alert.fingerprint] = self.changed[alert.id] = alert
-        self.transitions.append(Transition(kind, moment.wall, alert, reason, was, is_told))
+        self.transitions.append(Transition(kind, moment.wall, alert, reason, was, is_told, incident))
+        self.timers.follow(alert, moment.at)
         return alert
+
+    def _status_before(self, alert: Alert) -> Status | None:
+        if known := self.live.get(alert.fingerprint):
+            return known.status
+        if self.transitions and self.transitions[-1].alert.id == alert.id:
+            return self.transitions[-1].alert.status
+        return "resolved" if alert.count > 1 else None
 
     def _reopenable(self, fingerprint: str, at: float) -> Alert | None:
         dedup = self._config.deduplication
@@ -241,39 +397,6 @@ class Register:
             del self._resolved[oldest]
         alert, _ = self._resolved.get(fingerprint, (None, 0.0))
         return alert
-
-    def _pending(self, watch: Watch, series: Series, moment: Moment) -> Alert:
-        waited = moment.at - series.since if series.since is not None else 0.0
-        began = int((moment.wall - waited) * 1000)
-        return msgspec.structs.replace(self._alert(watch, series, moment), timestamp=began, fired_at=began)
-
-    def _alert(self, watch: Watch, series: Series, moment: Moment) -> Alert:
-        evidence, rule = series.evidence, watch.rule
-        labels = dict(series.labels)
-        where = ", ".join(labels.values())
-        return Alert(
-            id=series.id,
-            rule_id=watch.id,
-            rule=rule.name,
-            type=watch.type,
-            severity=rule.severity_for(evidence.environment),
-            status="pending",
-            title=f"{rule.name}: {where}" if where else rule.name,
-            message=watch.message(series),
-            timestamp=moment.ms,
-            fired_at=moment.ms,
-            updated_at=moment.ms,
-            environment=evidence.environment,
-            value=series.value,
-            threshold=watch.threshold,
-            unit=watch.unit,
-            count=1,
-            fingerprint=series.fingerprint,
-            labels=labels,
-            previous_id=self._last.get(series.fingerprint),
-            annotations=rule.annotations,
-            metadata={"source": evidence.source, "event": evidence.id, "subject": evidence.subject},
-        )
 
 
 def _by_hand(deed: Deed) -> Reason:

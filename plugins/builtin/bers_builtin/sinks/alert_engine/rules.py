@@ -103,6 +103,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "failures are counted."
         ),
     ] = None
+    incidents: Annotated[
+        bool,
+        Meta(
+            description="Whether its alerts are incidents: `incident.detected` when one is told that fires, "
+            "`incident.resolved` when it is told that it is resolved. DORA's figures count them."
+        ),
+    ] = False
     annotations: Annotated[
         dict[str, str], Meta(description="What to tell with the alert: `summary`, and `step`, what to do about it.")
     ] = {}

@@ -17,10 +17,10 @@ def alive(_: ListAlerts, reply: Reply[list[Alert]]) -> Sheet:
 
 
 def history(ask: ListHistory, reply: Reply[list[Alert]]) -> Sheet:
-    return _sheet(f"alerts-{ask.period}", reply.data)
+    return _sheet(f"alerts-{ask.period}", reply.data, reply.beside.get("next") or "")
 
 
-def _sheet(name: str, alerts: list[Alert]) -> Sheet:
+def _sheet(name: str, alerts: list[Alert], after: str = "") -> Sheet:
     return Sheet(
         name,
         ["time", "time_ms", *(f"{one}_ms" if one in _MILLISECONDS else one for one in _COLUMNS)],
@@ -28,4 +28,5 @@ def _sheet(name: str, alerts: list[Alert]) -> Sheet:
             [rfc3339(alert.timestamp / 1000), alert.timestamp, *(getattr(alert, one) for one in _COLUMNS)]
             for alert in alerts
         ),
+        after,
     )

@@ -29,6 +29,9 @@ from bers_builtin.sinks.alert_engine.rules import FAILED, Rule, several
 _FIELDS = frozenset({"environment", "service", "source", "subject", "outcome"})
 """What can tell alerts apart besides labels."""
 
+_TELLING = frozenset({"name", "severity", "severity_in", "annotations", "incidents"})
+"""What of a rule says how it is told, and not when."""
+
 MOST_SERIES = 5_000
 """How many sources, subjects or other labels one rule tells apart at a time: they come from outside."""
 
@@ -104,8 +107,8 @@ class Watch:
         self.threshold = threshold
         self.default = default
         """Whether it came with us."""
-        self.digest = blake2b(msgspec.json.encode([rule, threshold], enc_hook=str), digest_size=8).hexdigest()
-        """What its series are kept under: a rule that was changed begins anew."""
+        self.digest = _digest(rule, threshold)
+        """What its series are kept under: a rule that was changed, in more than what it tells, begins anew."""
         self.unit = metric.unit if metric and rule.aggregate != "count" else "%" if rule.ratio is not None else ""
         self.type = rule.metric or rule.events[0]
         self.counts_events = not rule.window and not rule.for_ and not rule.counts_failures
@@ -364,6 +367,20 @@ def _assert_distinct(watches: Sequence[Watch]) -> None:
             )
             raise ConfigError(fault, path=f"rules[{index}].name")
         seen[watch.id] = index
+
+
+def _digest(rule: Rule, threshold: float | None) -> str:
+    """What a rule looks at, and when it fires; options that are not given do not count, so that new ones can come."""
+    given = [
+        (field.name, getattr(rule, field.name))
+        for field in msgspec.structs.fields(rule)
+        if field.name not in _TELLING and getattr(rule, field.name) != _default(field)
+    ]
+    return blake2b(msgspec.json.encode([given, threshold], enc_hook=str), digest_size=8).hexdigest()
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def _group(rule: Rule, metric: Metric | None) -> Sequence[str]:

@@ -1,0 +1,48 @@
+"""An alert as its rule sees it now, before anything has happened to it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Reason
+from bers_builtin.sinks.alert_engine.watches import Series, Watch
+
+
+def draft(watch: Watch, series: Series, moment: Moment, previous: str | None) -> Alert:
+    """What would fire now."""
+    evidence, rule = series.evidence, watch.rule
+    labels = dict(series.labels)
+    where = ", ".join(labels.values())
+    return Alert(
+        id=series.id,
+        rule_id=watch.id,
+        rule=rule.name,
+        type=watch.type,
+        severity=rule.severity_for(evidence.environment),
+        status="pending",
+        title=f"{rule.name}: {where}" if where else rule.name,
+        message=watch.message(series),
+        timestamp=moment.ms,
+        fired_at=moment.ms,
+        updated_at=moment.ms,
+        environment=evidence.environment,
+        value=series.value,
+        threshold=watch.threshold,
+        unit=watch.unit,
+        count=1,
+        fingerprint=series.fingerprint,
+        labels=labels,
+        previous_id=previous,
+        annotations=rule.annotations,
+        metadata={"source": evidence.source, "event": evidence.id, "subject": evidence.subject},
+    )
+
+
+def pending(watch: Watch, series: Series, moment: Moment, previous: str | None) -> Alert:
+    """What has begun, and fires once it has lasted."""
+    waited = moment.at - series.since if series.since is not None else 0.0
+    began = int((moment.wall - waited) * 1000)
+    alert = draft(watch, series, moment, previous)
+    return msgspec.structs.replace(
+        alert, timestamp=began, fired_at=began, reason=Reason("breach", f"{alert.message}, not for long enough yet")
+    )
