@@ -46,7 +46,7 @@ LAYERS = [
     {"access"},
     {"backup"},
     {"config"},
-    {"cells", "differences", "housekeeping", "logs", "pace"},
+    {"cells", "differences", "housekeeping", "logs", "offline", "pace"},
     {"collection", "guards", "integrity", "keepers"},
     {"pipeline_keeper", "rounds", "stage_keeper", "watches"},
     {"roster"},

@@ -18,6 +18,8 @@ from bers_builtin.sinks.alert_engine.answers import (
     NextAlerts,
     RuleReport,
 )
+from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest
+from bers_builtin.sinks.alert_engine.backtesting import backtest
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.log import Entry
@@ -48,6 +50,11 @@ ALERT_ENGINE = DurableSpec(
         Operation(
             "GET", "alerts/rules/{id}", explain_rule, AskRule, RuleStory,
             "One rule with its last evaluations, and why each concluded what it did.", refuses=("not_found",),
+        ),
+        Operation(
+            "POST", "alerts/backtest", backtest, AskBacktest, Backtest,
+            "What rules would have done in a time that is over, beside what was done; nothing is changed.",
+            refuses=("rate_limited",),
         ),
         Operation(
             "GET", "alerts/{id}", listing.get_alert, AskAlert, Alert, "One alert, whatever became of it.",

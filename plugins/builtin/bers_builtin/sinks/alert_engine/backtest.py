@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from anyio.lowlevel import checkpoint
 
-from bers import Clock, Event, Metric, Recorded, format_duration
+from bers import Clock, Metric, Recorded, format_duration
 from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.backtest_answers import Backtest, Change, Occurrence, RuleOutcome, Stretch
 from bers_builtin.sinks.alert_engine.config import AlertConfig
@@ -26,14 +26,22 @@ ALIKE = 2.0
 _BREATH = 0.001  # Seconds of work after which others have their turn.
 
 
+class Did(NamedTuple):
+    """An alert that did fire."""
+
+    alert: Alert
+    told: int
+    """How many events were emitted about it."""
+
+
 class Source(NamedTuple):
     """Where a back-test reads."""
 
     recorded: Recorded
     ask: Ask
     """Asks the store."""
-    did: Sequence[Alert]
-    """The alerts of that time that did fire."""
+    did: Sequence[Did]
+    """The alerts of that time."""
 
 
 class Rehearsal:
@@ -68,7 +76,7 @@ class Rehearsal:
             self._reached = self._until
         end = self._reached
         would = [lived.occurrence(end) for lived in self._would.values()]
-        did = [_done(alert, self._since, end) for alert in source.did if alert.timestamp / 1000 < end]
+        did = [_done(one, self._since, end) for one in source.did if one.alert.timestamp < end * 1000]
         rules = _compared(self._watches, would, did)
         return Backtest(
             since=_ms(self._since),
@@ -110,10 +118,10 @@ class Rehearsal:
         """The events of the journal, each at the time at which it was taken in."""
         watches = self._simulation.evaluator.watches
         count = 0
-        async for event in self._events(recorded, since):
-            count += len(event)
+        async for events in recorded.read(since, self._until):
+            count += len(events)
             chosen = [
-                one for one in event
+                one for one in events
                 if one.type in watches.by_type or any(name in watches.by_metric for name in one.measures)
             ]  # fmt: skip
             for received, together in groupby(chosen, key=lambda one: one.received):
@@ -124,9 +132,6 @@ class Rehearsal:
             if self._stopped:
                 break
         return Stretch(from_=_ms(since), to=_ms(self._until), fed_with="events", events=count)
-
-    def _events(self, recorded: Recorded, since: float) -> AsyncGenerator[Sequence[Event]]:
-        return recorded.read(since, self._until)
 
     async def _goes_on(self, at: float) -> bool:
         """Take what followed, let others have their turn, and say whether there is time for more."""
@@ -163,8 +168,8 @@ class _Lived:
         self._to = at if alert.status == "resolved" else None
         self._told += told
 
-    def occurrence(self, end: float) -> tuple[str, Occurrence]:
-        return self._alert.fingerprint, Occurrence(
+    def occurrence(self, end: float) -> tuple[Alert, Occurrence]:
+        return self._alert, Occurrence(
             labels=self._alert.labels,
             severity=self._alert.severity,
             from_=_ms(self._from),
@@ -176,21 +181,20 @@ class _Lived:
         )
 
 
-def _done(alert: Alert, since: float, end: float) -> tuple[str, Alert, Occurrence]:
+def _done(lived: Did, since: float, end: float) -> tuple[Alert, Occurrence]:
     """An alert that did fire, as far as it lies in the time that is looked at."""
+    alert = lived.alert
     over = alert.resolution.timestamp if alert.resolution else None
     if over is not None and over > end * 1000:
         over = None
     began = max(alert.timestamp, _ms(since))
-    # What it was told of stands in its log; here at least that it fired, and that it is over.
-    told = alert.told * (1 + (over is not None) + (alert.acknowledgment is not None))
-    return alert.fingerprint, alert, Occurrence(
+    return alert, Occurrence(
         labels=alert.labels,
         severity=alert.severity,
         from_=began,
         to=over,
         duration_ms=(over if over is not None else _ms(end)) - began,
-        told=told,
+        told=lived.told,
         value=alert.value,
         message=alert.message,
     )
@@ -198,16 +202,48 @@ def _done(alert: Alert, since: float, end: float) -> tuple[str, Alert, Occurrenc
 
 def _compared(
     watches: Sequence[Watch],
-    would: Sequence[tuple[str, Occurrence]],
-    did: Sequence[tuple[str, Alert, Occurrence]],
+    would: Sequence[tuple[Alert, Occurrence]],
+    did: Sequence[tuple[Alert, Occurrence]],
 ) -> list[RuleOutcome]:
-    """Every rule with what it would have done and what it did, each beside the other where they are the same alert."""
+    """Every rule with what it would have done and what it did, the one beside the other where it is the same alert."""
     outcomes = {watch.id: RuleOutcome(id=watch.id, name=watch.rule.name) for watch in watches}
-    rule_of = {fingerprint: alert.rule_id for fingerprint, alert, _ in did}
-    for _, alert, _ in did:
+    for alert, _ in (*would, *did):
         outcomes.setdefault(alert.rule_id, RuleOutcome(id=alert.rule_id, name=alert.rule))
-    left = [(fingerprint, one) for fingerprint, _, one in did]
+    before: dict[str, list[Occurrence]] = {}
+    for alert, occurrence in did:
+        outcomes[alert.rule_id].did.append(occurrence)
+        before.setdefault(alert.fingerprint, []).append(occurrence)
+    for alert, occurrence in would:
+        outcomes[alert.rule_id].would.append(occurrence)
+        known = [one for one in before.get(alert.fingerprint, ()) if _meet(one, occurrence)]
+        _compare(occurrence, known[0] if known else None)
+        if known:
+            before[alert.fingerprint].remove(known[0])
+    for gone in (one for left in before.values() for one in left):
+        gone.change = "gone"
+    for outcome in outcomes.values():
+        outcome.would.sort(key=lambda one: one.from_)
+        outcome.did.sort(key=lambda one: one.from_)
+        changes = Counter(one.change for one in (*outcome.would, *(one for one in outcome.did if one.change == "gone")))
+        outcome.changes = dict(changes)
     return list(outcomes.values())
+
+
+def _meet(one: Occurrence, other: Occurrence) -> bool:
+    """Whether two alerts were alive at the same time, or nearly."""
+    slack = ALIKE * 1000
+    ends = [one.from_ + one.duration_ms, other.from_ + other.duration_ms]
+    return max(one.from_, other.from_) <= min(ends) + slack
+
+
+def _compare(would: Occurrence, did: Occurrence | None) -> None:
+    if did is None:
+        would.change = "new"
+        return
+    would.by_ms = would.duration_ms - did.duration_ms
+    if abs(would.by_ms) > ALIKE * 1000:
+        would.change = "longer" if would.by_ms > 0 else "shorter"
+    did.change = would.change
 
 
 def _figure(watch: Watch, figures: Mapping[str, float]) -> float:
@@ -224,8 +260,29 @@ def _figure(watch: Watch, figures: Mapping[str, float]) -> float:
             return figures["average"]
 
 
-def _limits(watches: Sequence[Watch], past: Past) -> list[str]:
-    return []
+def _limits(watches: Sequence[Watch], past: Past) -> Iterator[str]:
+    """What windows and records do not show of what these rules look at."""
+    metric = [watch.rule for watch in watches if watch.rule.metric]
+    if past.windows and metric:
+        wide = format_duration(max(past.widths) / 1000)
+        yield (
+            f"Each window, up to {wide} wide, is one value at its end: what happened within it, and in which order, is "
+            "not seen."
+        )
+        if any(rule.aggregate == "last" for rule in metric):
+            yield (
+                "A rule on `last` reads a window's max where it has `above`, and its min where it has `below`: one bad "
+                "value makes the whole window bad, and nothing ends an alert before the window does."
+            )
+        if any(rule.for_ and rule.for_ < max(past.widths) / 1000 for rule in metric):
+            yield f"A `for` shorter than {wide} is over with the second bad window."
+        if any(rule.aggregate in ("p50", "p90", "p95", "p99") for rule in metric):
+            yield "Of percentiles, those of each window are known (of p90 the p95): over several they are approximate."
+    if any(watch.rule.events for watch in watches):
+        yield (
+            "Of events, those are read whose details the store still keeps: `sampling` may have left some out, and "
+            "`events_keep` has forgotten others."
+        )
 
 
 def _sum(changes: Iterable[Mapping[Change, int]]) -> dict[Change, int]:

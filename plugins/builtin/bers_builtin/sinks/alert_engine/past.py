@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from math import floor
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -50,11 +51,12 @@ class Past:
         found: list[Told] = []
         chosen = list(watches)
         for metric in dict.fromkeys(watch.rule.metric for watch in chosen if watch.rule.metric):
-            async for one in self._windows(metric, since, until):
-                found.append(one)
-                self.windows += 1
-                if len(found) >= MOST:
-                    break
+            for start, end in _pieces(since, until):
+                async for one in self._windows(metric, start, end):
+                    found.append(one)
+                    self.windows += 1
+                    if len(found) >= MOST:
+                        break
         for type in dict.fromkeys(type for watch in chosen for type in _types(watch)):
             async for event in self._records(type, since, until):
                 found.append(Told(event.received or event.time, len(found), event))
@@ -69,7 +71,8 @@ class Past:
         """The windows of a metric, from the finest tier that reaches back so far."""
         asked = {"from": int(since * 1000), "to": int(until * 1000), "points": _POINTS, "limit": _LINES}
         try:
-            answer = await self._call("GET", f"metrics/{metric}", {**asked, "fields": ",".join(_FIGURES)})
+            whole = await self._ask("GET", f"metrics/{metric}", {**asked, "fields": ",".join(_FIGURES)})
+            answer = whole["data"]
         except Refused as exc:
             if exc.reason != "invalid" or split >= _SPLITS:
                 self._lack(f"What was measured of {metric!r} is not known: {exc}.")
@@ -87,10 +90,10 @@ class Past:
         for line in answer["series"]:
             for start, *values in line["points"]:
                 begin = start / 1000
-                if since <= begin < until:  # A span is widened to whole windows: each is told once.
+                if since <= begin and begin + width <= until:  # What is cut by an edge is told on one side of it, or twice.
                     self.widths.add(answer["stepMs"])
                     figures = dict(zip(_FIGURES, values, strict=True))
-                    yield self._window(metric, line["labels"], min(begin + width, until), figures)
+                    yield self._window(metric, line["labels"], begin + width, figures)
 
     def _window(self, metric: str, labels: Mapping[str, str], at: float, figures: Mapping[str, float]) -> Told:
         event = Event(
@@ -126,6 +129,16 @@ class Past:
     def _lack(self, sentence: str) -> None:
         if sentence not in self.lacks:
             self.lacks.append(sentence)
+
+
+def _pieces(since: float, until: float) -> Iterator[tuple[float, float]]:
+    """Parts of a time, the later the shorter: for each the store has windows as fine as it keeps them for that long.
+
+    They end where the windows of all usual tiers do.
+    """
+    edges = [floor((until - back) / width) * width for back, width in ((86_400, 3600), (3600, 300), (300, 60))]
+    inner = [edge for edge in edges if since < edge < until]
+    yield from zip([since, *inner], [*inner, until], strict=True)
 
 
 def _types(watch: Watch) -> Sequence[str]:
