@@ -24,6 +24,7 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.log import Entry
 from bers_builtin.sinks.alert_engine.never_firing import hints
+from bers_builtin.sinks.alert_engine.story import AlertStory, tell_story
 from bers_builtin.sinks.alert_engine.watches import Watches
 from bers_builtin.sinks.alert_engine.why import AskRule, RuleStory, explain_rule, list_rules
 
@@ -58,6 +59,10 @@ ALERT_ENGINE = DurableSpec(
         ),
         Operation(
             "GET", "alerts/{id}", listing.get_alert, AskAlert, Alert, "One alert, whatever became of it.",
+        ),
+        Operation(
+            "GET", "alerts/{id}/story", tell_story, AskAlert, AlertStory,
+            "One alert with its log, the events behind it, and who was told of it.",
         ),
         Operation(
             "GET", "alerts/{id}/log", listing.get_log, AskAlert, list[Entry], "Every step in the life of an alert.",
