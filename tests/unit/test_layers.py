@@ -43,7 +43,7 @@ LAYERS = [
     {"courier"},
     {"queues"},
     {"audit", "availability", "directory", "health", "intake", "lock", "pipeline", "plugins", "tapping"},
-    {"access"},
+    {"access", "telling"},
     {"backup"},
     {"config"},
     {"cells", "differences", "housekeeping", "logs", "offline", "pace"},

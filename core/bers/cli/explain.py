@@ -124,9 +124,11 @@ def _story(story: Mapping[str, Any]) -> Iterator[str]:
         yield "  none is known any more: the journal does not reach back so far, and the store keeps no details of them"
     yield ""
     yield click.style("who was told", bold=True)
-    for one in story["notifications"]:
-        yield output.printable("  " + _value(one))
-    if not story["notifications"]:
+    for one in story["told"]:
+        when = f" {_time(one['finishedAt'])}" if one["finishedAt"] else ""
+        why = f": {one['lastError']}" if one["lastError"] and one["status"] != "delivered" else ""
+        yield output.printable(f"  {one['sink']} {one['channel']}, {one['type']}: {one['status']}{when}{why}")
+    if not story["told"]:
         yield "  no channel knows of it"
 
 

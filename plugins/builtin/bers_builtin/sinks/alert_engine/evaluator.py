@@ -52,7 +52,8 @@ class Evaluator:
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
         wall = self._clock.settled()
-        saved = memory.clock or Clockwork(wall=wall)
+        # Killed before anything was written down: what is read again has arrived before our own clock began.
+        saved = memory.clock or Clockwork(wall=wall, latest=-self._config.max_age)
         self._zero = self._clock.monotonic()
         # Time went on while we were away.
         self._base = saved.now + (saved.moment.age(self._clock) if saved.moment else max(0.0, wall - saved.wall))

@@ -16,7 +16,7 @@ from bers_builtin.sinks.alert_engine.register import Deed
 from bers_builtin.sinks.alert_engine.watches import Watch
 
 
-_AGAIN = 0.001
+_AGAIN = 0.001  # Seconds.
 
 
 class VirtualTime(Clock):
@@ -61,12 +61,15 @@ class Simulation:
 
     async def go_on(self, until: float) -> None:
         """Let time pass, and whatever happens by that alone, each thing at its time."""
-        while (due := self.evaluator.due) is not None and due <= until:
-            self.clock.now = max(self.clock.now, due)
-            await self.evaluator.look_again()
+        clock, evaluator = self.clock, self.evaluator
+        while (due := evaluator.due) is not None:
+            # What is due already waits for as long as the engine waits at least.
+            due = due if due > clock.now else clock.now + _AGAIN
+            if due > until:
+                break
+            clock.now = due
+            await evaluator.look_again()
             self._note()
-            if self.evaluator.due == due:  # Rounding put it a hair too early: the engine comes again after as long.
-                self.clock.now += _AGAIN
         self.clock.now = max(self.clock.now, until)
 
     async def read(self, events: Sequence[Event]) -> None:

@@ -59,8 +59,8 @@ class AlertStory(msgspec.Struct, rename="camel", frozen=True):
     """Where the events were found."""
     cut: bool
     """Whether there was no time to look through all."""
-    notifications: list[dict[str, Any]]
-    """What became of what channels were to be told of it."""
+    told: list[dict[str, Any]]
+    """What channels were to be told of it, and what became of that, as `GET deliveries` says."""
 
 
 async def tell_story(engine: AlertEngine, ask: AskAlert, caller: Caller) -> AlertStory:
@@ -88,7 +88,7 @@ async def tell_story(engine: AlertEngine, ask: AskAlert, caller: Caller) -> Aler
         found, where = [_behind(kept, _said(watch, kept))], "store"
     count = max(count, len(found))
     condition = watch.condition if watch else ""
-    told = await _notifications(engine, alert.id)
+    told = await _told(engine, alert.id)
     return AlertStory(alert, condition, log, found, count - len(found), where, cut, told)
 
 
@@ -143,10 +143,10 @@ async def _kept(engine: AlertEngine, alert: Alert) -> Event | None:
     return None
 
 
-async def _notifications(engine: AlertEngine, alert: str) -> list[dict[str, Any]]:
+async def _told(engine: AlertEngine, alert: str) -> list[dict[str, Any]]:
     """What channels say that they were to tell of it, where any says so."""
     try:
-        found: list[dict[str, Any]] = await engine.context.call("GET", "notifications", {"alert": alert})
+        found: list[dict[str, Any]] = await engine.context.call("GET", "deliveries", {"subject": alert})
     except Refused:
         return []
     return found
