@@ -113,8 +113,8 @@ STEPS = st.lists(
         st.builds(Do, st.sampled_from(["acknowledge", "resolve"])),
         st.builds(Restart, st.integers(0, 30), st.booleans()),
     ),
-    min_size=5,
-    max_size=40,
+    min_size=20,
+    max_size=60,
 ).map(lambda steps: [each for step in steps for each in spelt(step)])
 
 
@@ -204,8 +204,8 @@ class Live:
         await self.settle()
         with closing(sqlite3.connect(self.path)) as connection:
             rows = connection.execute(
-                "SELECT time, rule, (SELECT body FROM alert_alerts WHERE id = alert), kind, was, alert_log.status, word,"
-                " sentence, told FROM alert_log ORDER BY seq"
+                "SELECT time, rule, (SELECT body FROM alert_alerts WHERE id = alert), kind, was, alert_log.status,"
+                " word, sentence, told FROM alert_log ORDER BY seq"
             ).fetchall()
         return [
             Decided(ms, rule, labels(msgspec.json.decode(body, type=Alert)) if body else (), *rest, bool(told))

@@ -38,7 +38,8 @@ _COLOURS = {
 def explain(id: str, source: str, position: int | None, json_: bool, url: str | None) -> None:
     """Follow one event, and what each stage made of it; or one alert: why it is, and who was told.
 
-    ID is that of an event, or of an alert: then its log is printed, with the events behind it. Processors are asked again, in instances of their own, about this event alone; sinks are asked what they have.
+    ID is that of an event, or of an alert: then its log is printed, with the events behind it. Of an event, processors
+    are asked again, in instances of their own, about it alone; sinks are asked what they have.
     """
     if bool(id) == bool(position):
         raise click.UsageError("Give either ID or --position.")

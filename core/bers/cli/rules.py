@@ -89,10 +89,8 @@ def list_(json_: bool, url: str | None) -> None:
     if json_:
         output.as_json(found)
         return
-    rows = [
-        [one["name"], one["severity"], one["state"], one["type"], one["condition"], one["alerts"], one.get("hint") or ""]
-        for one in found
-    ]  # fmt: skip
+    columns = ["name", "severity", "state", "type", "condition", "alerts", "hint"]
+    rows = [[one.get(column) for column in columns] for one in found]
     output.table(["rule", "severity", "state", "watches", "condition", "alerts", "hint"], rows)
 
 
@@ -125,7 +123,7 @@ def test(files: tuple[Path, ...], junit: Path | None, json_: bool) -> None:
         _write_junit(junit, told)
     if json_:
         output.as_json([
-            {"file": one.file, "name": one.name, "ok": not one.faults, "faults": [_plain(fault) for fault in one.faults]}
+            {"file": one.file, "name": one.name, "ok": not one.faults, "faults": [*map(_plain, one.faults)]}
             for one in told
         ])  # fmt: skip
     else:
@@ -190,17 +188,26 @@ def _write_junit(path: Path, told: Sequence[_Told]) -> None:
 @click.option("--since", default="7d", show_default=True, help="Its start: how long before its end, or a local time.")
 @click.option("--until", help="Its end: how long ago, as in 1d, or a local time; now where it is not said.")
 @click.option(
-    "--rules", "file", type=click.Path(path_type=Path), help="The file with the rules; those of the server where it is not said."
+    "--rules",
+    "file",
+    type=click.Path(path_type=Path),
+    help="The file with the rules; those of the server where it is not said.",
 )
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    "--data-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Read this directory, without a server; nothing in it is changed.",
 )
 @_json
 @config_option
 @click.option("--url", help="The server; that of this directory where not said.")
 def backtest(
-    since: str, until: str | None, file: Path | None, data_dir: Path | None, json_: bool, config: Path | None,
+    since: str,
+    until: str | None,
+    file: Path | None,
+    data_dir: Path | None,
+    json_: bool,
+    config: Path | None,
     url: str | None,
 ) -> None:
     """Run rules over what was recorded, and say what would have fired, beside what did.

@@ -48,7 +48,13 @@ class Rehearsal:
     """One back-test at work."""
 
     def __init__(
-        self, config: AlertConfig, metrics: Mapping[str, Metric], since: float, until: float, clock: Clock, within: float
+        self,
+        config: AlertConfig,
+        metrics: Mapping[str, Metric],
+        since: float,
+        until: float,
+        clock: Clock,
+        within: float,
     ) -> None:
         """It stops after so many seconds of ``clock``, the clock of whoever waits for it."""
         self._simulation = Simulation(config, metrics, start=since)

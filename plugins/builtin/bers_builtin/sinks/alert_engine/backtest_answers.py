@@ -19,9 +19,9 @@ _Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 class AskBacktest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Over which time, and with which rules."""
 
-    since: Annotated[_Millis | None, Meta(description="Its start, in ms since 1970; 7 days before its end if not told.")] = (
-        None
-    )  # fmt: skip
+    since: Annotated[
+        _Millis | None, Meta(description="Its start, in ms since 1970; 7 days before its end if not told.")
+    ] = None
     until: Annotated[_Millis | None, Meta(description="Its end, in ms since 1970; now if not told.")] = None
     config: Annotated[
         AlertConfig | None,

@@ -151,7 +151,9 @@ def _reason(one: _Noted, watch: Watch, max_age: float) -> str:
     compared = f"{format_value(one.value, unit)} " if one.value is not None else ""
     passed = "time went on: " if one.timed else ""
     if one.decision == "good":
-        ended = f"; the alert was resolved: {alert.reason.sentence}" if alert and alert.reason and alert.resolution else ""
+        ended = (
+            f"; the alert was resolved: {alert.reason.sentence}" if alert and alert.reason and alert.resolution else ""
+        )
         return f"{passed}{compared}is good{ended}".strip()
     if one.waited is not None:
         return f"{passed}waits: {_seconds(one.waited)} of {_seconds(rule.for_)}"

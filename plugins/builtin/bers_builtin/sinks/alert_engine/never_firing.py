@@ -1,4 +1,4 @@
-"""Rules that can never fire: nobody measures what they watch, or nothing ever came with the labels that they ask for."""
+"""Rules that can never fire: nobody measures what they watch, or nothing ever came with the labels that they want."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the past where the journal does not reach: the store's windows, and the records of events it keeps."""
+"""What is known of the past where the journal does not reach: the store's windows, and the records that it keeps."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ class Past:
         for line in answer["series"]:
             for start, *values in line["points"]:
                 begin = start / 1000
-                if since <= begin and begin + width <= until:  # What is cut by an edge is told on one side of it, or twice.
+                if (
+                    since <= begin and begin + width <= until
+                ):  # What is cut by an edge is told on one side of it, or twice.
                     self.widths.add(answer["stepMs"])
                     figures = dict(zip(_FIGURES, values, strict=True))
                     yield self._window(metric, line["labels"], begin + width, figures)

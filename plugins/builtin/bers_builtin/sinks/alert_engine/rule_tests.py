@@ -26,10 +26,13 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     series: Annotated[
         str,
-        Meta(description='The metric and its labels, as in `queue{name="mail"}`; `environment` and `service` are those of the event.'),
+        Meta(
+            description='The metric and its labels, as in `queue{name="mail"}`; `environment` and `service` are those '
+            "of the event."
+        ),
     ]
     values: Annotated[
-        str,
+        str | float,
         Meta(
             description="One value for each interval, the first at 0s, in the metric's unit: `1 2 3`; `a+bxn` is a and "
             "n more that grow by b; `axn` is a and the same n more; `_` and `stale` are values that do not come, "
@@ -40,7 +43,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name, read in (("series", select), ("values", expand)):
             try:
-                read(getattr(self, name))
+                read(str(getattr(self, name)))
             except ValueError as exc:
                 raise ValueError(f"{name}: {exc}") from exc
 
@@ -87,12 +90,15 @@ class ExpectedAlert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: _At
     rule: _Rule
     status: Annotated[
-        State, Meta(description="How it is; `none` says that the rule has no alert then, `resolved` that its last one is.")
-    ]  # fmt: skip
+        State,
+        Meta(description="How it is; `none` says that the rule has no alert then, `resolved` that its last one is."),
+    ]
     labels: _Labels = None
     value: Annotated[float | None, Meta(description="The value that it names; any, if not told.")] = None
     severity: Annotated[str, Meta(description="How bad it is; any, if not told.")] = ""
-    reason: Annotated[str, Meta(description="The word why it is so, such as `breach` or `silence`; any, if not told.")] = ""
+    reason: Annotated[
+        str, Meta(description="The word why it is so, such as `breach` or `silence`; any, if not told.")
+    ] = ""
 
 
 class ExpectedNotification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,9 +128,9 @@ class RuleTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[ExpectedNotification] | None,
         Meta(description="Everything that channels are told, in order, and nothing else; not looked at, if not told."),
     ] = None
-    until: Annotated[Duration | None, Meta(description="When the test ends; with the last thing in it, if not told.")] = (
-        None
-    )  # fmt: skip
+    until: Annotated[
+        Duration | None, Meta(description="When the test ends; with the last thing in it, if not told.")
+    ] = None
 
     def __post_init__(self) -> None:
         if not self.alerts and self.notifications is None:
@@ -142,4 +148,3 @@ class RuleTests(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval: Annotated[Interval, Meta(description="The time between two values, where a test names none.")] = Interval(
         "1s"
     )
-

@@ -15,7 +15,6 @@ from bers_builtin.sinks.alert_engine.ledger import Memory
 from bers_builtin.sinks.alert_engine.register import Deed
 from bers_builtin.sinks.alert_engine.watches import Watch
 
-
 _AGAIN = 0.001  # Seconds.
 
 

@@ -124,9 +124,7 @@ def _said(watch: Watch | None, event: Event) -> str:
 
 def _behind(event: Event, says: str) -> Behind:
     received = int((event.received or event.time) * 1000)
-    return Behind(
-        int(event.time * 1000), received, event.id, event.source, event.type, event.subject, event.seq, says
-    )
+    return Behind(int(event.time * 1000), received, event.id, event.source, event.type, event.subject, event.seq, says)
 
 
 async def _kept(engine: AlertEngine, alert: Alert) -> Event | None:

@@ -98,7 +98,7 @@ class Trial:
     def _timeline(self) -> Iterator[_Due]:
         test = self._test
         for n, one in enumerate(test.series):
-            for k, value in enumerate(expand(one.values)):
+            for k, value in enumerate(expand(str(one.values))):
                 if value is not None:
                     yield _Due(k * self._interval_ms, 0, n, partial(self._measure, one, value))
         for n, event in enumerate(test.events, len(test.series)):
@@ -212,12 +212,12 @@ def _compare_told(expected: Sequence[ExpectedNotification], happened: Sequence[H
             came = [f"  got       {_told(told[other])}" for other in surplus] or ["  got       nothing"]
             surplus = range(0)
             yield Miss(
-                ("notifications", place), "\n".join([f"it was not told:\n  expected  {_wanted(expected[place])}", *came])
+                ("notifications", place),
+                "\n".join([f"it was not told:\n  expected  {_wanted(expected[place])}", *came]),
             )
         for other in surplus:
-            yield Miss(
-                ("notifications",), f"more was told than is expected:\n  expected  nothing\n  got       {_told(told[other])}"
-            )  # fmt: skip
+            more = f"more was told than is expected:\n  expected  nothing\n  got       {_told(told[other])}"
+            yield Miss(("notifications",), more)
 
 
 def _aligned(expected: Sequence[ExpectedNotification], told: Sequence[Happened]) -> list[tuple[int, int]]:
@@ -293,4 +293,5 @@ def _ms(seconds: float) -> int:
 
 
 def _time(seconds: float) -> str:
-    return format_duration(round(seconds, 3))
+    """As files of tests mostly write it: never as 1m, where others say 61s."""
+    return f"{round(seconds, 3):.15g}s"
