@@ -40,8 +40,9 @@ class NothingRecorded(Recorded):
         return None
 
     async def read(self, since: float, until: float) -> AsyncGenerator[Sequence[Event]]:
-        for nothing in ():
-            yield nothing
+        nothing: Sequence[Sequence[Event]] = ()
+        for events in nothing:
+            yield events
 
 
 class OnBus(Recorded):

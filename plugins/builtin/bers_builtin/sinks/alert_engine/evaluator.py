@@ -8,7 +8,7 @@ from math import isfinite
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from bers import Clock, Event, Labels, Metric, Stamp, format_duration
-from bers_builtin.sinks.alert_engine.alerts import Alert, Moment
+from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Transition
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluations import CROWD
 from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
@@ -37,6 +37,8 @@ class Evaluator:
         """When the next value leaves a window, on the evaluator's clock."""
         self._touched: dict[tuple[str, Labels], tuple[Watch, Series]] = {}
         self._forgotten: set[tuple[str, Labels]] = set()
+        self._step: Transition | None = None
+        """The last step that an evaluation was kept for."""
         self._crowded = False
         """Whether so many events come together that not every evaluation can be kept."""
 
@@ -200,7 +202,10 @@ class Evaluator:
             register, moment = self.register, Moment(at, wall)
             register.judge(watch, verdict, moment)
             self._touch(watch, verdict.series)
-            if wall >= (recent.again_breaching if verdict.breaching else recent.again) or register.transitions:
+            steps = register.transitions
+            is_step = bool(steps) and steps[-1] is not self._step
+            if is_step or wall >= (recent.again_breaching if verdict.breaching else recent.again):
+                self._step = steps[-1] if steps else None
                 recent.note(watch, event, value, verdict, moment, register, crowded=self._crowded)
         elif wall >= recent.again:
             recent.note(watch, event, value, None, moment, self.register, crowded=self._crowded)

@@ -106,7 +106,8 @@ class Past:
             received=at,
             weight=max(1, round(figures["count"])),
             labels={name: value for name, value in labels.items() if name not in _FIELDS},
-            **{name: labels[name] for name in _FIELDS if labels.get(name)},
+            environment=labels.get("environment") or None,
+            service=labels.get("service") or None,
         )
         return Told(at, self.windows, event, metric, figures)
 
