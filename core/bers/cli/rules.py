@@ -307,13 +307,13 @@ def _of_plan(found: Plan) -> Ruled:
     steps: Steps = ("sinks", chosen.key)
     document = Document(found.name, None, dict(found.places))
     hints = [document.fault(at, message) for at, message in found.hints if at[: len(steps)] == steps]
-    value = as_object(_written(found, chosen.key)) or {}
-    return Ruled(document, steps, chosen.config, found.metrics, value, hints)
+    return Ruled(document, steps, chosen.config, found.metrics, _written(found, chosen.key), hints)
 
 
-def _written(found: Plan, key: str) -> Any:
+def _written(found: Plan, key: str) -> dict[str, Any]:
     """What a file says of a stage, without what is not the stage's own."""
-    value = (read(found.path) if found.path else shipped()).value["sinks"][key] or {}
+    sinks = as_object((read(found.path) if found.path else shipped()).value["sinks"]) or {}
+    value = as_object(sinks[key]) or {}
     return {name: one for name, one in value.items() if name not in ("use", "delivery", "primary")}
 
 

@@ -230,8 +230,8 @@ def _compared(
     for outcome in outcomes.values():
         outcome.would.sort(key=lambda one: one.from_)
         outcome.did.sort(key=lambda one: one.from_)
-        changes = Counter(one.change for one in (*outcome.would, *(one for one in outcome.did if one.change == "gone")))
-        outcome.changes = dict(changes)
+        gone_ones = [one for one in outcome.did if one.change == "gone"]
+        outcome.changes = _sum({one.change: 1} for one in (*outcome.would, *gone_ones))
     return list(outcomes.values())
 
 

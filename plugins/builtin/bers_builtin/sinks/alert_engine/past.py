@@ -14,7 +14,7 @@ from bers_builtin.sinks.alert_engine.watches import Watch
 MOST = 200_000
 """How many windows and records are taken at most: they are sorted before they are read."""
 
-_FIGURES = ("count", "sum", "average", "min", "max", "last", "p50", "p95", "p99")
+_FIGURES: Sequence[str] = ("count", "sum", "average", "min", "max", "last", "p50", "p95", "p99")
 _POINTS, _LINES, _PAGE = 40, 500, 1000
 _SPLITS = 20
 """How often a span is halved until its windows fit into answers."""
@@ -94,7 +94,7 @@ class Past:
                     since <= begin and begin + width <= until
                 ):  # What is cut by an edge is told on one side of it, or twice.
                     self.widths.add(answer["stepMs"])
-                    figures = dict(zip(_FIGURES, values, strict=True))
+                    figures: dict[str, float] = dict(zip(_FIGURES, values, strict=True))
                     yield self._window(metric, line["labels"], begin + width, figures)
 
     def _window(self, metric: str, labels: Mapping[str, str], at: float, figures: Mapping[str, float]) -> Told:

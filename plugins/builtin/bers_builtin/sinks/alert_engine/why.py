@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -47,5 +47,5 @@ async def explain_rule(engine: AlertEngine, ask: AskRule, caller: Caller) -> Rul
         report = next(one for one in desk.reports(evaluator) if one.id == watch.id)
         evaluations = watch.evaluations.told(watch, engine.config.max_age)
     hints = await engine.never_firing.hints([watch])
-    fields = {**msgspec.structs.asdict(report), "hint": hints.get(watch.id, "")}
+    fields: dict[str, Any] = {**msgspec.structs.asdict(report), "hint": hints.get(watch.id, "")}
     return RuleStory(**fields, evaluations=evaluations)
