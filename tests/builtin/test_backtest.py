@@ -16,7 +16,7 @@ from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.answers import Acknowledge
 from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest, Occurrence
-from bers_builtin.sinks.alert_engine.backtesting import backtest as run
+from bers_builtin.sinks.alert_engine.backtesting import run_backtest
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 
@@ -87,7 +87,7 @@ class Rig:
 
     async def run(self, *rules: Mapping[str, Any], **ask: Any) -> Backtest:
         config = configured(*rules) if rules else None
-        return await run(self.stage, AskBacktest(since=START * 1000, config=config, **ask), CALLER)
+        return await run_backtest(self.stage, AskBacktest(since=START * 1000, config=config, **ask), CALLER)
 
 
 def configured(*rules: Mapping[str, Any]) -> AlertConfig:

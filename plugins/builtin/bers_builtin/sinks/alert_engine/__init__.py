@@ -19,7 +19,7 @@ from bers_builtin.sinks.alert_engine.answers import (
     RuleReport,
 )
 from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest
-from bers_builtin.sinks.alert_engine.backtesting import backtest
+from bers_builtin.sinks.alert_engine.backtesting import run_backtest
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.log import Entry
@@ -53,7 +53,7 @@ ALERT_ENGINE = DurableSpec(
             "One rule with its last evaluations, and why each concluded what it did.", refuses=("not_found",),
         ),
         Operation(
-            "POST", "alerts/backtest", backtest, AskBacktest, Backtest,
+            "POST", "alerts/backtest", run_backtest, AskBacktest, Backtest,
             "What rules would have done in a time that is over, beside what was done; nothing is changed.",
             refuses=("rate_limited",),
         ),

@@ -25,7 +25,7 @@ USUAL = 7 * 86_400.0
 LONGEST = 400 * 86_400.0
 
 
-async def backtest(engine: AlertEngine, ask: AskBacktest, caller: Caller) -> Backtest:
+async def run_backtest(engine: AlertEngine, ask: AskBacktest, caller: Caller) -> Backtest:
     """What rules would have done in a time that is over, beside what was done. Nothing is changed."""
     context = engine.context
     now = context.clock.time()

@@ -57,7 +57,7 @@ class AlertEngine(Stage[AlertConfig]):
         super().__init__(config, context)
         self.books = Books(config, context)
         self.never_firing = NeverFiring(context)
-        self.rehearsing = anyio.Lock()
+        self.rehearsing = anyio.Semaphore(1)
         """Held by the back-test that runs."""
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
