@@ -289,7 +289,7 @@ def test_a_replay_decides_as_the_engine_did(steps: list[Step]) -> None:
 
 async def test_an_engine_that_is_killed_before_it_wrote_anything_down_counts_from_when_events_came() -> None:
     slow, good = Measure("latency", 900.0, "api"), Measure("latency", 50.0, "api")
-    steps = [Wait(4), slow, Restart(10, killed=True), good]
+    steps: list[Step] = [Wait(4), slow, Restart(10, killed=True), good]
     decided = await lived(steps, "1h")
     assert [(one.rule, one.kind, one.ms) for one in decided if one.rule == "Slowest"] == [
         ("Slowest", "pending", 1_700_000_002_000),

@@ -14,7 +14,7 @@ from bers import Batch, Caller, Catalog, Context, Event, Metric, Outcome, Record
 from bers.schemas import decode
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
-from bers_builtin.sinks.alert_engine.answers import Acknowledge
+from bers_builtin.sinks.alert_engine.answers import Acknowledge, Answer
 from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest, Occurrence
 from bers_builtin.sinks.alert_engine.backtesting import run_backtest
 from bers_builtin.sinks.alert_engine.config import AlertConfig
@@ -162,7 +162,7 @@ async def test_an_alert_that_somebody_ended_is_longer_without_them() -> None:
         await rig.clock.advance(5)
         await rig.stage.acknowledge(Acknowledge(alert.id, "anna"), CALLER)
         await rig.clock.advance(5)
-        await rig.stage.resolve(Acknowledge(alert.id, "anna"), CALLER)  # type: ignore[arg-type]
+        await rig.stage.resolve(Answer(alert.id, "anna"), CALLER)
         await rig.clock.advance(50)
         found = await rig.run()
     (broken,) = found.rules

@@ -128,7 +128,7 @@ def test_explain_tells_the_story_of_an_alert(server: Operator) -> None:
     assert [one["id"] for one in story["events"]] == ["b-0", "b-1", "b-2"]
     assert [one["kind"] for one in story["log"]] == ["firing", "resolved"]
     assert story["told"] == [], "no channel is configured"
-    event = bers(server, "explain", "b-0")
-    assert event.stdout.startswith("build.finished b-0 of /ci")
+    path = bers(server, "explain", "b-0")
+    assert path.stdout.startswith("build.finished b-0 of /ci")
     nothing = bers(server, "explain", "0" * 32)
     assert nothing.returncode == 1 and "there is no event" in nothing.stderr
