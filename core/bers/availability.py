@@ -123,13 +123,15 @@ class Heartbeats:
         """The first spell that the database does not know as it is, by number."""
         self._missed = 0.0
         """For how many seconds since the last heartbeat nothing happened in this process."""
+        self.before: Stamp | None = None
+        """When an earlier process was there last; None where there was none."""
 
     async def begin(self) -> None:
         """Go on from the last process: for how long this node was away, and what time it believed in."""
         self._spells = await self._state.run(_load)
         if self._spells:
             last = self._spells[-1]
-            ended = Stamp(last.ended, last.boot, last.elapsed)
+            self.before = ended = Stamp(last.ended, last.boot, last.elapsed)
             self._clock.recall(ended, last.settled)
             self._unwritten = last.number + 1
             self._open(last.number + 1, ended.age(self._clock))

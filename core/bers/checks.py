@@ -12,7 +12,7 @@ from bers.units import Duration, Interval
 
 Status: TypeAlias = Literal["healthy", "degraded", "unhealthy", "unknown"]
 
-NODE_CHECKS = frozenset({"data-files", "metrics-collector", "storage"})
+NODE_CHECKS = frozenset({"connectivity", "data-files", "metrics-collector", "storage"})
 """Those of a node itself, which belong to no stage."""
 
 S = TypeVar("S")

@@ -9,8 +9,9 @@ import msgspec
 
 from bers.cells import Cell
 from bers.clock import Jump
-from bers.health import CheckReport
+from bers.health.reports import CheckReport
 from bers.intake import Intake
+from bers.records import Outcome
 from bers.redaction import Redactor
 from bers.reloading import Configuration, Reload
 from bers.stages import Context
@@ -45,15 +46,30 @@ class News:
             },
         )
 
-    async def health_checked(self, report: CheckReport) -> None:
-        """A check came to another result."""
+    async def health_checked(self, report: CheckReport, before: CheckReport | None) -> None:
+        """A check came to another status, its breaker to another state, or it began or ceased to flap."""
+        outcome: Outcome = "success" if report.status == "healthy" else "failure"
+        if report.because:
+            outcome = "skip"  # It is not to blame, and whoever counts failures counts the one that is.
         await self._publish(
             "health.checked",
             subject=report.name,
-            outcome="success" if report.status == "healthy" else "failure",
+            outcome=outcome,
             reason=report.message,
             duration_ms=report.duration,
-            data={"status": report.status, "breaker": report.breaker.state},
+            labels={"check": report.name, "status": report.status, "critical": "true" if report.critical else "false"},
+            data={
+                "status": report.status,
+                "before": before.status if before else None,
+                "breaker": report.breaker.state,
+                "breakerBefore": before.breaker.state if before else None,
+                "critical": report.critical,
+                "flapping": report.flapping,
+                "flappingBefore": before.flapping if before else False,
+                "becauseOf": report.because or None,
+                "error": report.error,
+                "remediation": report.remediation,
+            },
         )
 
     async def config_reloaded(self, configuration: Configuration, attempt: Reload) -> None:

@@ -50,6 +50,10 @@ class Page:
 
     body: bytes
     media: str = "text/html; charset=utf-8"
+    max_age: float = 0.0
+    """For how many seconds it may be shown again without asking; then whoever has it is told if it is the same."""
+    anywhere: bool = False
+    """Whether pages of other sites may show it."""
 
 
 @dataclass(frozen=True)

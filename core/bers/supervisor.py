@@ -29,7 +29,10 @@ from bers.counters import Counters
 from bers.database import Database
 from bers.dead_letters import DeadLetters
 from bers.directory import Directory
-from bers.health import Health, Watch
+from bers.health.board import Health
+from bers.health.history import History
+from bers.health.rests import Rests
+from bers.health.watch import Watch
 from bers.housekeeping import Housekeeping, readers, snapshot_position
 from bers.identity_key import identity_key
 from bers.intake import Intake
@@ -55,7 +58,7 @@ from bers.storage import Storage
 from bers.tapping import Taps
 from bers.timekeeping import Timekeeping
 from bers.ward import Bell, Ward
-from bers.watches import watches
+from bers.watches import Watches
 from bers.workshop import Workshop
 
 _log = logging.getLogger(__name__)
@@ -101,6 +104,8 @@ class Supervisor(AsyncContextManagerMixin):
         self.state.mend()  # Before anybody looks for positions in it.
         self.redactor = plan.redactor.keyed(partial(identity_key, self.data_dir))
         self.heartbeats = Heartbeats(self.state, self.clock)
+        self.checked = History(self.state, self.clock)
+        """What became of every check."""
         self.timekeeping = Timekeeping(self.clock)
         self.audit = Audit(self.state, self.clock, self.redactor)
         letters = plan.settings.dead_letters
@@ -171,11 +176,16 @@ class Supervisor(AsyncContextManagerMixin):
         # Who looks after stages, and who tells of it.
         self._ward = Ward()
         self._news = News(self.intake, lend("node"), self.redactor)
-        self.timekeeping.listeners += [self.heartbeats.missed, self._news.clock_jumped, self._look_at_time]
+        self.timekeeping.listeners += [
+            self.heartbeats.missed,
+            self.checked.missed,
+            self._news.clock_jumped,
+            self._look_at_time,
+        ]
         self._rounds = Rounds(lambda: self._roster.cells, lambda: self._roster.keepers, self.counters, self._tell)
         self._keeping = Keeping(self._ward, plan.settings.supervision, anyio.Event(), Bell(), self._rounds.stir)
         self.blame = Blame(self._roster, self._ward, self.intake)
-        self.health = Health(self.clock, self._news.health_checked, self.redactor)
+        self.health = Health(self.clock, self._news.health_checked, self.redactor, self.checked, Rests(self.state))
         self._collection = Collection(
             self.bus, self.memory, self.counters, self.directory, lambda: self.cells, self.pipelines,
             lambda: self.held, lambda: self.plan, self.dead,
@@ -287,12 +297,16 @@ class Supervisor(AsyncContextManagerMixin):
         """Close and open anew the stage of that key, in every pipeline; at once, and with a budget that is whole."""
         return self._roster.restart(key)
 
-    def reset_breakers(self) -> list[str]:
-        """Close every circuit breaker, of checks and of stages that have their own; return what was open."""
-        names = self.health.reset_breakers()
+    async def reset_breakers(self, check: str = "") -> list[str]:
+        """Close every circuit breaker, of checks and of stages that have their own; return what was open.
+
+        With a ``check``, only its own and those of its stage. Raise KeyError where there is none of that name.
+        """
+        names = await self.health.reset_breakers(check)
         for cell in self.cells:
             reset = getattr(cell.stage, "reset_breakers", None)
-            if reset is not None and (count := reset()):
+            meant = not check or check in (one.name for one in cell.spec.checks)
+            if reset is not None and meant and (count := reset()):
                 names.append(f"{cell.key} ({count})")
         return names
 
@@ -322,6 +336,7 @@ class Supervisor(AsyncContextManagerMixin):
         self._tasks = group
         group.start_soon(self.blame.run)
         await self.heartbeats.try_to_beat()
+        await self.checked.begin(self.heartbeats.before)
         await self.dead.begin()
         await self.dead.sweep()  # By positions that a pipeline which is gone gives up next.
         await to_thread.run_sync(keep_positions, self.data_dir, readers(self.plan))
@@ -335,6 +350,7 @@ class Supervisor(AsyncContextManagerMixin):
         group.start_soon(self._rounds.run)
         for watch in self._watches():
             self.health.add(watch)
+        await self.health.recall()
         group.start_soon(self.heartbeats.run)
         group.start_soon(self.timekeeping.run)
         group.start_soon(self.storage.run)
@@ -362,6 +378,7 @@ class Supervisor(AsyncContextManagerMixin):
             await stop(roster.sink_keepers.values(), began + within)
         name_late(self.cells, within)
         await self.heartbeats.try_to_beat()
+        await self.health.close()
         await self._housekeeping.save()
 
     # What follows what.
@@ -384,16 +401,8 @@ class Supervisor(AsyncContextManagerMixin):
         await self.health.look([COLLECTION.name])
 
     def _watches(self) -> Iterator[Watch]:
-        settings = self.plan.settings.health
-        return watches(
-            self._collection,
-            self._integrity,
-            self.storage,
-            self.cells,
-            self._roster.is_handed_over,
-            settings,
-            self.clock,
-        )
+        making = Watches(self.plan.settings.health, self.clock, self.plan.metrics, self.directory.call)
+        return making.all(self._collection, self._integrity, self.storage, self.cells, self._roster.is_handed_over)
 
     def _name_losers(self, start: int, end: int) -> None:
         """Say which pipelines had not read what the journal gave up."""

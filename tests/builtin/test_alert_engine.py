@@ -605,7 +605,9 @@ async def test_c031_stats_over_a_period() -> None:
             "timeToResolve": {"count": 1, "meanMs": 30_000.0, "p50Ms": 30_000, "p95Ms": 30_000},
             "noise": [],
         }
-        await rig.clock.advance(600)
+        await rig.clock.advance(290)
+        await rig.measure("system_memory_usage", 50.0)
+        await rig.clock.advance(290)
         recent = await rig.stage.count_alerts(AskStats("5m"), OPERATOR)
         assert (recent.total, recent.mean_time_to_acknowledge_ms, recent.mean_time_to_resolve_ms) == (1, None, None)
         with pytest.raises(Refused, match="abc"):
@@ -617,7 +619,7 @@ async def test_rules_say_what_they_see() -> None:
         await rig.measure("build_performance", 6000.0)
         await rig.measure("system_memory_usage", 85.0)
         reports = {report.name: report for report in await rig.stage.list_rules(None, OPERATOR)}
-        assert len(reports) == 12
+        assert len(reports) == 14
         build, memory = reports["Build Performance Degraded"], reports["Memory Usage High"]
         assert (build.id, build.state, build.alerts, build.last_value) == (
             "build-performance-degraded",

@@ -185,8 +185,9 @@ class Live:
     async def take(self, one: Step) -> None:
         match one:
             case Wait(halves):
-                await self.clock.advance(halves / 2)
-                await self.settle()
+                for _ in range(halves):  # Time would not wait for a commit, and nothing is due in between.
+                    await self.clock.advance(0.5)
+                    await self.settle()
             case Keep():
                 raise AssertionError("it is spelt out")
             case Measure() | Build():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from tests.builtin.test_alert_engine import OPERATOR, Rig, engine
 _QUEUE: dict[str, Any] = {"name": "Long Queue", "metric": "queue", "above": "10", "severity": "error"}
 
 
-def queue(**fields: Any) -> dict[str, Any]:
+def queue(*, escalation: Any = (), repeat: Any = None, **fields: Any) -> dict[str, Any]:
     """Options of an engine with one rule, and nothing that happens by itself."""
-    return {"rules": [{**_QUEUE, **fields}], "defaults": False, "escalation": [], "repeat": {}}
+    return {"rules": [{**_QUEUE, **fields}], "defaults": False, "escalation": escalation, "repeat": repeat or {}}
 
 
 async def log(rig: Rig, alert: Alert) -> Sequence[Entry]:
@@ -189,7 +190,7 @@ async def test_whoever_was_not_told_that_it_fires_is_not_told_that_it_is_resolve
         assert (hidden.told, hidden.suppressed_by and hidden.suppressed_by.reason) == (False, "rate_limit")
         await rig.stage.acknowledge(Answer(hidden.id, "ada"), OPERATOR)
         await rig.measure("queue", 1.0, name="b")
-        assert await rig.told() == ["firing", "suppressed", "acknowledged"]
+        assert await rig.told() == ["firing", "suppressed"]
         assert (await log(rig, hidden))[-1].told is False
 
 
@@ -228,7 +229,7 @@ async def contacts(rig: Rig) -> Sequence[tuple[int, str]]:
 
 
 async def test_a34_who_is_not_answered_goes_to_the_next_contact_and_each_is_told_once() -> None:
-    async with engine(**queue() | {"escalation": _STEPS}) as rig:
+    async with engine(**queue(escalation=_STEPS)) as rig:
         await rig.measure("queue", 20.0)
         for _ in range(40):
             await rig.clock.advance(60)
@@ -248,7 +249,7 @@ async def test_a34_the_runbooks_three_contacts_are_there_from_the_start() -> Non
 
 
 async def test_a34_an_answer_stops_it_and_it_goes_on_where_it_was_once_that_has_expired() -> None:
-    async with engine(**queue() | {"escalation": _STEPS}) as rig:
+    async with engine(**queue(escalation=_STEPS)) as rig:
         await rig.measure("queue", 20.0)
         await rig.clock.advance(100)
         await rig.stage.acknowledge(Acknowledge((await rig.only()).id, "ada", "", "1h"), OPERATOR)
@@ -259,7 +260,7 @@ async def test_a34_an_answer_stops_it_and_it_goes_on_where_it_was_once_that_has_
 
 
 async def test_a34_what_is_resolved_escalates_no_more() -> None:
-    async with engine(**queue() | {"escalation": _STEPS}) as rig:
+    async with engine(**queue(escalation=_STEPS)) as rig:
         await flip(rig, 20, 1)
         await rig.clock.advance(2000)
         assert await contacts(rig) == []
@@ -270,14 +271,14 @@ async def test_a34_what_is_resolved_escalates_no_more() -> None:
 
 async def test_a34_steps_go_by_severity() -> None:
     chosen = [{"after": "1m", "contact": "chief", "severities": ["critical"]}]
-    async with engine(**queue() | {"escalation": chosen}) as rig:
+    async with engine(**queue(escalation=chosen)) as rig:
         await rig.measure("queue", 20.0)
         await rig.clock.advance(600)
         assert await contacts(rig) == []
 
 
 async def test_a34_a_step_names_its_contact_in_a_label() -> None:
-    async with engine(**queue() | {"escalation": _STEPS}) as rig:
+    async with engine(**queue(escalation=_STEPS)) as rig:
         await rig.measure("queue", 20.0)
         await rig.clock.advance(300)
         sent: list[Event] = []
@@ -295,7 +296,7 @@ async def test_a34_a_step_names_its_contact_in_a_label() -> None:
 
 
 async def test_what_still_fires_is_told_again_and_nothing_else_is() -> None:
-    async with engine(**queue() | {"repeat": {"error": "1h"}}) as rig:
+    async with engine(**queue(repeat={"error": "1h"})) as rig:
         await rig.measure("queue", 20.0)
         await wait(rig, 3600 * 3)
         assert await rig.told() == ["firing", "repeated", "repeated", "repeated"]
@@ -338,7 +339,7 @@ async def test_an_alert_that_flaps_and_then_stays_bad_is_told_once_as_firing_for
 
 
 async def test_a_critical_alert_fires_all_the_while_that_it_flaps_and_goes_to_the_next_contact() -> None:
-    async with engine(**queue(severity="critical") | {"escalation": _STEPS[:1]}) as rig:
+    async with engine(**queue(severity="critical", escalation=_STEPS[:1])) as rig:
         await flip(rig, *[20, 1] * 3)
         for _ in range(35):
             assert (await rig.only()).status == "active"
@@ -383,7 +384,7 @@ async def test_where_flapping_is_switched_off_every_turn_is_told() -> None:
 
 
 async def test_a_restart_stops_no_timer(tmp_path: Path) -> None:
-    clock, options = VirtualClock(), {**queue(), "escalation": _STEPS, "repeat": {"error": "2h"}}
+    clock, options = VirtualClock(), queue(escalation=_STEPS, repeat={"error": "2h"})
     database = Database(tmp_path / "state.db")
     try:
         async with engine(clock, database, **options) as rig:
@@ -423,6 +424,38 @@ async def test_a_restart_forgets_neither_turns_nor_that_an_alert_flaps(tmp_path:
             assert (await rig.only()).flapping
             await clock.advance(1)
             assert await rig.names() == []
+    finally:
+        database.close()
+
+
+async def test_a_node_of_an_older_version_goes_on_with_its_alerts(tmp_path: Path) -> None:
+    """It had neither courses nor a log, and its alerts did not say whether they were told."""
+    clock, database = VirtualClock(), Database(tmp_path / "state.db")
+    limit = {"max_alerts": 1, "window": "1h"}
+    try:
+        async with engine(clock, database, **queue(escalation=_STEPS), rate_limiting=limit) as rig:
+            for name in "ab":
+                await rig.measure("queue", 20.0, name=name)
+
+        def forget(connection: sqlite3.Connection) -> None:
+            for table in ("alert_courses", "alert_log"):
+                connection.execute(f"DROP TABLE {table}")
+            for id, body in connection.execute("SELECT id, body FROM alert_alerts").fetchall():
+                alert = msgspec.json.decode(body, type=dict[str, Any])
+                for name in ("told", "suppressedBy", "reason", "flapping", "escalation"):
+                    del alert[name]
+                connection.execute("UPDATE alert_alerts SET body = ? WHERE id = ?", (msgspec.json.encode(alert), id))
+
+        await database.run(forget)
+        async with engine(clock, database, **queue(escalation=_STEPS), rate_limiting=limit) as rig:
+            assert {alert.status: alert.told for alert in await rig.alerts("active,suppressed")} == {
+                "active": True, "suppressed": False,
+            }  # fmt: skip
+            await clock.advance(300)
+            assert [contact for _, contact in await contacts(rig)] == ["secondary"]
+            for name in "ab":
+                await rig.measure("queue", 1.0, name=name)
+            assert await rig.told() == ["firing", "suppressed", "escalated", "resolved"]
     finally:
         database.close()
 

@@ -203,7 +203,7 @@ async def test_a_metric_that_was_measured_before_the_start_is_not_called_out() -
 
 
 async def test_a_label_that_never_came_is_called_out_with_those_that_did() -> None:
-    low = {"name": "Low", "metric": "coverage", "below": "80%", "labels": {"kind": "line"}}
+    low = {"name": "Low", "metric": "coverage", "below": "80%", "where": {"kind": "line"}}
     call = history(coverage=[{"kind": "lines"}, {"kind": "branches"}])
     async with engine(low, call=call) as rig:
         said = "it can never fire as things are: kind was never 'line' within 30d; it was 'branches', 'lines'"

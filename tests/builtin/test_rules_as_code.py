@@ -254,7 +254,7 @@ def test_junit_and_json_say_the_same(tmp_path: Path) -> None:
 
 def test_check_reads_rules_alone_and_whole_configurations(tmp_path: Path) -> None:
     alone = write(tmp_path / "rules.yaml", RULES)
-    assert "1 rules of its own, 12 that come with us; nothing wrong" in bers("rules", "check", alone).stdout
+    assert "1 rules of its own, 14 that come with us; nothing wrong" in bers("rules", "check", alone).stdout
     broken = write(tmp_path / "broken.yaml", RULES.replace("configuration_", "configuraton_") + "extra: 1\n")
     done = bers("rules", "check", broken, "--json")
     assert done.exit_code == 1

@@ -7,7 +7,7 @@ from bers import Clock, Stamp, SystemClock
 from bers.availability import Heartbeats
 from bers.clock import Jump, SteadyClock
 from bers.database import Database
-from bers.health import Breaker
+from bers.health.breaker import Breaker
 from bers.rates import Rates
 from bers.testing import VirtualClock
 from bers.timekeeping import FRESH, Timekeeping

@@ -7,7 +7,10 @@ import anyio
 import pytest
 
 from bers import Finding, Status
-from bers.health import Breaker, BreakerReport, CheckReport, Health, Watch, overall, severity, summarize
+from bers.health.board import Health
+from bers.health.breaker import Breaker, BreakerReport
+from bers.health.reports import CheckReport, overall, severity, summarize
+from bers.health.watch import Watch
 from bers.testing import VirtualClock
 
 WELL = Finding("healthy", "well")
@@ -101,7 +104,7 @@ def watch(
 async def watching(clock: VirtualClock, *watches: Watch) -> AsyncGenerator[tuple[Health, list[CheckReport]]]:
     published: list[CheckReport] = []
 
-    async def publish(report: CheckReport) -> None:
+    async def publish(report: CheckReport, before: CheckReport | None) -> None:
         published.append(report)
 
     health = Health(clock, publish)
@@ -123,16 +126,66 @@ async def test_what_was_not_looked_at_yet_is_unknown(clock: VirtualClock) -> Non
             health.report("nothing")
 
 
-async def test_a_check_is_made_again_at_its_interval_and_told(clock: VirtualClock) -> None:
+async def test_a_check_is_made_again_at_its_interval(clock: VirtualClock) -> None:
     probe = Probe()
-    async with watching(clock, watch(clock, probe)) as (health, published):
+    async with watching(clock, watch(clock, probe)) as (health, _):
         await health.look_at_all()
         await clock.advance(1)  # What is unknown is looked at again after a second: this look was asked for before.
         looks = probe.looks
         await clock.advance(60)
         assert probe.looks == looks + 2
-        assert len(published) == probe.looks
-        assert published[-1].timestamp == int(clock.time() * 1000)
+        assert health.report("thing").timestamp == int(clock.time() * 1000)
+
+
+async def test_only_what_changes_is_told_with_what_was_told_before(clock: VirtualClock) -> None:
+    probe, told = Probe(), list[tuple[str, str, str | None]]()
+
+    async def publish(report: CheckReport, before: CheckReport | None) -> None:
+        told.append((report.status, report.breaker.state, before.status if before else None))
+
+    health = Health(clock, publish)
+    health.add(watch(clock, probe))
+    async with anyio.create_task_group() as group:
+        group.start_soon(health.run)
+        await clock.advance(301)
+        assert told == [("healthy", "closed", None)]
+        probe.finds = Finding("degraded", "slow")
+        await clock.advance(90)
+        assert told[1:] == [("degraded", "closed", "healthy")]
+        probe.finds = RuntimeError("down")
+        await clock.advance(150)
+        assert told[2:] == [("unhealthy", "closed", "degraded"), ("unhealthy", "open", "unhealthy")]
+        probe.finds = WELL
+        await clock.advance(150)
+        assert told[4:] == [("healthy", "half_open", "unhealthy"), ("healthy", "closed", "healthy")]
+        group.cancel_scope.cancel()
+
+
+async def test_one_breaker_is_reset_by_name(clock: VirtualClock) -> None:
+    probe = Probe()
+    probe.finds = RuntimeError("down")
+    async with watching(clock, watch(clock, probe)) as (health, _):
+        await clock.advance(1 + 4 * 30)
+        assert health.breakers()["thing"].state == "open"
+        with pytest.raises(KeyError):
+            await health.reset_breakers("nothing")
+        assert await health.reset_breakers("thing") == ["thing"]
+        assert health.breakers()["thing"].state == "closed"
+
+
+async def test_an_open_breaker_is_tried_when_it_says_though_the_interval_is_another(clock: VirtualClock) -> None:
+    probe = Probe()
+    probe.finds = RuntimeError("down")
+    one = watch(clock, probe)
+    one.interval = 45.0
+    async with watching(clock, one) as (health, _):
+        await clock.advance(1 + 4 * 45)
+        (due, looks) = (health.report("thing").breaker.next_attempt, probe.looks)
+        assert due == int(clock.time() * 1000) + 60_000
+        await clock.advance(59.9)
+        assert probe.looks == looks
+        await clock.advance(0.1)
+        assert probe.looks == looks + 1
 
 
 async def test_what_is_unknown_is_looked_at_again_soon_and_then_at_leisure(clock: VirtualClock) -> None:
@@ -160,7 +213,8 @@ async def test_a_check_that_fails_is_unhealthy_rests_and_comes_back(clock: Virtu
         assert report.error == "RuntimeError: https://***@example.com is down"
         assert report.remediation == "See the error, and logs/monitoring.log."
         opened_at = 1_700_000_121_000
-        assert report.breaker == BreakerReport("open", 5, opened_at, opened_at + 60_000)
+        error = "RuntimeError: https://***@example.com is down"
+        assert report.breaker == BreakerReport("open", 5, opened_at, opened_at + 60_000, error)
         await clock.advance(30)
         assert probe.looks == 5
         probe.finds = WELL
@@ -189,14 +243,14 @@ async def test_a_check_that_never_answers_is_given_up(clock: VirtualClock) -> No
         assert health.report("thing").error == "no answer within 0.01 s"
 
 
-async def test_resetting_closes_what_was_open_and_names_it(clock: VirtualClock) -> None:
+async def test_resetting_closes_what_was_open_names_it_and_looks_at_once(clock: VirtualClock) -> None:
     probe = Probe()
     probe.finds = RuntimeError("down")
     async with watching(clock, watch(clock, probe)) as (health, _):
         await clock.advance(1 + 4 * 30)
-        assert list(health.reset_breakers()) == ["thing"]
-        assert list(health.reset_breakers()) == []
-        await clock.advance(30)
+        assert await health.reset_breakers() == ["thing"]
+        assert await health.reset_breakers() == []
+        await clock.advance(0)
         assert probe.looks == 6
 
 

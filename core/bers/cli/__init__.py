@@ -19,6 +19,7 @@ _COMMANDS = {
     "restart": ("stop:restart", "Start a new server in place of the one that runs; nothing is lost."),
     "reload": ("reload:reload", "Let the server that runs take the changed configuration; nothing else stops."),
     "status": ("status:status", "What runs, and how it is doing."),
+    "health": ("health:health", "How checks are, what became of them, and another try for one that rests."),
     "stages": ("stages:stages", "How stages are doing, and starting one anew."),
     "top": ("top:top", "Watch what every stage does: rates, errors, queues, times and CPU."),
     "tap": ("tap:tap", "See what passes the pipelines, while it does."),

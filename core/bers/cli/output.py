@@ -15,8 +15,8 @@ from bers import plain
 _RAW = re.compile(r"[^\n -~]")
 _COLOURS = {
     **dict.fromkeys(("healthy", "ok", "resolved"), "green"),
-    **dict.fromkeys(("degraded", "warning", "unknown", "starting", "acknowledged"), "yellow"),
-    **dict.fromkeys(("unhealthy", "failing", "quarantined", "active", "error", "critical"), "red"),
+    **dict.fromkeys(("degraded", "warning", "unknown", "starting", "acknowledged", "half_open"), "yellow"),
+    **dict.fromkeys(("unhealthy", "failing", "quarantined", "active", "error", "critical", "open"), "red"),
 }
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from bers.access.certificates import Certificates
 from bers.catalog import Catalog
+from bers.checks import NODE_CHECKS
 from bers.claims import UNMAPPED, Owners
 from bers.config.convert import MISSING, convert
 from bers.config.environment import overlay
@@ -26,6 +27,7 @@ from bers.config.substitution import substitute
 from bers.config.wiring import Declared, PipelineSettings, Stages, check
 from bers.delivery import Delivery
 from bers.errors import ConfigError, Fault, unknown
+from bers.health.wiring import faults
 from bers.plain import as_object
 from bers.plugins import HOOKS, Catalogue, Kind
 from bers.redaction import Redactor
@@ -131,7 +133,7 @@ def plan(
     pipelines = _pipelines(document)
     if isinstance(settings, Settings):
         metrics = _metrics(document, catalogue, settings)
-        _check_names(document, catalogue, settings)
+        _check_health(document, catalogue, settings, kinds, metrics)
         _check_certificate(document, settings)
         for kind, declared in kinds.items():
             _verify(document, kind, declared.values(), metrics)
@@ -282,11 +284,16 @@ def _metrics(document: Document, catalogue: Catalogue, settings: Settings) -> Ca
     return metrics.with_targets(targets)
 
 
-def _check_names(document: Document, catalogue: Catalogue, settings: Settings) -> None:
-    checks = catalogue.checks()
-    for name in settings.health.checks:
-        if name not in checks:
-            document.faults.append(document.fault(("health", "checks", name), unknown("check", name, checks)))
+def _check_health(
+    document: Document,
+    catalogue: Catalogue,
+    settings: Settings,
+    kinds: Mapping[str, Mapping[str, Declared]],
+    metrics: Catalog,
+) -> None:
+    made = {check.name for declared in kinds.values() for one in declared.values() for check in one.spec.checks}
+    found = faults(settings.health, catalogue.checks(), made | NODE_CHECKS, metrics)
+    document.faults += [document.fault(("health", *steps), message) for steps, message in found]
 
 
 def _check_certificate(document: Document, settings: Settings) -> None:

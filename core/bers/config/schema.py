@@ -21,7 +21,7 @@ def file_schema(catalogue: Catalogue) -> dict[str, Any]:
     """The JSON Schema (2020-12) of pipelines.yaml, with the stages of a catalogue."""
     schema = json_schema(Settings)
     properties: dict[str, Any] = schema["properties"]
-    properties["health"]["properties"]["checks"]["propertyNames"] = {"enum": sorted(catalogue.checks())}
+    properties["health"]["properties"]["checks"]["examples"] = [{name: {} for name in sorted(catalogue.checks())}]
     properties["metrics"]["propertyNames"] = {"enum": sorted(catalogue.metrics())}
     definitions: dict[str, Any] = {"delivery": json_schema(Delivery)}
     for kind, key in _KINDS:

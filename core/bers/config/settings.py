@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from bers.access.settings import AccessSettings, TlsSettings
+from bers.health.settings import HealthSettings
 from bers.shapes import objection
 from bers.stages import Config
 from bers.units import Duration, Interval, Quantity, Size
@@ -127,32 +128,6 @@ class IntakeSettings(Config, frozen=True):
     def __post_init__(self) -> None:
         if self.memory < LEAST_MEMORY:
             raise ValueError(f"memory: {self.memory} is too little for this process; write at least {LEAST_MEMORY}")
-
-
-class BreakerSettings(Config, frozen=True):
-    """When a check is given a rest, and when it is tried again."""
-
-    failures: Annotated[int, Meta(gt=0, description="So many failures in a row open the breaker.")] = 5
-    reset_after: Annotated[Interval, Meta(description="How long it stays open before one attempt is made.")] = Interval(
-        "60s"
-    )
-    successes: Annotated[int, Meta(gt=0, description="So many successes in a row close it again.")] = 3
-
-
-class CheckSettings(Config, frozen=True):
-    """How one check differs from what its stage says."""
-
-    interval: Annotated[Interval | None, Meta(description="Time between two looks.")] = None
-    timeout: Annotated[Interval | None, Meta(description="How long one look may take.")] = None
-    critical: Annotated[bool | None, Meta(description="Whether the whole is unhealthy when this is.")] = None
-    enabled: Annotated[bool, Meta(description="Whether it is made at all.")] = True
-
-
-class HealthSettings(Config, frozen=True):
-    """How checks are made."""
-
-    breaker: Annotated[BreakerSettings, Meta(description="The circuit breaker of every check.")] = BreakerSettings()
-    checks: Annotated[dict[str, CheckSettings], Meta(description="What is different for single checks, by name.")] = {}
 
 
 class WatchdogSettings(Config, frozen=True):

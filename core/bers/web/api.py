@@ -1,4 +1,4 @@
-"""What the node itself answers: its health, its status, and the runbook's commands."""
+"""What the node itself answers: its status, its availability, and the runbook's commands."""
 
 from __future__ import annotations
 
@@ -12,41 +12,18 @@ import bers
 from bers.audit import Entry
 from bers.availability import Availability
 from bers.cells import Cell
-from bers.checks import Status
 from bers.collection import culprits
 from bers.counters import Counts
 from bers.directory import Directory, Route
 from bers.errors import Refused, unknown
-from bers.health import CheckReport, Severity, Summary, overall, severity, summarize
-from bers.operations import Caller, Nothing, Operation, Reply
+from bers.operations import Caller, Nothing, Operation
 from bers.redaction import redact_text
 from bers.reloading import Configuration
 from bers.stages import Telling
 from bers.states import StageState
 from bers.supervisor import Supervisor
 from bers.units import period
-from bers.web import dead_letters, eyes
-
-
-class HealthReport(msgspec.Struct, rename="camel", frozen=True):
-    """The health of this node; times in milliseconds."""
-
-    timestamp: int
-    overall_status: Status
-    severity: Severity
-    version: str
-    uptime: int
-    environment: str
-    checks: list[CheckReport]
-    summary: Summary
-    availability: Availability
-    recommendations: list[str]
-
-
-class AskCheck(msgspec.Struct, forbid_unknown_fields=True):
-    """Which check."""
-
-    check: str
+from bers.web import dead_letters, eyes, health
 
 
 class Components(msgspec.Struct, rename="camel", frozen=True):
@@ -128,12 +105,6 @@ class AskStage(msgspec.Struct, forbid_unknown_fields=True):
     stage: str
 
 
-class WasReset(msgspec.Struct, frozen=True):
-    """The breakers that were not closed, and are now."""
-
-    reset: list[str]
-
-
 _WINDOW: dict[str, Any] = {
     "pattern": "^(?:[1-9][0-9]{4,8}(?:ms)?|[1-9][0-9]{1,5}s|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h"
     "|(?:[1-9]|[1-8][0-9]|90)d|[1-9]w)$",
@@ -170,31 +141,6 @@ class Api:
     @property
     def node(self) -> Supervisor:
         return self._node
-
-    async def health(self, ask: Nothing, caller: Caller) -> Reply[HealthReport]:
-        reports = self._node.health.reports()
-        status = overall(reports) if self._node.ready else "unknown"
-        report = HealthReport(
-            int(self._node.clock.time() * 1000),
-            status,
-            severity(reports),
-            bers.__version__,
-            int(self._node.uptime * 1000),
-            self._node.plan.settings.environment,
-            reports,
-            summarize(reports),
-            self._node.heartbeats.availability(),
-            [f"{one.name}: {one.remediation}" for one in reports if one.remediation and one.status != "healthy"],
-        )
-        return Reply(report, healthy=status in ("healthy", "degraded"))
-
-    async def check(self, ask: AskCheck, caller: Caller) -> Reply[CheckReport]:
-        try:
-            report = self._node.health.report(ask.check)
-        except KeyError:
-            names = self._node.health.names
-            raise Refused("not_found", unknown("check", ask.check, names), known=names) from None
-        return Reply(report, healthy=report.status in ("healthy", "degraded"))
 
     async def status(self, ask: Nothing, caller: Caller) -> StatusReport:
         node = self._node
@@ -242,9 +188,6 @@ class Api:
             raise Refused("not_found", unknown("stage", ask.stage, known), known=known)
         return Restarted(found)
 
-    async def reset_breakers(self, ask: Nothing, caller: Caller) -> WasReset:
-        return WasReset(self._node.reset_breakers())
-
     async def configuration(self, ask: Nothing, caller: Caller) -> Configuration:
         return self._node.configuration
 
@@ -274,8 +217,6 @@ class Api:
 
 
 OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
-    Operation("GET", "health", Api.health, Nothing, HealthReport, "The health of this node.", surface="health"),
-    Operation("GET", "health/{check}", Api.check, AskCheck, CheckReport, "What a check found last.", surface="health"),
     Operation(
         "GET", "availability", Api.availability, AskAvailability, Availability,
         "How much of the time this node was there, with the error budget and the gaps.", surface="health",
@@ -290,10 +231,6 @@ OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
     Operation(
         "POST", "metrics/restart", Api.restart_sources, Nothing, Restarted,
         "Start every source anew that measures by itself; what is stored stays.", scope="admin",
-    ),
-    Operation(
-        "POST", "health/circuit-breakers/reset", Api.reset_breakers, Nothing, WasReset,
-        "Close every circuit breaker.", scope="admin",
     ),
     Operation(
         "GET", "config", Api.configuration, Nothing, Configuration,
@@ -316,6 +253,7 @@ def offer(directory: Directory, api: Api) -> None:
     for seen in eyes.OPERATIONS:
         directory.add(Route(seen, "node", lambda: looking))
     dead_letters.offer(directory, api.node)
+    health.offer(directory, api.node)
 
 
 def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from bers import disk
 from bers.access.addresses import is_loopback
 from bers.access.gate import Errand, Gate
-from bers.access.headers import PAGE, guarded
+from bers.access.headers import guarded
 from bers.access.settings import AccessSettings
 from bers.clock import SystemClock
 from bers.directory import Route
@@ -23,9 +23,10 @@ from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
-from bers.web import bodies, downloads, exposition, openapi, prometheus
+from bers.web import bodies, downloads, exposition, openapi, pages, prometheus
 from bers.web.api import Api, offer
 from bers.web.envelope import JSON, failure, refusal, success
+from bers.web.health import BADGES
 from bers.web.ingest import Ingest
 from bers.web.login import LOGIN, LOGOUT, STYLE, Login
 from bers.web.waiting import Waiting
@@ -120,7 +121,7 @@ class App:
         method = "GET" if request.method == "HEAD" else request.method
         routes, values = node.directory.match(path)
         here = {name: route for name, route in routes.items() if _answered(route, surface)}
-        errand = _errand(path, surface, here.get(method))
+        errand = _errand(path, surface, here.get(method), badges=node.plan.settings.health.public_badges)
         caller = await self._gate.admit(request, source, errand)
         if surface == "control" and (response := await self._enter(request, path, method, caller)):
             await response(scope, receive, send)
@@ -198,7 +199,7 @@ class App:
         if operation.method != "GET":
             await node.audit.record(caller, did, "done")
         if isinstance(reply.data, Page):
-            return Response(reply.data.body, 200, PAGE, reply.data.media)
+            return pages.answer(request, reply.data)
         if format and operation.sheet:
             return downloads.download(request, operation.sheet(route.read(fields), reply), format, self._redactor)
         return success(reply.data, beside=reply.beside, status=200 if reply.healthy else 503)
@@ -312,8 +313,11 @@ class _Outlet:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _errand(path: str, surface: Surface, route: Route | None) -> Errand:
-    """What a request needs in order to be answered; one that nobody answers needs a key all the same."""
+def _errand(path: str, surface: Surface, route: Route | None, *, badges: bool) -> Errand:
+    """What a request needs in order to be answered; one that nobody answers needs a key all the same.
+
+    ``badges`` says that everybody may see those of checks.
+    """
     if path == openapi.INGEST:
         return Errand("ingest", counted=False)  # The intake says how many events there may be.
     if path in ("/openapi.json", "/metrics"):
@@ -328,7 +332,8 @@ def _errand(path: str, surface: Surface, route: Route | None) -> Errand:
     if isinstance(operation, Stream):
         return Errand(operation.scope, counted=False)  # It says how many it may have.
     public, health = operation.public, operation.surface == "health"
-    return Errand(operation.scope, public=public or path == "/", counted=not public, health=health)
+    shown = path == "/" or (badges and operation in BADGES)
+    return Errand(operation.scope, public=public or shown, counted=not public, health=health)
 
 
 def _answered(route: Route, surface: Surface) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import bers
 from bers.clock import Clock
 from bers.disk import Room
-from bers.health import BreakerReport, CheckReport, overall, severity, summarize
+from bers.health.breaker import BreakerReport
+from bers.health.reports import CheckReport, overall, severity, summarize
 from bers.storage import CHECK as STORAGE
 from bers.storage import REMEDY
 

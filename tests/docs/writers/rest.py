@@ -12,7 +12,7 @@ from bers.decoding import MEDIA
 from bers.directory import Route
 from bers.operations import AnyOperation, Operation, Page, Stream
 from bers.plugins import load
-from bers.web import api, dead_letters, eyes
+from bers.web import api, dead_letters, eyes, health
 from bers.web.envelope import STATUS
 from tests.docs.writers import markdown
 
@@ -22,7 +22,8 @@ PORTS = {"health": "3001, 3003", "metrics": "3002, 3003", "control": "3003"}
 def routes() -> list[Route]:
     """Everything that is answered below /api/monitoring/, and the page."""
     found: list[tuple[str, AnyOperation]] = [
-        ("node", operation) for operation in (*api.OPERATIONS, *dead_letters.OPERATIONS, *eyes.OPERATIONS)
+        ("node", operation)
+        for operation in (*api.OPERATIONS, *health.OPERATIONS, *dead_letters.OPERATIONS, *eyes.OPERATIONS)
     ]
     seen: set[int] = set()
     for _, spec in load(installed=False).all():

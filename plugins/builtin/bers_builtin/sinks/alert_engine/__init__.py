@@ -20,6 +20,7 @@ from bers_builtin.sinks.alert_engine.answers import (
 )
 from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest
 from bers_builtin.sinks.alert_engine.backtesting import run_backtest
+from bers_builtin.sinks.alert_engine.budgets import SloReport, list_objectives
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.log import Entry
@@ -56,6 +57,10 @@ ALERT_ENGINE = DurableSpec(
             "POST", "alerts/backtest", run_backtest, AskBacktest, Backtest,
             "What rules would have done in a time that is over, beside what was done; nothing is changed.",
             refuses=("rate_limited",),
+        ),
+        Operation(
+            "GET", "alerts/slos", list_objectives, Nothing, list[SloReport],
+            "List the SLOs, what is left of their budgets, and how fast those burn.",
         ),
         Operation(
             "GET", "alerts/{id}", listing.get_alert, AskAlert, Alert, "One alert, whatever became of it.",

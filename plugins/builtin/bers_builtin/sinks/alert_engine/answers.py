@@ -184,10 +184,15 @@ class RuleReport(msgspec.Struct, rename="camel", frozen=True):
     unit: str
     condition: str
     for_ms: int
+    keep_firing_for_ms: int
     window_ms: int | None
     min_samples: int
+    where: Mapping[str, str | list[str]]
+    """What it looks at."""
     labels: Mapping[str, str]
+    """What it puts on its alerts."""
     group: list[str]
+    depends_on: list[str]
     annotations: Mapping[str, str]
     hint: str = ""
     """Why it can never fire as things are, where that is so; empty for every rule that was ever evaluated."""

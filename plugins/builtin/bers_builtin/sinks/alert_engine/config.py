@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from bers import Config, Duration, Interval
-from bers_builtin.sinks.alert_engine.rules import Rule, Severity
+from bers_builtin.sinks.alert_engine.rules import Rule, Severity, Slo
 
 
 class Deduplication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +88,10 @@ class AlertConfig(Config, frozen=True):
 
     rules: Annotated[
         tuple[Rule, ...], Meta(description="Your own rules. One named like a default rule replaces it.")
+    ] = ()
+    slos: Annotated[
+        tuple[Slo, ...],
+        Meta(description="Service level objectives: rules on how fast their error budgets burn follow from each."),
     ] = ()
     defaults: Annotated[bool, Meta(description="Whether the runbook's rules apply.")] = True
     deduplication: Annotated[Deduplication, Meta(description="When an alert that comes back is the same one.")] = (

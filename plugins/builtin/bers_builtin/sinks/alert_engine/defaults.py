@@ -52,6 +52,17 @@ DEFAULTS: Sequence[Rule] = (
         annotations={"summary": "A build failed.", "step": "Review logs/build.log; the next good build resolves this."},
     ),
     Rule(
+        name="Build Lost",
+        severity="error",
+        event="build.lost",
+        clears=Clears(event="build.finished", outcome="success"),
+        group=["source", "service", "environment"],
+        annotations={
+            "summary": "A build started, and nobody heard of it again.",
+            "step": "Review logs/build.log and the machine that it ran on; the next good build resolves this.",
+        },
+    ),
+    Rule(
         name="Environment Detection Failed",
         severity="critical",
         event="environment.detected",
@@ -71,6 +82,7 @@ DEFAULTS: Sequence[Rule] = (
         metric="system_memory_usage",
         above=Quantity("80%"),
         for_=Duration("60s"),
+        no_data_after=Interval("5m"),
         annotations={
             "summary": "The system is short of memory.",
             "step": "Check health/system-resources and bufferUtilization; reduce retention, enable adaptive sampling, "
@@ -127,7 +139,7 @@ DEFAULTS: Sequence[Rule] = (
         name="Test Coverage Low",
         severity="error",
         metric="test_coverage",
-        labels={"kind": "lines"},
+        where={"kind": "lines"},
         below=_TARGET,
         annotations={
             "summary": "Tests cover too few lines.",

@@ -110,8 +110,11 @@ def _report(watch: Watch, living: Sequence[Status], pending: int) -> RuleReport:
         condition=watch.condition,
         for_ms=round(rule.for_ * 1000),
         window_ms=None if rule.window is None else round(rule.window * 1000),
+        keep_firing_for_ms=round(rule.keep_firing_for * 1000),
         min_samples=rule.min_samples,
+        where=rule.where,
         labels=rule.labels,
         group=list(watch.group),
+        depends_on=rule.depends_on,
         annotations=rule.annotations,
     )

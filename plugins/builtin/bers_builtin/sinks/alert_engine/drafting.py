@@ -8,8 +8,8 @@ from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Reason
 from bers_builtin.sinks.alert_engine.watches import Series, Watch
 
 
-def draft(watch: Watch, series: Series, moment: Moment, previous: str | None) -> Alert:
-    """What would fire now."""
+def draft(watch: Watch, series: Series, moment: Moment, previous: str | None, *, annotated: bool = True) -> Alert:
+    """What would fire now; annotations are rendered where somebody is told."""
     evidence, rule = series.evidence, watch.rule
     labels = dict(series.labels)
     where = ", ".join(labels.values())
@@ -18,7 +18,7 @@ def draft(watch: Watch, series: Series, moment: Moment, previous: str | None) ->
         rule_id=watch.id,
         rule=rule.name,
         type=watch.type,
-        severity=rule.severity_for(evidence.environment),
+        severity=watch.severity(series),
         status="pending",
         title=f"{rule.name}: {where}" if where else rule.name,
         message=watch.message(series),
@@ -27,13 +27,13 @@ def draft(watch: Watch, series: Series, moment: Moment, previous: str | None) ->
         updated_at=moment.ms,
         environment=evidence.environment,
         value=series.value,
-        threshold=watch.threshold,
+        threshold=watch.threshold_of(series),
         unit=watch.unit,
         count=1,
         fingerprint=series.fingerprint,
-        labels=labels,
+        labels=watch.labels(series),
         previous_id=previous,
-        annotations=rule.annotations,
+        annotations=watch.annotate(series) if annotated else {},
         metadata={"source": evidence.source, "event": evidence.id, "subject": evidence.subject},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio
 import msgspec
@@ -42,6 +42,9 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.letters import as_event
 from bers_builtin.sinks.alert_engine.never_firing import NeverFiring
 from bers_builtin.sinks.alert_engine.register import Deed
+from bers_builtin.sinks.alert_engine.rules import Rule, Slo
+
+_T = TypeVar("_T", Rule, Slo)
 
 _LETTERS = 500  # Rows of the outbox that are handed in together.
 _SOON = 0.001  # Seconds that are not worth waking for.
@@ -59,6 +62,7 @@ class AlertEngine(Stage[AlertConfig]):
         self.never_firing = NeverFiring(context)
         self.rehearsing = anyio.Semaphore(1)
         """Held by the back-test that runs."""
+        self._me = f"bers:{context.stage_id}"
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
         self._looks_at: float | None = None
@@ -96,7 +100,8 @@ class AlertEngine(Stage[AlertConfig]):
                 await books.commit()
             with anyio.CancelScope(shield=True):  # Half a batch has no position.
                 async with books.thinking() as evaluator:
-                    await evaluator.read(batch.events)
+                    # What follows from alerts makes none: incidents would make incidents.
+                    await evaluator.read([event for event in batch.events if event.source != self._me])
                 books.saw(batch.reader, batch.partition, batch.end)
                 self.look_sooner()
                 if evaluator.register.transitions or not self.config.commit_every:
@@ -227,6 +232,8 @@ class AlertEngine(Stage[AlertConfig]):
             return await self._do(evaluator.register.resolve, alert, deed)
 
     async def explain(self, event: Event) -> Sequence[str]:
+        if event.source == self._me:
+            return ["It follows from an alert, and no rule reads it."]
         async with self.books.turn:
             return list(self.books.evaluator.explain(event))
 
@@ -274,9 +281,10 @@ async def _ring(bell: anyio.Event, scope: anyio.CancelScope) -> None:
 
 
 def _masked(config: AlertConfig, redactor: Redactor) -> AlertConfig:
-    """The rules, with their annotations as they may be told: they go wherever alerts go."""
-    rules = [
-        msgspec.structs.replace(rule, annotations=redactor.value(rule.annotations)) if rule.annotations else rule
-        for rule in config.rules
-    ]
-    return msgspec.structs.replace(config, rules=tuple(rules))
+    """The rules, with what they tell as it may be told: it goes wherever alerts go."""
+
+    def told(one: _T) -> _T:
+        masked = {name: redactor.value(value) for name in ("annotations", "labels") if (value := getattr(one, name))}
+        return msgspec.structs.replace(one, **masked) if masked else one
+
+    return msgspec.structs.replace(config, rules=tuple(map(told, config.rules)), slos=tuple(map(told, config.slos)))

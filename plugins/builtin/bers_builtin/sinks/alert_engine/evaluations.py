@@ -14,6 +14,7 @@ from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Status
 if TYPE_CHECKING:
     from bers_builtin.sinks.alert_engine.register import Register
     from bers_builtin.sinks.alert_engine.watches import Verdict, Watch
+    from bers_builtin.sinks.alert_engine.watches.terms import Terms
 
 KEPT = 50
 """How many evaluations of each rule are kept. One takes about 200 bytes, so those of 1 000 rules take 10 MB."""
@@ -53,8 +54,10 @@ class _Noted(NamedTuple):
     decision: Decision
     waited: float | None
     alert: Alert | None
-    late: float
-    timed: bool
+    late: float = 0.0
+    kept: float | None = None
+    """For how long it has been good while its alert fires on."""
+    timed: bool = False
 
 
 class Evaluations:
@@ -68,43 +71,38 @@ class Evaluations:
         """Until when, by the wall clock, one that does not breach is one of a crowd."""
         self.again_breaching = 0.0
 
+    def note_quiet(
+        self, watch: Watch, event: Event | None, value: float | None, moment: Moment, *, crowded: bool
+    ) -> None:
+        """Keep that something changes nothing, or says nothing: there is no series for it."""
+        self.again = moment.wall + APART if crowded else 0.0
+        labels = watch.labels_of(event) if event else ()
+        decision: Decision = "good" if value is not None else "undecided"
+        self._noted.append(_Noted(moment.wall, labels, value, None, decision, None, None))
+
     def note(
-        self,
-        watch: Watch,
-        event: Event | None,
-        value: float | None,
-        verdict: Verdict | None,
-        moment: Moment,
-        register: Register,
-        *,
-        crowded: bool = False,
+        self, watch: Watch, verdict: Verdict, moment: Moment, register: Register, *, timed: bool, crowded: bool
     ) -> None:
         """Keep what the rule made of an event, or of time going on, and what the register made of that."""
-        again = moment.wall + APART if crowded else 0.0
-        if verdict is None:  # It changes nothing, or says nothing: there is no series for it.
-            self.again = again
-            labels = watch.labels_of(event) if event else ()
-            decision: Decision = "good" if value is not None else "undecided"
-            self._noted.append(_Noted(moment.wall, labels, value, None, decision, None, None, 0.0, False))
-            return
         series, breaching = verdict
+        again = moment.wall + APART if crowded else 0.0
         if breaching:
             self.again_breaching = again
         else:
             self.again = again
         alert = register.live.get(series.fingerprint)
-        pending = alert is None and series.fingerprint in register.pending and series.since is not None
+        pending = breaching and alert is None and series.since is not None
         self._noted.append(
             _Noted(
                 moment.wall,
                 series.labels,
                 series.value if watch.rule.metric or watch.rule.window else None,
-                len(series.panes) if series.panes is not None else None,
+                series.samples if series.memory is not None else None,
                 "undecided" if breaching is None else "breaching" if breaching else "good",
                 moment.at - (series.since or 0.0) if pending else None,
                 alert or (register.latest(series.fingerprint) if breaching is False else None),
-                0.0,
-                event is None,
+                kept=moment.at - series.good if alert and series.good is not None else None,
+                timed=timed,
             )
         )
 
@@ -112,10 +110,8 @@ class Evaluations:
         """Keep that an event was not looked at, because it tells of what is long past."""
         if moment.wall >= self.again:
             self.again = moment.wall + APART if crowded else 0.0
-            late = moment.wall - event.time
-            self._noted.append(
-                _Noted(moment.wall, watch.labels_of(event), None, None, "ignored", None, None, late, False)
-            )
+            late, labels = moment.wall - event.time, watch.labels_of(event)
+            self._noted.append(_Noted(moment.wall, labels, None, None, "ignored", None, None, late))
 
     def told(self, watch: Watch, max_age: float) -> list[Evaluation]:
         """All of them, the newest first."""
@@ -156,7 +152,7 @@ def _reason(one: _Noted, watch: Watch, max_age: float) -> str:
         )
         return f"{passed}{compared}is good{ended}".strip()
     if one.waited is not None:
-        return f"{passed}waits: {_seconds(one.waited)} of {_seconds(rule.for_)}"
+        return f"{passed}waits: {_seconds(one.waited)} of {_seconds(_terms(watch, one).for_)}"
     if alert and alert.suppressed_by:
         cause = alert.suppressed_by
         which = f" {cause.id}" if cause.id else ""
@@ -164,6 +160,12 @@ def _reason(one: _Noted, watch: Watch, max_age: float) -> str:
     if alert and alert.reason:
         return f"{passed}{alert.status}: {alert.reason.sentence}"
     return f"{passed}{compared}breaches"
+
+
+def _terms(watch: Watch, one: _Noted) -> Terms:
+    """What holds for these labels."""
+    series = watch.series.get(one.labels)
+    return series.terms if series else watch.terms
 
 
 def _seconds(seconds: float) -> str:

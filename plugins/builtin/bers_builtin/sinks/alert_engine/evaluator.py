@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import isfinite
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from math import inf, isfinite
 
 from anyio.lowlevel import cancel_shielded_checkpoint
 
@@ -13,10 +15,16 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluations import CROWD
 from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
 from bers_builtin.sinks.alert_engine.register import Register
-from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches
+from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches, saving
 
 SLICE = 100
-"""How many events are judged, or windows looked at, before others have their turn; about a millisecond."""
+"""How many events are judged, or series looked at, before others have their turn; about a millisecond."""
+
+LATE = 5.0
+"""Seconds by which we may be late at what was waited for; beyond, this process was stopped, and heard nobody."""
+
+GRACE = 60.0
+"""Seconds after we were away, at most, in which silence proves nothing: emitters try again what they kept."""
 
 
 class Evaluator:
@@ -33,8 +41,13 @@ class Evaluator:
         self.stale = 0
         """How many events were too old to matter, since the start."""
         self._base = self._zero = self._latest = 0.0
-        self._due: float | None = None
-        """When the next value leaves a window, on the evaluator's clock."""
+        self._queue: list[tuple[float, int, Watch, Series]] = []
+        """What has to be looked at though nothing came, by when, on the evaluator's clock. A series may be in it more
+        than once: what counts is what it was queued for last."""
+        self._order = count()
+        self._expected: float | None = None
+        """By when we are asked to look again."""
+        self._looking = -inf
         self._touched: dict[tuple[str, Labels], tuple[Watch, Series]] = {}
         self._forgotten: set[tuple[str, Labels]] = set()
         self._step: Transition | None = None
@@ -58,10 +71,12 @@ class Evaluator:
         saved = memory.clock or Clockwork(wall=wall, latest=-self._config.max_age)
         self._zero = self._clock.monotonic()
         # Time went on while we were away.
-        self._base = saved.now + (saved.moment.age(self._clock) if saved.moment else max(0.0, wall - saved.wall))
+        away = saved.moment.age(self._clock) if saved.moment else max(0.0, wall - saved.wall)
+        self._base = saved.now + away
         self._latest = saved.latest
         self.register = Register(self._config)
-        self._touched, self._forgotten, self._due = {}, set(), None
+        self._touched, self._forgotten = {}, set()
+        self._queue, self._expected = [], None
         moment = self.moment
         resolved = [
             (alert, moment.at - max(0.0, wall - alert.resolution.timestamp / 1000))
@@ -69,10 +84,12 @@ class Evaluator:
             if alert.resolution
         ]
         self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
+        self._resume(moment.at, away)
         self._restore_series(memory.series, moment)
 
     async def read(self, events: Sequence[Event]) -> None:
         """Read events in their order; nobody may cancel it, because half of them have no position."""
+        self._notice(self.moment)
         first = self._read(events)
         while first < len(events):
             await cancel_shielded_checkpoint()
@@ -83,45 +100,54 @@ class Evaluator:
         moment = self.moment
         at = self._arrival(event, moment, self._clock.settled())
         if at is not None and isfinite(value) and watch.wants(event):
-            self._follow(watch, event, value, watch.measured(event, value, at), at, moment)
+            self._follow(watch, watch.measured(event, value, at), at, moment, event, value)
 
     @property
     def due(self) -> float | None:
         """When time alone changes something next, on our own clock; nothing where it never does."""
-        return min((due for due in (self._due, self.register.due) if due is not None), default=None)
+        dues = (self._queue[0][0] if self._queue else None, self.register.due)
+        return min((due for due in dues if due is not None), default=None)
 
     @property
     def idle(self) -> float | None:
         """For how many seconds nothing can change by time alone; nothing where it never can."""
+        moment = self.moment
+        self._notice(moment)
         if (due := self.due) is None:
+            self._expected = None
             return None
-        wait = max(0.001, due - self.moment.at)
-        # What arrives while we wait leaves its window later than the shortest of them takes.
-        return min([wait, *(watch.rule.window or 0.0 for watch in self.watches.windowed)])
+        wait = max(0.001, due - moment.at)
+        # What arrives while we wait is due later than the shortest of all times takes.
+        if (shortest := self.watches.shortest) is not None:
+            wait = min(wait, shortest)
+        self._expected = moment.at + wait
+        return wait
 
     async def look_again(self) -> None:
-        """Look at every window that something has left, and at every alert that waits, because time went on."""
-        moment, self._due = self.moment, None
+        """Look at every series that waits, and at every alert that does, because time went on."""
+        moment, queue = self.moment, self._queue
+        self._notice(moment)
         self.register.pass_time(moment)
-        for watch in self.watches.windowed:
-            for number, series in enumerate(list(watch.series.values()), 1):
-                if number % SLICE == 0:
-                    await cancel_shielded_checkpoint()
-                due = series.panes.due if series.panes else None
-                if due is not None and due <= moment.at:
-                    since = series.since
-                    verdict = watch.passing(series, moment.at)
-                    self.register.judge(watch, verdict, moment)
-                    watch.evaluations.note(watch, None, None, verdict, moment, self.register)
-                    if series.is_idle or series.since != since:
-                        self._touch(watch, series)
-                self._wait_for(series)
+        self._looking, looked = moment.at, 0
+        while queue and queue[0][0] <= moment.at:
+            looked += 1
+            if looked % SLICE == 0:
+                await cancel_shielded_checkpoint()
+            due, _, watch, series = heappop(queue)
+            if series.queued != due or watch.series.get(series.labels) is not series:
+                continue
+            series.queued = None
+            due_now = watch.due(series)
+            if due_now is not None and due_now <= moment.at:
+                self._follow(watch, watch.look(series, moment.at), moment.at, moment)
+            self._wait_for(watch, series)
+        self._looking = -inf
 
     def forget(self, alert: Alert) -> None:
         """Forget what led to an alert: it takes new evidence to begin again."""
         watch = self.watches.by_id[alert.rule_id]
-        if series := watch.series.get(_labels(alert)):
-            watch.forget(series)
+        if series := watch.series.get(watch.find(alert.labels)):
+            watch.forget(series, self.moment.at)
             self._touch(watch, series)
 
     def changes(self) -> Changes:
@@ -129,8 +155,20 @@ class Evaluator:
         moment, register = self.moment, self.register
         return Changes(
             Clockwork(moment.at, moment.wall, self._latest, list(register.suppressions.firings), Stamp.of(self._clock)),
-            [(digest, series.save()) for (digest, _), (_, series) in self._touched.items() if not series.is_idle],
-            [*self._forgotten, *(key for key, (_, series) in self._touched.items() if series.is_idle)],
+            [
+                (digest, row)
+                for (digest, _), (_, series) in self._touched.items()
+                if not series.is_idle
+                for row in saving.rows(series)
+            ],
+            [
+                *self._forgotten,
+                *(
+                    (digest, labels)
+                    for (digest, _), (_, series) in self._touched.items()
+                    for labels in (saving.everything if series.is_idle else saving.outdated)(series)
+                ),
+            ],
             list(register.changed.values()),
             register.transitions,
             register.audit,
@@ -140,6 +178,7 @@ class Evaluator:
     def written(self) -> None:
         """Say that what was to be written down is."""
         for watch, series in self._touched.values():
+            saving.written(series)
             if series.is_idle:
                 watch.series.pop(series.labels, None)
         self._touched, self._forgotten = {}, set()
@@ -147,7 +186,8 @@ class Evaluator:
 
     def explain(self, event: Event) -> Iterator[str]:
         """What every rule that reads the event makes of it, and the alerts that followed; nothing is changed."""
-        measured = [(watch, name) for name in event.measures for watch in self.watches.by_metric.get(name, ())]
+        by_metric = self.watches.by_metric
+        measured = [(watch, name) for name in event.measures for watch in by_metric.get(name, ())]
         reading = [*((watch, "") for watch in self.watches.by_type.get(event.type, ())), *measured]
         if not reading:
             yield "No rule reads events of its type, or anything that it measures."
@@ -168,56 +208,105 @@ class Evaluator:
         """Read until enough were judged; return how many were read."""
         by_type, by_metric = self.watches.by_type, self.watches.by_metric
         moment, judged, settled = self.moment, 0, self._clock.settled()
+        if (due := self.register.due) is not None and due <= moment.at:
+            self.register.pass_time(moment)  # What was due before these events comes before what they say.
         self._crowded = len(events) > CROWD
         for number, event in enumerate(events, 1):
-            if watches := by_type.get(event.type):
-                judged += 1
+            if readers := by_type.get(event.type):
                 at = self._arrival(event, moment, settled)
-                for watch in watches:
-                    if watch.wants(event):
-                        if at is None:
-                            watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
-                        else:
-                            self._follow(watch, event, None, watch.happened(event, at), at, moment)
-            for name in event.measures:
-                if watches := by_metric.get(name):
+                for watch in readers.of(event):
                     judged += 1
-                    value, at = event.measures[name], self._arrival(event, moment, settled)
-                    for watch in watches:
-                        if isfinite(value) and watch.wants(event):
-                            if at is None:
-                                watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
-                            else:
-                                self._follow(watch, event, value, watch.measured(event, value, at), at, moment)
+                    if not watch.wants(event):
+                        continue
+                    if (when := self._when(watch, event, at, settled, moment)) is None:
+                        watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
+                        continue
+                    watch.matched += 1
+                    self._follow(watch, watch.happened(event, when), at or moment.at, moment, event)
+            for name, value in event.measures.items():
+                if (readers := by_metric.get(name)) and isfinite(value):
+                    at = self._arrival(event, moment, settled)
+                    for watch in readers.of(event):
+                        judged += 1
+                        if not watch.wants(event):
+                            continue
+                        if (when := self._when(watch, event, at, settled, moment)) is None:
+                            watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
+                            continue
+                        watch.matched += 1
+                        verdict = watch.measured(event, value, when)
+                        self._follow(watch, verdict, at or moment.at, moment, event, value)
             if judged >= SLICE:
                 return number
         return len(events)
 
+    def _when(self, watch: Watch, event: Event, at: float | None, settled: float, moment: Moment) -> float | None:
+        """When an event counts for a rule: as it arrives; to some as it happened, where it is too old for others."""
+        if at is None and (reach := watch.reach) is not None and (age := settled - event.time) < reach:
+            return moment.at - age
+        return at
+
     def _follow(
-        self, watch: Watch, event: Event, value: float | None, verdict: Verdict | None, at: float, moment: Moment
+        self,
+        watch: Watch,
+        verdict: Verdict | None,
+        at: float,
+        moment: Moment,
+        event: Event | None = None,
+        value: float | None = None,
     ) -> None:
         watch.evaluated = wall = moment.wall
         recent = watch.evaluations
-        if verdict is not None:
-            register, moment = self.register, Moment(at, wall)
-            register.judge(watch, verdict, moment)
-            self._touch(watch, verdict.series)
-            steps = register.transitions
-            is_step = bool(steps) and steps[-1] is not self._step
-            if is_step or wall >= (recent.again_breaching if verdict.breaching else recent.again):
-                self._step = steps[-1] if steps else None
-                recent.note(watch, event, value, verdict, moment, register, crowded=self._crowded)
-        elif wall >= recent.again:
-            recent.note(watch, event, value, None, moment, self.register, crowded=self._crowded)
+        if verdict is None:
+            if wall >= recent.again:
+                recent.note_quiet(watch, event, value, moment, crowded=self._crowded)
+            return
+        series = verdict.series
+        breaching = watch.hold(verdict, at)
+        if breaching is not None:
+            self.register.judge(watch, Verdict(series, breaching), Moment(at, moment.wall))
+            series.firing = series.fingerprint in self.register.live
+            if not (breaching and series.firing):
+                series.good = None
+        if series.is_changed(watch.tolerance):
+            self._touched[watch.digest, series.labels] = (watch, series)
+        self._wait_for(watch, series)
+        steps = self.register.transitions
+        is_step = bool(steps) and steps[-1] is not self._step
+        if is_step or wall >= (recent.again_breaching if verdict.breaching else recent.again):
+            self._step = steps[-1] if steps else None
+            crowded = self._crowded and event is not None
+            recent.note(watch, verdict, Moment(at, wall), self.register, timed=event is None, crowded=crowded)
+        if watch.companion is not None and watch.silence_changed:
+            self._judge_silence(watch, moment)
+
+    def _judge_silence(self, watch: Watch, moment: Moment) -> None:
+        watch.silence_changed = False
+        assert watch.companion is not None
+        self._follow(watch.companion, watch.companion.judge(moment.at), moment.at, moment)
 
     def _touch(self, watch: Watch, series: Series) -> None:
         self._touched[watch.digest, series.labels] = (watch, series)
-        self._wait_for(series)
+        self._wait_for(watch, series)
 
-    def _wait_for(self, series: Series) -> None:
-        due = series.panes.due if series.panes else None
-        if due is not None and (self._due is None or due < self._due):
-            self._due = due
+    def _wait_for(self, watch: Watch, series: Series) -> None:
+        """Queue a series for when it has to be looked at next. Where that is later than it is queued for, nothing has
+        to be done: it is looked up then.
+        """
+        due = watch.due(series)
+        if due is not None and (series.queued is None or due < series.queued):
+            series.queued = max(due, self._looking + 0.001)  # What a look did not change waits for the next.
+            heappush(self._queue, (series.queued, next(self._order), watch, series))
+
+    def _notice(self, moment: Moment) -> None:
+        """See whether this process stood still: then there may be events that nobody has read yet."""
+        if self._expected is not None and (late := moment.at - self._expected) > LATE:
+            self._resume(moment.at, late)
+            self._expected = None
+
+    def _resume(self, at: float, away: float) -> None:
+        for watch in self.watches.by_id.values():
+            watch.resumed = at + min(GRACE, away)
 
     def _arrival(self, event: Event, moment: Moment, settled: float) -> float | None:
         """When the intake took an event, on our own clock; nothing if what it tells is too old to matter.
@@ -232,36 +321,36 @@ class Evaluator:
         self._latest = min(moment.at, max(self._latest, moment.at - max(0.0, late)))
         return self._latest
 
-    def _restore_series(self, saved: Iterable[tuple[str, SavedSeries]], moment: Moment) -> None:
+    def _restore_series(self, saved: Sequence[tuple[str, SavedSeries]], moment: Moment) -> None:
         watches = {watch.digest: watch for watch in self.watches.by_id.values()}
         for watch in watches.values():
             watch.series.clear()
-        for digest, series in saved:
+        for digest, series, parts in saving.joined(saved):
             if digest in watches:
-                watches[digest].restore(series)
-            else:
-                self._forgotten.add((digest, series.labels))
+                watches[digest].restore(series, parts)
+        self._forgotten |= {(digest, row.labels) for digest, row in saved if digest not in watches}
         for alert in list(self.register.live.values()):
             owner = self.watches.by_id.get(alert.rule_id)
             course = self.register.timers.courses[alert.fingerprint]
             if owner is None:
                 self.register.abandon(alert, "its rule was removed", moment)
                 continue
-            labels = [name for name in owner.group if name in alert.labels]
-            if course.digest not in ("", owner.digest) or [*alert.labels] != labels:
+            labels = owner.find(alert.labels)
+            if course.digest not in ("", owner.digest) or owner.fingerprint_of(labels) != alert.fingerprint:
                 # That it fires would mean something else now.
                 self.register.abandon(alert, "its rule was changed", moment)
                 continue
             course.digest = owner.digest
-            known = owner.open(_labels(alert))
+            known = owner.open(labels)
+            known.firing = True
             if known.since is None and course.good_since is None:  # Nothing is known of it but that it fires.
                 known.since, known.id, known.value = moment.at, alert.id, alert.value
         for watch in watches.values():
+            if began := watch.began(moment.at):
+                self._touch(watch, began)
             for known in watch.series.values():
-                self._wait_for(known)
-                if known.since is not None and known.fingerprint not in self.register.live:
+                self._wait_for(watch, known)
+                if known.since is not None and not known.firing:
                     self.register.pending[known.fingerprint] = (watch, known)
-
-
-def _labels(alert: Alert) -> Labels:
-    return tuple(alert.labels.items())
+            if watch.companion is not None and watch.companion.series:
+                self._judge_silence(watch, moment)

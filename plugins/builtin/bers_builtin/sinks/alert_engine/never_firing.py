@@ -8,6 +8,7 @@ from typing import Any
 from bers import Context, Refused
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
+from bers_builtin.sinks.alert_engine.rules import several
 from bers_builtin.sinks.alert_engine.watches import Watch
 
 HISTORY = "30d"
@@ -67,13 +68,13 @@ class NeverFiring:
             return f"it can never fire as things are: nothing has measured {rule.metric!r} within {HISTORY}"
         if series["seriesCount"] > len(lines):
             return None  # There are more than can be looked at.
-        wanted = {**rule.labels, **({"environment": rule.environment} if rule.environment else {})}
+        wanted = {**rule.where, **({"environment": rule.environment} if rule.environment else {})}
         kept = watch.metric.labels if watch.metric else ()
-        for name, value in wanted.items():
+        for name, values in wanted.items():
             seen = sorted({str(line.get(name, "")) for line in lines})
-            if name in kept and value not in seen:
-                there = ", ".join(repr(one) for one in seen[:10])
-                return f"it can never fire as things are: {name} was never {value!r} within {HISTORY}; it was {there}"
+            if name in kept and not {*several(values)} & {*seen}:
+                asked, there = (" or ".join(map(repr, several(values))), ", ".join(map(repr, seen[:10])))
+                return f"it can never fire as things are: {name} was never {asked} within {HISTORY}; it was {there}"
         return None
 
     async def _of_events(self, watch: Watch) -> str | None:

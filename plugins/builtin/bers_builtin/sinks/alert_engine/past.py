@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from bers import Event, Refused
+from bers_builtin.sinks.alert_engine.rules import several
 from bers_builtin.sinks.alert_engine.watches import Watch
 
 MOST = 200_000
@@ -146,5 +147,4 @@ def _pieces(since: float, until: float) -> Iterator[tuple[float, float]]:
 
 def _types(watch: Watch) -> Sequence[str]:
     clears = watch.rule.clears
-    ends: Sequence[str] = () if not clears else [clears.event] if isinstance(clears.event, str) else clears.event
-    return [*watch.rule.events, *ends]
+    return [*watch.rule.events, *(several(clears.event) if clears else ())]

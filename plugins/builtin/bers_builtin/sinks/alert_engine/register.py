@@ -1,9 +1,9 @@
-"""What becomes of alerts: pending, active, acknowledged, suppressed, resolved; each step is decided here."""
+"""What becomes of alerts: here is decided which of them begins, goes on, ends, flaps, or goes to the next contact."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -14,18 +14,15 @@ from bers_builtin.sinks.alert_engine.alerts import (
     Alert,
     Audit,
     Escalation,
-    Kind,
     Moment,
     Reason,
     Resolution,
-    Status,
-    Suppressed,
     Transition,
 )
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.drafting import draft, pending
-from bers_builtin.sinks.alert_engine.suppression import Suppressions
-from bers_builtin.sinks.alert_engine.timers import Course, Timers
+from bers_builtin.sinks.alert_engine.steps import Steps
+from bers_builtin.sinks.alert_engine.timers import Course
 from bers_builtin.sinks.alert_engine.watches import Series, Verdict, Watch
 
 _EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
@@ -40,8 +37,8 @@ class Deed(NamedTuple):
     address: str
 
 
-class Register:
-    """Every alert that is alive, and what has to be written down about it.
+class Register(Steps):
+    """Which steps follow from what rules conclude, from time going on, and from what people say.
 
     * One fingerprint has one living alert at most. What comes back within the deduplication window reopens it: the
       same id, active again, acknowledged no more. Later it is a new alert, that names the one before.
@@ -51,19 +48,10 @@ class Register:
     """
 
     def __init__(self, config: AlertConfig) -> None:
-        self._config = config
-        self.suppressions = Suppressions(config)
-        self.timers = Timers(config)
-        self.live: dict[str, Alert] = {}
-        """Active, acknowledged and suppressed alerts, by fingerprint."""
+        super().__init__(config)
         self.pending: dict[str, tuple[Watch, Series]] = {}
-        self._resolved: dict[str, tuple[Alert, float]] = {}
-        """What can be reopened, by fingerprint, with the time of its end; oldest first."""
         self._last: dict[str, str] = {}
         """The id of the last alert of each fingerprint."""
-        self.changed: dict[str, Alert] = {}
-        self.transitions: list[Transition] = []
-        self.audit: list[Audit] = []
 
     def restore(
         self,
@@ -81,21 +69,11 @@ class Register:
         self.suppressions.firings.extend(firings)
         self.timers.restore(courses, self.live.values(), moment.at)
 
-    def written(self) -> None:
-        """Say that what was to be written down is."""
-        self.changed, self.transitions, self.audit = {}, [], []
-        self.timers.changed = set()
-
     @property
     def due(self) -> float | None:
         """When time alone changes an alert next, on the engine's clock; nothing where it never does."""
         dues = [due for due in (self.suppressions.due, self.timers.due) if due is not None]
         return min(dues, default=None)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether there is anything to be written down."""
-        return bool(self.changed or self.audit or self.timers.changed)
 
     def judge(self, watch: Watch, verdict: Verdict, moment: Moment) -> None:
         """Let an alert begin, go on or end, as the rule concluded."""
@@ -115,7 +93,7 @@ class Register:
         else:
             if series.since is None:
                 series.since, series.id = moment.at, uuid4().hex
-            if watch.holds(series.since, moment.at):
+            if watch.holds(series, moment.at):
                 self.pending.pop(series.fingerprint, None)
                 self._begin(watch, series, moment)
             else:
@@ -147,6 +125,7 @@ class Register:
             alert,
             moment,
             _by_hand(deed),
+            is_told=alert.told,  # Whoever was not told that it fires is not told that somebody looks after it.
             status="acknowledged",
             acknowledgment=taken,
             suppressed_by=None,
@@ -208,7 +187,7 @@ class Register:
             self._fire(alert, reason, moment)
 
     def _go_on(self, alert: Alert, watch: Watch, series: Series, moment: Moment) -> None:
-        seen = draft(watch, series, moment, alert.previous_id)
+        seen = draft(watch, series, moment, alert.previous_id, annotated=False)
         alert = msgspec.structs.replace(
             alert,
             message=seen.message,
@@ -287,106 +266,6 @@ class Register:
         course.fired = moment.at
         over = Reason("steady", f"it came and went, and fires without a break for {steady} now")
         return self._step("repeated", alert, moment, over, is_told=alert.told and alert.status == "active")
-
-    def _release(self, alert: Alert, reason: Reason, moment: Moment) -> Alert:
-        """Take an acknowledgement back: the alert is active again, or whatever suppresses it applies."""
-        course = self.timers.courses[alert.fingerprint]
-        course.expires, course.fired = None, moment.at
-        alert = self._step("unacknowledged", alert, moment, reason, status="active", acknowledgment=None)
-        self._weigh(alert, moment)
-        return self.live[alert.fingerprint]
-
-    def _weigh(self, alert: Alert, moment: Moment) -> None:
-        """Suppress an alert that nobody has taken on, or let it fire."""
-        if alert.status == "acknowledged":
-            return
-        if cause := self.suppressions.reason(alert, moment):
-            if cause != alert.suppressed_by:
-                self._suppress(alert, cause, moment)
-        elif not alert.told:
-            word = "unsuppressed" if alert.suppressed_by else "unanswered"
-            self._fire(alert, Reason(word, f"nothing suppresses it any more: {alert.message}"), moment)
-        elif alert.suppressed_by:
-            over = Reason("unsuppressed", "nothing suppresses it any more, and it still fires")
-            self.timers.courses[alert.fingerprint].fired = moment.at
-            alert = self._step("unsuppressed", alert, moment, over, is_told=False, status="active", suppressed_by=None)
-            self._step("repeated", alert, moment, over)
-
-    def _suppress(self, alert: Alert, cause: Suppressed, moment: Moment) -> None:
-        self._step(
-            "suppressed",
-            alert,
-            moment,
-            self.suppressions.why(cause),
-            is_told=alert.suppressed_by is None,  # Another cause is for the log.
-            status="suppressed",
-            suppressed_by=cause,
-        )
-
-    def _fire(self, alert: Alert, reason: Reason, moment: Moment) -> None:
-        self.suppressions.fired(moment)
-        course = self.timers.courses[alert.fingerprint]
-        course.fired, course.step, course.waited, course.open_since = moment.at, 0, 0.0, None
-        begins, course.incident = course.incidents and not course.incident, course.incident or course.incidents
-        self._step(
-            "firing",
-            alert,
-            moment,
-            reason,
-            incident="detected" if begins else None,
-            status="active",
-            told=True,
-            suppressed_by=None,
-            escalation=None,
-            fired_at=moment.ms,
-        )
-
-    def _end(self, alert: Alert, resolution: Resolution, reason: Reason, moment: Moment) -> Alert:
-        course = self.timers.courses[alert.fingerprint]
-        ended = self._step(
-            "resolved",
-            alert,
-            moment,
-            reason,
-            is_told=alert.told,
-            incident="resolved" if course.incident else None,
-            status="resolved",
-            resolution=resolution,
-            flapping=False,
-        )
-        if resolution.reason != "recovered":  # Who ended it did not see it go.
-            course.turns = []
-        course.expires, course.incident, course.good_since, course.bad_since = None, False, None, None
-        del self.live[alert.fingerprint]
-        self.timers.end(alert.fingerprint, moment.at)
-        self._resolved[alert.fingerprint] = (ended, moment.at)
-        return ended
-
-    def _step(
-        self,
-        kind: Kind,
-        alert: Alert,
-        moment: Moment,
-        reason: Reason,
-        *,
-        is_told: bool = True,
-        incident: Literal["detected", "resolved"] | None = None,
-        **fields: Any,
-    ) -> Alert:
-        """Change an alert, and write down that it was changed, and why."""
-        was = self._status_before(alert)
-        alert = msgspec.structs.replace(alert, reason=reason, updated_at=moment.ms, **fields)
-        self.live[alert.fingerprint] = self.changed[alert.id] = alert
-        self.transitions.append(Transition(kind, moment.wall, alert, reason, was, is_told, incident))
-        self.timers.follow(alert, moment.at)
-        return alert
-
-    def _status_before(self, alert: Alert) -> Status | None:
-        if known := self.live.get(alert.fingerprint):
-            return known.status
-        if self.transitions and self.transitions[-1].alert.id == alert.id:
-            return self.transitions[-1].alert.status
-        return "resolved" if alert.count > 1 else None
 
     def _reopenable(self, fingerprint: str, at: float) -> Alert | None:
         dedup = self._config.deduplication

@@ -13,6 +13,8 @@ from bers_builtin.sinks.alert_engine.rules import Severity
 
 _EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
+_LEFT_OVER = 1_000  # Entries of alerts that need them no longer.
+
 
 class Course(msgspec.Struct, array_like=True):
     """How one fingerprint fares, beside its alert. Times are seconds on the engine's clock, so a restart stops none."""
@@ -107,6 +109,8 @@ class Timers:
         if due is not None and due < self._set.get(name, due + 1):
             self._set[name] = due
             heappush(self._heap, (due, name))
+            if len(self._heap) > _LEFT_OVER + 2 * len(self._set):  # Alerts that come and go leave more than they use.
+                self._heap = sorted((due, name) for name, due in self._set.items())
 
     def ripe(self, at: float) -> Iterator[str]:
         """Fingerprints that may have something to do by now; they are to be planned anew."""

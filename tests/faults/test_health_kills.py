@@ -1,0 +1,108 @@
+"""A node that is killed again and again neither forgets an outage that it told of, nor takes its own death for one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+
+from tests.acceptance.conftest import Operator
+from tests.integration.processes import at_leisure, started
+
+LIVES = 25 if os.environ.get("BERS_TEST_LONG") else 4
+SOON = at_leisure(10.0)
+CONFIGURATION = """
+server: {{health: 0, metrics: 0, control: 0}}
+access: {{rate: {{per_second: 100000, burst: 100000}}}}
+sinks: {{rest-store: {{}}}}
+pipelines: {{p: {{sources: [unmapped], sinks: [rest-store]}}}}
+health:
+  breaker: {{failures: 100000}}
+  flapping: {{changes: 1000}}
+  checks: {{door: {{tcp: {{address: "127.0.0.1:{port}"}}, interval: 50ms}}}}
+"""
+
+
+class Door:
+    """A port that takes connections, or does not."""
+
+    def __init__(self) -> None:
+        self._socket = self._listening(0)
+        self.port: int = self._socket.getsockname()[1]
+        self.open = True
+
+    def turn(self) -> None:
+        if self.open:
+            self._socket.close()
+        else:
+            self._socket = self._listening(self.port)
+        self.open = not self.open
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.close()
+
+    @staticmethod
+    def _listening(port: int) -> socket.socket:
+        found = socket.socket()
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(("127.0.0.1", port))
+        found.listen(1000)
+        return found
+
+
+@contextmanager
+def door() -> Generator[Door]:
+    one = Door()
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def seen(node: Operator, door: Door) -> None:
+    """Wait until the node says how the door is."""
+    wanted = "healthy" if door.open else "unhealthy"
+    deadline = time.monotonic() + SOON
+    while node.get("health/door").json()["data"]["status"] != wanted:
+        assert time.monotonic() < deadline, f"the door is still not {wanted}"
+
+
+def test_outages_survive_kills_and_a_dead_node_is_no_outage(tmp_path: Path) -> None:
+    random = Random(7)
+    dead, ended = 0.0, 0
+    killed: float | None = None
+    with door() as one:
+        (tmp_path / "pipelines.yaml").write_text(CONFIGURATION.format(port=one.port))
+        first = time.monotonic()
+        for life in range(LIVES + 1):
+            with started(tmp_path) as node:
+                seen(node, one)
+                if killed is not None:
+                    dead += time.monotonic() - killed
+                if life == LIVES:
+                    if not one.open:
+                        one.turn()
+                        seen(node, one)
+                    found = node.data("health/door/history?period=1h&limit=1000")
+                    lived = time.monotonic() - first
+                    break
+                for _ in range(random.randint(1, 3)):
+                    one.turn()
+                    seen(node, one)
+                    ended += one.open
+                killed = time.monotonic()
+    statuses = [span["status"] for span in found["spans"]]
+    seconds = {name: found[name] / 1000 for name in ("upMs", "downtimeMs", "unknownMs", "absentMs", "knownMs")}
+    assert statuses[0] == "healthy" and {"absent", "unhealthy"} <= set(statuses)
+    assert found["outages"] >= ended > 0
+    # Whatever it did not see is counted on neither side: not up, though the door was open for most of it.
+    assert seconds["absentMs"] >= dead - LIVES * 1.0
+    assert seconds["upMs"] + seconds["downtimeMs"] <= lived - seconds["absentMs"] + 1.0
+    # All of the time is there, once.
+    assert abs(sum(seconds.values()) - 2 * seconds["knownMs"]) < 0.1
+    assert lived - SOON <= seconds["knownMs"] <= lived
