@@ -166,6 +166,29 @@ rules:
     assert done.exit_code == 0, done.output
 
 
+def test_a_silence_holds_back_what_was_not_told_until_it_is_over(tmp_path: Path) -> None:
+    head = "rules: [{name: Broken, event: build.finished, outcome: failure}]\n"
+    test = """
+        events:
+          - {at: 10s, type: build.finished, outcome: failure, service: web}
+          - {at: 20s, type: build.finished, outcome: failure, service: api}
+        actions:
+          - {at: 0s, silence: ["rule=Broken", "labels.service=web"], for: 60s}
+        alerts:
+          - {at: 10s, rule: Broken, status: suppressed, reason: silence}
+          - {at: 60s, rule: Broken, status: active, labels: {environment: production, service: web}}
+          - {at: 60s, rule: Broken, status: active, labels: {environment: production, service: api}}
+        notifications:
+          - {at: 10s, rule: Broken, type: suppressed, reason: silence}
+          - {at: 20s, rule: Broken, type: firing, labels: {environment: production, service: api}}
+          - {at: 60s, rule: Broken, type: firing, labels: {environment: production, service: web}}
+    """
+    done = bers("rules", "test", suite(tmp_path, test, head))
+    assert done.exit_code == 0, done.output
+    done = bers("rules", "test", suite(tmp_path, test.replace("rule=Broken", "ruel=Broken"), head))
+    assert "tests[0].actions[0].silence: unknown field 'ruel'; did you mean 'rule'" in done.stderr
+
+
 def test_an_action_that_finds_nothing_fails_its_test(tmp_path: Path) -> None:
     test = "actions: [{at: 5s, acknowledge: Slow}]\nnotifications: []"
     done = bers("rules", "test", suite(tmp_path, test))

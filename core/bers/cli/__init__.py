@@ -34,6 +34,8 @@ _COMMANDS = {
     "keys": ("keys:keys", "Make, list and revoke API keys."),
     "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
     "rules": ("rules:rules", "Check rules, test them, and try them out on what was recorded."),
+    "silence": ("silence:silence", "Silence alerts for a while, list silences and maintenance, and end silences."),
+    "audit": ("audit:audit", "List who changed what, and verify that nobody changed that."),
     "dead": ("dead:dead", "List, show, replay and drop dead letters."),
     "metrics": ("metrics:metrics", "Every metric, or the series of one, as a table, CSV or NDJSON."),
     "backup": ("backup:backup", "Make, verify and restore backups."),

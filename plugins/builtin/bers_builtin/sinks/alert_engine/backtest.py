@@ -284,8 +284,10 @@ def _limits(watches: Sequence[Watch], past: Past) -> Iterator[str]:
             )
         if any(rule.for_ and rule.for_ < max(past.widths) / 1000 for rule in metric):
             yield f"A `for` shorter than {wide} is over with the second bad window."
-        if any(span and span < max(past.widths) / 1000 for rule in metric for span in (rule.absent, rule.no_data_after)):
-            yield f"Silence that matters in less than {wide} is seen where there was none: a window is heard at its end."
+        if any(
+            span and span < max(past.widths) / 1000 for rule in metric for span in (rule.absent, rule.no_data_after)
+        ):
+            yield f"Silence shorter than {wide} is seen where there was none: a window is heard at its end."
         if any(rule.change for rule in metric):
             yield "A rule on a `change` takes each window for one run."
         if any(rule.aggregate in ("p50", "p90", "p95", "p99") for rule in metric):

@@ -105,7 +105,7 @@ class Register(Steps):
         for fingerprint in self.timers.ripe(now):
             if alert := self.live.get(fingerprint):
                 self._wake(alert, now, moment)
-        if (due := self.suppressions.due) is not None and due <= now:
+        if self.suppressions.pass_time(moment):
             self.reconsider(moment)
 
     def reconsider(self, moment: Moment) -> None:
@@ -171,6 +171,7 @@ class Register(Steps):
         self.timers.begin(fingerprint, watch.digest, incidents=watch.rule.incidents, at=moment.at)
         self.timers.turn(fingerprint, moment.at)
         self._last[fingerprint] = alert.id
+        self.suppressions.began(alert)
         if cause := self.suppressions.reason(alert, moment):
             self._suppress(alert, cause, moment)
         else:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from bers import Duration, Interval, Outcome
 from bers_builtin.sinks.alert_engine.alerts import Kind
+from bers_builtin.sinks.alert_engine.matching import Matchers
 from bers_builtin.sinks.alert_engine.notation import expand, select
 
 State: TypeAlias = Literal["none", "pending", "active", "acknowledged", "suppressed", "resolved"]
@@ -71,13 +72,25 @@ class Acted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: _At
     acknowledge: Annotated[str, Meta(description="Take on the alerts of the rule of this name.")] = ""
     resolve: Annotated[str, Meta(description="End the alerts of the rule of this name.")] = ""
+    silence: Annotated[
+        list[str], Meta(description="Silence the alerts that all of these mean, such as `severity=warning`.")
+    ] = []
+    for_: Annotated[Duration | None, Meta(description="For how long to silence them.")] = msgspec.field(
+        default=None, name="for"
+    )
     labels: _Labels = None
     operator: Annotated[str, Meta(description="Who does it.")] = "operator"
     notes: Annotated[str, Meta(description="What is told about it.")] = ""
 
     def __post_init__(self) -> None:
-        if bool(self.acknowledge) == bool(self.resolve):
-            raise ValueError("an action is one of `acknowledge` and `resolve`; give one of them")
+        if bool(self.acknowledge) + bool(self.resolve) + bool(self.silence) != 1:
+            raise ValueError("an action is one of `acknowledge`, `resolve` and `silence`; give one of them")
+        if bool(self.silence) != (self.for_ is not None):
+            raise ValueError("`silence` and `for` need each other; give both or neither")
+        try:
+            Matchers(self.silence)
+        except ValueError as exc:
+            raise ValueError(f"silence: {exc}") from exc
 
     @property
     def rule(self) -> str:

@@ -13,6 +13,7 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 from bers_builtin.sinks.alert_engine.ledger import Memory
 from bers_builtin.sinks.alert_engine.register import Deed
+from bers_builtin.sinks.alert_engine.silences import Kept, Silence
 from bers_builtin.sinks.alert_engine.watches import Watch
 
 _AGAIN = 0.001  # Seconds.
@@ -90,6 +91,23 @@ class Simulation:
         """Let somebody end a living alert."""
         self.evaluator.forget(alert)
         self.evaluator.register.resolve(alert, deed, self.evaluator.moment)
+        self._note()
+
+    def silence(self, matchers: Sequence[str], seconds: float, deed: Deed) -> None:
+        """Let somebody silence, for a while from now on, the alerts that all matchers mean."""
+        register, moment = self.evaluator.register, self.evaluator.moment
+        silence = Silence(
+            id=f"silence-{moment.ms}",
+            state="active",
+            matchers=list(matchers),
+            created_by=deed.operator,
+            comment=deed.notes,
+            created_at=moment.ms,
+            starts=moment.ms,
+            ends=moment.ms + int(seconds * 1000),
+        )
+        register.suppressions.silences.add(Kept(silence, moment.at, moment.at + seconds), moment)
+        register.reconsider(moment)
         self._note()
 
     def alerts(self) -> list[Alert]:

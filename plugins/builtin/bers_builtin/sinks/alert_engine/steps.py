@@ -40,12 +40,13 @@ class Steps:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to be written down."""
-        return bool(self.changed or self.audit or self.timers.changed)
+        return bool(self.changed or self.audit or self.timers.changed or self.suppressions.has_news)
 
     def written(self) -> None:
         """Say that what was to be written down is."""
         self.changed, self.transitions, self.audit = {}, [], []
         self.timers.changed = set()
+        self.suppressions.written()
 
     def _weigh(self, alert: Alert, moment: Moment) -> None:
         """Suppress an alert that nobody has taken on, or let it fire."""
@@ -119,6 +120,7 @@ class Steps:
             course.turns = []
         course.expires, course.incident, course.good_since, course.bad_since = None, False, None, None
         del self.live[alert.fingerprint]
+        self.suppressions.ended(alert)
         self.timers.end(alert.fingerprint, moment.at)
         self._resolved[alert.fingerprint] = (ended, moment.at)
         return ended

@@ -85,7 +85,7 @@ class Trial:
         rules = [watch.rule.name for watch in self._simulation.evaluator.watches.by_id.values()]
         named: list[tuple[Steps, str]] = [
             *((("actions", n, "acknowledge" if one.acknowledge else "resolve"), one.rule)
-              for n, one in enumerate(self._test.actions)),
+              for n, one in enumerate(self._test.actions) if not one.silence),
             *((("alerts", n, "rule"), one.rule) for n, one in enumerate(self._test.alerts)),
             *((("notifications", n, "rule"), one.rule) for n, one in enumerate(self._test.notifications or ())),
         ]  # fmt: skip
@@ -150,6 +150,9 @@ class Trial:
 
     async def _act(self, number: int, acted: Acted) -> None:
         simulation, deed = self._simulation, Deed(acted.operator, "test", acted.notes, "")
+        if acted.for_ is not None:
+            simulation.silence(acted.silence, float(acted.for_), deed)
+            return
         chosen = [
             alert for alert in simulation.alerts()
             if alert.status != "pending" and alert.rule == acted.rule and _has(alert, acted.labels)
