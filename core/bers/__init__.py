@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bers.persisting import persist as persist
     from bers.positions import Positions as Positions
     from bers.production import start_production_monitoring as start_production_monitoring
+    from bers.recorded import Recorded as Recorded
     from bers.records import Batch as Batch
     from bers.records import Event as Event
     from bers.records import Labels as Labels
@@ -146,6 +147,7 @@ _HOMES = {
     "ProcessorSpec": "stages",
     "Quantity": "units",
     "Receiver": "stages",
+    "Recorded": "recorded",
     "Redactor": "redaction",
     "Refused": "errors",
     "Rejected": "errors",

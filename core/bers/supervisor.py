@@ -169,6 +169,7 @@ class Supervisor(AsyncContextManagerMixin):
             metrics=metrics,
             state=self.state,
             call=self.directory.call,
+            whole=self.directory.whole,
             vitals=self._examine,
             own_addresses=addresses,
             boot=uuid4().hex[:12],

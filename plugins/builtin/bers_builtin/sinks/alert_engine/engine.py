@@ -40,6 +40,7 @@ from bers_builtin.sinks.alert_engine.answers import (
 from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.letters import as_event
+from bers_builtin.sinks.alert_engine.never_firing import NeverFiring
 from bers_builtin.sinks.alert_engine.pulse import Heart
 from bers_builtin.sinks.alert_engine.register import Deed
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo
@@ -61,6 +62,9 @@ class AlertEngine(Stage[AlertConfig]):
         super().__init__(config, context)
         self.books = Books(config, context)
         self.heart = Heart(config.heartbeat, context, self.books)
+        self.never_firing = NeverFiring(context)
+        self.rehearsing = anyio.Semaphore(1)
+        """Held by the back-test that runs."""
         self._me = f"bers:{context.stage_id}"
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
