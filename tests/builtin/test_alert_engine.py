@@ -93,7 +93,8 @@ async def engine(
         "alert-engine", clock=clock, metrics=metrics, state=database or Database(), environment="production"
     )
     # Each waking of a sleeper costs a test a tenth of a second, and no commit is to come between two of its hours.
-    options = {"commit_every": "1h", "escalation": [], "repeat": {}} | options
+    usual: dict[str, Any] = {"commit_every": "1h", "escalation": [], "repeat": {}}
+    options = usual | options
     async with step(ALERT_ENGINE, context=context, **options).open() as stage:
         yield Rig(stage, clock, await stage.position("alerts", 0, begin=0))
 

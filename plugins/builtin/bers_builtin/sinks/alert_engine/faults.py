@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from bers import ConfigError
 
 
 @contextmanager
-def gathered() -> Iterator[Gathering]:
+def gathered() -> Generator[Gathering]:
     """Let several things be tried, and raise one ConfigError with all that was wrong with them."""
     gathering = Gathering()
     yield gathering
@@ -24,7 +24,7 @@ class Gathering:
         self.errors: list[ConfigError] = []
 
     @contextmanager
-    def trying(self) -> Iterator[None]:
+    def trying(self) -> Generator[None]:
         """Note a ConfigError, and go on with what comes next."""
         try:
             yield
