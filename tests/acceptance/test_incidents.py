@@ -99,6 +99,11 @@ def test_b9_an_alert_of_any_other_rule_is_no_incident_and_our_own_incidents_make
     server.until("alerts", lambda found: any(one["rule"] == "Noise" for one in found))
     server.emit({"type": "incident.detected", "subject": "told-by-hand", "service": "shop"})
     server.until("alerts", lambda found: any(one["rule"] == "Incidents Watched" for one in found))
-    server.until("records?type=incident.detected", lambda found: len(found) == 4)
+    deadline = time.monotonic() + 10
+    while len(incidents(server, "detected", "shop")) < 2:  # What was told by hand, and what our rule made of that.
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert len(incidents(server, "detected", "shop")) == 2
     (watched,) = [one for one in server.data("alerts") if one["rule"] == "Incidents Watched"]
     assert (watched["count"], watched["metadata"]["subject"]) == (1, "told-by-hand")
