@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bers.audit import Audit as Audit
     from bers.catalog import Catalog as Catalog
     from bers.catalog import Metric as Metric
     from bers.checks import Check as Check
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from bers.operations import Reply as Reply
     from bers.operations import Sheet as Sheet
     from bers.operations import Stream as Stream
+    from bers.patterns import Pattern as Pattern
+    from bers.patterns import PatternError as PatternError
+    from bers.patterns import TooMuchWork as TooMuchWork
     from bers.persisting import persist as persist
     from bers.positions import Positions as Positions
     from bers.production import start_production_monitoring as start_production_monitoring
@@ -96,6 +100,7 @@ __version__ = "1.0.0"
 # Where each public name lives. It is imported when it is asked for: `bers --help` needs none of them.
 _HOMES = {
     "Account": "notifications.notices",
+    "Audit": "audit",
     "Batch": "records",
     "BersError": "errors",
     "Blocked": "targets",
@@ -129,6 +134,8 @@ _HOMES = {
     "Outcome": "records",
     "Outlet": "operations",
     "Page": "operations",
+    "Pattern": "patterns",
+    "PatternError": "patterns",
     "Percent": "units",
     "Period": "units",
     "PluginError": "errors",
@@ -161,6 +168,7 @@ _HOMES = {
     "Telling": "stages",
     "Template": "notifications.templates",
     "Tier": "records",
+    "TooMuchWork": "patterns",
     "Unwritable": "errors",
     "Vcs": "records",
     "Window": "records",

@@ -44,5 +44,15 @@ def identity_key(data_dir: Path) -> bytes:
     return key
 
 
+def known_key(data_dir: Path) -> bytes | None:
+    """The key that is there, for whoever only looks; nothing where it is not there, or is damaged."""
+    try:
+        written = (data_dir / KEY_FILE).read_bytes()
+    except OSError:
+        return None
+    key, sum = written[:KEY_BYTES], written[KEY_BYTES:]
+    return key if len(key) == KEY_BYTES and sum in (b"", _sum(key)) else None
+
+
 def _sum(key: bytes) -> bytes:
     return crc32(key).to_bytes(4, "big")

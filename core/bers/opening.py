@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from bers import disk, position_rows, salvage, soundness
+from bers import disk, mendings, position_rows, salvage, soundness
 from bers.checksums import UNREADABLE, connect, is_damage
 from bers.salvage import Salvage
 from bers.write_ahead import log_of
@@ -69,7 +69,12 @@ def _faults(path: Path, connection: sqlite3.Connection, frames: int, synchronous
 
 def mend(path: Path, faults: Sequence[str]) -> Salvage:
     """Put a new file in the place of one that is damaged; nobody has it open."""
-    found = salvage.salvage(path, faults, position_rows.complete)
+
+    def finish(connection: sqlite3.Connection, found: Salvage) -> None:
+        position_rows.complete(connection, found)
+        mendings.note(connection, found)
+
+    found = salvage.salvage(path, faults, finish)
     _suspicion_of(path).unlink(missing_ok=True)
     return found
 

@@ -32,6 +32,11 @@ class Caller(NamedTuple):
     key: str = ""
     """The id of the key that was shown; empty where there was none."""
 
+    @property
+    def named(self) -> str:
+        """The principal, with its key: several may have one name, while one takes over from another."""
+        return f"{self.principal} ({self.key})" if self.key not in ("", self.principal) else self.principal
+
 
 @dataclass(frozen=True)
 class Reply(Generic[R]):
@@ -104,6 +109,8 @@ class Operation(Generic[S, Q, R]):
     """For what its handler refuses a request, beside what any operation may be refused for."""
     media: str = "application/json"
     """What it answers with; another one where the response is a :class:`Page`."""
+    audited: bool = False
+    """Whether its handler writes what was done into the audit itself, with the deed; what is refused others write."""
     sheet: Callable[[Q, Reply[R]], Sheet] | None = None
     """How its answer is a table, where it can be had as CSV and as NDJSON too."""
 

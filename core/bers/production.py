@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from bers.config import Plan, load
 from bers.config.runbook import KEYS, Change
 from bers.errors import ConfigError, Fault, unknown
 from bers.operations import Surface
+from bers.plain import as_object
 from bers.web.server import running
 
 _log = logging.getLogger(__name__)
@@ -74,15 +75,24 @@ def start_production_monitoring(
     ``retentionPolicies.realtime``, minutes for ``shortTerm`` and days for ``mediumTerm`` and ``longTerm``.
     Raise ConfigError naming every key that is not known.
     """
-    for name in ("deduplication", "rateLimiting"):
-        if name in (config or {}) and name in (config or {}).get("alerting", {}):
-            _log.warning("%r is given twice: at the top, which counts, and under 'alerting'", name)
     faults: list[Fault] = []
-    changes = _changes(config or {}, KEYS, "", faults)
+    # What stands at the top counts where the runbook's other spelling says it too, in whatever order they come.
+    given = dict(sorted((config or {}).items(), key=lambda item: item[0] != "alerting"))
+    for key in _given_twice(given):
+        _log.warning("'%s' is given twice: at the top, which counts, and as 'alerting.%s'; remove one", key, key)
+    changes = _changes(given, KEYS, "", faults)
     if faults:
         raise ConfigError(faults)
     chosen = Path(path) if path else Path(CONFIG_FILE)
     return ProductionMonitoring(changes, chosen if path or chosen.exists() else None)
+
+
+def _given_twice(config: Mapping[str, Any]) -> Iterator[str]:
+    """Every key that stands at the top and under `alerting` too."""
+    below = as_object(config.get("alerting")) or {}
+    for name in ("deduplication", "rateLimiting"):
+        other = as_object(below.get(name)) or {}
+        yield from (f"{name}.{key}" for key in as_object(config.get(name)) or {} if key in other)
 
 
 def _changes(config: Mapping[str, Any], keys: Mapping[str, Any], path: str, faults: list[Fault]) -> list[Change]:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgspec
 from anyio import AsyncContextManagerMixin
 
+from bers.audit import Audit
 from bers.catalog import Catalog, Metric
 from bers.checks import Check
 from bers.clock import Clock, SystemClock
@@ -61,7 +62,14 @@ class Context:
     boot: str = field(default_factory=lambda: uuid4().hex[:12])
     redactor: Redactor = field(default_factory=Redactor)
     """Masks what nobody may read, as the configuration says: for what a stage writes or sends that is no event."""
+    audit_key: Callable[[], bytes] | None = None
+    """What seals the rows of the audit."""
     _numbers: count[int] = field(default_factory=count)
+
+    @property
+    def audit(self) -> Audit:
+        """The trail of who did what: a deed of an operator is written into it, in the transaction that does it."""
+        return Audit(self.state, self.clock, self.redactor, self.audit_key)
 
     @property
     def logger(self) -> logging.Logger:

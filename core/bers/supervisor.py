@@ -102,12 +102,13 @@ class Supervisor(AsyncContextManagerMixin):
         self.data_dir = Path(plan.settings.data_dir)
         self.state = state or Database(self.data_dir / "state.db")
         self.state.mend()  # Before anybody looks for positions in it.
-        self.redactor = plan.redactor.keyed(partial(identity_key, self.data_dir))
+        key = partial(identity_key, self.data_dir)
+        self.redactor = plan.redactor.keyed(key)
         self.heartbeats = Heartbeats(self.state, self.clock)
         self.checked = History(self.state, self.clock)
         """What became of every check."""
         self.timekeeping = Timekeeping(self.clock)
-        self.audit = Audit(self.state, self.clock, self.redactor)
+        self.audit = Audit(self.state, self.clock, self.redactor, key)
         letters = plan.settings.dead_letters
         self.dead = DeadLetters(
             self.state, self.clock, self.data_dir, letters.max_bytes, letters.when_full, self.redactor.text
@@ -170,6 +171,7 @@ class Supervisor(AsyncContextManagerMixin):
             own_addresses=addresses,
             boot=uuid4().hex[:12],
             redactor=self.redactor,
+            audit_key=key,
         )
 
         # Who looks after stages, and who tells of it.
@@ -335,6 +337,7 @@ class Supervisor(AsyncContextManagerMixin):
         self._tasks = group
         group.start_soon(self.blame.run)
         await self.heartbeats.try_to_beat()
+        await self.audit.begin()
         await self.checked.begin(self.heartbeats.before)
         await self.dead.begin()
         await self.dead.sweep()  # By positions that a pipeline which is gone gives up next.
@@ -352,6 +355,7 @@ class Supervisor(AsyncContextManagerMixin):
         await self.health.recall()
         group.start_soon(self.heartbeats.run)
         group.start_soon(self.timekeeping.run)
+        group.start_soon(self.audit.run, lambda: self.plan.settings.audit.keep)
         group.start_soon(self.storage.run)
         group.start_soon(self.memory.run)
         group.start_soon(self.speed.run)

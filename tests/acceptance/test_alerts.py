@@ -172,3 +172,38 @@ def curl(server: Operator, alert: str, verb: str, notes: str) -> Any:
       -H "Content-Type: application/json" \\
       -d '{{"operator": "admin", "notes": "{notes}"}}'"""
     return msgspec.json.decode(subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout)
+
+
+def test_a34_an_alert_goes_to_the_next_contact_until_somebody_takes_it_on_and_its_log_says_so(tmp_path: Path) -> None:
+    steps = "[{after: 1s, contact: secondary}, {after: 3s, contact: escalation}]"
+    configuration(tmp_path, **{"alert-engine: {}": f"alert-engine: {{escalation: {steps}}}"})
+    with operating(tmp_path) as server:
+        server.emit({"type": "build-completed", "detail": {"duration": 5001, "environment": "production"}})
+        (alert,) = server.until("alerts", len)
+        path = f"alerts/{alert['id']}"
+        server.until(path, lambda one: one["escalation"] == {"step": 1, "contact": "secondary"})
+        answer = {"operator": "admin", "notes": "lunch", "expires": "1s"}
+        assert server.post(f"{path}/acknowledge", answer).json()["data"]["status"] == "acknowledged"
+        server.until(path, lambda one: one["status"] == "active")
+        server.until(path, lambda one: one["escalation"]["contact"] == "escalation")
+        assert server.post(f"{path}/acknowledge", {"operator": "admin"}).status_code == 200
+        assert server.post(f"{path}/unacknowledge", {"operator": "admin"}).json()["data"]["status"] == "active"
+        assert server.post(f"{path}/resolve", {"operator": "admin"}).status_code == 200
+        entries = server.data(f"{path}/log")
+        assert [(entry["kind"], entry["from"], entry["to"]) for entry in entries] == [
+            ("firing", None, "active"),
+            ("escalated", "active", "active"),
+            ("acknowledged", "active", "acknowledged"),
+            ("unacknowledged", "acknowledged", "active"),
+            ("escalated", "active", "active"),
+            ("acknowledged", "active", "acknowledged"),
+            ("unacknowledged", "acknowledged", "active"),
+            ("resolved", "active", "resolved"),
+        ]
+        assert 900 <= entries[1]["time"] - entries[0]["time"] < 1500
+        assert entries[3]["reason"] == {"word": "expired", "sentence": "the acknowledgement by admin has expired"}
+        wanted = {"alert.escalated", "alert.unacknowledged", "alert.resolved"}
+        server.until("records?type=alert.*", lambda found: wanted <= {one["type"] for one in found})
+        assert server.get("alerts/nope/log").status_code == 404
+        assert server.data("alerts/stats")["timeToAcknowledge"]["count"] == 2
+        assert server.get("alerts/history?limit=1").json()["next"] is None

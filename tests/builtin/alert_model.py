@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 DEDUP, FLIPS, FLIP_WINDOW, STEADY, REPEAT = 20.5, 3, 40.5, 15.0, 30.0
@@ -40,7 +41,7 @@ class Model:
     expires: float | None = None
     fired: float = 0.0
     unanswered: list[list[float]] = field(default_factory=list[list[float]])
-    """When it waited for somebody: pairs of a beginning and an end; the last is open while it has no end."""
+    """When it waited for somebody: pairs of a beginning and an end; the last is open while its end is infinite."""
     step: int = 0
     ended: float | None = None
     flips: list[float] = field(default_factory=list[float])
@@ -76,7 +77,7 @@ class Model:
     def acknowledge(self, t: float, lasting: float | None) -> None:
         if self.status in ("active", "suppressed"):
             self.expires = None if lasting is None else t + lasting
-            self._say("acknowledged", "acknowledged", True, t)
+            self._say("acknowledged", "acknowledged", self.told, t)
 
     def unacknowledge(self, t: float) -> None:
         if self.status == "acknowledged":
@@ -163,7 +164,7 @@ class Model:
 
     def _give_back(self, t: float) -> None:
         self.expires, self.fired = None, t
-        self._say("unacknowledged", "active", True, t)
+        self._say("unacknowledged", "active", self.told, t)
         self._settle(t)
 
     def _end(self, t: float) -> None:
@@ -175,7 +176,8 @@ class Model:
         self.log.append(Said(kind, self.status, status, told))
         self.numbers.append(self.number)
         self.status = status
-        if self._waits and not (self.unanswered and not self.unanswered[-1][1]):
-            self.unanswered.append([t, 0.0])
-        elif not self._waits and self.unanswered and not self.unanswered[-1][1]:
+        is_open = bool(self.unanswered) and self.unanswered[-1][1] == inf
+        if self._waits and not is_open:
+            self.unanswered.append([t, inf])
+        elif not self._waits and is_open:
             self.unanswered[-1][1] = t

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from bers import ConfigError, Outcome, Percent
+from bers import ConfigError, Outcome, Percent, config, plugins
+from bers.config.located import parse
 from bers.testing import step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.answers import Answer
-from bers_builtin.sinks.alert_engine.rules import Slo
+from bers_builtin.sinks.alert_engine.rules import Rule, Slo
 from tests.builtin import test_alert_engine
 from tests.builtin.test_alert_engine import OPERATOR, Rig, rule
 
@@ -569,3 +570,69 @@ def test_outcomes_that_say_nothing_are_no_failures() -> None:
     outcomes: Sequence[Outcome] = ("cancel", "skip")
     slo = Slo(name="Builds", objective=Percent("99%"), event="build.finished")
     assert [slo.is_good(outcome) for outcome in outcomes] == [None, None]
+
+
+FILE = """\
+version: 1
+sources:
+  host: {use: system-resources}
+sinks:
+  alert-engine:
+    rules:
+      - name: Memory
+        metric: system_memory_usage
+        above: 80%
+        claer: 70%
+      - name: Disk
+        metric: system_disk_usage
+        above: 80%
+        clear: 90%
+      - name: Load
+        metric: system_load_1m
+        aggregate: count
+        window: 5m
+        above: target
+        on_no_data: alert
+        depends_on: [Disc]
+    slos:
+      - name: Host
+        objective: 99%
+        metric: system_memory_usage
+        above: 5s
+        windows: [{long: 1h, short: 5m, burn: fast}]
+pipelines:
+  alerts: {sources: [host], sinks: [alert-engine]}
+"""
+
+
+def faults_of(text: str) -> Sequence[str]:
+    try:
+        config.plan(parse(text, "pipelines.yaml"), plugins.load(installed=False), environ={})
+    except ConfigError as error:
+        return [str(fault) for fault in error.faults]
+    return []
+
+
+def test_every_fault_is_told_by_file_line_and_column() -> None:
+    here = "sinks.alert-engine"
+    keys = ", ".join(sorted(field.encode_name for field in msgspec.structs.fields(Rule)))
+    number = "expected a number, found text; write digits alone, without quotes"
+    needs = "`on_no_data` needs `no_data_after`, such as 5m: after how long there is no data"
+    assert faults_of(FILE) == [
+        f"pipelines.yaml:10:9: {here}.rules[0].claer: unknown key 'claer'; did you mean 'clear'? Known: {keys}",
+        f"pipelines.yaml:20:9: {here}.rules[2].on_no_data: rule 'Load': {needs}",
+        f"pipelines.yaml:27:41: {here}.slos[0].windows[0].burn: {number}",
+    ]
+    bad_side = "`clear` lies on the bad side of `above`; it has to be at or below it, or no alert would ever end"
+    no_share = "'5s' is not understood; expected a share such as 80%"
+    told = "`target` is a value of a metric; write how many, as in 5"
+    mended = FILE.replace("claer", "clear").replace("        on_no_data: alert\n", "").replace("burn: fast", "burn: 2")
+    assert faults_of(mended) == [
+        f"pipelines.yaml:14:9: {here}.rules[1].clear: rule 'Disk': {bad_side}",
+        f"pipelines.yaml:19:9: {here}.rules[2].above: rule 'Load': {told}",
+        f"pipelines.yaml:25:9: {here}.slos[0].above: rule 'Host': {no_share}",
+    ]
+    mended = mended.replace("clear: 90%", "clear: 70%").replace("above: target", "above: 5").replace("5s", "80%")
+    (stranger,) = faults_of(mended)
+    assert stranger.startswith(f"pipelines.yaml:20:22: {here}.rules[2].depends_on[0]: unknown rule 'Disc'; did you")
+    assert faults_of(mended.replace("[Disc]", "[disk]")) == []

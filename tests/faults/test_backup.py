@@ -60,6 +60,7 @@ sinks:
   alert-engine:
     defaults: false
     rate_limiting: {max_alerts: 1000000}
+    flapping: {enabled: false}
     rules:
       - name: Down
         event: custom.probe

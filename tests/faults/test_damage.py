@@ -48,7 +48,7 @@ FLIPS, CUTS = (None, None) if LONG else (250, 40)
 NODES = 200 if LONG else 6
 """How many nodes are started on a data directory that is damaged somewhere."""
 
-TABLES = ("audit", "dead_letters", "facts", "keys", "positions")
+TABLES = ("audit_chain", "dead_letters", "facts", "keys", "positions")
 
 
 # A database, in this process.

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.acceptance.conftest import Operator
 from tests.integration.processes import at_leisure, started
@@ -73,31 +74,25 @@ def seen(node: Operator, door: Door) -> None:
 
 
 def test_outages_survive_kills_and_a_dead_node_is_no_outage(tmp_path: Path) -> None:
-    random = Random(7)
+    random, first = Random(7), time.monotonic()
     dead, ended = 0.0, 0
     killed: float | None = None
+    found: dict[str, Any] = {}
     with door() as one:
         (tmp_path / "pipelines.yaml").write_text(CONFIGURATION.format(port=one.port))
-        first = time.monotonic()
         for life in range(LIVES + 1):
             with started(tmp_path) as node:
                 seen(node, one)
-                if killed is not None:
-                    dead += time.monotonic() - killed
-                if life == LIVES:
-                    if not one.open:
-                        one.turn()
-                        seen(node, one)
-                    found = node.data("health/door/history?period=1h&limit=1000")
-                    lived = time.monotonic() - first
-                    break
-                for _ in range(random.randint(1, 3)):
+                dead += time.monotonic() - (killed or time.monotonic())
+                for _ in range(random.randint(1, 3) if life < LIVES else not one.open):
                     one.turn()
                     seen(node, one)
                     ended += one.open
+                found = node.data("health/door/history?period=1h&limit=1000")
                 killed = time.monotonic()
+    lived = killed - first if killed else 0.0
+    seconds = {name: float(found[name]) / 1000 for name in ("upMs", "downtimeMs", "unknownMs", "absentMs", "knownMs")}
     statuses = [span["status"] for span in found["spans"]]
-    seconds = {name: found[name] / 1000 for name in ("upMs", "downtimeMs", "unknownMs", "absentMs", "knownMs")}
     assert statuses[0] == "healthy" and {"absent", "unhealthy"} <= set(statuses)
     assert found["outages"] >= ended > 0
     # Whatever it did not see is counted on neither side: not up, though the door was open for most of it.

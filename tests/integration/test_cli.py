@@ -16,7 +16,7 @@ from tests.integration.processes import configure, free_ports, started
 
 COMMANDS = [
     "start", "dev", "stop", "restart", "status", "check", "config", "schema", "graph", "plugins", "emit", "run",
-    "alerts", "dead", "report", "dora", "openapi", "doctor", "env", "keys", "top", "tap", "explain",
+    "alerts", "audit", "silence", "dead", "report", "dora", "openapi", "doctor", "env", "keys", "top", "tap", "explain",
 ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,10 @@ async def node(
         folder, f"sources: {{shaky: {{}}}}\n{BARE}", specs=shaky({} if finds is None else finds), changes=changes
     ) as server:
         yield server
+
+
+def is_now(status: str) -> Callable[[Any], bool]:
+    return lambda one: one["status"] == status
 
 
 async def test_every_word_is_reachable_and_the_whole_is_what_a7_says(tmp_path: Path) -> None:
@@ -181,9 +185,7 @@ async def test_a_check_of_a_metric_asks_the_store(tmp_path: Path) -> None:
         assert (first["status"], first["message"]) == ("unknown", "no sample in 5m")
         for seconds, status in ((1, "healthy"), (3, "degraded"), (11, "unhealthy")):
             await server.emit({"type": "build-completed", "detail": {"duration": seconds * 1000, "environment": "ci"}})
-            found = await server.until(
-                "health/slow-builds", lambda one, wanted=status: one["status"] == wanted, seconds=SOON
-            )
+            found = await server.until("health/slow-builds", is_now(status), seconds=SOON)
             assert found["details"]["value"] == seconds * 1000.0
 
 
@@ -216,6 +218,10 @@ async def test_when_we_are_cut_off_nobody_is_blamed(tmp_path: Path) -> None:
                     if len(told) == 2:
                         break
             assert told["connectivity"]["outcome"] == "failure"
+            assert told["connectivity"]["labels"] == {
+                "check": "connectivity", "status": "unhealthy", "breaker": "closed", "critical": "false",
+                "flapping": "false",
+            }  # fmt: skip
             assert (told["shop"]["outcome"], told["shop"]["data"]["becauseOf"]) == ("skip", "connectivity")
         advice = (await server.data("health"))["recommendations"]
         assert [one.partition(":")[0] for one in advice] == ["connectivity"]
@@ -224,9 +230,10 @@ async def test_when_we_are_cut_off_nobody_is_blamed(tmp_path: Path) -> None:
 async def test_history_is_told_with_its_outages_and_shown_in_the_report(tmp_path: Path) -> None:
     finds: dict[str, Status | Exception] = {}
     async with node(tmp_path, finds) as server:
-        for status in ("unhealthy", "healthy", "unhealthy", "degraded"):
-            finds["hand"] = status  # type: ignore[assignment]
-            await server.until("health/hand", lambda one, wanted=status: one["status"] == wanted, seconds=SOON)
+        stories: Sequence[Status] = ("unhealthy", "healthy", "unhealthy", "degraded")
+        for status in stories:
+            finds["hand"] = status
+            await server.until("health/hand", is_now(status), seconds=SOON)
         found = await server.data("health/hand/history?period=1h")
         assert [one["status"] for one in found["spans"]] == ["degraded", "unhealthy", "healthy", "unhealthy", "healthy"]
         assert found["outages"] == 2 and 0 < found["percent"] < 100 and found["spans"][0]["ongoing"]
@@ -292,3 +299,27 @@ async def test_what_a_look_brings_along_is_masked_everywhere(tmp_path: Path) -> 
     rows = database.execute("SELECT message FROM health_spans WHERE name = 'shop'").fetchall()
     database.close()
     assert rows == [("cannot log in with ***",)]
+
+
+async def test_a_rule_watches_a_check_and_an_alert_is_resolved_with_it(tmp_path: Path) -> None:
+    finds: dict[str, Status | Exception] = {}
+    rule = {
+        "name": "Hand Down",
+        "severity": "critical",
+        "event": "health.checked",
+        "where": {"check": "hand"},
+        "outcome": "failure",
+        "clears": {"event": "health.checked", "outcome": "success"},
+        "group": ["check"],
+    }
+    changes: list[tuple[tuple[str, ...], Any]] = [
+        (("sources", "shaky"), {}),
+        (("sinks", "alert-engine", "rules"), [rule]),
+    ]
+    async with serving(tmp_path, specs=shaky(finds), changes=changes) as server:
+        await server.until("health/hand", lambda one: one["status"] == "healthy", seconds=SOON)
+        finds["hand"] = "unhealthy"
+        found = await server.until("alerts", lambda every: every, seconds=SOON)
+        assert [(one["title"], one["severity"]) for one in found] == [("Hand Down: hand", "critical")]
+        del finds["hand"]
+        await server.until("alerts", lambda every: not every, seconds=SOON)

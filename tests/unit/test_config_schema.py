@@ -29,6 +29,8 @@ BEYOND = {
     "an environment variable", "a file", "a reference to something else", "a file that is a folder",
     "a variable that is named nearly like one that is set", "a secret where a duration belongs",
     "a secret where a name of a stage belongs", "a variable that is no number",
+    "checks that depend on what is not there", "checks that depend on each other",
+    "a place to find out whether we are cut off that is none",
 }  # fmt: skip
 
 

@@ -1,12 +1,12 @@
 """What became of a check is remembered, counted by a clock that nobody sets, through restarts and crashes."""
 
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
 
-from bers import Database, Refused, Stamp
+from bers import Database, Refused, Stamp, Status
 from bers.clock import Jump, SteadyClock
 from bers.health.history import KEEP, History
 from bers.health.spans import CheckHistory
@@ -50,7 +50,10 @@ async def test_availability_is_the_time_it_was_well_of_the_time_it_was_known(
     state: Database, clock: VirtualClock
 ) -> None:
     history = await process(state, clock)
-    for status, seconds in (("healthy", 600), ("unhealthy", 60), ("degraded", 240), ("unknown", 100), ("healthy", 100)):
+    lived: Sequence[tuple[Status, int]] = (
+        ("healthy", 600), ("unhealthy", 60), ("degraded", 240), ("unknown", 100), ("healthy", 100),
+    )  # fmt: skip
+    for status, seconds in lived:
         history.note("web", status, status)
         await clock.advance(seconds)
     found = history.story("web", DAY, 10)
@@ -194,8 +197,9 @@ async def test_rows_that_are_damaged_are_left_out(
     state: Database, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     history = await process(state, clock)
-    for status in ("healthy", "unhealthy", "degraded"):
-        history.note("web", status, status)  # type: ignore[arg-type]
+    statuses: Sequence[Status] = ("healthy", "unhealthy", "degraded")
+    for status in statuses:
+        history.note("web", status, status)
         await clock.advance(10)
     await history.close()
     await state.run(lambda one: one.execute("UPDATE health_spans SET status = 'great' WHERE number = 2").fetchall())

@@ -130,7 +130,7 @@ async def test_an_answer_is_looked_at(web: int, path: str, options: Any, status:
 
 
 async def test_what_is_sent_is_the_method_the_headers_and_the_body(web: int) -> None:
-    sent = {"method": "POST", "body": "ping ", "headers": {"Authorization": "Bearer t0ps3cret"}}
+    sent: dict[str, Any] = {"method": "POST", "body": "ping ", "headers": {"Authorization": "Bearer t0ps3cret"}}
     found = await http(f"http://localhost:{web}/", contains="ping Bearer t0ps3cret", **sent).look()
     assert found.status == "healthy"
     assert "t0ps3cret" not in repr(found)

@@ -148,6 +148,24 @@ def test_what_is_not_known_is_refused_at_once_with_what_is(config: dict[str, Any
     assert str(info.value) == message
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a17_a_key_in_both_spellings_is_told_and_the_one_at_the_top_counts(
+    order: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {
+        "deduplication": {"window": 60_000},
+        "alerting": {"deduplication": {"window": 90_000, "enabled": False}, "rateLimiting": {"maxAlerts": 3}},
+    }
+    handle = start_production_monitoring(dict([*given.items()][::order]))
+    assert [record.getMessage() for record in caplog.records] == [
+        ("'deduplication.window' is given twice: at the top, which counts, and as 'alerting.deduplication.window'; "
+         "remove one")
+    ]  # fmt: skip
+    engine = config(load(None, plugins.load(), changes=handle._changes), "sinks", "alert-engine")  # pyright: ignore[reportPrivateUsage]
+    assert (engine.deduplication.window, engine.deduplication.enabled) == (60.0, False)
+    assert engine.rate_limiting.max_alerts == 3
+
+
 def test_every_fault_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as info:
         start_production_monitoring({"a": 1, "deployment": {"b": 1}, "monitoring": []})

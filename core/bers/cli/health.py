@@ -73,7 +73,7 @@ def history(name: str | None, period: str, limit: int, json_: bool, url: str | N
     rows = [[_local(one["from"]), _lasted(one["duration"]), one["status"], one["message"]] for one in found["spans"]]
     output.table(["since", "for", "status", "why"], rows)
     known = found["downtimeMs"] or found["upMs"]
-    share = f"{found['percent']:g} % of the time it was known" if known else "it was never known"
+    share = f"{_share(found)} of the time it was known" if known else "no time that is known"
     outages = f"{found['outages']} outage{'' if found['outages'] == 1 else 's'}"
     longest = f", the longest {_lasted(found['longestMs'])}" if found["outages"] else ""
     click.echo(f"well for {share}; {outages}{longest}; unknown for {_lasted(found['unknownMs'])}, "
@@ -97,7 +97,7 @@ def _show(found: dict[str, Any]) -> None:
         "status": found["status"],
         "since": _local(found["since"]) if found["since"] else None,
         "what it found": found["message"],
-        "error": found["error"],
+        "error": found["error"] if found["error"] != found["message"] else None,
         "what to do": found["remediation"],
         "critical": "yes" if found["critical"] else "no",
         "looked at": f"{_local(found['timestamp'])}, in {found['duration']:g} ms",
@@ -123,7 +123,8 @@ def _flags(one: dict[str, Any]) -> str:
 
 
 def _share(share: dict[str, Any] | None) -> str:
-    return "" if share is None or share["percent"] is None else f"{share['percent']:g} %"
+    """A percentage, rounded down: 99.999 % is not 100 %."""
+    return "" if share is None or share["percent"] is None else f"{int(share['percent'] * 100) / 100:g} %"
 
 
 def _lasted(milliseconds: int) -> str:

@@ -21,6 +21,7 @@ from bers.cli.start import config_option, kept
 from bers.clock import SystemClock
 from bers.database import Database
 from bers.errors import BersError, unknown
+from bers.identity_key import identity_key
 from bers.lock import unwritable
 from bers.operations import Caller, Scope
 from bers.units import Duration
@@ -118,7 +119,9 @@ def _change(config: Path | None, work: Callable[[sqlite3.Connection], T], action
     try:
         database = Database(data_dir / "state.db", mends=lock.holder(data_dir) is None)
         try:
-            tell = Audit(database, SystemClock()).row(Caller(_user(), "command line"), action, "done")
+            tell = Audit(database, SystemClock(), key=partial(identity_key, data_dir)).row(
+                Caller(_user(), "command line"), action, "done"
+            )
 
             def both(connection: sqlite3.Connection) -> T:
                 result = work(connection)

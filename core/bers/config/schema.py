@@ -8,6 +8,7 @@ from typing import Any
 from bers.config.settings import Settings
 from bers.config.wiring import PipelineSettings
 from bers.delivery import Delivery
+from bers.health.settings import KINDS, NAME
 from bers.plain import as_list, as_object
 from bers.plugins import Catalogue, Kind
 from bers.schemas import json_schema
@@ -21,7 +22,7 @@ def file_schema(catalogue: Catalogue) -> dict[str, Any]:
     """The JSON Schema (2020-12) of pipelines.yaml, with the stages of a catalogue."""
     schema = json_schema(Settings)
     properties: dict[str, Any] = schema["properties"]
-    properties["health"]["properties"]["checks"]["examples"] = [{name: {} for name in sorted(catalogue.checks())}]
+    _name_checks(properties["health"]["properties"]["checks"], catalogue)
     properties["metrics"]["propertyNames"] = {"enum": sorted(catalogue.metrics())}
     definitions: dict[str, Any] = {"delivery": json_schema(Delivery)}
     for kind, key in _KINDS:
@@ -42,6 +43,19 @@ def file_schema(catalogue: Catalogue) -> dict[str, Any]:
     }
     whole: dict[str, Any] = _with_references(schema | {"$defs": definitions})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "pipelines.yaml", **whole}
+
+
+def _name_checks(checks: dict[str, Any], catalogue: Catalogue) -> None:
+    """Those of stages may be changed; one of another name says what it looks at."""
+    one = checks["additionalProperties"]
+    for metric in one["properties"]["metric"]["anyOf"]:
+        if "properties" in metric:
+            metric["properties"]["name"] = {**metric["properties"]["name"], "enum": sorted(catalogue.metrics())}
+    checks["properties"] = {
+        name: {**one, "not": {"anyOf": [{"required": [kind]} for kind in KINDS]}} for name in sorted(catalogue.checks())
+    }
+    checks["propertyNames"] = {"anyOf": [{"enum": sorted(catalogue.checks())}, {"pattern": NAME}]}
+    checks["additionalProperties"] = {**one, "anyOf": [{"required": [kind]} for kind in KINDS]}
 
 
 def _stage(spec: AnySpec) -> dict[str, Any]:

@@ -209,6 +209,15 @@ class DeadLetterSettings(Config, frozen=True):
     ] = "drop_oldest"
 
 
+class AuditSettings(Config, frozen=True):
+    """What is kept of who did what."""
+
+    keep: Annotated[
+        Interval,
+        Meta(description="How long a row is kept. What is deleted is said in the chain, which can be verified on."),
+    ] = Interval("400d")
+
+
 class Settings(Config, frozen=True):
     """Everything in pipelines.yaml beside the stages."""
 
@@ -227,6 +236,7 @@ class Settings(Config, frozen=True):
     dead_letters: Annotated[
         DeadLetterSettings, Meta(description="What is kept of records that can never be delivered.")
     ] = DeadLetterSettings()
+    audit: Annotated[AuditSettings, Meta(description="What is kept of who did what.")] = AuditSettings()
     metrics: Annotated[dict[str, MetricSettings], Meta(description="What is different for single metrics.")] = {}
     supervision: Annotated[
         SupervisionSettings, Meta(description="What is done about stages that fail, hang or block.")

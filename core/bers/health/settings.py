@@ -17,7 +17,8 @@ KINDS = ("http", "tcp", "command", "metric")
 RESERVED = frozenset({"badge.svg", "availability.svg", "circuit-breakers", "connectivity", "history", "overall"})
 """What no check of one's own may be called: the words of addresses, and our own check of that name."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NAME = "^[a-z0-9][a-z0-9_-]{0,63}$"
+"""What a check of one's own may be called, beside those words."""
 
 INTERVAL = Interval("30s")
 TIMEOUT = Interval("5s")
@@ -155,4 +156,4 @@ class HealthSettings(Config, frozen=True):
 
 def is_name(text: str) -> bool:
     """Whether a check of one's own may be called so."""
-    return bool(_NAME.fullmatch(text)) and text not in RESERVED
+    return bool(re.fullmatch(NAME, text)) and "\n" not in text and text not in RESERVED

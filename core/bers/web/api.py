@@ -9,14 +9,15 @@ import msgspec
 from msgspec import Meta
 
 import bers
-from bers.audit import Entry
+from bers.audit import Entry, anchor_of
+from bers.audit_proof import Report
 from bers.availability import Availability
 from bers.cells import Cell
 from bers.collection import culprits
 from bers.counters import Counts
 from bers.directory import Directory, Route
 from bers.errors import Refused, unknown
-from bers.operations import Caller, Nothing, Operation
+from bers.operations import Caller, Nothing, Operation, Reply
 from bers.redaction import redact_text
 from bers.reloading import Configuration
 from bers.stages import Telling
@@ -24,6 +25,7 @@ from bers.states import StageState
 from bers.supervisor import Supervisor
 from bers.units import period
 from bers.web import dead_letters, eyes, health
+from bers.web.periods import WINDOW
 
 
 class Components(msgspec.Struct, rename="camel", frozen=True):
@@ -105,14 +107,6 @@ class AskStage(msgspec.Struct, forbid_unknown_fields=True):
     stage: str
 
 
-_WINDOW: dict[str, Any] = {
-    "pattern": "^(?:[1-9][0-9]{4,8}(?:ms)?|[1-9][0-9]{1,5}s|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h"
-    "|(?:[1-9]|[1-8][0-9]|90)d|[1-9]w)$",
-    "examples": ["24h", "30d", "604800000"],
-}
-"""Most periods from 10 s to 90 d, as a description can say it; all of them are taken."""
-
-
 class AskAvailability(msgspec.Struct, forbid_unknown_fields=True):
     """How far back."""
 
@@ -120,15 +114,41 @@ class AskAvailability(msgspec.Struct, forbid_unknown_fields=True):
         str,
         Meta(
             description="How far back, as in 24h, 30d or 604800000 (milliseconds): from 10s to 90d.",
-            extra_json_schema=_WINDOW,
+            extra_json_schema=WINDOW,
         ),
     ] = "30d"
 
 
 class AskAudit(msgspec.Struct, forbid_unknown_fields=True):
-    """How many of the newest entries."""
+    """Which rows, the newest first."""
 
     limit: Annotated[int, Meta(ge=1, le=1000, description="How many at most.")] = 100
+    before: Annotated[
+        Annotated[int, Meta(ge=1, le=1 << 53)] | None,
+        Meta(description="What `next` said of the answer before: go on with older rows than this."),
+    ] = None
+    principal: Annotated[str, Meta(description="Only what this principal did.")] = ""
+    target: Annotated[str, Meta(description="Only what was done to this, such as the id of an alert.")] = ""
+
+
+class AskProof(msgspec.Struct, forbid_unknown_fields=True):
+    """What the audit is to be compared with."""
+
+    head: Annotated[
+        str, Meta(description="The number and the hash of a row as they were noted before, with a colon between.")
+    ] = ""
+
+
+class OlderRows(msgspec.Struct, frozen=True):
+    """Where the answer ends: what to ask for as `before` to be told older rows; null where there are none."""
+
+    next: int | None
+
+
+class BesideAudit(msgspec.Struct, frozen=True):
+    """What stands beside rows of the audit."""
+
+    meta: OlderRows
 
 
 class Api:
@@ -212,8 +232,18 @@ class Api:
             raise Refused("bad_request", f"window: {exc}") from exc
         return self._node.heartbeats.availability(window)
 
-    async def audit(self, ask: AskAudit, caller: Caller) -> list[Entry]:
-        return list(await self._node.audit.entries(ask.limit))
+    async def audit(self, ask: AskAudit, caller: Caller) -> Reply[list[Entry]]:
+        found = list(
+            await self._node.audit.entries(ask.limit, before=ask.before, principal=ask.principal, target=ask.target)
+        )
+        return Reply(found, {"meta": OlderRows(found[-1].id if len(found) == ask.limit else None)})
+
+    async def prove_audit(self, ask: AskProof, caller: Caller) -> Report:
+        try:
+            anchor = anchor_of(ask.head) if ask.head else None
+        except ValueError as exc:
+            raise Refused("bad_request", f"head: {exc}") from exc
+        return await self._node.audit.prove(anchor)
 
 
 OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
@@ -241,7 +271,15 @@ OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
         "Read the file again, and change what differs; 422 says what is wrong with it, and nothing has changed then.",
         scope="admin",
     ),
-    Operation("GET", "audit", Api.audit, AskAudit, list[Entry], "Who changed what, newest first.", scope="admin"),
+    Operation(
+        "GET", "audit", Api.audit, AskAudit, list[Entry], "Who changed what, newest first.", scope="admin",
+        beside=BesideAudit,
+    ),
+    Operation(
+        "GET", "audit/verify", Api.prove_audit, AskProof, Report,
+        "Whether every row of the audit is as it was written, and none is missing.", scope="admin",
+        refuses=("bad_request",),
+    ),
 )  # fmt: skip
 
 

@@ -196,7 +196,7 @@ class App:
             if operation.method != "GET":
                 await node.audit.record(caller, did, refused.reason)
             raise
-        if operation.method != "GET":
+        if operation.method != "GET" and not operation.audited:
             await node.audit.record(caller, did, "done")
         if isinstance(reply.data, Page):
             return pages.answer(request, reply.data)

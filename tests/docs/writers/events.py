@@ -53,7 +53,9 @@ TYPES: Mapping[str, str] = {
 """The types that builtin sources read or tell, and what they mean."""
 
 OWN: Mapping[str, str] = {
-    "health.checked": "A health check found something; its status is in `data`.",
+    "health.checked": "A health check came to another status, its breaker to another state, or it began or ceased to "
+    "flap: `data` has each with what it was before, `labels` have `check`, `status`, `breaker`, `critical` and "
+    "`flapping`.",
     "stage.changed": "A stage came to another state; which, and why, is in `data` and `reason`.",
     "config.reloaded": "A reload has ended: what changed is in `data`, and every fault in `reason`.",
     "clock.jumped": "The wall clock was set (`cause` is `step`), the machine slept (`sleep`), or this process was "
@@ -78,10 +80,11 @@ FRAMES: Mapping[str, str] = {
     "gap": "Something was missed: it is not kept any more, or the client is slow. Read the present from REST.",
     "performance_metrics": "Once a second at most: the newest value of every metric that came in.",
     "active_alerts": "The alerts that are alive, whenever that changes and at the beginning.",
-    "health_status": "A health check found something: event `health.checked`.",
+    "health_status": "A health check came to another status: event `health.checked`.",
     "events": "How many events of each type were not told one by one, because there were too many.",
     "event": "Any other event.",
     "alert_firing, alert_acknowledged, alert_resolved, ...": "An event `alert.*`: its second word, with underscores.",
+    "silence_created, silence_expired": "An event `silence.*`, likewise.",
 }
 
 

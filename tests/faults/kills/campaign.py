@@ -39,6 +39,7 @@ sinks:
   alert-engine:
     defaults: false
     deduplication: {enabled: false}
+    flapping: {enabled: false}
     rules:
       - {name: Down, severity: critical, event: service-is.down, clears: {event: service-is.up}, group: [subject]}
   #sse: {}

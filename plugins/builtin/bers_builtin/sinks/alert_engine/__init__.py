@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bers import Check, DurableSpec, Nothing, Operation, SourceSpec, hookimpl
-from bers_builtin.sinks.alert_engine import listing, sheets
+from bers_builtin.sinks.alert_engine import listing, sheets, silence_desk
 from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.answers import (
     Acknowledge,
@@ -22,6 +22,7 @@ from bers_builtin.sinks.alert_engine.budgets import SloReport, list_objectives
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.log import Entry
+from bers_builtin.sinks.alert_engine.silences import Silence
 from bers_builtin.sinks.alert_engine.watches import Watches
 
 ALERT_ENGINE = DurableSpec(
@@ -45,6 +46,22 @@ ALERT_ENGINE = DurableSpec(
             "GET", "alerts/rules", AlertEngine.list_rules, Nothing, list[RuleReport], "List the rules and their state.",
         ),
         Operation(
+            "POST", "silences", silence_desk.add, silence_desk.AddSilence, Silence, "Silence alerts for a while.",
+            scope="acknowledge", refuses=("conflict",), audited=True,
+        ),
+        Operation(
+            "GET", "silences", silence_desk.list_all, silence_desk.ListSilences, list[Silence],
+            "List silences, the newest first.", refuses=("bad_request",),
+        ),
+        Operation(
+            "DELETE", "silences/{id}", silence_desk.end, silence_desk.EndSilence, Silence,
+            "Let a silence be over; it is kept as history.", scope="acknowledge", audited=True,
+        ),
+        Operation(
+            "GET", "maintenance", silence_desk.list_windows, silence_desk.AskMaintenance,
+            list[silence_desk.MaintenanceReport], "List maintenance windows, and when they are open next.",
+        ),
+        Operation(
             "GET", "alerts/slos", list_objectives, Nothing, list[SloReport],
             "List the SLOs, what is left of their budgets, and how fast those burn.",
         ),
@@ -56,15 +73,15 @@ ALERT_ENGINE = DurableSpec(
         ),
         Operation(
             "POST", "alerts/{id}/acknowledge", AlertEngine.acknowledge, Acknowledge, Alert, "Take an alert on.",
-            scope="acknowledge", refuses=("bad_request", "conflict"),
+            scope="acknowledge", refuses=("bad_request", "conflict"), audited=True,
         ),
         Operation(
             "POST", "alerts/{id}/unacknowledge", AlertEngine.unacknowledge, Answer, Alert, "Give an alert back.",
-            scope="acknowledge", refuses=("conflict",),
+            scope="acknowledge", refuses=("conflict",), audited=True,
         ),
         Operation(
             "POST", "alerts/{id}/resolve", AlertEngine.resolve, Answer, Alert, "End an alert.", scope="acknowledge",
-            refuses=("conflict",),
+            refuses=("conflict",), audited=True,
         ),
     ),
     verify=Watches,
@@ -74,8 +91,8 @@ ALERT_ENGINE = DurableSpec(
     ),
 )  # fmt: skip
 
-ALERTS = SourceSpec("alert-engine", AlertConfig, AlertEngine, claims=("alert.*",))
-"""The same stage, seen as the source of ``alert.*``: it is opened once, as a sink."""
+ALERTS = SourceSpec("alert-engine", AlertConfig, AlertEngine, claims=("alert.*", "silence.*"))
+"""The same stage, seen as the source of ``alert.*`` and ``silence.*``: it is opened once, as a sink."""
 
 
 @hookimpl

@@ -26,7 +26,7 @@ class Books:
         self._config = config
         self._context = context
         self.evaluator = Evaluator(config, context.metrics, context.clock)
-        self.ledger = Ledger(context.state, context.stage_id)
+        self.ledger = Ledger(context.state, context.stage_id, context.audit)
         self.turn = anyio.Lock()
         self.letters = anyio.Event()
         """Set when there is something to tell; replaced by whoever tells."""
@@ -139,7 +139,7 @@ class Books:
         for reader, partition, end in moves:
             self._positions.moved(reader, partition, end)
             self._held[reader, partition] = end
-        if self.evaluator.register.transitions:
+        if self.evaluator.register.transitions or self.evaluator.register.suppressions.has_news:
             self.letters.set()
         self.evaluator.written()
         if self._dirty.is_set():  # Somebody waits for one that is not.

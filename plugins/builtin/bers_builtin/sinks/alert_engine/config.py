@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from bers import Config, Duration, Interval
+from bers_builtin.sinks.alert_engine.maintenance import MaintenanceWindow
 from bers_builtin.sinks.alert_engine.rules import Rule, Severity, Slo
 
 
@@ -115,10 +116,23 @@ class AlertConfig(Config, frozen=True):
             "acknowledged it. Severities that are not named are told once."
         ),
     ] = msgspec.field(default_factory=lambda: _REPEAT)
+    maintenance: Annotated[
+        tuple[MaintenanceWindow, ...], Meta(description="Times in which alerts are expected, and told to nobody.")
+    ] = ()
+    longest_silence: Annotated[
+        Interval, Meta(description="How long a silence may last at most, and how far ahead it may begin.")
+    ] = Interval("30d")
     max_age: Annotated[
         Interval, Meta(description="Events older than this neither fire nor resolve an alert; they are history.")
     ] = Interval("5m")
     commit_every: Annotated[
         Duration, Meta(description="How long progress may wait to be written. Alerts are written at once.")
     ] = Duration("250ms")
-    history: Annotated[Interval, Meta(description="How long resolved alerts and the audit are kept.")] = Interval("90d")
+    history: Annotated[Interval, Meta(description="How long resolved alerts are kept.")] = Interval("90d")
+
+    def __post_init__(self) -> None:
+        seen = set[str]()
+        for window in self.maintenance:
+            if window.name in seen:
+                raise ValueError(f"maintenance window {window.name!r} is there already; call one of them differently")
+            seen.add(window.name)

@@ -6,21 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bers import ConfigError, unknown
 from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.faults import gathered
 from bers_builtin.sinks.alert_engine.rules import Rule, named
 
 
 def assert_dependencies(config: AlertConfig, rules: Sequence[Rule]) -> None:
     """Raise ConfigError where a rule depends on one that is not there, or on itself by way of others."""
     known = {rule.id: rule for rule in rules}
-    for path, names in _written(config):
-        for index, name in enumerate(names):
-            if named(name) not in known:
-                fault = unknown("rule", name, [rule.name for rule in rules])
-                raise ConfigError(fault, path=f"{path}.depends_on[{index}]")
-    for path, rule in _places(config, known):
-        if circle := _circle(rule, known):
-            fault = f"rule {rule.name!r} depends on itself, by way of {' -> '.join(circle)}; leave one of them out"
-            raise ConfigError(fault, path=f"{path}.depends_on")
+    with gathered() as faults:
+        for path, names in _written(config):
+            for index, name in enumerate(names):
+                with faults.trying():
+                    if named(name) not in known:
+                        fault = unknown("rule", name, [rule.name for rule in rules])
+                        raise ConfigError(fault, path=f"{path}.depends_on[{index}]")
+    with gathered() as faults:
+        for path, rule in _places(config, known):
+            with faults.trying():
+                if circle := _circle(rule, known):
+                    fault = f"rule {rule.name!r} depends on itself, by way of {' -> '.join(circle)}; leave one out"
+                    raise ConfigError(fault, path=f"{path}.depends_on")
 
 
 def _written(config: AlertConfig) -> Iterator[tuple[str, Sequence[str]]]:

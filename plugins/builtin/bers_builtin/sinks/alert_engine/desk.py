@@ -80,7 +80,7 @@ def deed(ask: Answer, caller: Caller, redactor: Redactor) -> Deed:
     if not operator:
         remedy = 'say who does this, as in {"operator": "admin", "notes": "..."}'
         raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
-    return Deed(operator, caller.principal, redactor.text(ask.notes.strip()), caller.address)
+    return Deed(operator, caller.named, redactor.text(ask.notes.strip()), caller.address)
 
 
 def _choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> set[str]:

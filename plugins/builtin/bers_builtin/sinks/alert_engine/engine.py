@@ -166,7 +166,7 @@ class AlertEngine(Stage[AlertConfig]):
                 with anyio.CancelScope(shield=True):
                     async with books.thinking() as evaluator:
                         await evaluator.look_again()
-                    if evaluator.register.transitions:
+                    if evaluator.register.transitions or evaluator.register.suppressions.has_news:
                         await books.commit_or_wait()
                     elif evaluator.has_news:
                         books.later()

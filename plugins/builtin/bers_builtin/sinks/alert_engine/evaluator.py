@@ -78,6 +78,8 @@ class Evaluator:
             if alert.resolution
         ]
         self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
+        rules = {watch.id: watch.rule for watch in self.watches.by_id.values()}
+        self.register.suppressions.resume(memory.silences, self.register.live.values(), rules, moment)
         self._resume(moment.at, away)
         self._restore_series(memory.series, moment)
 
@@ -99,9 +101,6 @@ class Evaluator:
             self._expected = None
             return None
         wait = max(0.001, min(dues) - moment.at)
-        # What arrives while we wait is due later than the shortest of all times takes.
-        if (shortest := self.watches.shortest) is not None:
-            wait = min(wait, shortest)
         self._expected = moment.at + wait
         return wait
 
@@ -155,6 +154,7 @@ class Evaluator:
             register.transitions,
             register.audit,
             [(name, register.timers.courses.get(name)) for name in register.timers.changed],
+            register.suppressions.silences,
         )
 
     def written(self) -> None:

@@ -1,4 +1,4 @@
-"""The alert engine's tables: alerts, timers, the log, the outbox and the audit, changed together or not at all."""
+"""The alert engine's tables: alerts, timers, the log and the outbox, changed together or not at all."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from bers import Database, Labels, Stamp, summed
-from bers_builtin.sinks.alert_engine import log
-from bers_builtin.sinks.alert_engine.alerts import Alert, Audit, Transition
+from bers import Audit, Caller, Database, Labels, Stamp, summed
+from bers_builtin.sinks.alert_engine import alerts, log, silence_rows
+from bers_builtin.sinks.alert_engine.alerts import Alert, Transition
+from bers_builtin.sinks.alert_engine.silences import Kept, Silences
 from bers_builtin.sinks.alert_engine.timers import Course
 from bers_builtin.sinks.alert_engine.watches import SavedSeries
 
@@ -32,11 +33,6 @@ _SCHEMA = (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, kind TEXT NOT NULL, time REAL NOT NULL,
         body BLOB NOT NULL, {summed("seq, stage, kind, time, body")}
     )""",
-    f"""CREATE TABLE IF NOT EXISTS alert_audit (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, time INTEGER NOT NULL, alert TEXT NOT NULL,
-        action TEXT NOT NULL, operator TEXT NOT NULL, principal TEXT NOT NULL, notes TEXT NOT NULL,
-        address TEXT NOT NULL, {summed("seq, stage, time, alert, action, operator, principal, notes, address")}
-    )""",
     *log.SCHEMA,
     f"""CREATE TABLE IF NOT EXISTS alert_courses (
         stage TEXT, fingerprint TEXT, body BLOB NOT NULL, {summed("stage, fingerprint, body")},
@@ -45,6 +41,7 @@ _SCHEMA = (
     f"""CREATE TABLE IF NOT EXISTS alert_clock (
         stage TEXT PRIMARY KEY, body BLOB NOT NULL, {summed("stage, body")}
     ) WITHOUT ROWID""",
+    silence_rows.SCHEMA,
 )
 
 _SLICE = 500  # Rows that one transaction deletes, so that nobody waits for long.
@@ -76,6 +73,8 @@ class Memory(NamedTuple):
     """The id of the last alert, by fingerprint."""
     courses: Sequence[tuple[str, Course]]
     """What each fingerprint waits for, and how it came and went."""
+    silences: Sequence[Kept] = ()
+    """Those that are not over."""
 
 
 class Changes(NamedTuple):
@@ -86,9 +85,11 @@ class Changes(NamedTuple):
     forgotten: Sequence[tuple[str, Labels]]
     alerts: Sequence[Alert]
     transitions: Sequence[Transition]
-    audit: Sequence[Audit]
+    audit: Sequence[alerts.Audit]
     courses: Sequence[tuple[str, Course | None]]
     """By fingerprint; nothing where it is forgotten."""
+    silences: Silences
+    """With what changed of them."""
 
 
 class Letter(NamedTuple):
@@ -103,8 +104,10 @@ class Letter(NamedTuple):
 class Ledger:
     """The tables of one stage. Each method is one transaction."""
 
-    def __init__(self, database: Database, stage: str) -> None:
+    def __init__(self, database: Database, stage: str, audit: Audit) -> None:
+        """``audit`` is that of the node: what an operator does is written into it, with what follows from it."""
         self._database = database
+        self._audit = audit
         self._stage = stage
 
     async def load(self, *, resolved_since: int) -> Memory:
@@ -133,6 +136,7 @@ class Ledger:
                 _alerts(resolved),
                 dict(last.fetchall()),
                 [(name, msgspec.msgpack.decode(body, type=Course)) for name, body in courses],
+                silence_rows.living(connection, self._stage),
             )
 
         return await self._database.run(work)
@@ -158,6 +162,15 @@ class Ledger:
                 "INSERT OR REPLACE INTO alert_alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [self._row(alert) for alert in changes.alerts],
             )
+            silences = changes.silences
+            silence_rows.write(
+                connection,
+                self._stage,
+                self._audit,
+                list(silences.changed.values()),
+                silences.steps,
+                silences.deeds,
+            )
             connection.executemany(
                 "INSERT INTO alert_outbox (stage, kind, time, body) VALUES (?, ?, ?, ?)",
                 [
@@ -175,11 +188,16 @@ class Ledger:
                 "DELETE FROM alert_courses WHERE stage = ? AND fingerprint = ?",
                 [(self._stage, name) for name, course in changes.courses if course is None],
             )
-            connection.executemany(
-                "INSERT INTO alert_audit (stage, time, alert, action, operator, principal, notes, address)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(self._stage, *msgspec.structs.astuple(deed)) for deed in changes.audit],
-            )
+            for deed in changes.audit:
+                caller = Caller(deed.principal, deed.address)
+                self._audit.row(
+                    caller,
+                    f"alerts/{deed.action}",
+                    "done",
+                    target=deed.alert,
+                    operator=deed.operator,
+                    notes=deed.notes,
+                )(connection)
             move(connection)
 
         await self._database.run(work)
@@ -233,29 +251,15 @@ class Ledger:
 
     async def prune(self, before: int) -> bool:
         """Forget some of what ended before a time; True where there is more."""
+        over = await self._database.run(lambda connection: silence_rows.prune(connection, self._stage, before, _SLICE))
         stale = await self._rows(
             "DELETE FROM alert_alerts WHERE rowid IN"
             " (SELECT rowid FROM alert_alerts WHERE stage = ? AND resolved < ? LIMIT ?) RETURNING 1",
             before,
             _SLICE,
         )
-        deeds = await self._rows(
-            "DELETE FROM alert_audit WHERE seq IN"
-            " (SELECT seq FROM alert_audit WHERE stage = ? AND time < ? LIMIT ?) RETURNING 1",
-            before,
-            _SLICE,
-        )
         logged = await self._rows(log.PRUNE, before, _SLICE)
-        return max(len(stale), len(deeds), len(logged)) == _SLICE
-
-    async def audit(self, alert: str) -> list[Audit]:
-        """What was done to an alert by hand, in order."""
-        rows = await self._rows(
-            "SELECT time, alert, action, operator, principal, notes, address FROM alert_audit"
-            " WHERE stage = ? AND alert = ? ORDER BY seq",
-            alert,
-        )
-        return [Audit(*row) for row in rows]
+        return max(len(stale), over, len(logged)) == _SLICE
 
     @property
     def _me(self) -> tuple[str]:

@@ -1,4 +1,4 @@
-"""What an alert's step is as an event: ``alert.*``, and ``incident.*`` where its rule says so."""
+"""What a step is as an event: ``alert.*``, ``silence.*``, and ``incident.*`` where an alert's rule says so."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _DEPLOYING = ("deployment.", "service.")
 def as_event(letter: Letter, context: Context) -> Event:
     """The event that a row of the outbox stands for; the row's number is its id, however often it is handed in."""
     alert = msgspec.json.decode(letter.body, type=dict[str, Any])
+    if letter.kind.startswith("silence."):
+        return context.event(letter.kind, id=f"t-{letter.seq}", time=letter.time, subject=alert["id"], data=alert)
     labels = {"rule": alert["rule"], "severity": alert["severity"]}
     if letter.kind.startswith("incident."):
         event = _incident(letter, alert, labels, context)

@@ -105,7 +105,7 @@ class Register(Steps):
         for fingerprint in self.timers.ripe(now):
             if alert := self.live.get(fingerprint):
                 self._wake(alert, now, moment)
-        if (due := self.suppressions.due) is not None and due <= now:
+        if self.suppressions.pass_time(moment):
             self.reconsider(moment)
 
     def reconsider(self, moment: Moment) -> None:
@@ -125,6 +125,7 @@ class Register(Steps):
             alert,
             moment,
             _by_hand(deed),
+            is_told=alert.told,  # Whoever was not told that it fires is not told that somebody looks after it.
             status="acknowledged",
             acknowledgment=taken,
             suppressed_by=None,
@@ -157,29 +158,20 @@ class Register(Steps):
 
     def _begin(self, watch: Watch, series: Series, moment: Moment) -> None:
         fingerprint = series.fingerprint
-        before = self._reopenable(fingerprint, moment.at)
-        awaited = pending(watch, series, moment, self._last.get(fingerprint))
-        alert = draft(watch, series, moment, self._last.get(fingerprint))
-        reason = Reason("breach", alert.message)
-        if before:
-            awaited, alert = (
-                msgspec.structs.replace(
-                    one,
-                    id=before.id,
-                    timestamp=before.timestamp,
-                    count=before.count + 1,
-                    previous_id=before.previous_id,
-                )
-                for one in (awaited, alert)
-            )
-            self._resolved.pop(fingerprint)
-            reason = Reason("reopened", f"it came back: {alert.message}")
+        before, last = self._reopenable(fingerprint, moment.at), self._last.get(fingerprint)
+        alert = _again(draft(watch, series, moment, last), before)
+        reason = Reason(
+            "reopened" if before else "breach", f"it came back: {alert.message}" if before else alert.message
+        )
         if watch.rule.for_:  # Only what came to something has a log.
+            awaited = _again(pending(watch, series, moment, last), before)
             wall, was = awaited.fired_at / 1000, before.status if before else None
             self.transitions.append(Transition("pending", wall, awaited, reason, was, is_told=False))
+        self._resolved.pop(fingerprint, None)
         self.timers.begin(fingerprint, watch.digest, incidents=watch.rule.incidents, at=moment.at)
         self.timers.turn(fingerprint, moment.at)
         self._last[fingerprint] = alert.id
+        self.suppressions.began(alert)
         if cause := self.suppressions.reason(alert, moment):
             self._suppress(alert, cause, moment)
         else:
@@ -275,6 +267,15 @@ class Register(Steps):
             del self._resolved[oldest]
         alert, _ = self._resolved.get(fingerprint, (None, 0.0))
         return alert
+
+
+def _again(alert: Alert, before: Alert | None) -> Alert:
+    """An alert that may be one before, which came back."""
+    if before is None:
+        return alert
+    return msgspec.structs.replace(
+        alert, id=before.id, timestamp=before.timestamp, count=before.count + 1, previous_id=before.previous_id
+    )
 
 
 def _by_hand(deed: Deed) -> Reason:

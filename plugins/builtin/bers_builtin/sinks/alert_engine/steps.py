@@ -40,12 +40,13 @@ class Steps:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to be written down."""
-        return bool(self.changed or self.audit or self.timers.changed)
+        return bool(self.changed or self.audit or self.timers.changed or self.suppressions.has_news)
 
     def written(self) -> None:
         """Say that what was to be written down is."""
         self.changed, self.transitions, self.audit = {}, [], []
         self.timers.changed = set()
+        self.suppressions.written()
 
     def _weigh(self, alert: Alert, moment: Moment) -> None:
         """Suppress an alert that nobody has taken on, or let it fire."""
@@ -67,7 +68,9 @@ class Steps:
         """Take an acknowledgement back: the alert is active again, or whatever suppresses it applies."""
         course = self.timers.courses[alert.fingerprint]
         course.expires, course.fired = None, moment.at
-        alert = self._step("unacknowledged", alert, moment, reason, status="active", acknowledgment=None)
+        alert = self._step(
+            "unacknowledged", alert, moment, reason, is_told=alert.told, status="active", acknowledgment=None
+        )
         self._weigh(alert, moment)
         return self.live[alert.fingerprint]
 
@@ -85,7 +88,7 @@ class Steps:
     def _fire(self, alert: Alert, reason: Reason, moment: Moment) -> None:
         self.suppressions.fired(moment)
         course = self.timers.courses[alert.fingerprint]
-        course.fired, course.step, course.waited, course.open_since = moment.at, 0, 0.0, None
+        course.fired = moment.at
         begins, course.incident = course.incidents and not course.incident, course.incident or course.incidents
         self._step(
             "firing",
@@ -117,6 +120,7 @@ class Steps:
             course.turns = []
         course.expires, course.incident, course.good_since, course.bad_since = None, False, None, None
         del self.live[alert.fingerprint]
+        self.suppressions.ended(alert)
         self.timers.end(alert.fingerprint, moment.at)
         self._resolved[alert.fingerprint] = (ended, moment.at)
         return ended

@@ -1,41 +1,133 @@
-"""What keeps an alert that fires from being told: for now, that too many have fired in a while."""
+"""What keeps an alert that fires from being told: silences, maintenance, what it follows from, and too many others."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 
-from bers import format_duration
+from bers import format_duration, rfc3339
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Reason, Suppressed
+from bers_builtin.sinks.alert_engine.causes import Causes
 from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.maintenance import Maintenance
+from bers_builtin.sinks.alert_engine.rules import Rule, named
+from bers_builtin.sinks.alert_engine.silences import Kept, Silences
+
+_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 
 class Suppressions:
-    """Asked whenever an alert that nobody has taken on begins, goes on, or may have become free."""
+    """Asked whenever an alert that nobody has taken on begins, goes on, or may have become free.
+
+    A person's word comes first: a silence, then a maintenance window; both hold for critical alerts too, and for what
+    was told already. What follows from another alert and what is beyond the rate limit is a matter of alerts that are
+    not critical, and were not told yet.
+    """
 
     def __init__(self, config: AlertConfig) -> None:
         self._limit = config.rate_limiting
         self.firings: deque[float] = deque(maxlen=config.rate_limiting.max_alerts)
         """When the last few alerts fired, as many as the rate limit counts."""
+        self.silences = Silences()
+        self.maintenance = Maintenance(config.maintenance)
+        self._causes = Causes({}, {})
+
+        self._stale = False
+        """Whether alerts have to be looked at, because what suppresses them has changed."""
+
+    @property
+    def has_news(self) -> bool:
+        return self.silences.has_news
 
     @property
     def due(self) -> float | None:
-        """When time alone changes an answer next, on the engine's clock; every alert is then looked at."""
-        return None  # Beyond the rate limit an alert waits for evidence.
+        """When time alone changes an answer next, on the engine's clock; every alert is then looked at.
+
+        Beyond the rate limit an alert waits for evidence: what a storm brought is not told for hours after it.
+        """
+        if self._stale:
+            return 0.0
+        times = [due for due in (self.silences.due, self.maintenance.due) if due is not None]
+        return min(times, default=None)
+
+    def resume(
+        self,
+        silences: Iterable[Kept],
+        alive: Iterable[Alert],
+        rules: Mapping[str, Rule],
+        moment: Moment,
+    ) -> None:
+        """Take up what was written down, before any alert is looked at; ``rules`` are those at work, by their ids."""
+        depends_on = {id: [named(name) for name in rule.depends_on] for id, rule in rules.items()}
+        self._causes = Causes(depends_on, {id: rule.labels for id, rule in rules.items()})
+        self.silences.restore(silences)
+        for alert in alive:
+            self._causes.began(alert)
+        self._look(moment)
+
+    def written(self) -> None:
+        """Say that what was to be written down is."""
+        self.silences.written()
+
+    def began(self, alert: Alert) -> None:
+        """Note that an alert is alive."""
+        self._causes.began(alert)
+
+    def ended(self, alert: Alert) -> None:
+        """Note that an alert is not alive any more: what follows from it may fire."""
+        self._stale = self._causes.ended(alert) or self._stale
+
+    def pass_time(self, moment: Moment) -> bool:
+        """Let happen what only waited for its time; True where alerts have to be looked at because of that."""
+        self._look(moment)
+        stale, self._stale = self._stale, False
+        return stale
 
     def reason(self, alert: Alert, moment: Moment) -> Suppressed | None:
         """What suppresses an alert at a moment; nothing where it is free to fire, or goes on firing."""
+        self._look(moment)
+        return (
+            self.silences.of(alert)
+            or self.maintenance.of(alert)
+            or self._causes.of(alert)
+            or self._beyond_limit(alert, moment)
+        )
+
+    def _look(self, moment: Moment) -> None:
+        """See what began and ended: nothing fires in a window that opened this instant."""
+        now = moment.at + _EPSILON
+        for clockwork in (self.silences, self.maintenance):
+            if clockwork.due is not None and clockwork.due <= now:
+                self._stale = clockwork.look(moment._replace(at=now)) or self._stale
+
+    def why(self, cause: Suppressed) -> Reason:
+        """What to tell people about it."""
+        match cause.reason:
+            case "silence":
+                kept = self.silences.living.get(cause.id)
+                said = f": {kept.silence.comment}" if kept and kept.silence.comment else ""
+                by = f" by {kept.silence.created_by}" if kept else ""
+                sentence = f"silenced{by} until {_until(cause)}{said}"
+            case "maintenance":
+                sentence = f"the maintenance window {cause.id!r} is open until {_until(cause)}"
+            case "dependency":
+                sentence = f"it follows from another alert, {self._causes.title_of(cause.id)!r}"
+            case _:
+                limit = self._limit
+                lasts = format_duration(limit.window)
+                sentence = f"{limit.max_alerts} alerts fired within {lasts}, as many as may"
+        return Reason(cause.reason, sentence)
+
+    def fired(self, moment: Moment) -> None:
+        """Note that an alert fired, and was told."""
+        self.firings.append(moment.at)
+
+    def _beyond_limit(self, alert: Alert, moment: Moment) -> Suppressed | None:
         if alert.told or alert.severity == "critical":
             return None
         full = len(self.firings) == self._limit.max_alerts and self.firings[0] > moment.at - self._limit.window
         return Suppressed("rate_limit") if full else None
 
-    def why(self, cause: Suppressed) -> Reason:
-        """What to tell people about it."""
-        limit = self._limit
-        return Reason(
-            cause.reason, f"{limit.max_alerts} alerts fired within {format_duration(limit.window)}, as many as may"
-        )
 
-    def fired(self, moment: Moment) -> None:
-        """Note that an alert fired, and was told."""
-        self.firings.append(moment.at)
+def _until(cause: Suppressed) -> str:
+    return rfc3339(cause.until / 1000) if cause.until is not None else "it ends"

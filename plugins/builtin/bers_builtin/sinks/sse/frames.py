@@ -13,6 +13,7 @@ from bers import Event, as_cloudevent, redact
 
 URGENT = (
     "alert.",
+    "silence.",
     "health.",
     "build.",
     "testsuiterun.",
@@ -75,8 +76,8 @@ def frame_name(event: Event) -> str:
         return "event"
     if event.type == "health.checked":
         return "health_status"
-    if kind == "alert":
-        return f"alert_{predicate.replace('-', '_')}"
+    if kind in ("alert", "silence"):
+        return f"{kind}_{predicate.replace('-', '_')}"
     if kind not in _KINDS:
         return "event"
     if predicate == "finished":

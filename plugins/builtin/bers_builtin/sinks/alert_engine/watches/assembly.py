@@ -8,6 +8,7 @@ from bers import ConfigError, Metric, unknown
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
 from bers_builtin.sinks.alert_engine.dependencies import assert_dependencies
+from bers_builtin.sinks.alert_engine.faults import gathered
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo, several
 from bers_builtin.sinks.alert_engine.watches import templates
 from bers_builtin.sinks.alert_engine.watches.absences import AbsenceWatch
@@ -28,8 +29,15 @@ class Watches:
 
     def __init__(self, config: AlertConfig, metrics: Mapping[str, Metric]) -> None:
         """Raise ConfigError where a rule asks for a metric, a threshold or a name that there cannot be."""
-        own = [compile_rule(rule, metrics, f"rules[{index}]") for index, rule in enumerate(config.rules)]
-        self.objectives = [_objective(slo, metrics, f"slos[{index}]") for index, slo in enumerate(config.slos)]
+        own: list[Watch] = []
+        self.objectives: list[Objective] = []
+        with gathered() as faults:
+            for index, rule in enumerate(config.rules):
+                with faults.trying():
+                    own.append(compile_rule(rule, metrics, f"rules[{index}]"))
+            for index, slo in enumerate(config.slos):
+                with faults.trying():
+                    self.objectives.append(_objective(slo, metrics, f"slos[{index}]"))
         replaced = {watch.id for watch in own}
         shipped = [rule for rule in DEFAULTS if config.defaults and rule.id not in replaced]
         self.missing = [rule.name for rule in shipped if rule.metric and rule.metric not in metrics]
@@ -56,8 +64,6 @@ class Watches:
             clears = several(watch.rule.clears.event) if watch.rule.clears else ()
             for type in {*watch.rule.events, *clears}:
                 self.by_type.setdefault(type, Readers()).add(watch)
-        self.shortest = min((span for watch in self.by_id.values() if (span := watch.shortest)), default=None)
-        """The shortest time after which something that comes now can change by time alone."""
 
 
 def compile_rule(rule: Rule, metrics: Mapping[str, Metric], path: str, *, default: bool = False) -> Watch:

@@ -45,15 +45,16 @@ class Tallies:
 class SloWatch(Watch):
     """Says of each event whether it is good, and counts."""
 
+    most_series = 500  # Each takes 10 kB for a window.
+
     def __init__(
-        self, slo: Slo, rule: Rule, metric: Metric | None, limit: float | None, threshold: float, shortest: float
+        self, slo: Slo, rule: Rule, metric: Metric | None, limit: float | None, threshold: float, *spans: float
     ) -> None:
         self.slo = slo
-        self._shortest = shortest
-        self.allowed = round(100 - float(slo.objective), 9)
+        self.allowed = slo.allowed
         """The share that may be bad, in percent."""
         self._limit = limit
-        judged_by = (float(slo.objective), slo.period, slo.good, slo.min_samples, limit, shortest)
+        judged_by = (float(slo.objective), slo.period, slo.good, slo.min_samples, limit, spans)
         super().__init__(rule, metric, "1", Terms(threshold), {}, default=False, besides=judged_by)
 
     def measured(self, event: Event, value: float, at: float) -> Verdict | None:
@@ -70,10 +71,6 @@ class SloWatch(Watch):
 
     def waits(self, series: Series) -> float | None:
         return self.tallies(series).due
-
-    @property
-    def shortest(self) -> float | None:
-        return self._shortest
 
     def tallies(self, series: Series) -> Tallies:
         assert isinstance(series.memory, Tallies)
@@ -111,7 +108,7 @@ class BurnWatch(SloWatch):
         self.pair = pair
         what = f"The error budget of {slo.name} burns more than {pair.burn:g} times as fast as it may."
         rule = _rule(slo, f"{slo.name}: Burn Rate {pair.long}", pair.severity, pair.long, what)
-        super().__init__(slo, rule, metric, limit, pair.burn, pair.short)
+        super().__init__(slo, rule, metric, limit, pair.burn, pair.long, pair.short)
 
     def remember(self, saved: Any = None, parts: Parts = ()) -> Memory | None:
         return Tallies(self.pair.long, self.pair.short, saved=saved)
@@ -184,7 +181,7 @@ class Objective(NamedTuple):
 
     @classmethod
     def of(cls, slo: Slo, metric: Metric | None, limit: float | None) -> Objective:
-        return cls(slo, BudgetWatch(slo, metric, limit), [BurnWatch(slo, pair, metric, limit) for pair in slo.windows])
+        return cls(slo, BudgetWatch(slo, metric, limit), [BurnWatch(slo, pair, metric, limit) for pair in slo.pairs])
 
 
 def _rule(slo: Slo, name: str, severity: Any, window: Any, summary: str) -> Rule:
@@ -192,7 +189,7 @@ def _rule(slo: Slo, name: str, severity: Any, window: Any, summary: str) -> Rule
     kind: dict[str, Any] = (
         {"metric": slo.metric, "above": slo.above, "below": slo.below}
         if slo.metric
-        else {"event": slo.event, "ratio": Percent(100 - float(slo.objective)), "window": window}
+        else {"event": slo.event, "ratio": Percent(slo.allowed), "window": window}
     )
     return Rule(
         name=name,

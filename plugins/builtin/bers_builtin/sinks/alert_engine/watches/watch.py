@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 from bers import Event, Labels, Metric, format_duration, format_value
 from bers_builtin.sinks.alert_engine.rules import Rule, Severity, several
 from bers_builtin.sinks.alert_engine.rules.words import FIELDS
+from bers_builtin.sinks.alert_engine.watches.lasting import Lasting
 from bers_builtin.sinks.alert_engine.watches.saving import Parts, emptied
 from bers_builtin.sinks.alert_engine.watches.series import Memory, SavedSeries, Series, Verdict
 from bers_builtin.sinks.alert_engine.watches.templates import Annotations, Told
@@ -22,18 +23,14 @@ MOST_SERIES = 5_000
 
 OTHER = "other"
 
-GONE = 86_400.0
-"""Seconds after which a series that is silent, and has no alert of its own, is waited for no more."""
-
 _TELLING = frozenset({"name", "severity", "severity_in", "incidents", "depends_on", "labels", "annotations"})
 """What of a rule says how it is told, and not when."""
 
-EPSILON = 1e-6
-"""Seconds; sums of floats may fall that much short of what they stand for."""
 
-
-class Watch(ABC):
+class Watch(Lasting):
     """A rule, ready to read events. A kind of rule says what it makes of them, and what it remembers."""
+
+    most_series = MOST_SERIES
 
     def __init__(
         self,
@@ -47,7 +44,7 @@ class Watch(ABC):
         besides: object = None,
     ) -> None:
         """``besides`` is what else decides on its verdicts."""
-        self.rule = rule
+        super().__init__(rule)
         self.id = rule.id
         self.metric = metric
         self.unit = unit
@@ -68,8 +65,6 @@ class Watch(ABC):
         self.series: dict[Labels, Series] = {}
         self.companion: Companion | None = None
         """What watches this one for silence."""
-        self.silence_changed = False
-        """Whether a series fell silent, or is heard again, since that was judged."""
         spans = [span for span in (rule.absent, rule.no_data_after) if span]
         self.tolerance = max(1.0, min(spans, default=0.0) / 60)
         """By how many seconds what is written down of when something came may be behind."""
@@ -81,8 +76,6 @@ class Watch(ABC):
         """What was compared last."""
         self.evaluated: float | None = None
         """When that was, in seconds since 1970."""
-        self.resumed = 0.0
-        """From when on silence means something: not while we were away."""
 
     # What a kind of rule says
 
@@ -112,14 +105,6 @@ class Watch(ABC):
         """Read one event of a type that the rule names; nothing where it changes nothing."""
         return None
 
-    def passing(self, series: Series, now: float) -> bool | None:
-        """What is to be said of a series because time went on."""
-        return None
-
-    def waits(self, series: Series) -> float | None:
-        """When time alone changes what is to be said of a series."""
-        return None
-
     def remember(self, saved: Any = None, parts: Parts = ()) -> Memory | None:
         """What a series remembers besides: new, or as it was written down."""
         return None
@@ -135,17 +120,10 @@ class Watch(ABC):
 
     # What is the same for all
 
-    @property
-    def shortest(self) -> float | None:
-        """The shortest time after which something that comes now can change by time alone; nothing where none does."""
-        spans = [self.rule.window, self.rule.absent, self.rule.no_data_after]
-        keeps = [terms.keep for terms in (self.terms, *self._others.values())]
-        return min((span for span in (*spans, *keeps) if span), default=None)
-
     def open(self, labels: Labels) -> Series:
         """The series of these labels, made where there is none; beyond the most there may be, one for all others."""
         series = self.series.get(labels)
-        if series is None and self._bounded and len(self.series) >= MOST_SERIES:
+        if series is None and self._bounded and len(self.series) >= self.most_series:
             self.crowded += 1
             labels = tuple((name, OTHER) for name, _ in labels)
             series = self.series.get(labels)
@@ -186,51 +164,6 @@ class Watch(ABC):
                 return False
         terms = self._others.get(field(event, "environment") or "") if self._others else None
         return terms is None or terms.enabled
-
-    def hold(self, verdict: Verdict, at: float) -> bool | None:
-        """What follows from a verdict, now that an alert which fires may have to fire on for a while."""
-        series, breaching = verdict
-        if breaching:
-            series.good = None
-        elif breaching is not None and series.firing and (keep := series.terms.keep):
-            if series.good is None:
-                series.good = at
-            return None if at - series.good < keep - EPSILON else False
-        return breaching
-
-    def due(self, series: Series) -> float | None:
-        """When a series has to be looked at next, though nothing came."""
-        due = self.waits(series)
-        if series.good is not None:
-            over = series.good + series.terms.keep
-            due = over if due is None or over < due else due
-        if (after := self.rule.no_data_after) and (until := self._quiet(series, after)) is not None:
-            due = until if due is None or until < due else due
-        return due
-
-    def look(self, series: Series, now: float) -> Verdict:
-        """Look at a series again, because time went on."""
-        breaching = self.passing(series, now)
-        after = self.rule.no_data_after
-        if after and (until := self._quiet(series, after)) is not None and now >= until:
-            if series.silent and series.since is None:
-                return self._give_up(series, now)
-            self.silence_changed = self.silence_changed or not series.silent
-            series.silent = True
-            breaching = self._silence(series, breaching)
-        if breaching is None and series.good is not None:
-            breaching = False  # It was the last that could be said of it.
-        return Verdict(series, breaching)
-
-    def hear(self, series: Series, at: float) -> None:
-        """Note that something came."""
-        if series.silent:
-            series.silent, self.silence_changed = False, True
-        series.heard = at
-
-    def holds(self, series: Series, at: float) -> bool:
-        """Whether what is bad has been bad for long enough."""
-        return series.since is not None and at - series.since >= series.terms.for_ - EPSILON
 
     def severity(self, series: Series) -> Severity:
         return series.terms.severity or self.rule.severity_for(series.evidence.environment)
@@ -292,34 +225,6 @@ class Watch(ABC):
     def lasting(self) -> str:
         return f" for {format_duration(self.rule.for_)}" if self.rule.for_ else ""
 
-    def _quiet(self, series: Series, after: float) -> float | None:
-        """When silence changes something: when it begins, when it was bad for long enough, when a series is gone."""
-        if series.heard is None or (series.silent and series.firing):
-            return None
-        if not series.silent:
-            return max(series.heard + after, self.resumed)
-        if series.since is None:
-            return series.heard + max(GONE, 10 * after)
-        return series.since + series.terms.for_ if self.rule.on_no_data == "alert" else None
-
-    def _give_up(self, series: Series, now: float) -> Verdict:
-        """Wait no more for what was silent for so long that it is gone, as hosts and services come to be."""
-        self.forget(series, now)
-        series.heard = None
-        return Verdict(series, None)
-
-    def _silence(self, series: Series, breaching: bool | None) -> bool | None:
-        match self.rule.on_no_data:
-            case "keep":
-                return breaching
-            case "ok":
-                return False
-            case "alert":
-                assert series.heard is not None
-                series.begin(series.heard)
-                series.evidence = msgspec.structs.replace(series.evidence, note="no data")
-                return True
-
     def _terms(self, labels: Labels) -> Terms:
         if not self._others:
             return self.terms
@@ -356,14 +261,19 @@ def field(event: Event, name: str) -> str | None:
     return getattr(event, name) if name in FIELDS else None
 
 
-def _canonical(rule: Rule, *besides: object) -> bytes:
+def _canonical(rule: Rule, terms: Terms, others: Mapping[str, Terms], besides: object) -> bytes:
     """What a rule looks at, and when it fires; options that are not given do not count, so that new ones can come."""
     given = [
-        (one.encode_name, getattr(rule, one.name))
+        (one.name, getattr(rule, one.name))
         for one in msgspec.structs.fields(rule)
         if one.name not in _TELLING and getattr(rule, one.name) != _default(one)
     ]
-    return msgspec.json.encode([given, *besides], enc_hook=str)
+    said: list[object] = [given, terms.threshold]
+    if others:
+        said.append({environment: one.threshold for environment, one in others.items()})
+    if besides is not None:
+        said.append(besides)
+    return msgspec.json.encode(said, enc_hook=str)
 
 
 def _default(one: msgspec.structs.FieldInfo) -> object:
