@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bers.persisting import persist as persist
     from bers.positions import Positions as Positions
     from bers.production import start_production_monitoring as start_production_monitoring
+    from bers.recorded import Recorded as Recorded
     from bers.records import Batch as Batch
     from bers.records import Event as Event
     from bers.records import Labels as Labels
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from bers.stages import SourceSpec as SourceSpec
     from bers.stages import Stage as Stage
     from bers.stages import Telling as Telling
+    from bers.stages import Vital as Vital
     from bers.stages import Written as Written
     from bers.tables import Table as Table
     from bers.targets import Blocked as Blocked
@@ -145,6 +147,7 @@ _HOMES = {
     "ProcessorSpec": "stages",
     "Quantity": "units",
     "Receiver": "stages",
+    "Recorded": "recorded",
     "Redactor": "redaction",
     "Refused": "errors",
     "Rejected": "errors",
@@ -171,6 +174,7 @@ _HOMES = {
     "TooMuchWork": "patterns",
     "Unwritable": "errors",
     "Vcs": "records",
+    "Vital": "stages",
     "Window": "records",
     "Written": "stages",
     "as_cloudevent": "cloudevents",

@@ -122,11 +122,15 @@ class Directory:
 
     async def call(self, method: str, path: str, fields: Mapping[str, Any]) -> Any:
         """Ask from within this process; the answer's data as plain values, as REST shows them."""
+        return (await self.whole(method, path, fields))["data"]
+
+    async def whole(self, method: str, path: str, fields: Mapping[str, Any]) -> Any:
+        """The same, with what stands beside the data."""
         routes, values = self.match(path if path.startswith("/") else f"/api/monitoring/{path}")
         if method not in routes:
             raise Refused("not_found", f"nobody answers {method} {path}")
         reply = await self.ask(routes[method], {**fields, **values}, Caller("bers"))
-        return msgspec.to_builtins(reply.data, enc_hook=encode)
+        return msgspec.to_builtins({**reply.beside, "data": reply.data}, enc_hook=encode)
 
 
 def _fits(template: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:

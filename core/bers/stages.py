@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -23,6 +23,7 @@ from bers.clock import Clock, SystemClock
 from bers.database import Database
 from bers.errors import Refused
 from bers.operations import AnyOperation
+from bers.recorded import NothingRecorded, Recorded
 from bers.records import Batch, Event, Outcome
 from bers.redaction import Redactor
 from bers.tables import Table
@@ -36,6 +37,21 @@ C = TypeVar("C", bound=Config)
 S_co = TypeVar("S_co", covariant=True)
 
 Call: TypeAlias = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
+
+
+class Vital(NamedTuple):
+    """One figure of the node itself, by the name of its metric."""
+
+    metric: str
+    value: float
+    labels: Mapping[str, str] = MappingProxyType({})
+
+
+Vitals: TypeAlias = Callable[[float], Awaitable[Sequence[Vital]]]
+
+
+async def _no_vitals(every: float) -> Sequence[Vital]:
+    return ()
 
 
 async def _nobody(method: str, path: str, fields: Mapping[str, Any]) -> Any:
@@ -55,8 +71,14 @@ class Context:
     """The database for what must survive anything; every commit is synced."""
     table: Table = field(default_factory=Table)
     """What `receive` is handed, for `run` to look at."""
+    recorded: Recorded = field(default_factory=NothingRecorded)
+    """What the journal still holds of the events that this stage is given."""
     call: Call = _nobody
     """Ask an operation, as over REST: ``await call("GET", "alerts", {})`` returns its data as plain values."""
+    whole: Call = _nobody
+    """The same, with what stands beside the data: ``(await whole("GET", "records", {}))["next"]``."""
+    vitals: Vitals = _no_vitals
+    """How the node itself is doing: what lags, waits and fails; asked every so many seconds, as one says."""
     own_addresses: Sequence[tuple[str, int]] = ()
     """Where this node itself listens; a notification must not go there."""
     boot: str = field(default_factory=lambda: uuid4().hex[:12])
@@ -232,6 +254,9 @@ class StageSpec(Generic[C, S_co]):
     verify: Callable[[C, Catalog], object] | None = None
     """Look at a config together with the metrics there are, before anything is started; raise ConfigError with paths
     that begin inside the config."""
+    hint: Callable[[C, Collection[str]], Iterable[tuple[str, str]]] | None = None
+    """Look at a config together with the metrics that the stages of its file measure; say what is allowed and probably
+    not meant, each with a path that begins inside the config."""
     owns: str = ""
     """The option that names a file of the data directory which no other stage may have; empty where there is none."""
     log: str = "monitoring"

@@ -21,6 +21,7 @@ from bers.intake import Intake
 from bers.keepers import Keeping
 from bers.pipeline import Pipeline
 from bers.pipeline_keeper import PipelineKeeper
+from bers.recorded import OnBus
 from bers.roster import KINDS, Roster, StageId
 from bers.seats import Seats
 from bers.stage_keeper import StageKeeper
@@ -138,7 +139,16 @@ class Workshop:
         if key not in self._lent:
             self._lent[key] = self.lend(key)
         # Always of the first one: the numbers of a stage's events go on, however often it is changed.
-        return replace(self._lent[key], table=self.intake.table(key) if table is None else table)
+        return replace(
+            self._lent[key],
+            table=self.intake.table(key) if table is None else table,
+            recorded=OnBus(self.bus, lambda: self._given(key)),
+        )
+
+    def _given(self, key: str) -> Callable[[str], bool]:
+        """Whether a sink is given the events of a type, by the plan that is in place."""
+        given = [self.wants(name) for name, one in self.roster.plan.pipelines.items() if key in one.sinks]
+        return lambda event_type: any(wants(event_type) for wants in given)
 
 
 def declared_in(plan: Plan, one: StageId) -> Declared:

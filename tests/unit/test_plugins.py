@@ -27,7 +27,9 @@ def test_the_builtin_stages_are_those_of_the_design() -> None:
         "build",
         "deployment",
         "environment-resolver",
+        "heartbeats",
         "providers",
+        "self-monitoring",
         "system-resources",
         "validation",
     ]
@@ -37,6 +39,7 @@ def test_the_builtin_stages_are_those_of_the_design() -> None:
         "command",
         "dashboard",
         "email",
+        "heartbeat",
         "rest-store",
         "sse",
         "webhooks",
@@ -62,8 +65,8 @@ def test_a_broken_plugin_is_named_when_its_stage_is_missing(monkeypatch: pytest.
     with pytest.raises(ConfigError) as info:
         plugins.load().find("sink", "kafka", path="sinks.kafka.use")
     assert str(info.value) == (
-        "sinks.kafka.use: unknown sink 'kafka'; known: alert-engine, command, dashboard, email, rest-store, sse, "
-        "webhooks; "
+        "sinks.kafka.use: unknown sink 'kafka'; known: alert-engine, command, dashboard, email, heartbeat, rest-store, "
+        "sse, webhooks; "
         "plugin 'kafka' could not be loaded: No module named 'no_such_module'"
     )
 

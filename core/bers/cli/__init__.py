@@ -33,6 +33,7 @@ _COMMANDS = {
     "run": ("emit:run", "Run a command, and tell of its start and its end."),
     "keys": ("keys:keys", "Make, list and revoke API keys."),
     "alerts": ("alerts:alerts", "List, acknowledge and resolve alerts."),
+    "rules": ("rules:rules", "Check rules, test them, and try them out on what was recorded."),
     "silence": ("silence:silence", "Silence alerts for a while, list silences and maintenance, and end silences."),
     "audit": ("audit:audit", "List who changed what, and verify that nobody changed that."),
     "notify": ("notify:notify", "List channels, test them, and send again what they did not take."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
@@ -19,7 +19,7 @@ from bers.checks import NODE_CHECKS
 from bers.claims import UNMAPPED, Owners
 from bers.config.convert import MISSING, convert
 from bers.config.environment import overlay
-from bers.config.located import Document, Steps, parse, read, steps_of
+from bers.config.located import Document, Steps, parse, read, spell, steps_of
 from bers.config.migration import OLD, VERSION
 from bers.config.secret_values import redactor
 from bers.config.settings import RedactionSettings, Settings
@@ -58,6 +58,8 @@ class Plan:
     """Where settings came from that are not the file's, by their paths."""
     places: Mapping[Steps, tuple[int, int]] = field(default_factory=dict[Steps, tuple[int, int]], repr=False)
     """Line and column of everything in the file."""
+    hints: Sequence[tuple[Steps, str]] = ()
+    """What stages say of their own options that is allowed and probably not meant; they are warnings, too."""
     redactor: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     """Masks what nobody may read."""
 
@@ -138,6 +140,7 @@ def plan(
     else:
         metrics = catalogue.metrics()
     warnings = check(document, stages, pipelines)
+    hints = [] if document.faults else list(_hints(kinds))
     masking = redactor(
         document,
         settings.redaction if isinstance(settings, Settings) else RedactionSettings(),
@@ -155,10 +158,11 @@ def plan(
         metrics,
         stages,
         pipelines,
-        warnings,
+        [*warnings, *(f"{spell(steps)}: {message}" for steps, message in hints)],
         digest,
         origins,
         document.places,
+        hints,
         masking,
     )
 
@@ -232,6 +236,16 @@ def _verify(document: Document, kind: str, stages: Iterable[Declared], metrics: 
             except ConfigError as exc:
                 for fault in exc.faults:
                     document.faults.append(document.fault((kind, stage.key, *steps_of(fault.path)), fault.message))
+
+
+def _hints(kinds: Mapping[str, Mapping[str, Declared]]) -> Iterator[tuple[Steps, str]]:
+    """What stages have to say about their options, knowing what is measured here."""
+    everyone = [stage for declared in kinds.values() for stage in declared.values()]
+    measured = {metric.name for stage in everyone for metric in stage.spec.metrics}
+    for kind, declared in kinds.items():
+        for stage in declared.values():
+            for path, message in stage.spec.hint(stage.config, measured) if stage.spec.hint else ():
+                yield (kind, stage.key, *steps_of(path)), message
 
 
 def _as_source(catalogue: Catalogue, word: Kind, spec: AnySpec) -> AnySpec | None:

@@ -7,6 +7,7 @@ from bers.operations import AnyOperation, Caller, Nothing, Operation, Outlet, St
 from bers.overview import Overview, look, places
 from bers.supervisor import Supervisor
 from bers.tapping import AskTap
+from bers.telling import AskDeliveries, Delivered, deliveries
 
 TAP_MEDIA = "application/x-ndjson"
 """One JSON object a line: for `jq` and `grep`, which is who taps; browsers have the stream of events."""
@@ -28,6 +29,9 @@ class Eyes:
     async def explain(self, ask: AskExplain, caller: Caller) -> Explanation:
         return await self._explainer.explain(ask.id, ask.source)
 
+    async def deliveries(self, ask: AskDeliveries, caller: Caller) -> list[Delivered]:
+        return await deliveries(self._node.directory, ask.subject)
+
     async def explain_at(self, ask: AskExplainAt, caller: Caller) -> Explanation:
         return await self._explainer.explain_at(ask.position)
 
@@ -48,6 +52,10 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     Operation(
         "GET", "explain", Eyes.explain, AskExplain, Explanation,
         "The same, for ids that do not fit into a path.", refuses=("not_found",),
+    ),
+    Operation(
+        "GET", "deliveries", Eyes.deliveries, AskDeliveries, list[Delivered],
+        "Who was told of an alert, who is still to be told, and who could not be: by all sinks together.",
     ),
     Operation(
         "GET", "explain/at/{position}", Eyes.explain_at, AskExplainAt, Explanation,

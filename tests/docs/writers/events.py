@@ -49,6 +49,9 @@ TYPES: Mapping[str, str] = {
     "environment.detected": "The environment of the project, or that none was found. Told by the resolver.",
     "configuration.resolved": "The configuration was resolved. Told by the resolver.",
     "system.measured": "A reading of this machine. Told by the node.",
+    "heartbeat.received": "A job reports that it ran; its `subject` is the job, its outcome whether it ran well.",
+    "heartbeat.missed": "A job did not report in time. Told by the node.",
+    "monitoring.measured": "Figures of the node itself. Told by the node.",
 }
 """The types that builtin sources read or tell, and what they mean."""
 

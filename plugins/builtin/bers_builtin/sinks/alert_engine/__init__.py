@@ -18,12 +18,18 @@ from bers_builtin.sinks.alert_engine.answers import (
     NextAlerts,
     RuleReport,
 )
+from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest
+from bers_builtin.sinks.alert_engine.backtesting import run_backtest
 from bers_builtin.sinks.alert_engine.budgets import SloReport, list_objectives
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.log import Entry
+from bers_builtin.sinks.alert_engine.never_firing import hints
+from bers_builtin.sinks.alert_engine.pulse import Pulse, show_pulse
 from bers_builtin.sinks.alert_engine.silences import Silence
+from bers_builtin.sinks.alert_engine.story import AlertStory, tell_story
 from bers_builtin.sinks.alert_engine.watches import Watches
+from bers_builtin.sinks.alert_engine.why import AskRule, RuleStory, explain_rule, list_rules
 
 ALERT_ENGINE = DurableSpec(
     "alert-engine",
@@ -43,7 +49,16 @@ ALERT_ENGINE = DurableSpec(
             refuses=("bad_request",),
         ),
         Operation(
-            "GET", "alerts/rules", AlertEngine.list_rules, Nothing, list[RuleReport], "List the rules and their state.",
+            "GET", "alerts/rules", list_rules, Nothing, list[RuleReport], "List the rules and their state.",
+        ),
+        Operation(
+            "GET", "alerts/rules/{id}", explain_rule, AskRule, RuleStory,
+            "One rule with its last evaluations, and why each concluded what it did.", refuses=("not_found",),
+        ),
+        Operation(
+            "POST", "alerts/backtest", run_backtest, AskBacktest, Backtest,
+            "What rules would have done in a time that is over, beside what was done; nothing is changed.",
+            refuses=("rate_limited",),
         ),
         Operation(
             "POST", "silences", silence_desk.add, silence_desk.AddSilence, Silence, "Silence alerts for a while.",
@@ -66,7 +81,15 @@ ALERT_ENGINE = DurableSpec(
             "List the SLOs, what is left of their budgets, and how fast those burn.",
         ),
         Operation(
+            "GET", "alerts/heartbeat", show_pulse, Nothing, Pulse,
+            "Show whether rules are evaluated and alerts written down in time.",
+        ),
+        Operation(
             "GET", "alerts/{id}", listing.get_alert, AskAlert, Alert, "One alert, whatever became of it.",
+        ),
+        Operation(
+            "GET", "alerts/{id}/story", tell_story, AskAlert, AlertStory,
+            "One alert with its log, the events behind it, and who was told of it.",
         ),
         Operation(
             "GET", "alerts/{id}/log", listing.get_log, AskAlert, list[Entry], "Every step in the life of an alert.",
@@ -85,14 +108,15 @@ ALERT_ENGINE = DurableSpec(
         ),
     ),
     verify=Watches,
+    hint=hints,
     reads_targets=True,
     checks=(
         Check("alert-engine", AlertEngine.look, "Alerts are written down, and told to others."),
     ),
 )  # fmt: skip
 
-ALERTS = SourceSpec("alert-engine", AlertConfig, AlertEngine, claims=("alert.*", "silence.*"))
-"""The same stage, seen as the source of ``alert.*`` and ``silence.*``: it is opened once, as a sink."""
+ALERTS = SourceSpec("alert-engine", AlertConfig, AlertEngine, claims=("alert.*", "silence.*", "watchdog.beat"))
+"""The same stage, seen as the source of alerts, silences and its own heartbeat: it is opened once, as a sink."""
 
 
 @hookimpl

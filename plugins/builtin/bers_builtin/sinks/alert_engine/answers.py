@@ -194,3 +194,5 @@ class RuleReport(msgspec.Struct, rename="camel", frozen=True):
     group: list[str]
     depends_on: list[str]
     annotations: Mapping[str, str]
+    hint: str = ""
+    """Why it can never fire as things are, where that is so; empty for every rule that was ever evaluated."""

@@ -40,6 +40,8 @@ from bers_builtin.sinks.alert_engine.answers import (
 from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.letters import as_event
+from bers_builtin.sinks.alert_engine.never_firing import NeverFiring
+from bers_builtin.sinks.alert_engine.pulse import Heart
 from bers_builtin.sinks.alert_engine.register import Deed
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo
 
@@ -59,13 +61,15 @@ class AlertEngine(Stage[AlertConfig]):
         config = _masked(config, context.redactor)
         super().__init__(config, context)
         self.books = Books(config, context)
+        self.heart = Heart(config.heartbeat, context, self.books)
+        self.never_firing = NeverFiring(context)
+        self.rehearsing = anyio.Semaphore(1)
+        """Held by the back-test that runs."""
         self._me = f"bers:{context.stage_id}"
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
         self._looks_at: float | None = None
         """When time is to be looked at next, on the monotonic clock."""
-        self._told = 0
-        """The last row of the outbox that is safe elsewhere; its row goes when the disk has nothing more urgent."""
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -76,6 +80,7 @@ class AlertEngine(Stage[AlertConfig]):
             group.start_soon(self.books.commit_regularly)
             group.start_soon(self._watch_time)
             group.start_soon(self._sweep)
+            group.start_soon(self.heart.run)
             yield self
             group.cancel_scope.cancel()
         if not self.books.ahead:
@@ -107,6 +112,7 @@ class AlertEngine(Stage[AlertConfig]):
                     await books.commit_or_wait()
                 else:
                     books.later()
+            self.heart.read(batch)
 
     # As a source
 
@@ -116,9 +122,12 @@ class AlertEngine(Stage[AlertConfig]):
     async def run(self, emit: Emit) -> None:
         """Hand in every transition, in order. One that is handed in again is known by its id."""
         tidied = 0
+        self.heart.connect(emit)
         while True:
             self.books.letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
-            while letters := await persist(partial(self.books.ledger.unsent, _LETTERS, self._told), self.context.clock):
+            while letters := await persist(
+                partial(self.books.ledger.unsent, _LETTERS, self.books.told), self.context.clock
+            ):
                 try:
                     await emit([as_event(letter, self.context) for letter in letters], durable=True)
                 except Full as full:
@@ -126,13 +135,13 @@ class AlertEngine(Stage[AlertConfig]):
                         await emit([as_event(letter, self.context) for letter in letters])
                     await self.context.clock.sleep(full.retry_after)
                 else:
-                    self._told = letters[-1].seq
-            if self._told > tidied:
-                with anyio.move_on_after(_TOLD_FIRST if self._told - tidied < _LETTERS else 0.0):
+                    self.books.told = letters[-1].seq
+            if self.books.told > tidied:
+                with anyio.move_on_after(_TOLD_FIRST if self.books.told - tidied < _LETTERS else 0.0):
                     await self.books.letters.wait()
                     continue
-                await persist(partial(self.books.ledger.sent, self._told), self.context.clock)
-                tidied = self._told
+                await persist(partial(self.books.ledger.sent, self.books.told), self.context.clock)
+                tidied = self.books.told
             await self.books.letters.wait()
 
     # As time goes on
@@ -250,7 +259,7 @@ class AlertEngine(Stage[AlertConfig]):
             lasted = format_duration(round(self.context.clock.monotonic() - since))
             message = f"alerts cannot be written down, for {lasted} already, and wait in memory: {why}"
             return Finding("unhealthy", message, {}, DISK_REMEDY)
-        count, oldest = await self.books.ledger.backlog(self._told)
+        count, oldest = await self.books.ledger.backlog(self.books.told)
         register = self.books.evaluator.register
         details: Mapping[str, Any] = {
             "rules": len(self.books.evaluator.watches.by_id),

@@ -10,8 +10,9 @@ from math import inf, isfinite
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from bers import Clock, Event, Labels, Metric, Stamp, format_duration
-from bers_builtin.sinks.alert_engine.alerts import Alert, Moment
+from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Transition
 from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.evaluations import CROWD
 from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
 from bers_builtin.sinks.alert_engine.register import Register
 from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches, saving
@@ -49,6 +50,10 @@ class Evaluator:
         self._looking = -inf
         self._touched: dict[tuple[str, Labels], tuple[Watch, Series]] = {}
         self._forgotten: set[tuple[str, Labels]] = set()
+        self._step: Transition | None = None
+        """The last step that an evaluation was kept for."""
+        self._crowded = False
+        """Whether so many events come together that not every evaluation can be kept."""
 
     @property
     def moment(self) -> Moment:
@@ -62,7 +67,8 @@ class Evaluator:
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
         wall = self._clock.settled()
-        saved = memory.clock or Clockwork(wall=wall)
+        # Killed before anything was written down: what is read again has arrived before our own clock began.
+        saved = memory.clock or Clockwork(wall=wall, latest=-self._config.max_age)
         self._zero = self._clock.monotonic()
         # Time went on while we were away.
         away = saved.moment.age(self._clock) if saved.moment else max(0.0, wall - saved.wall)
@@ -91,16 +97,28 @@ class Evaluator:
             await cancel_shielded_checkpoint()
             first += self._read(events[first:])
 
+    def measure(self, watch: Watch, event: Event, value: float) -> None:
+        """Let one rule alone read a value, where what is recorded says something else to each of them."""
+        moment = self.moment
+        at = self._arrival(event, moment, self._clock.settled())
+        if at is not None and isfinite(value) and watch.wants(event):
+            self._follow(watch, watch.measured(event, value, at), at, moment, event, value)
+
+    @property
+    def due(self) -> float | None:
+        """When time alone changes something next, on our own clock; nothing where it never does."""
+        dues = (self._queue[0][0] if self._queue else None, self.register.due)
+        return min((due for due in dues if due is not None), default=None)
+
     @property
     def idle(self) -> float | None:
         """For how many seconds nothing can change by time alone; nothing where it never can."""
         moment = self.moment
         self._notice(moment)
-        dues = [due for due in (self._queue[0][0] if self._queue else None, self.register.due) if due is not None]
-        if not dues:
+        if (due := self.due) is None:
             self._expected = None
             return None
-        wait = max(0.001, min(dues) - moment.at)
+        wait = max(0.001, due - moment.at)
         self._expected = moment.at + wait
         return wait
 
@@ -192,22 +210,32 @@ class Evaluator:
         moment, judged, settled = self.moment, 0, self._clock.settled()
         if (due := self.register.due) is not None and due <= moment.at:
             self.register.pass_time(moment)  # What was due before these events comes before what they say.
+        self._crowded = len(events) > CROWD
         for number, event in enumerate(events, 1):
             if readers := by_type.get(event.type):
                 at = self._arrival(event, moment, settled)
                 for watch in readers.of(event):
                     judged += 1
-                    if (when := self._when(watch, event, at, settled, moment)) is not None and watch.wants(event):
-                        watch.matched += 1
-                        self._follow(watch, watch.happened(event, when), at or moment.at, moment)
+                    if not watch.wants(event):
+                        continue
+                    if (when := self._when(watch, event, at, settled, moment)) is None:
+                        watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
+                        continue
+                    watch.matched += 1
+                    self._follow(watch, watch.happened(event, when), at or moment.at, moment, event)
             for name, value in event.measures.items():
                 if (readers := by_metric.get(name)) and isfinite(value):
                     at = self._arrival(event, moment, settled)
                     for watch in readers.of(event):
                         judged += 1
-                        if (when := self._when(watch, event, at, settled, moment)) is not None and watch.wants(event):
-                            watch.matched += 1
-                            self._follow(watch, watch.measured(event, value, when), at or moment.at, moment)
+                        if not watch.wants(event):
+                            continue
+                        if (when := self._when(watch, event, at, settled, moment)) is None:
+                            watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
+                            continue
+                        watch.matched += 1
+                        verdict = watch.measured(event, value, when)
+                        self._follow(watch, verdict, at or moment.at, moment, event, value)
             if judged >= SLICE:
                 return number
         return len(events)
@@ -218,9 +246,20 @@ class Evaluator:
             return moment.at - age
         return at
 
-    def _follow(self, watch: Watch, verdict: Verdict | None, at: float, moment: Moment) -> None:
-        watch.evaluated = moment.wall
+    def _follow(
+        self,
+        watch: Watch,
+        verdict: Verdict | None,
+        at: float,
+        moment: Moment,
+        event: Event | None = None,
+        value: float | None = None,
+    ) -> None:
+        watch.evaluated = wall = moment.wall
+        recent = watch.evaluations
         if verdict is None:
+            if wall >= recent.again:
+                recent.note_quiet(watch, event, value, moment, crowded=self._crowded)
             return
         series = verdict.series
         breaching = watch.hold(verdict, at)
@@ -232,6 +271,12 @@ class Evaluator:
         if series.is_changed(watch.tolerance):
             self._touched[watch.digest, series.labels] = (watch, series)
         self._wait_for(watch, series)
+        steps = self.register.transitions
+        is_step = bool(steps) and steps[-1] is not self._step
+        if is_step or wall >= (recent.again_breaching if verdict.breaching else recent.again):
+            self._step = steps[-1] if steps else None
+            crowded = self._crowded and event is not None
+            recent.note(watch, verdict, Moment(at, wall), self.register, timed=event is None, crowded=crowded)
         if watch.companion is not None and watch.silence_changed:
             self._judge_silence(watch, moment)
 

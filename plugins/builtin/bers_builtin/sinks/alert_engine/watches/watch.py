@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from bers import Event, Labels, Metric, format_duration, format_value
+from bers_builtin.sinks.alert_engine.evaluations import Evaluations
 from bers_builtin.sinks.alert_engine.rules import Rule, Severity, several
 from bers_builtin.sinks.alert_engine.rules.words import FIELDS
 from bers_builtin.sinks.alert_engine.watches.lasting import Lasting
@@ -76,6 +77,8 @@ class Watch(Lasting):
         """What was compared last."""
         self.evaluated: float | None = None
         """When that was, in seconds since 1970."""
+        self.evaluations = Evaluations()
+        """What it made of things lately, and why."""
 
     # What a kind of rule says
 

@@ -1,0 +1,62 @@
+"""A back-test of the engine that runs: asked over REST, bounded in time, one at a time, in slices beside its work."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+
+from bers import Caller, ConfigError, Refused
+from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.backtest import MOST_ALERTS, Did, Rehearsal, Source
+from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest
+
+if TYPE_CHECKING:
+    from bers_builtin.sinks.alert_engine.engine import AlertEngine
+
+WITHIN = 30.0
+"""Seconds that a back-test may take beside everything else; what it has come to by then is answered."""
+
+USUAL = 7 * 86_400.0
+"""How far back it goes where nobody says."""
+
+LONGEST = 400 * 86_400.0
+
+
+async def run_backtest(engine: AlertEngine, ask: AskBacktest, caller: Caller) -> Backtest:
+    """What rules would have done in a time that is over, beside what was done. Nothing is changed."""
+    context = engine.context
+    now = context.clock.time()
+    until = now if ask.until is None else min(now, ask.until / 1000)
+    since = until - USUAL if ask.since is None else ask.since / 1000
+    if not 0 < until - since <= LONGEST:
+        raise Refused("invalid", f"since: it must lie before until, by at most {LONGEST / 86_400:g} days")
+    try:
+        engine.rehearsing.acquire_nowait()
+    except anyio.WouldBlock:
+        hint = "one is run at a time; ask again when it is done"
+        raise Refused("rate_limited", "another back-test is running", hint=hint, retry_after=5.0) from None
+    try:
+        rehearsal = Rehearsal(
+            ask.config or engine.config, context.metrics, since, until, clock=context.clock, within=WITHIN
+        )
+        did = await engine.books.ledger.read(lambda connection, stage: done(connection, stage, since))
+        return await rehearsal.run(Source(context.recorded, context.whole, did))
+    except ConfigError as exc:
+        details = [(f"config.{fault.path}", fault.message) for fault in exc.faults]
+        raise Refused("invalid", "; ".join(map(str, exc.faults)), details=details) from exc
+    finally:
+        engine.rehearsing.release()
+
+
+def done(connection: sqlite3.Connection, stage: str, since: float) -> list[Did]:
+    """The alerts that lived after a time, each with how many events told of it; the newest where there are too many."""
+    rows = connection.execute(
+        "SELECT body, (SELECT count(*) FROM alert_log WHERE alert_log.stage = alert_alerts.stage"
+        " AND alert = alert_alerts.id AND told) FROM alert_alerts"
+        " WHERE stage = ? AND (resolved IS NULL OR resolved >= ?) ORDER BY fired DESC LIMIT ?",
+        (stage, int(since * 1000), MOST_ALERTS),
+    ).fetchall()
+    return [Did(msgspec.json.decode(body, type=Alert), told) for body, told in rows]
