@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -170,3 +171,24 @@ async def test_a_directory_that_is_not_there_is_said_at_the_start() -> None:
     with pytest.raises(ConfigError, match=r"channels\[0\].directory: .* is no directory"):
         async with step(COMMAND, channels=[named]).open():
             pass
+
+
+async def test_the_script_of_the_guide_pages_and_asks_to_be_tried_again_when_it_cannot(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/notify.md").read_text()
+    (script,) = re.findall(r"^```bash\n(#!/bin/bash\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    program, curl = tmp_path / "page", tmp_path / "curl"
+    program.write_text(script)
+    curl.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" > {tmp_path}/asked; exit $(cat {tmp_path}/code)\n')
+    for path in (program, curl):
+        path.chmod(0o755)
+    for code, status in (("0", "delivered"), ("22", "failed")):
+        (tmp_path / "code").write_text(code)
+        token = {"PAGER_TOKEN": Secret("t0ps3cret-token"), "PATH": Secret(f"{tmp_path}:{os.environ['PATH']}")}
+        folder = tmp_path / code
+        folder.mkdir()
+        async with telling(folder, [str(program)], environment=token) as stage:
+            await write(stage, alert(1))
+            (delivery,) = await finished(stage)
+            assert (delivery.status, delivery.last_status) == (status, 75 if code != "0" else 0)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert {"dedup=a-1", "status=firing", "Authorization: Bearer t0ps3cret-token"} <= set(asked)

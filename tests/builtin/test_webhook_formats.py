@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -322,3 +323,17 @@ async def test_a_connection_is_kept_and_one_that_went_stale_costs_no_attempt(tmp
             deliveries = await finished(stage)
             assert [one.attempts for one in deliveries] == [1] * 6
             assert (there.connections, there.requests) == (2, 7)
+
+
+async def test_what_the_guide_says_of_receivers_verifies_what_we_send(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/notify.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    async with receiver() as there, telling(tmp_path, [channel(there, secrets=[OLD])]) as stage:
+        await write(stage, alert(1))
+        await finished(stage)
+        (seen,) = there.received
+        assert names["receive"](msgspec.json.encode(seen.body), seen.headers, OLD) == seen.body
+        with pytest.raises(WebhookVerificationError):
+            names["receive"](b"{}", seen.headers, OLD)

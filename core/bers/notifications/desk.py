@@ -133,7 +133,7 @@ async def test_channel(stage: AnyNotifier, ask: NameChannel, caller: Caller) -> 
 async def retry_deliveries(stage: AnyNotifier, ask: RetryDeliveries, caller: Caller) -> Retried:
     """Send again what was given up."""
     sender = _sender(stage, ask.channel)
-    retried, late = await stage.outbox.retry(ask.channel, ask.id)
+    retried, late = await stage.outbox.retry(ask.channel, ask.id, sender.busy)
     if ask.id and not retried and not late:
         raise Refused("not_found", f"channel {ask.channel!r} failed no delivery {ask.id!r}")
     if ask.id and late:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bers.cloudevents import rfc3339
+from bers.plain import as_object
 from bers.records import Event
 from bers.units import format_value
 
@@ -68,15 +69,12 @@ class Account(NamedTuple):
     @property
     def labels(self) -> dict[str, str]:
         """The labels of the alert and of the event, the second where both have one."""
-        own = self.event.data.get("labels")
-        found = {str(name): str(value) for name, value in own.items()} if isinstance(own, Mapping) else {}
-        return found | dict(self.event.labels)
+        return _texts(self.event.data.get("labels")) | dict(self.event.labels)
 
     @property
     def annotations(self) -> dict[str, str]:
         """What the rule says beside: the summary, the runbook."""
-        own = self.event.data.get("annotations")
-        return {str(name): str(value) for name, value in own.items()} if isinstance(own, Mapping) else {}
+        return _texts(self.event.data.get("annotations"))
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -166,10 +164,8 @@ def label_of(event: Event, name: str) -> str:
         return str(own)
     if name in event.labels:
         return event.labels[name]
-    for place in (event.data.get("labels"), event.data):
-        if isinstance(place, Mapping) and isinstance(found := place.get(name), str | int | float):
-            return str(found)
-    return ""
+    found = (as_object(event.data.get("labels")) or {}).get(name, event.data.get(name))
+    return str(found) if isinstance(found, str | int | float) else ""
 
 
 def one_line(text: str) -> str:
@@ -187,18 +183,23 @@ def _time(ms: Any) -> str:
     return rfc3339(ms / 1000) if isinstance(ms, int | float) else ""
 
 
-def _said_by(deed: Any) -> str:
-    if not isinstance(deed, Mapping) or not deed.get("operator"):
+def _texts(value: Any) -> dict[str, str]:
+    return {name: str(text) for name, text in (as_object(value) or {}).items()}
+
+
+def _said_by(value: Any) -> str:
+    deed = as_object(value) or {}
+    if not deed.get("operator"):
         return ""
     return f"{deed['operator']}: {deed['notes']}" if deed.get("notes") else str(deed["operator"])
 
 
-def _escalation(step: Any) -> str:
-    return str(step.get("contact", "")) if isinstance(step, Mapping) else ""
+def _escalation(value: Any) -> str:
+    return str((as_object(value) or {}).get("contact", ""))
 
 
 def _reason(reason: Any) -> str:
     """A reason is a word, or a word and a sentence."""
-    if isinstance(reason, Mapping):
-        return str(reason.get("message") or reason.get("sentence") or reason.get("text") or reason.get("word") or "")
-    return reason if isinstance(reason, str) else ""
+    if (said := as_object(reason)) is None:
+        return reason if isinstance(reason, str) else ""
+    return next((str(said[name]) for name in ("sentence", "message", "text", "word") if said.get(name)), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -284,7 +284,7 @@ class Outbox:
 
         return await self._database.run(work)
 
-    async def retry(self, channel: str, id: str) -> tuple[int, list[str]]:
+    async def retry(self, channel: str, id: str, busy: Collection[int]) -> tuple[int, list[str]]:
         """Let be sent again what was given up: one, or all of a channel. Return how many; and of which it would come
         too late, for the channel was told more of the same alert since."""
 
@@ -294,7 +294,7 @@ class Outbox:
                 " AND (id = ? OR notice = ? OR ? = '') ORDER BY number",
                 (self._sink, channel, id, id, id),
             ).fetchall()
-            late = [row[1] for row in rows if self._is_late(connection, channel, row[2], row[0])]
+            late = [row[1] for row in rows if self._is_late(connection, channel, row[2], row[0], busy)]
             again = [row for row in rows if row[1] not in late]
             for number, _, subject in again:
                 connection.execute(
@@ -313,11 +313,17 @@ class Outbox:
 
         return await self._database.run(work)
 
-    def _is_late(self, connection: sqlite3.Connection, channel: str, subject: str, number: int) -> bool:
-        return bool(subject) and connection.execute(
-            f"SELECT 1 {_ABOUT} AND number > ? AND (status = 'delivered' OR (status = 'waiting' AND attempts > 0))",
-            (self._sink, channel, subject, number),
-        ).fetchone() is not None  # fmt: skip
+    def _is_late(
+        self, connection: sqlite3.Connection, channel: str, subject: str, number: int, busy: Collection[int]
+    ) -> bool:
+        """Whether the channel was told more of the same alert since, or may be at this moment."""
+        later = connection.execute(
+            f"SELECT number, status, attempts {_ABOUT} AND number > ?", (self._sink, channel, subject, number)
+        )
+        return bool(subject) and any(
+            status == "delivered" or (status == "waiting" and (attempts or other in busy))
+            for other, status, attempts in later
+        )
 
 
 _ABOUT = "FROM notifications INDEXED BY notifications_subject WHERE sink = ? AND channel = ? AND subject = ?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from hashlib import blake2s
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -40,11 +40,8 @@ def _secrets(value: Any) -> Iterator[str]:
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             yield from _secrets(getattr(value, name))
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _secrets(each)
-    elif isinstance(value, tuple | list):
-        for each in value:
+    else:
+        for each in _parts(value):
             yield from _secrets(each)
 
 
@@ -60,6 +57,14 @@ def _revealed(value: Any) -> Any:
         return value.reveal()
     if isinstance(value, msgspec.Struct):
         return [(name, _revealed(getattr(value, name))) for name in value.__struct_fields__]
+    if isinstance(value, Mapping | tuple | list):
+        return [_revealed(each) for each in _parts(value)]
+    return value
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a value is made of: of a map its names and values, in an order that is always the same."""
     if isinstance(value, Mapping):
-        return sorted((str(name), _revealed(each)) for name, each in value.items())
-    return [_revealed(each) for each in value] if isinstance(value, tuple | list) else value
+        named = cast("Mapping[str, Any]", value)
+        return [part for name in sorted(named) for part in (name, named[name])]
+    return list(cast("list[Any]", value)) if isinstance(value, tuple | list) else []

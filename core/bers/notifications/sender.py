@@ -61,7 +61,7 @@ class Sender:
         """Whether there was no answer since the last notification that was taken."""
         self._failed = 0
         """How many failed since then."""
-        self._busy: set[int] = set()
+        self.busy: set[int] = set()
         """The rows that are being sent."""
         self._sending = 0
         self._base = context.clock.time() - context.clock.elapsed()
@@ -94,7 +94,7 @@ class Sender:
                     await self._rest(pause if pause > 0 and not self._disabled else None)
                     continue
                 limit = at_once - self._sending
-                look = partial(self._outbox.due, name, self.now(), limit, list(self._busy))
+                look = partial(self._outbox.due, name, self.now(), limit, list(self.busy))
                 due, later = await persist(look, clock)
                 for one in due:
                     self._start(group, one)
@@ -123,7 +123,7 @@ class Sender:
         return self._masked(text)
 
     def _start(self, group: TaskGroup, due: Due) -> None:
-        self._busy.update(due.numbers)
+        self.busy.update(due.numbers)
         self._sending += 1
         group.start_soon(self._deliver, due)
 
@@ -132,7 +132,7 @@ class Sender:
             done = await self.attempt(due.notice)
             await self._note(due, done)
         finally:
-            self._busy.difference_update(due.numbers)
+            self.busy.difference_update(due.numbers)
             self._sending -= 1
             self.wake()
 

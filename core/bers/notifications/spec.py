@@ -35,7 +35,7 @@ def notifier(
         checks=[
             Check(
                 check or f"notifications-{name}",
-                Notifier.check,
+                Notifier[Any].check,
                 f"Whether everybody is told who is to be told of alerts by {name}",
             )
         ],

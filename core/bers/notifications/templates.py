@@ -72,7 +72,8 @@ def _compiled(source: str, step: Callable[[], None]) -> Compiled:
 
     # What is made here is JSON or plain text and no HTML: `tojson` is what quotes.
     sandbox = Sandbox(undefined=StrictUndefined, autoescape=False)
-    sandbox.filters["_counted"] = counted
+    filters: dict[str, Any] = sandbox.filters
+    filters["_counted"] = counted
     try:
         tree = sandbox.parse(source)
         for loop in tree.find_all(nodes.For):

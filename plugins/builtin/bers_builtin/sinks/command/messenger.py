@@ -51,6 +51,7 @@ class CommandMessenger(Messenger[CommandChannel]):
             fault = exc.strerror or str(exc)
             raise NotTaken(f"{channel.command[0]} cannot be started: {fault}", again=True) from exc
         said: dict[str, bytes] = {"out": b"", "err": b""}
+        code = 0
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(_tell, process.stdin, self.document(notice))
