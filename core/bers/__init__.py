@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     from bers.errors import Unwritable as Unwritable
     from bers.errors import unknown as unknown
     from bers.hookspecs import hookimpl as hookimpl
+    from bers.notifications.channels import Channel as Channel
+    from bers.notifications.channels import Channels as Channels
+    from bers.notifications.messengers import Messenger as Messenger
+    from bers.notifications.messengers import NotTaken as NotTaken
+    from bers.notifications.messengers import Taken as Taken
+    from bers.notifications.notices import Account as Account
+    from bers.notifications.notices import Notice as Notice
+    from bers.notifications.notices import one_line as one_line
+    from bers.notifications.posting import Poster as Poster
+    from bers.notifications.spec import notifier as notifier
+    from bers.notifications.templates import Template as Template
     from bers.operations import Caller as Caller
     from bers.operations import Nothing as Nothing
     from bers.operations import Operation as Operation
@@ -39,6 +50,7 @@ if TYPE_CHECKING:
     from bers.patterns import Pattern as Pattern
     from bers.patterns import PatternError as PatternError
     from bers.patterns import TooMuchWork as TooMuchWork
+    from bers.persisting import persist as persist
     from bers.positions import Positions as Positions
     from bers.production import start_production_monitoring as start_production_monitoring
     from bers.recorded import Recorded as Recorded
@@ -69,6 +81,7 @@ if TYPE_CHECKING:
     from bers.stages import SourceSpec as SourceSpec
     from bers.stages import Stage as Stage
     from bers.stages import Telling as Telling
+    from bers.stages import Vital as Vital
     from bers.stages import Written as Written
     from bers.tables import Table as Table
     from bers.targets import Blocked as Blocked
@@ -88,12 +101,15 @@ __version__ = "1.0.0"
 
 # Where each public name lives. It is imported when it is asked for: `bers --help` needs none of them.
 _HOMES = {
+    "Account": "notifications.notices",
     "Audit": "audit",
     "Batch": "records",
     "BersError": "errors",
     "Blocked": "targets",
     "Caller": "operations",
     "Catalog": "catalog",
+    "Channel": "notifications.channels",
+    "Channels": "notifications.channels",
     "Check": "checks",
     "Clock": "clock",
     "Config": "stages",
@@ -111,8 +127,11 @@ _HOMES = {
     "Full": "errors",
     "Interval": "units",
     "Labels": "records",
+    "Messenger": "notifications.messengers",
     "Metric": "catalog",
+    "NotTaken": "notifications.messengers",
     "Nothing": "operations",
+    "Notice": "notifications.notices",
     "Operation": "operations",
     "Outcome": "records",
     "Outlet": "operations",
@@ -123,6 +142,7 @@ _HOMES = {
     "Period": "units",
     "PluginError": "errors",
     "Positions": "positions",
+    "Poster": "notifications.posting",
     "Processor": "stages",
     "ProcessorSpec": "stages",
     "Quantity": "units",
@@ -146,12 +166,15 @@ _HOMES = {
     "Stream": "operations",
     "SystemClock": "clock",
     "Table": "tables",
+    "Taken": "notifications.messengers",
     "Target": "targets",
     "Telling": "stages",
+    "Template": "notifications.templates",
     "Tier": "records",
     "TooMuchWork": "patterns",
     "Unwritable": "errors",
     "Vcs": "records",
+    "Vital": "stages",
     "Window": "records",
     "Written": "stages",
     "as_cloudevent": "cloudevents",
@@ -159,7 +182,10 @@ _HOMES = {
     "format_duration": "units",
     "format_value": "units",
     "hookimpl": "hookspecs",
+    "notifier": "notifications.spec",
+    "one_line": "notifications.notices",
     "period": "units",
+    "persist": "persisting",
     "quantity": "units",
     "redact": "redaction",
     "redact_text": "redaction",

@@ -72,6 +72,8 @@ class Cell:
     stage: Any = None
     """The stage while it is open."""
     restarts: int = 0
+    sent: int = 0
+    """How many events it has handed in that it measured by itself."""
     running: Charged = field(default_factory=Cost)
     """What is charged with the CPU that it takes to measure by itself."""
     raised: BaseException | None = None

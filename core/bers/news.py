@@ -57,7 +57,13 @@ class News:
             outcome=outcome,
             reason=report.message,
             duration_ms=report.duration,
-            labels={"check": report.name, "status": report.status, "critical": "true" if report.critical else "false"},
+            labels={
+                "check": report.name,
+                "status": report.status,
+                "breaker": report.breaker.state,
+                "critical": "true" if report.critical else "false",
+                "flapping": "true" if report.flapping else "false",
+            },
             data={
                 "status": report.status,
                 "before": before.status if before else None,

@@ -28,13 +28,18 @@ BUILTIN_PLUGINS = (
     "bers_builtin.sources.environment_resolver",
     "bers_builtin.sources.providers",
     "bers_builtin.sources.system_resources",
+    "bers_builtin.sources.self_monitoring",
+    "bers_builtin.sources.heartbeats",
     "bers_builtin.processors.aggregation",
     "bers_builtin.processors.sampling",
     "bers_builtin.processors.retention",
     "bers_builtin.sinks.rest_store",
     "bers_builtin.sinks.alert_engine",
     "bers_builtin.sinks.sse",
+    "bers_builtin.sinks.command",
+    "bers_builtin.sinks.email",
     "bers_builtin.sinks.webhooks",
+    "bers_builtin.sinks.heartbeat",
     "bers_builtin.dashboard",
 )
 

@@ -36,6 +36,7 @@ class Seats:
         if wrong := [type(event).__name__ for event in events if not _is_event(event)]:
             raise PluginError(f"{cell.name}: it emitted a {wrong[0]}; emit a list of events")
         owners = self._roster.plan.owners
+        cell.sent += len(events)
         strange = {event.type for event in events if owners.of(event.type) != cell.key}
         for kind in strange - self._strange:
             self._strange.add(kind)

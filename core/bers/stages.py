@@ -39,6 +39,21 @@ S_co = TypeVar("S_co", covariant=True)
 Call: TypeAlias = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
 
 
+class Vital(NamedTuple):
+    """One figure of the node itself, by the name of its metric."""
+
+    metric: str
+    value: float
+    labels: Mapping[str, str] = MappingProxyType({})
+
+
+Vitals: TypeAlias = Callable[[float], Awaitable[Sequence[Vital]]]
+
+
+async def _no_vitals(every: float) -> Sequence[Vital]:
+    return ()
+
+
 async def _nobody(method: str, path: str, fields: Mapping[str, Any]) -> Any:
     raise Refused("unavailable", f"{method} {path}: there is no server around this stage")
 
@@ -62,6 +77,8 @@ class Context:
     """Ask an operation, as over REST: ``await call("GET", "alerts", {})`` returns its data as plain values."""
     whole: Call = _nobody
     """The same, with what stands beside the data: ``(await whole("GET", "records", {}))["next"]``."""
+    vitals: Vitals = _no_vitals
+    """How the node itself is doing: what lags, waits and fails; asked every so many seconds, as one says."""
     own_addresses: Sequence[tuple[str, int]] = ()
     """Where this node itself listens; a notification must not go there."""
     boot: str = field(default_factory=lambda: uuid4().hex[:12])

@@ -51,12 +51,13 @@ from bers.rounds import Rounds
 from bers.seats import Seats
 from bers.series import Series
 from bers.speedometer import Speedometer
-from bers.stages import Context
+from bers.stages import Context, Vital
 from bers.states import Change
 from bers.storage import CHECK as STORAGE
 from bers.storage import Storage
 from bers.tapping import Taps
 from bers.timekeeping import Timekeeping
+from bers.vitals import Vitals
 from bers.ward import Bell, Ward
 from bers.watches import Watches
 from bers.workshop import Workshop
@@ -169,6 +170,7 @@ class Supervisor(AsyncContextManagerMixin):
             state=self.state,
             call=self.directory.call,
             whole=self.directory.whole,
+            vitals=self._examine,
             own_addresses=addresses,
             boot=uuid4().hex[:12],
             redactor=self.redactor,
@@ -195,6 +197,11 @@ class Supervisor(AsyncContextManagerMixin):
         )  # fmt: skip
 
         self._integrity = Integrity(self.data_dir, self.bus)
+        self._vitals = Vitals(
+            self.clock, self.bus, self.counters, self.storage, self.timekeeping, self.health, lambda: self.cells,
+            lambda: self.pipelines, lambda: int(self.plan.settings.intake.journal.min_free),
+            lambda: self.configuration.result != "ok",
+        )  # fmt: skip
 
         # The stages themselves, and others in their place.
         seats = Seats(self.intake, self._roster)
@@ -400,6 +407,9 @@ class Supervisor(AsyncContextManagerMixin):
             await self._news.stage_changed(cell, change)
         checks = [check.name for check in cell.spec.checks] if cell else []
         await self.health.look([COLLECTION.name, INTEGRITY.name, *checks])
+
+    async def _examine(self, every: float) -> Sequence[Vital]:
+        return await self._vitals.read(every)
 
     async def _look_at_time(self, jump: Jump) -> None:
         await self.health.look([COLLECTION.name])

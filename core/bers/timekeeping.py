@@ -41,6 +41,11 @@ class Timekeeping:
         at, jump = self._step
         return str(jump) if self.clock.elapsed() - at <= FRESH else ""
 
+    @property
+    def stepped(self) -> float:
+        """By how many seconds the wall clock was set lately; 0 where it goes as it should."""
+        return self._step[1].seconds if self._step and self.trouble else 0.0
+
     async def run(self) -> None:
         """Look for ever."""
         while True:

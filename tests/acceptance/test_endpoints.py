@@ -233,7 +233,14 @@ def test_a8_liveness_and_readiness_are_plain_on_every_port(server: Operator) -> 
 def test_b3_b13_the_description_of_a_listener_names_its_own_routes(server: Operator) -> None:
     control, health = (server.get("/openapi.json", surface).json()["paths"] for surface in ("control", "health"))
     assert "/api/monitoring/alerts/{id}/acknowledge" in control and "/api/monitoring/ingest" in control
-    assert set(health) == {f"/api/monitoring/{path}" for path in ("availability", "health", "health/{check}")}
+    assert set(health) == {
+        f"/api/monitoring/{path}"
+        for path in (
+            "availability", "health", "health/history", "health/badge.svg", "health/availability.svg",
+            "health/circuit-breakers", "health/{check}", "health/{check}/history", "health/{check}/badge.svg",
+            "health/{check}/availability.svg",
+        )
+    }  # fmt: skip
     assert re.search(
         r"^bers_build_performance_seconds(\{.*\})? 0\.93$", server.get("/metrics", "metrics").text, re.MULTILINE
     )

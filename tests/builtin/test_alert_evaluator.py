@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from bers import Database, Event
+from bers import Event
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.ledger import Ledger
+from bers_builtin.sinks.alert_engine.ledger import Memory
 from tests.builtin.test_alert_engine import METRICS, rule
 
 
-async def evaluator(clock: VirtualClock, **options: Any) -> Evaluator:
+def evaluator(clock: VirtualClock, **options: Any) -> Evaluator:
     config = step(ALERT_ENGINE, defaults=False, **options).config
     assert isinstance(config, AlertConfig)
     made = Evaluator(config, METRICS, clock)
-    made.restore(await Ledger(Database(), "alerts").load(resolved_since=0))
+    made.restore(Memory(None, (), (), (), {}, ()))
     return made
 
 
@@ -58,7 +58,7 @@ KINDS: Sequence[Mapping[str, Any]] = [
 @pytest.mark.parametrize("one", KINDS, ids=str)
 async def test_no_rule_keeps_the_engine_awake(one: Mapping[str, Any]) -> None:
     clock = VirtualClock()
-    mind = await evaluator(clock, rules=[one], flapping={"enabled": False}, repeat={}, escalation=[])
+    mind = evaluator(clock, rules=[one], flapping={"enabled": False}, repeat={}, escalation=[])
     for number, value in enumerate((11.0, 11.0, 8.0, 1.0, 11.0, 20.0, 1.0, 11.0)):
         event = Event(
             f"e-{number}", "s", "custom.measured", clock.time(), measures={"queue": value}, labels={"name": "a"}
@@ -72,7 +72,7 @@ async def test_events_of_one_kind_keep_nobody_awake_either() -> None:
     clock = VirtualClock()
     happens = {"name": "A", "event": "a.b", "keep_firing_for": "30s"}
     failing = {"name": "B", "event": "a.b", "consecutive": 2, "ratio": "50%", "window": "60s", "keep_firing_for": "30s"}
-    mind = await evaluator(
+    mind = evaluator(
         clock,
         rules=[happens, failing],
         slos=[{"name": "C", "objective": "90%", "event": "a.b", "min_samples": 1}],
@@ -88,7 +88,7 @@ async def test_events_of_one_kind_keep_nobody_awake_either() -> None:
 async def test_a_rule_that_asks_for_a_label_is_not_asked_about_others() -> None:
     clock = VirtualClock()
     rules = [rule(name=f"Queue {number}", where={"name": [f"q{number}", f"r{number}"]}) for number in range(100)]
-    mind = await evaluator(clock, rules=[*rules, rule(), rule(name="Old", where={"source": "elsewhere"})])
+    mind = evaluator(clock, rules=[*rules, rule(), rule(name="Old", where={"source": "elsewhere"})])
     readers = mind.watches.by_metric["queue"]
     for name in ("q7", "r7", "other"):
         event = Event(
@@ -104,7 +104,7 @@ async def test_a_rule_that_asks_for_a_label_is_not_asked_about_others() -> None:
 
 async def test_what_a_rule_looks_at_but_never_comes_is_known() -> None:
     clock = VirtualClock()
-    mind = await evaluator(clock, rules=[rule(where={"name": "nobody"})])
+    mind = evaluator(clock, rules=[rule(where={"name": "nobody"})])
     assert mind.watches.by_metric["queue"].offered == 0
     await mind.read([Event("e-1", "s", "custom.measured", clock.time(), measures={"queue": 1.0}, labels={"name": "a"})])
     assert mind.watches.by_metric["queue"].offered == 1
@@ -113,7 +113,7 @@ async def test_what_a_rule_looks_at_but_never_comes_is_known() -> None:
 
 async def test_a_value_that_stays_bad_is_not_written_down_again_and_again() -> None:
     clock = VirtualClock()
-    mind = await evaluator(clock, rules=[rule(**{"for": "1h"})])
+    mind = evaluator(clock, rules=[rule(**{"for": "1h"})])
     for number in range(3):
         await mind.read([Event(f"e-{number}", "s", "custom.measured", clock.time(), measures={"queue": 11.0})])
         rows = mind.changes().series

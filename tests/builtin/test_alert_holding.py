@@ -69,7 +69,7 @@ def test_an_alert_fires_and_ends_as_the_model_says(
 async def _compare(for_: int, keep: int, steps: Sequence[tuple[int, float | None]]) -> None:
     one = rule(clear="5", keep_firing_for=f"{keep}s", **{"for": f"{for_}s"})
     model, now = Model(for_, keep), 0
-    async with engine(rules=[one]) as rig:
+    async with engine(rules=[one], flapping={"enabled": False}) as rig:
         for after, value in steps:
             for _ in range(after):
                 now += 1

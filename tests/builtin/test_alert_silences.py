@@ -265,7 +265,7 @@ async def test_silences_are_bounded_and_forgotten_with_the_history(monkeypatch: 
 async def test_what_is_told_of_a_silence_is_an_event_of_its_own() -> None:
     async with engine(rules=[QUEUE]) as rig:
         made = await silence(rig, "rule=Long Queue")
-        (letter,) = await rig.stage.books.ledger.unsent(10)
+        (letter,) = await rig.stage.books.ledger.unsent(10, 0)
         event = as_event(letter, rig.stage.context)
         assert (event.type, event.subject, event.source) == ("silence.created", made.id, "bers:alert-engine")
         assert event.data == msgspec.to_builtins(made)

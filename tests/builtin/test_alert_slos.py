@@ -157,6 +157,11 @@ async def test_the_windows_of_the_sre_workbook_are_the_default() -> None:
     ]
 
 
+def test_windows_that_could_never_alert_are_left_out() -> None:
+    low = Slo(name="A", objective=Percent("90%"), event="a.b")  # All that is bad burns ten times as fast as it may.
+    assert [pair.burn for pair in low.pairs] == [6.0, 1.0]
+
+
 async def test_a_metric_is_bad_beyond_its_threshold_as_in_a_rule() -> None:
     one = {"name": "Fast", "objective": "90%", "metric": "configuration_resolution_time", "above": "target"}
     async with engine(slos=[one], defaults=False) as rig:
@@ -193,7 +198,7 @@ async def test_what_is_left_of_the_budget() -> None:
 
 
 async def test_a_spent_budget_is_worth_an_alert_of_its_own() -> None:
-    async with engine(slos=[slo(windows=[{**PAIR, "burn": 1000.0}])], defaults=False) as rig:
+    async with engine(slos=[slo(windows=[{**PAIR, "burn": 199.0}])], defaults=False) as rig:
         await builds(rig, 1990, 10)
         assert await rig.names() == []  # Just spent, and not beyond it.
         await builds(rig, 0, 1)
@@ -203,7 +208,7 @@ async def test_a_spent_budget_is_worth_an_alert_of_its_own() -> None:
 
 
 async def test_where_the_budget_is_less_than_one_event_a_single_one_is_no_news() -> None:
-    async with engine(slos=[slo(windows=[{**PAIR, "burn": 1000.0}])], defaults=False) as rig:
+    async with engine(slos=[slo(windows=[{**PAIR, "burn": 199.0}])], defaults=False) as rig:
         await builds(rig, 100, 1)
         assert await rig.names() == []
 
@@ -259,6 +264,7 @@ async def test_burn_rates_are_those_of_a_reference(seed: int) -> None:
         ({"windows": [PAIR, PAIR]}, "two pairs have the same `long`"),
         ({"windows": [{"long": "5m", "short": "5m", "burn": 1.0}]}, "short: 5m is not shorter"),
         ({"period": "30m"}, "longer than the period"),
+        ({"objective": "90%"}, r"windows\[0\].burn: .*nothing burns the budget of 90% faster than 10"),
         ({"labels": {"service": "a"}}, "is what tells its alerts apart"),
     ],
 )

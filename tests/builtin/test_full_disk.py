@@ -11,13 +11,13 @@ import anyio
 import pytest
 
 from bers import Batch, Caller, Catalog, Context, Database, Event, Finding, Metric, Refused, Unwritable, Window
+from bers.notifications.notifier import Notifier
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.answers import Answer, ListAlerts
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.rest_store import REST_STORE, RestStore, read_windows
 from bers_builtin.sinks.webhooks import WEBHOOKS
-from bers_builtin.sinks.webhooks.stage import Webhooks
 from tests.unit.full_disk import no_file_beyond
 
 NOW = 1_700_000_000.0
@@ -151,7 +151,7 @@ async def test_an_answer_that_cannot_be_written_down_is_refused_and_kept_for_lat
 async def test_webhooks_keep_their_place_while_it_cannot_be_written_down(tmp_path: Path) -> None:
     clock, state = VirtualClock(NOW), Database(tmp_path / "state.db")
     async with step(WEBHOOKS, context=Context("webhooks", clock=clock, state=state)).open() as stage:
-        assert isinstance(stage, Webhooks)
+        assert isinstance(stage, Notifier)
         assert await stage.position("notify", 0, begin=0) == 0
         await stage.write(Batch([slow(1)], reader="notify", end=1))
         await stage.write(Batch([slow(2)], reader="notify", end=2))  # It leads to nothing, so it can wait.

@@ -11,8 +11,8 @@ import anyio
 from bers import Batch, Config, Emit, SinkSpec, SourceSpec, Stage
 from bers.testing.server import serving
 
-SHIPPED = {"metrics": ["windows", "sampling", "retention", "store"], "alerts": ["alert-engine"], "notify": ["webhooks"],
-           "history": ["store"], "live": ["sse", "dashboard"]}  # fmt: skip
+SHIPPED = {"metrics": ["windows", "sampling", "retention", "store"], "alerts": ["alert-engine"],
+           "notify": ["webhooks", "heartbeat"], "history": ["store"], "live": ["sse", "dashboard"]}  # fmt: skip
 
 
 def by_id(overview: Mapping[str, Any]) -> dict[str, Any]:

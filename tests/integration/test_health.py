@@ -218,6 +218,10 @@ async def test_when_we_are_cut_off_nobody_is_blamed(tmp_path: Path) -> None:
                     if len(told) == 2:
                         break
             assert told["connectivity"]["outcome"] == "failure"
+            assert told["connectivity"]["labels"] == {
+                "check": "connectivity", "status": "unhealthy", "breaker": "closed", "critical": "false",
+                "flapping": "false",
+            }  # fmt: skip
             assert (told["shop"]["outcome"], told["shop"]["data"]["becauseOf"]) == ("skip", "connectivity")
         advice = (await server.data("health"))["recommendations"]
         assert [one.partition(":")[0] for one in advice] == ["connectivity"]
@@ -303,7 +307,7 @@ async def test_a_rule_watches_a_check_and_an_alert_is_resolved_with_it(tmp_path:
         "name": "Hand Down",
         "severity": "critical",
         "event": "health.checked",
-        "labels": {"check": "hand"},
+        "where": {"check": "hand"},
         "outcome": "failure",
         "clears": {"event": "health.checked", "outcome": "success"},
         "group": ["check"],

@@ -27,12 +27,23 @@ def test_the_builtin_stages_are_those_of_the_design() -> None:
         "build",
         "deployment",
         "environment-resolver",
+        "heartbeats",
         "providers",
+        "self-monitoring",
         "system-resources",
         "validation",
     ]
     assert list(CATALOGUE.specs["processor"]) == ["aggregation", "retention", "sampling"]
-    assert list(CATALOGUE.specs["sink"]) == ["alert-engine", "dashboard", "rest-store", "sse", "webhooks"]
+    assert list(CATALOGUE.specs["sink"]) == [
+        "alert-engine",
+        "command",
+        "dashboard",
+        "email",
+        "heartbeat",
+        "rest-store",
+        "sse",
+        "webhooks",
+    ]
 
 
 def test_public_names_are_sorted_and_there() -> None:
@@ -54,7 +65,8 @@ def test_a_broken_plugin_is_named_when_its_stage_is_missing(monkeypatch: pytest.
     with pytest.raises(ConfigError) as info:
         plugins.load().find("sink", "kafka", path="sinks.kafka.use")
     assert str(info.value) == (
-        "sinks.kafka.use: unknown sink 'kafka'; known: alert-engine, dashboard, rest-store, sse, webhooks; "
+        "sinks.kafka.use: unknown sink 'kafka'; known: alert-engine, command, dashboard, email, heartbeat, rest-store, "
+        "sse, webhooks; "
         "plugin 'kafka' could not be loaded: No module named 'no_such_module'"
     )
 

@@ -36,6 +36,7 @@ _COMMANDS = {
     "rules": ("rules:rules", "Check rules, test them, and try them out on what was recorded."),
     "silence": ("silence:silence", "Silence alerts for a while, list silences and maintenance, and end silences."),
     "audit": ("audit:audit", "List who changed what, and verify that nobody changed that."),
+    "notify": ("notify:notify", "List channels, test them, and send again what they did not take."),
     "dead": ("dead:dead", "List, show, replay and drop dead letters."),
     "metrics": ("metrics:metrics", "Every metric, or the series of one, as a table, CSV or NDJSON."),
     "backup": ("backup:backup", "Make, verify and restore backups."),

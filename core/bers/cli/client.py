@@ -33,6 +33,7 @@ class Denied(BersError):
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
+        self.status = status
         self.exit_code = 2 if status in (400, 413, 415, 422) else 1
 
 
@@ -67,7 +68,7 @@ def whole(
 ) -> Any:
     """The whole envelope of an answer; that something is unhealthy is an answer too. ``read`` reads what else it is."""
     base = url or address()
-    target = f"{base}/api/monitoring/{quote(path)}"
+    target = f"{base}{quote(path)}" if path.startswith("/") else f"{base}/api/monitoring/{quote(path)}"
     headers = {"Accept": "application/json"}
     data = None
     known = {key: value for key, value in (fields or {}).items() if value is not None}

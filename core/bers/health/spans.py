@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -93,8 +93,7 @@ class CheckHistory(Share, rename="camel", frozen=True, kw_only=True):
     spans: list[Stretch]
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     """What of a span, or of a gap, lies within a period."""
 
     span: Span

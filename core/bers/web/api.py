@@ -25,6 +25,7 @@ from bers.states import StageState
 from bers.supervisor import Supervisor
 from bers.units import period
 from bers.web import dead_letters, eyes, health
+from bers.web.periods import WINDOW
 
 
 class Components(msgspec.Struct, rename="camel", frozen=True):
@@ -106,14 +107,6 @@ class AskStage(msgspec.Struct, forbid_unknown_fields=True):
     stage: str
 
 
-_WINDOW: dict[str, Any] = {
-    "pattern": "^(?:[1-9][0-9]{4,8}(?:ms)?|[1-9][0-9]{1,5}s|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h"
-    "|(?:[1-9]|[1-8][0-9]|90)d|[1-9]w)$",
-    "examples": ["24h", "30d", "604800000"],
-}
-"""Most periods from 10 s to 90 d, as a description can say it; all of them are taken."""
-
-
 class AskAvailability(msgspec.Struct, forbid_unknown_fields=True):
     """How far back."""
 
@@ -121,7 +114,7 @@ class AskAvailability(msgspec.Struct, forbid_unknown_fields=True):
         str,
         Meta(
             description="How far back, as in 24h, 30d or 604800000 (milliseconds): from 10s to 90d.",
-            extra_json_schema=_WINDOW,
+            extra_json_schema=WINDOW,
         ),
     ] = "30d"
 

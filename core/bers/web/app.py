@@ -187,16 +187,17 @@ class App:
         assert isinstance(operation, Operation)
         fields = {**request.query_params, **await _body(request), **values}
         did = f"{operation.method} {request.url.path}"
+        recorded = operation.method != "GET" and operation.scope != "ingest"  # What jobs report is no deed of anybody.
         if operation.method == "DELETE" and request.url.query:
             did += f"?{request.url.query[:200]}"  # What was deleted, and not only of what.
         format = downloads.wanted(operation, request)
         try:
             reply = await node.directory.ask(route, fields, caller)
         except Refused as refused:
-            if operation.method != "GET":
+            if recorded:
                 await node.audit.record(caller, did, refused.reason)
             raise
-        if operation.method != "GET" and not operation.audited:
+        if recorded and not operation.audited:
             await node.audit.record(caller, did, "done")
         if isinstance(reply.data, Page):
             return pages.answer(request, reply.data)

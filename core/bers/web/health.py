@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -19,12 +19,22 @@ from bers.health.reports import CheckReport, Severity, Summary, overall, recomme
 from bers.health.spans import CheckHistory
 from bers.operations import Caller, Nothing, Operation, Page, Reply
 from bers.supervisor import Supervisor
-from bers.units import Period, period
+from bers.units import period
+from bers.web.periods import WINDOW
 
 SVG = "image/svg+xml"
 
 FRESH = 30.0
 """For how many seconds a badge may be shown again without asking."""
+
+
+_Period: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="How far back, as in 24h, 7d or 604800000 (milliseconds): from 10s to 90d.",
+        extra_json_schema=WINDOW,
+    ),
+]
 
 
 class HealthReport(msgspec.Struct, rename="camel", frozen=True):
@@ -51,7 +61,7 @@ class AskCheck(msgspec.Struct, forbid_unknown_fields=True):
 class AskHistory(msgspec.Struct, forbid_unknown_fields=True):
     """How far back."""
 
-    period: Annotated[Period, Meta(description="How far back, as in 24h, 7d or milliseconds: from 1s to 90d.")] = "24h"
+    period: _Period = "24h"
     limit: Annotated[int, Meta(ge=1, le=1000, description="How many times are told one by one, the newest.")] = 100
 
 
@@ -64,7 +74,7 @@ class AskCheckHistory(AskHistory, forbid_unknown_fields=True, kw_only=True):
 class AskShare(msgspec.Struct, forbid_unknown_fields=True):
     """How far back."""
 
-    period: Annotated[Period, Meta(description="How far back, as in 24h, 7d or milliseconds: from 1s to 90d.")] = "30d"
+    period: _Period = "30d"
 
 
 class AskCheckShare(AskShare, forbid_unknown_fields=True, kw_only=True):

@@ -14,12 +14,13 @@ from unittest.mock import patch
 import click
 
 from bers.cli import GROUP, cli
-from bers_emit.cli import emit_command, flush_command, run_command, spool_command
+from bers_emit.cli import emit_command, flush_command, heartbeat_command, run_command, spool_command
 from tests.docs.writers import markdown
 
 EMITTER: Mapping[str, Callable[[Sequence[str]], int]] = {
     "emit": emit_command,
     "run": run_command,
+    "heartbeat": heartbeat_command,
     "flush": flush_command,
     "spool": spool_command,
 }
@@ -73,7 +74,7 @@ def page() -> str:
         *(_described(name, command) for name, command in commands()),
         "## bers-emit",
         "The emitter alone, for where no server is installed: `bers-emit TYPE` and `bers-emit run` take what "
-        "`bers emit` and `bers run` take. It has two commands more:",
+        "`bers emit` and `bers run` take. It has three commands more:",
         *(_emitters(name) for name in EMITTER if name not in HANDED_ON),
     )
 
@@ -106,7 +107,7 @@ def _described(name: str, command: click.Command) -> str:
 
 
 def _emitters(name: str) -> str:
-    usage = "bers-emit spool status [OPTIONS]" if name == "spool" else f"bers-emit {name} [OPTIONS]"
+    usage = f"bers-emit {_EMITTER_WORDS.get(name, name)} [OPTIONS]"
     return f"### bers-emit {name}\n\n`{usage}`\n\n{markdown.table(['option', 'meaning'], _emitter_rows(name))}"
 
 
@@ -131,6 +132,7 @@ _CODES = [
     ["3", "No server answers."],
     ["any", "`bers run` ends with the exit code of its command."],
 ]
+_EMITTER_WORDS = {"spool": "spool status", "heartbeat": "heartbeat NAME"}
 _EMITTER_USAGE = {"emit": "TYPE [OPTIONS]", "run": "[OPTIONS] -- COMMAND..."}
 _EMITTER_TEXT = {
     "emit": "The exit code is 0 even where the server is down: the event waits in the spool, and the next one to emit "

@@ -49,12 +49,16 @@ TYPES: Mapping[str, str] = {
     "environment.detected": "The environment of the project, or that none was found. Told by the resolver.",
     "configuration.resolved": "The configuration was resolved. Told by the resolver.",
     "system.measured": "A reading of this machine. Told by the node.",
+    "heartbeat.received": "A job reports that it ran; its `subject` is the job, its outcome whether it ran well.",
+    "heartbeat.missed": "A job did not report in time. Told by the node.",
+    "monitoring.measured": "Figures of the node itself. Told by the node.",
 }
 """The types that builtin sources read or tell, and what they mean."""
 
 OWN: Mapping[str, str] = {
     "health.checked": "A health check came to another status, its breaker to another state, or it began or ceased to "
-    "flap: `data` has each with what it was before, `labels` have `check`, `status` and `critical`.",
+    "flap: `data` has each with what it was before, `labels` have `check`, `status`, `breaker`, `critical` and "
+    "`flapping`.",
     "stage.changed": "A stage came to another state; which, and why, is in `data` and `reason`.",
     "config.reloaded": "A reload has ended: what changed is in `data`, and every fault in `reason`.",
     "clock.jumped": "The wall clock was set (`cause` is `step`), the machine slept (`sleep`), or this process was "

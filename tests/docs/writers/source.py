@@ -50,7 +50,8 @@ def members(module: ast.Module, name: str) -> list[Member]:
     found: list[Member] = []
     for node, text in _documented(owner.body if isinstance(owner, ast.ClassDef) else []):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            found.append(Member(node.target.id, _written(node.annotation), markdown.first_paragraph(text)))
+            type, said = _described(node.annotation)
+            found.append(Member(node.target.id, _written(type), markdown.first_paragraph(text) or said))
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             found.append(_method(node, text))
     return [member for member in found if not member.name.startswith("_")]
@@ -89,6 +90,23 @@ def _names(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.Assign):
         return [target.id for target in node.targets if isinstance(target, ast.Name)]
     return []
+
+
+def _described(node: ast.expr) -> tuple[ast.expr, str]:
+    """A type without what is said of it in a Meta, and the description there."""
+    if not (
+        isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and _is_named(node.value, "Annotated")
+    ):
+        return node, ""
+    type, *metas = node.slice.elts
+    for keyword in (word for meta in metas if isinstance(meta, ast.Call) for word in meta.keywords):
+        if keyword.arg == "description" and isinstance(keyword.value, ast.Constant):
+            return type, str(keyword.value.value)
+    return type, ""
+
+
+def _is_named(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
 
 
 def _written(node: ast.expr | None) -> str:

@@ -54,6 +54,16 @@ def test_a_deployment_tells_of_its_commit_its_run_and_its_cause(receiver: Receiv
     assert "vcs" not in second
 
 
+def test_a_heartbeat_says_that_a_job_ran_and_how(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["heartbeat", "backup", "--strict"]) == 0
+    assert main(["heartbeat", "backup", "--fail", "--reason", "no room", "--strict"]) == 0
+    assert capsys.readouterr() == ("", "")
+    first, second = receiver.events
+    assert (first["type"], first["subject"], first["outcome"]) == ("heartbeat.received", "backup", "success")
+    assert (second["subject"], second["outcome"], second["reason"]) == ("backup", "failure", "no room")
+    assert main(["heartbeat"]) == 2
+
+
 @pytest.mark.parametrize(("more", "code"), [([], 0), (["--strict"], 1)])
 def test_what_cannot_be_delivered_is_kept_and_said(
     more: list[str], code: int, nobody: str, spool: Path, capsys: pytest.CaptureFixture[str]

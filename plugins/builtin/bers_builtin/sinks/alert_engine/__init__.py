@@ -25,6 +25,7 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.log import Entry
 from bers_builtin.sinks.alert_engine.never_firing import hints
+from bers_builtin.sinks.alert_engine.pulse import Pulse, show_pulse
 from bers_builtin.sinks.alert_engine.silences import Silence
 from bers_builtin.sinks.alert_engine.story import AlertStory, tell_story
 from bers_builtin.sinks.alert_engine.watches import Watches
@@ -80,6 +81,10 @@ ALERT_ENGINE = DurableSpec(
             "List the SLOs, what is left of their budgets, and how fast those burn.",
         ),
         Operation(
+            "GET", "alerts/heartbeat", show_pulse, Nothing, Pulse,
+            "Show whether rules are evaluated and alerts written down in time.",
+        ),
+        Operation(
             "GET", "alerts/{id}", listing.get_alert, AskAlert, Alert, "One alert, whatever became of it.",
         ),
         Operation(
@@ -110,8 +115,8 @@ ALERT_ENGINE = DurableSpec(
     ),
 )  # fmt: skip
 
-ALERTS = SourceSpec("alert-engine", AlertConfig, AlertEngine, claims=("alert.*", "silence.*"))
-"""The same stage, seen as the source of ``alert.*`` and ``silence.*``: it is opened once, as a sink."""
+ALERTS = SourceSpec("alert-engine", AlertConfig, AlertEngine, claims=("alert.*", "silence.*", "watchdog.beat"))
+"""The same stage, seen as the source of alerts, silences and its own heartbeat: it is opened once, as a sink."""
 
 
 @hookimpl

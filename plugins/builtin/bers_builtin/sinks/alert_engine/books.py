@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -30,6 +30,8 @@ class Books:
         self.turn = anyio.Lock()
         self.letters = anyio.Event()
         """Set when there is something to tell; replaced by whoever tells."""
+        self.told = 0
+        """The last row of the outbox that is safe elsewhere; its row goes when the disk has nothing more urgent."""
         self._positions = Positions(context.state, context.stage_id)
         self._seen: dict[tuple[str, int], int] = {}
         self._held: dict[tuple[str, int], int] = {}
@@ -39,6 +41,16 @@ class Books:
         """Whether memory may hold what the database does not: after a commit that failed, until all is read back."""
         self.unwritten: tuple[float, str] | None = None
         """Since when, by the monotonic clock, and why the disk does not let us write; what was concluded waits."""
+
+    @property
+    def committed(self) -> float:
+        """When anything was written down last, on the monotonic clock."""
+        return self._committed
+
+    @property
+    def readers(self) -> Collection[tuple[str, int]]:
+        """Who reads for us, each with its partition."""
+        return self._seen.keys()
 
     @asynccontextmanager
     async def sound(self) -> AsyncGenerator[Evaluator]:

@@ -129,6 +129,13 @@ class AlertConfig(Config, frozen=True):
         Duration, Meta(description="How long progress may wait to be written. Alerts are written at once.")
     ] = Duration("250ms")
     history: Annotated[Interval, Meta(description="How long resolved alerts are kept.")] = Interval("90d")
+    heartbeat: Annotated[
+        Duration,
+        Meta(
+            description="How often `watchdog.beat` is told while rules are evaluated and alerts written down in time; "
+            "the sink `heartbeat` calls a URL for each. 0s: never."
+        ),
+    ] = Duration("1m")
 
     def __post_init__(self) -> None:
         seen = set[str]()

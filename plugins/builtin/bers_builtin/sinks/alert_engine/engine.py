@@ -41,12 +41,14 @@ from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.letters import as_event
 from bers_builtin.sinks.alert_engine.never_firing import NeverFiring
+from bers_builtin.sinks.alert_engine.pulse import Heart
 from bers_builtin.sinks.alert_engine.register import Deed
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo
 
 _T = TypeVar("_T", Rule, Slo)
 
 _LETTERS = 500  # Rows of the outbox that are handed in together.
+_TOLD_FIRST = 0.05  # Seconds for which rows stay that are safe elsewhere: whoever tells of them needs the disk now.
 _SOON = 0.001  # Seconds that are not worth waking for.
 _SWEEP = 3600.0
 _STUCK = 30.0  # Seconds after which somebody should know that alerts do not get out.
@@ -62,6 +64,7 @@ class AlertEngine(Stage[AlertConfig]):
         self.never_firing = NeverFiring(context)
         self.rehearsing = anyio.Semaphore(1)
         """Held by the back-test that runs."""
+        self.heart = Heart(config.heartbeat, context, self.books)
         self._me = f"bers:{context.stage_id}"
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
@@ -77,6 +80,7 @@ class AlertEngine(Stage[AlertConfig]):
             group.start_soon(self.books.commit_regularly)
             group.start_soon(self._watch_time)
             group.start_soon(self._sweep)
+            group.start_soon(self.heart.run)
             yield self
             group.cancel_scope.cancel()
         if not self.books.ahead:
@@ -108,6 +112,7 @@ class AlertEngine(Stage[AlertConfig]):
                     await books.commit_or_wait()
                 else:
                     books.later()
+            self.heart.read(batch)
 
     # As a source
 
@@ -116,9 +121,13 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def run(self, emit: Emit) -> None:
         """Hand in every transition, in order. One that is handed in again is known by its id."""
+        tidied = 0
+        self.heart.connect(emit)
         while True:
             self.books.letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
-            while letters := await persist(partial(self.books.ledger.unsent, _LETTERS), self.context.clock):
+            while letters := await persist(
+                partial(self.books.ledger.unsent, _LETTERS, self.books.told), self.context.clock
+            ):
                 try:
                     await emit([as_event(letter, self.context) for letter in letters], durable=True)
                 except Full as full:
@@ -126,7 +135,13 @@ class AlertEngine(Stage[AlertConfig]):
                         await emit([as_event(letter, self.context) for letter in letters])
                     await self.context.clock.sleep(full.retry_after)
                 else:
-                    await persist(partial(self.books.ledger.sent, letters[-1].seq), self.context.clock)
+                    self.books.told = letters[-1].seq
+            if self.books.told > tidied:
+                with anyio.move_on_after(_TOLD_FIRST if self.books.told - tidied < _LETTERS else 0.0):
+                    await self.books.letters.wait()
+                    continue
+                await persist(partial(self.books.ledger.sent, self.books.told), self.context.clock)
+                tidied = self.books.told
             await self.books.letters.wait()
 
     # As time goes on
@@ -244,7 +259,7 @@ class AlertEngine(Stage[AlertConfig]):
             lasted = format_duration(round(self.context.clock.monotonic() - since))
             message = f"alerts cannot be written down, for {lasted} already, and wait in memory: {why}"
             return Finding("unhealthy", message, {}, DISK_REMEDY)
-        count, oldest = await self.books.ledger.backlog()
+        count, oldest = await self.books.ledger.backlog(self.books.told)
         register = self.books.evaluator.register
         details: Mapping[str, Any] = {
             "rules": len(self.books.evaluator.watches.by_id),

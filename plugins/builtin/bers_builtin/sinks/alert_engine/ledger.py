@@ -202,10 +202,11 @@ class Ledger:
 
         await self._database.run(work)
 
-    async def unsent(self, limit: int) -> Sequence[Letter]:
-        """The oldest rows of the outbox, in order."""
+    async def unsent(self, limit: int, after: int) -> Sequence[Letter]:
+        """The oldest rows of the outbox after one, in order."""
         rows = await self._rows(
-            "SELECT seq, kind, time, body FROM alert_outbox WHERE stage = ? ORDER BY seq LIMIT ?", limit
+            "SELECT seq, kind, time, body FROM alert_outbox WHERE stage = ? AND seq > ? ORDER BY seq LIMIT ?",
+            *(after, limit),
         )
         return [Letter(*row) for row in rows]
 
@@ -213,9 +214,11 @@ class Ledger:
         """Say that all rows up to this one are safe elsewhere."""
         await self._rows("DELETE FROM alert_outbox WHERE stage = ? AND seq <= ?", seq)
 
-    async def backlog(self) -> tuple[int, float | None]:
-        """How many rows wait in the outbox, and since when the oldest does."""
-        ((count, oldest),) = await self._rows("SELECT count(*), min(time) FROM alert_outbox WHERE stage = ?")
+    async def backlog(self, after: int) -> tuple[int, float | None]:
+        """How many rows wait in the outbox behind one, and since when the oldest does."""
+        ((count, oldest),) = await self._rows(
+            "SELECT count(*), min(time) FROM alert_outbox WHERE stage = ? AND seq > ?", after
+        )
         return count, oldest
 
     async def find(self, id: str) -> Alert | None:

@@ -16,7 +16,7 @@ from bers_builtin.sinks.alert_engine.sketches import Sketch
 MOST_PANES = 300
 """How many panes one window has: that many seconds in seconds, and longer ones in wider panes."""
 
-PART = 30
+PART = 10
 """How many panes are written down together: once when they are over, and until then with every commit."""
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

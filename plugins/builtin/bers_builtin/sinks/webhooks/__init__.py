@@ -1,8 +1,19 @@
-"""Tell others of alerts by HTTP: durably, in order, with an id that stays the same in every attempt."""
+"""Tell others of alerts by HTTP: durably, in order, signed, with an id that stays the same in every attempt."""
 
 from __future__ import annotations
 
-from bers_builtin.sinks.webhooks.config import Channel, WebhooksConfig
-from bers_builtin.sinks.webhooks.stage import WEBHOOKS, ListDeliveries, Webhooks, bers_sinks
+from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["WEBHOOKS", "Channel", "ListDeliveries", "Webhooks", "WebhooksConfig", "bers_sinks"]
+from bers import DurableSpec, hookimpl, notifier
+from bers_builtin.sinks.webhooks.config import Webhook, WebhooksConfig
+from bers_builtin.sinks.webhooks.messenger import WebhookMessenger
+
+__all__ = ["WEBHOOKS", "Webhook", "WebhookMessenger", "WebhooksConfig", "bers_sinks"]
+
+WEBHOOKS = notifier("webhooks", WebhooksConfig, WebhookMessenger, check="notifications")
+
+
+@hookimpl
+def bers_sinks() -> Iterable[DurableSpec[Any]]:
+    return [WEBHOOKS]

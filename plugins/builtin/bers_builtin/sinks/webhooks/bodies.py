@@ -1,55 +1,60 @@
-"""What a channel is told: the event as a CloudEvent, or what the operator's template makes of it."""
+"""What a webhook is sent: a notice in the channel's format, or what the operator's template makes of it."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from bers import Event, as_cloudevent, redact, rfc3339
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from bers import Event, Notice, Template, as_cloudevent, redact, rfc3339
+from bers_builtin.sinks.webhooks import alertmanager, slack
+from bers_builtin.sinks.webhooks.config import Webhook
 
 
 class Body:
     """Makes bodies. Raise ValueError, here or in :meth:`of`, where the template does not make JSON."""
 
-    def __init__(self, template: str) -> None:
-        self._source = template
-        if template:
-            _ = self._template  # Compiled now, so that a fault in it is found before the first alert.
+    def __init__(self, channel: Webhook) -> None:
+        self._channel = channel
+        self._template = Template(channel.template) if channel.template else None
 
     @property
     def media(self) -> str:
-        return "application/json" if self._source else "application/cloudevents+json"
+        if self._template or self._channel.format != "cloudevents":
+            return "application/json"
+        return "application/cloudevents-batch+json" if self._channel.group else "application/cloudevents+json"
 
-    def of(self, event: Event) -> bytes:
-        """The body that tells of an event, without its secrets."""
-        if not self._source:
-            return msgspec.json.encode(as_cloudevent(event))
-        from jinja2 import TemplateError
+    def of(self, notice: Notice) -> bytes:
+        """The body that tells of a notice, without its secrets."""
+        if self._template:
+            return self._rendered(self._template, notice)
+        document: Any
+        match self._channel.format:
+            case "slack":
+                document = slack.message(notice)
+            case "alertmanager":
+                document = alertmanager.webhook(notice, self._channel.external_url)
+            case "alertmanager-api":
+                document = alertmanager.posted(notice, self._channel.external_url)
+            case "cloudevents":
+                documents = [as_cloudevent(event) for event in notice.events]
+                return msgspec.json.encode(documents if self._channel.group else documents[0])
+        return msgspec.json.encode(redact(document))
 
-        fields: dict[str, Any] = redact(msgspec.to_builtins(event))
+    def _rendered(self, template: Template, notice: Notice) -> bytes:
+        events = [_fields(event) for event in notice.events]
+        told = {"id": notice.id, "channel": notice.channel, "headline": notice.headline, "text": notice.text}
         try:
-            text = self._template.render(event=_DEFAULTS | fields | {"time": rfc3339(event.time)})
+            text = template.render(event=events[0], events=events, notice={**told, "group": dict(notice.group or {})})
             msgspec.json.decode(text)
-        except (TemplateError, TypeError, ArithmeticError, msgspec.DecodeError) as exc:
-            raise ValueError(f"the template does not make JSON of {event.type}: {exc}") from exc
+        except (ValueError, msgspec.DecodeError) as exc:
+            raise ValueError(f"the template does not make JSON of {notice.events[0].type}: {exc}") from exc
         return text.encode()
 
-    @cached_property
-    def _template(self) -> Template:
-        from jinja2 import StrictUndefined, TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        try:
-            # JSON is not HTML: `tojson` is what quotes here.
-            return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False).from_string(self._source)
-        except TemplateError as exc:
-            line = getattr(exc, "lineno", None)
-            raise ValueError(f"the template cannot be read{f', line {line}' if line else ''}: {exc}") from exc
+def _fields(event: Event) -> dict[str, Any]:
+    fields: dict[str, Any] = redact(msgspec.to_builtins(event))
+    return _DEFAULTS | fields | {"time": rfc3339(event.time)}
 
 
 _DEFAULTS: dict[str, Any] = {

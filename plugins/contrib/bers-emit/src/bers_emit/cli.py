@@ -1,4 +1,4 @@
-"""The command line: ``bers-emit TYPE``, ``run``, ``flush`` and ``spool status``. The program ``bers`` calls it too."""
+"""The command line: ``bers-emit TYPE``, ``run``, ``heartbeat``, ``flush``, ``spool status``. ``bers`` calls it too."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _HELP = """\
 usage: bers-emit TYPE [options]              emit one event: bers-emit build.finished --outcome success
        bers-emit run [options] -- CMD...     run a command and report start, end, duration and outcome
+       bers-emit heartbeat NAME [--fail]     report that a job ran, so that it is missed when it does not
        bers-emit flush [--deadline 5s]       send what is left in the spool
        bers-emit spool status [--json]       show what is left in the spool
 
@@ -37,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"bers-emit {__version__}")
         return 0
-    commands: dict[str, Command] = {"run": run_command, "flush": flush_command, "spool": spool_command}
+    commands: dict[str, Command] = {
+        "run": run_command,
+        "heartbeat": heartbeat_command,
+        "flush": flush_command,
+        "spool": spool_command,
+    }
     command = commands.get(args[0])
     return command(args[1:]) if command else emit_command(args)
 
@@ -75,8 +81,31 @@ def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
             **(held if isinstance(held, dict) else {} if held is None else {"data": held}),
             "cause": given.cause,
         }
+    return _hand_in(given, prog, default_url, given.type, fields)
+
+
+def heartbeat_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
+    """``NAME``: report that a job ran; 0 even where it cannot be delivered, unless ``--strict``."""
+    parser = _parser(f"{prog} heartbeat NAME", "Report that a job ran.")
+    parser.add_argument("name", metavar="NAME", help="the job, as pipelines.yaml names it")
+    parser.add_argument("--fail", action="store_true", help="it ran, and failed")
+    parser.add_argument("--reason", help="why it failed, or what there is to say")
+    parser.add_argument("--source", help="who reports")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when the server did not take the event")
+    _add_server(parser)
+    try:
+        given = parser.parse_args(list(argv))
+    except SystemExit as exc:
+        return _code(exc)
+    fields: dict[str, object] = {"subject": given.name, "outcome": "failure" if given.fail else "success"}
+    fields.update(reason=given.reason, source=given.source)
+    return _hand_in(given, prog, default_url, "heartbeat.received", fields)
+
+
+def _hand_in(given: Namespace, prog: str, default_url: str | None, type: str, fields: dict[str, object]) -> int:
+    """Emit one event, and say what became of it where that is not what was wanted."""
     emitter = _emitter(given, default_url)
-    kept = emitter.emit(given.type, **fields)
+    kept = emitter.emit(type, **fields)
     delivered = emitter.close() and not emitter.refused
     if not emitter.url:
         _say(prog, "BERS_EMIT_URL is not set, or BERS_EMIT is off; nothing was sent")

@@ -70,7 +70,7 @@ class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         tuple[Pair, ...],
         Meta(
             description="When to alert. Not told: 1h and 5m at 14.4 (critical), 6h and 30m at 6 (error), 3d and 6h at "
-            "1 (warning)."
+            "1 (warning), as far as the budget can burn as fast."
         ),
     ] = WINDOWS
     min_samples: Annotated[
@@ -90,9 +90,14 @@ class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return named(self.name)
 
     @property
-    def budget(self) -> float:
-        """The share that may be bad."""
-        return 1 - float(self.objective) / 100
+    def allowed(self) -> float:
+        """The share that may be bad, in percent."""
+        return round(100 - float(self.objective), 9)
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        """The pairs of windows that can alert: where all is bad, the budget burns as fast as it can."""
+        return [pair for pair in self.windows if pair.burn * self.allowed < 100]
 
     @property
     def events(self) -> Sequence[str]:
@@ -126,6 +131,12 @@ class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             yield "windows", "without any it has no alerts; leave `windows` out, or name a pair"
         if len({pair.long for pair in self.windows}) < len(self.windows):
             yield "windows", "two pairs have the same `long`; change one of them"
+        elif self.windows != WINDOWS:
+            for number, pair in enumerate(self.windows):
+                if pair not in self.pairs:
+                    most = f"{100 / self.allowed:.3g}"
+                    fault = f"nothing burns the budget of {self.objective} faster than {most}; choose less"
+                    yield f"windows[{number}].burn", fault
         if any(pair.long > self.period for pair in self.windows):
             yield "windows", f"a window is longer than the period, {self.period}; make it shorter"
         for name in self.labels:

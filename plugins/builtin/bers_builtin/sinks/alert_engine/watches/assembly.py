@@ -9,6 +9,7 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
 from bers_builtin.sinks.alert_engine.dependencies import assert_dependencies
 from bers_builtin.sinks.alert_engine.faults import gathered
+from bers_builtin.sinks.alert_engine.ourselves import OURSELVES
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo, several
 from bers_builtin.sinks.alert_engine.watches import templates
 from bers_builtin.sinks.alert_engine.watches.absences import AbsenceWatch
@@ -39,7 +40,7 @@ class Watches:
                 with faults.trying():
                     self.objectives.append(_objective(slo, metrics, f"slos[{index}]"))
         replaced = {watch.id for watch in own}
-        shipped = [rule for rule in DEFAULTS if config.defaults and rule.id not in replaced]
+        shipped = [rule for rule in (*DEFAULTS, *OURSELVES) if config.defaults and rule.id not in replaced]
         self.missing = [rule.name for rule in shipped if rule.metric and rule.metric not in metrics]
         """The default rules that nothing is measured for, because no loaded plugin does."""
         given = [

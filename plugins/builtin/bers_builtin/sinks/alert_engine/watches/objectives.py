@@ -51,7 +51,7 @@ class SloWatch(Watch):
         self, slo: Slo, rule: Rule, metric: Metric | None, limit: float | None, threshold: float, *spans: float
     ) -> None:
         self.slo = slo
-        self.allowed = round(100 - float(slo.objective), 9)
+        self.allowed = slo.allowed
         """The share that may be bad, in percent."""
         self._limit = limit
         judged_by = (float(slo.objective), slo.period, slo.good, slo.min_samples, limit, spans)
@@ -181,7 +181,7 @@ class Objective(NamedTuple):
 
     @classmethod
     def of(cls, slo: Slo, metric: Metric | None, limit: float | None) -> Objective:
-        return cls(slo, BudgetWatch(slo, metric, limit), [BurnWatch(slo, pair, metric, limit) for pair in slo.windows])
+        return cls(slo, BudgetWatch(slo, metric, limit), [BurnWatch(slo, pair, metric, limit) for pair in slo.pairs])
 
 
 def _rule(slo: Slo, name: str, severity: Any, window: Any, summary: str) -> Rule:
@@ -189,7 +189,7 @@ def _rule(slo: Slo, name: str, severity: Any, window: Any, summary: str) -> Rule
     kind: dict[str, Any] = (
         {"metric": slo.metric, "above": slo.above, "below": slo.below}
         if slo.metric
-        else {"event": slo.event, "ratio": Percent(100 - float(slo.objective)), "window": window}
+        else {"event": slo.event, "ratio": Percent(slo.allowed), "window": window}
     )
     return Rule(
         name=name,

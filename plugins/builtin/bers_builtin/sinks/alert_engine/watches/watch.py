@@ -264,14 +264,19 @@ def field(event: Event, name: str) -> str | None:
     return getattr(event, name) if name in FIELDS else None
 
 
-def _canonical(rule: Rule, *besides: object) -> bytes:
+def _canonical(rule: Rule, terms: Terms, others: Mapping[str, Terms], besides: object) -> bytes:
     """What a rule looks at, and when it fires; options that are not given do not count, so that new ones can come."""
     given = [
-        (one.encode_name, getattr(rule, one.name))
+        (one.name, getattr(rule, one.name))
         for one in msgspec.structs.fields(rule)
         if one.name not in _TELLING and getattr(rule, one.name) != _default(one)
     ]
-    return msgspec.json.encode([given, *besides], enc_hook=str)
+    said: list[object] = [given, terms.threshold]
+    if others:
+        said.append({environment: one.threshold for environment, one in others.items()})
+    if besides is not None:
+        said.append(besides)
+    return msgspec.json.encode(said, enc_hook=str)
 
 
 def _default(one: msgspec.structs.FieldInfo) -> object:

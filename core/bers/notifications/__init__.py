@@ -1,0 +1,1 @@
+"""Notifications: the durable outbox, routing, grouping and retries that every kind of channel shares."""
