@@ -61,10 +61,10 @@ class AlertEngine(Stage[AlertConfig]):
         config = _masked(config, context.redactor)
         super().__init__(config, context)
         self.books = Books(config, context)
+        self.heart = Heart(config.heartbeat, context, self.books)
         self.never_firing = NeverFiring(context)
         self.rehearsing = anyio.Semaphore(1)
         """Held by the back-test that runs."""
-        self.heart = Heart(config.heartbeat, context, self.books)
         self._me = f"bers:{context.stage_id}"
         self._sooner = anyio.Event()
         """Set when time may change something sooner than was thought."""
