@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from textwrap import dedent
 from xml.etree import ElementTree
@@ -277,7 +278,8 @@ def test_junit_and_json_say_the_same(tmp_path: Path) -> None:
 
 def test_check_reads_rules_alone_and_whole_configurations(tmp_path: Path) -> None:
     alone = write(tmp_path / "rules.yaml", RULES)
-    assert "1 rules of its own, 14 that come with us; nothing wrong" in bers("rules", "check", alone).stdout
+    done = bers("rules", "check", alone)
+    assert re.search(r"1 rules of its own, [1-9]\d that come with us; nothing wrong", done.stdout)
     broken = write(tmp_path / "broken.yaml", RULES.replace("configuration_", "configuraton_") + "extra: 1\n")
     done = bers("rules", "check", broken, "--json")
     assert done.exit_code == 1

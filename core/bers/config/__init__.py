@@ -59,7 +59,8 @@ class Plan:
     places: Mapping[Steps, tuple[int, int]] = field(default_factory=dict[Steps, tuple[int, int]], repr=False)
     """Line and column of everything in the file."""
     hints: Sequence[tuple[Steps, str]] = ()
-    """What stages say of their own options that is allowed and probably not meant; they are warnings, too."""
+    """What stages say of their own options that is allowed and probably not meant; those on what was written down are
+    warnings, too."""
     redactor: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     """Masks what nobody may read."""
 
@@ -158,7 +159,8 @@ def plan(
         metrics,
         stages,
         pipelines,
-        [*warnings, *(f"{spell(steps)}: {message}" for steps, message in hints)],
+        # What nobody wrote down, such as a rule that comes with us, is no reason for a warning.
+        [*warnings, *(f"{spell(steps)}: {message}" for steps, message in hints if steps in document.places)],
         digest,
         origins,
         document.places,

@@ -37,7 +37,7 @@ def hints(config: AlertConfig, measured: Collection[str]) -> Iterator[tuple[str,
         names = ", ".join(repr(rule.name) for rule in idle)
         metrics = ", ".join(sorted({rule.metric for rule in idle}))
         fault = f"no stage here measures {metrics}, so these rules can never fire, {known}: {names}"
-        yield "", f"{fault}; declare the stages that do, or write `defaults: false`"
+        yield "defaults", f"{fault}; declare the stages that do, or write `defaults: false`"
 
 
 class NeverFiring:
