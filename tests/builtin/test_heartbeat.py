@@ -253,7 +253,10 @@ async def test_a_bus_that_takes_nothing_calls_nobody(tmp_path: Path) -> None:
 async def test_rules_whose_pipeline_stands_still_call_nobody(tmp_path: Path) -> None:
     gate = Gate()
     spec = ProcessorSpec("gate", NoOptions, lambda config, context: GateKeeper(config, context, gate))
-    apart = [(("processors", "gate"), {}), (("pipelines", "alerts", "processors"), ["gate"])]
+    apart: list[tuple[tuple[str, ...], Any]] = [
+        (("processors", "gate"), {}),
+        (("pipelines", "alerts", "processors"), ["gate"]),
+    ]
     async with (
         watchman() as there,
         serving(tmp_path, changes=[*beating(there), *apart], specs=[("processor", spec)]) as server,
