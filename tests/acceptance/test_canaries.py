@@ -6,17 +6,20 @@ import base64
 import os
 import subprocess
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import click
 import httpx2
 import pytest
 
 from bers.identity_key import KEY_FILE
 from tests.acceptance.conftest import BERS, Operator
+from tests.acceptance.walking import ENDLESS, walk, ways
+from tests.docs.writers.cli import commands
 from tests.integration.processes import configure, environ, installed, started
 
 PLUGIN = '''\
@@ -143,6 +146,14 @@ EVENTS: list[dict[str, Any]] = [
     {"reason": f"it said {ENVIRONMENT['ODD_SECRET']} and {ENVIRONMENT['HOOK_TOKEN']} and {FILE} and {LITERAL}"},
     {"detail": {"environment": "production", "token": word(46), "mail": mail(47)}},
     {"type": "service.failed", "outcome": "failure", "subject": mail(48), "reason": f"xoxb-canary49-{'e' * 12}"},
+    {
+        "type": "service.grouped",
+        "labels": {"user": mail(63), "secret": word(64)},
+        "service": token(65),
+        "reason": f"{mail(66)} said {token(67)}",
+        "environment": mail(68),
+        "subject": token(69),
+    },
 ]
 
 # What is no event, and is refused with an error that may repeat it.
@@ -157,14 +168,32 @@ BROKEN = [
 PLANTED = sorted(
     {
         *ENVIRONMENT.values(), FILE, LITERAL, HOOK_PATH, PROBE_WORD, QUERY_WORD, ANNOTATION, "canary16MIIE", "canary17",
-        *(word(n) for n in (21, 24, 27, 30, 32, 34, 38, 43, 46)),
-        *(mail(n) for n in (20, 23, 25, 28, 29, 33, 36, 39, 47, 48, 50, 56, 57)),
-        *(token(n) for n in (22, 26, 31, 35, 37, 40, 41, 51, 52, 53, 54, 55, 58, 59, 60, 61)),
+        *(word(n) for n in (21, 24, 27, 30, 32, 34, 38, 43, 46, 64)),
+        *(mail(n) for n in (20, 23, 25, 28, 29, 33, 36, 39, 47, 48, 50, 56, 57, 63, 66, 68, 70)),
+        *(token(n) for n in (22, 26, 31, 35, 37, 40, 41, 51, 52, 53, 54, 55, 58, 59, 60, 61, 65, 67, 69, 71)),
         "canary42", "canary44", "CANARY45", "canary49", "canary62",
         base64.b64encode(f"ada:{ENVIRONMENT['DEPLOY_PASSWORD']}".encode()).decode(),
         quote(ENVIRONMENT["ODD_SECRET"], safe=""),
     }
 )  # fmt: skip
+
+WALKED = f"{token(71)} {mail(70)}"
+"""What is handed in wherever any route takes text."""
+
+READING: Sequence[Sequence[str]] = [
+    ["status"], ["status", "--json"], ["alerts", "list"], ["alerts", "list", "--json"], ["check"], ["check", "--json"],
+    ["config", "show"], ["config", "show", "--json"], ["graph"], ["graph", "--live"], ["doctor"], ["plugins", "list"],
+    ["report"], ["top", "--once"], ["explain", "event-3"], ["explain", "shown", "--json"], ["dead", "list"],
+    ["stages", "list"], ["metrics"], ["dora"], ["openapi"], ["schema"], ["keys", "list"],
+    ["journal", "inspect"], ["journal", "export"],
+]  # fmt: skip
+"""Commands that say something about what there is; the others are in the next list, and no command is in neither."""
+
+SILENT = {
+    "alerts ack", "alerts resolve", "backup create", "backup restore", "backup verify", "config migrate", "dead drop",
+    "dead replay", "dead show", "dev", "emit", "env detect", "journal verify", "keys create", "keys revoke",
+    "plugins show", "reload", "restart", "run", "stages restart", "start", "stop", "tap",
+}  # fmt: skip
 
 SEEN = f"canary-shown-{os.getpid()}"
 """What is no secret, and has to come out: a search that finds nothing proves nothing."""
@@ -235,14 +264,13 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Map
         operator.until(
             "webhooks/deliveries", lambda told: any(one["status"] == "delivered" for one in told), seconds=15
         )
-        found |= {f"GET {path} on {surface}": body for path, surface, body in _read(operator)}
+        known = {"id": alert["id"], "type": "error_rate", "metric": "error_rate", "check": "sieve-check"}
+        for name, reply in walk(operator, WALKED, known=known):
+            assert reply.status_code != 500 or "sieve" in name, f"{name}: {reply.text}"
+            found[name] = reply.content
+        found |= {f"GET {path} on {surface}": body for path, surface, body in _read(operator, known)}
         found["stream"] = "\n".join(str(frame) for frame in _until_seen(frames)).encode()
-        for command in (
-            ["status"], ["status", "--json"], ["alerts", "list"], ["alerts", "list", "--json"], ["check"],
-            ["check", "--json"], ["config", "show"], ["config", "show", "--json"], ["graph"], ["doctor"],
-            ["plugins", "list"], ["report"], ["top", "--once"], ["explain", "event-3"], ["explain", "shown", "--json"],
-            ["graph", "--live"], ["dead", "list"], ["stages", "list"],
-        ):  # fmt: skip
+        for command in READING:
             found["bers " + " ".join(command)] = _said(folder, command, variables)
         operator.process.terminate()
         assert operator.process.wait(15) == 0
@@ -283,6 +311,7 @@ def _configure(folder: Path, port: int) -> None:
         "  alert-engine: {}": f"""\
   alert-engine:
     rules:
+      - {{name: Grouped, event: service.grouped, group: [user, secret, service, environment, subject]}}
       - name: Service Failed
         event: service.failed
         outcome: failure
@@ -332,20 +361,17 @@ def _provoked(operator: Operator) -> Iterator[httpx2.Response]:
     yield httpx2.get(operator.url("events") + f"?types={token(61)}&period={mail(20)}&nothing={token(61)}")
 
 
-def _read(operator: Operator) -> Iterator[tuple[str, str, bytes]]:
+def _read(operator: Operator, known: Mapping[str, str]) -> Iterator[tuple[str, str, bytes]]:
     """Every GET of every listener's description, for people and for programs."""
-    alert = operator.data("alerts")[0]["id"]
-    values = {"{type}": "error_rate", "{check}": "sieve-check", "{id}": alert}
-    for surface in ("health", "metrics", "control"):
-        described = operator.get("/openapi.json", surface).json()
-        paths = [path for path, methods in described["paths"].items() if "get" in methods]
-        assert len(paths) > 1
+    for surface in operator.ports:
         more = ["/metrics"] if surface != "health" else []
-        for path in ["/openapi.json", *more, *paths]:
-            if path.endswith(("/events", "/tap")):
+        described = [way.path for way in ways(operator) if way.surface == surface and way.method == "get"]
+        assert len(described) > 1
+        for path in ["/openapi.json", *more, *described]:
+            if path.endswith(ENDLESS):
                 continue  # They have no end; see the frames, and what was tapped.
-            for name, value in values.items():
-                path = path.replace(name, value)
+            for name, value in known.items():
+                path = path.replace(f"{{{name}}}", value)
             yield path, surface, operator.get(path, surface).content
     for path in (
         "records?limit=500&type=*",
@@ -368,7 +394,7 @@ def _until_seen(frames: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
             return
 
 
-def _said(folder: Path, command: list[str], variables: Mapping[str, str]) -> bytes:
+def _said(folder: Path, command: Sequence[str], variables: Mapping[str, str]) -> bytes:
     done = subprocess.run(
         [*BERS, *command], cwd=folder, capture_output=True, check=False, timeout=60, env=environ(folder, **variables)
     )
@@ -383,6 +409,12 @@ def test_there_are_fifty_canaries_and_more() -> None:
 def test_what_is_no_secret_comes_out(outputs: Mapping[str, bytes]) -> None:
     where = {name.partition(" ")[0] for name, content in outputs.items() if SEEN.encode() in content}
     assert where >= {"GET", "stream", "file"}
+
+
+def test_every_command_is_looked_at_or_says_nothing_of_what_there_is() -> None:
+    leaves = {name.removeprefix("bers ") for name, one in commands() if not isinstance(one, click.Group)}
+    read = {name for name in leaves if any(" ".join(said).startswith(name) for said in READING)}
+    assert leaves - read == SILENT
 
 
 @pytest.mark.parametrize("canary", PLANTED)
