@@ -34,6 +34,8 @@ sinks:
     commit_every: 40ms
     deduplication: {{enabled: false}}
     rate_limiting: {{max_alerts: 1000000}}
+    flapping: {{enabled: false}}
+    escalation: []
     rules:
       - {{name: Down, severity: critical, event: service-is.down, clears: {{event: service-is.up}}, group: [subject]}}
       - {{name: Crash, event: service-is.crashed, group: [subject]}}
@@ -47,7 +49,7 @@ sinks:
         allow_internal: true
         events: [alert.*]
         timeout: 300ms
-        retries: {{attempts: 1000000, initial: 20ms, max: 150ms}}
+        retries: {{initial: 20ms, max: 150ms}}
 pipelines:
   details: {{sources: [unmapped, alert-engine], sinks: [store]}}
   alerts: {{sources: [unmapped], sinks: [alert-engine]}}
@@ -106,19 +108,19 @@ class Campaign:
                 for operator in self._operators:
                     operator.resolve_all(line)
                 time.sleep(0.05)
-            history = self._history(line)
+            history = self._check(line)
+            logs = {alert["id"]: line.get(f"alerts/{alert['id']}/log") for alert in history}
             line.close()
-            self.promises.check({alert["id"]: alert for alert in history})
         receipts = list(self.receiver.receipts)
-        self.account = oracle.Account(self.folder / ".bers", self.due, receipts, history, self.promises.made)
+        self.account = oracle.Account(self.folder / ".bers", self.due, receipts, history, logs, self.promises)
         return [*self.promises.broken, *oracle.faults(self.account)]
 
     def summary(self) -> str:
         receipts = self.receiver.receipts
         told = len({one.id for one in receipts if one.taken})
         return (
-            f"{told} transitions told in {len(receipts)} attempts, {oracle.repeated(receipts)} of them more than once; "
-            f"{len(self.promises.made)} answers to operators; 0 lost"
+            f"{told} events told in {len(receipts)} attempts, {oracle.repeated(receipts)} of them more than once; "
+            f"{len(self.promises.made)} answers to operators, and {len(self.promises.silences)} silences; 0 lost"
         )
 
     def _kill(self, node: Node, way: Ambush) -> str:
@@ -136,12 +138,14 @@ class Campaign:
     def _look(self, node: Node) -> None:
         """Before anybody does anything: whatever was promised by the last node is so."""
         line = Line(node.port)
-        self.promises.check({alert["id"]: alert for alert in self._history(line)})
+        self._check(line)
         line.close()
 
-    def _history(self, line: Line) -> list[Alert]:
+    def _check(self, line: Line) -> list[Alert]:
         alerts: list[Alert] = line.get("alerts/history?period=7d&limit=10000")
         assert len(alerts) < 10_000, "there are too many to be listed"
+        silences = line.get("silences?state=active,pending,expired&limit=10000")
+        self.promises.check({alert["id"]: alert for alert in alerts}, {one["id"]: one for one in silences})
         return alerts
 
     def _is_over(self, line: Line) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 Alert: TypeAlias = Mapping[str, Any]
 Action: TypeAlias = Literal["acknowledge", "resolve"]
 
-RANKS = {"pending": 0, "active": 1, "acknowledged": 2, "resolved": 3}
+RANKS = {"pending": 0, "active": 1, "suppressed": 1, "acknowledged": 2, "resolved": 3}
 """An alert only goes up, unless it is reopened, of which nobody has any here."""
 
 SAID = {"acknowledge": "acknowledgment", "resolve": "resolution"}
@@ -55,6 +55,17 @@ class Promise(NamedTuple):
     alert: Alert
 
 
+class Silence(NamedTuple):
+    """What an operator was answered about a silence; its times in seconds since 1970."""
+
+    id: str
+    rule: str
+    comment: str
+    begins: float
+    """When the answer was there."""
+    ends: float
+
+
 @dataclass
 class Promises:
     """What anybody was answered, and what anybody saw."""
@@ -64,6 +75,7 @@ class Promises:
     """The furthest that each alert was seen to have come, and when."""
     broken: list[str] = field(default_factory=list[str])
     """What was promised, and is not so."""
+    silences: list[Silence] = field(default_factory=list[Silence])
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def see(self, alert: Alert, asked: float) -> None:
@@ -75,8 +87,8 @@ class Promises:
             elif when < asked:  # Else somebody has changed it since this answer was made.
                 self.broken.append(f"alert {alert['id']} was {before['status']}, and is {alert['status']} again")
 
-    def check(self, alerts: Mapping[str, Alert]) -> None:
-        """Compare with what a node knows now that nobody works with: all of its alerts."""
+    def check(self, alerts: Mapping[str, Alert], silences: Mapping[str, Mapping[str, Any]]) -> None:
+        """Compare with what a node knows now that nobody works with: all of its alerts, and all of its silences."""
         with self.lock:
             promised, seen = list(self.made), [alert for alert, _ in self.seen.values()]
         for action, then in promised:
@@ -89,13 +101,19 @@ class Promises:
                 continue  # It may have come to nothing.
             if then["id"] not in alerts:
                 self.broken.append(f"alert {then['id']} was {then['status']}, and is unknown")
+        for silence in self.silences:
+            known = silences.get(silence.id)
+            if known is None or (known["comment"], known["ends"] / 1000) != (silence.comment, silence.ends):
+                self.broken.append(f"{silence} was answered, and is {known}")
+            elif known["state"] != "active" and time.time() < silence.ends - 0.1:
+                self.broken.append(f"{silence} is {known['state']} before its end")
         now = time.monotonic()
         for alert in alerts.values():
             self.see(alert, now)
 
 
 class Operator:
-    """Looks at what there is, acknowledges some, and resolves what nothing else does."""
+    """Looks at what there is, silences and acknowledges some, and resolves what nothing else does."""
 
     def __init__(self, number: int, rng: Random, promises: Promises) -> None:
         self._name = f"operator-{number}"
@@ -112,9 +130,11 @@ class Operator:
                 self._do(line, action, id)
             while not over.is_set():
                 asked = time.monotonic()
-                alerts = line.get("alerts?status=pending,active,acknowledged&limit=10000")
+                alerts = line.get("alerts?status=pending,active,acknowledged,suppressed&limit=10000")
                 for alert in alerts:
                     self._promises.see(alert, asked)
+                if self._rng.random() < 0.04:
+                    self._silence(line)
                 if alerts and (chosen := self._choose(alerts)):
                     self._do(line, *chosen)
                 over.wait(self._rng.uniform(0.0, 0.1))
@@ -127,7 +147,7 @@ class Operator:
         """End everything that only an operator ends."""
         for action, id in list(self._unanswered):
             self._do(line, action, id)
-        for alert in line.get("alerts?status=active,acknowledged&rule=Crash&limit=10000"):
+        for alert in line.get("alerts?status=active,acknowledged,suppressed&rule=Crash&limit=10000"):
             self._do(line, "resolve", alert["id"])
 
     def _choose(self, alerts: list[Alert]) -> tuple[Action, str] | None:
@@ -137,6 +157,19 @@ class Operator:
         if alert["rule"] == "Crash" and self._rng.random() < 0.5:
             return "resolve", alert["id"]
         return ("acknowledge", alert["id"]) if self._rng.random() < 0.5 else None
+
+    def _silence(self, line: Line) -> None:
+        """Silence a rule for a moment. What was not answered may be silenced too: nobody relies on that."""
+        self._count += 1
+        rule, comment = self._rng.choice(["Busy", "Failing", "Down"]), f"silence {self._count} of {self._name}"
+        ask = {"matchers": [f"rule={rule}"], "comment": comment, "duration": "1s", "operator": self._name}
+        status, answer = line.post("silences", ask)
+        with self._promises.lock:
+            if status == 200:
+                told = answer["data"]
+                self._promises.silences.append(Silence(told["id"], rule, comment, time.time(), told["ends"] / 1000))
+            else:
+                self._promises.broken.append(f"a silence was answered with {status}: {answer}")
 
     def _do(self, line: Line, action: Action, id: str) -> None:
         self._count += 1
