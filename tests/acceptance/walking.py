@@ -45,6 +45,8 @@ def walk(operator: Operator, text: str, *, known: Mapping[str, str]) -> Iterator
     every = [way for way in ways(operator) if not way.path.endswith(ENDLESS)]
     for way in sorted(every, key=lambda way: (way.method == "delete", way.method != "get")):
         for place, values in (("in the path", {}), ("in the rest", known)):
+            if place == "in the path" and "{" not in way.path:
+                continue
             for eager in (True, False):
                 path, fields = way.path, _Filling(way.document, text, eager=eager)
                 for name in [part[1:-1] for part in path.split("/") if part.startswith("{")]:
