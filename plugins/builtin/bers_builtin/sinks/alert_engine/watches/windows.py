@@ -87,11 +87,10 @@ class WindowWatch(ThresholdWatch):
         if len(panes) < self.rule.min_samples and not (self.rule.aggregate in _COUNTING and not panes):
             return None
         breaching = self.breaches(value, series)
-        if self.rule.aggregate in _COUNTING and now < (whole_at := self.heard_since + self._span):
-            # Nobody could be heard for a part of the window, so there may have been more than were counted.
-            if breaching == (self.rule.below is not None):
-                panes.whole_at = whole_at
-                return None
+        whole_at, may_be_more = self.heard_since + self._span, breaching == (self.rule.below is not None)
+        if self.rule.aggregate in _COUNTING and now < whole_at and may_be_more:
+            panes.whole_at = whole_at  # Nobody could be heard for a part of the window.
+            return None
         return breaching
 
     def usual_group(self) -> Sequence[str]:
