@@ -44,7 +44,10 @@ KINDS = 8
 TOGETHER = 100
 """Samples in one request."""
 HEADERS = {"Content-Type": "application/json"}
-OFF = {"deduplication": {"enabled": False}, "rate_limiting": {"max_alerts": 1_000_000}}
+OFF = {
+    "deduplication": {"enabled": False}, "rate_limiting": {"max_alerts": 1_000_000}, "flapping": {"enabled": False},
+    "escalation": [],
+}  # fmt: skip
 
 
 class Server(NamedTuple):
@@ -222,7 +225,7 @@ async def ours(folder: Path, kind: Kind, shared: bool, passes: int = 20) -> floa
     metric = Metric("latency", "ms", "How long it takes.", labels=("number",))
     rules = [
         {"name": f"Rule {n}", "metric": "latency", "above": f"{100 + n % 2}ms",
-         **({} if shared else {"labels": {"number": str(n)}}), **kind.ours}
+         **({} if shared else {"where": {"number": str(n)}}), **kind.ours}
         for n in range(RULES)
     ]  # fmt: skip
     clock = VirtualClock()
