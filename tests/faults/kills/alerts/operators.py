@@ -107,9 +107,9 @@ class Promises:
                 self.broken.append(f"{silence} was answered, and is {known}")
             elif known["state"] != "active" and time.time() < silence.ends - 0.1:
                 self.broken.append(f"{silence} is {known['state']} before its end")
-        now = time.monotonic()
+        looked = time.monotonic()
         for alert in alerts.values():
-            self.see(alert, now)
+            self.see(alert, looked)
 
 
 class Operator:
