@@ -49,7 +49,7 @@ sinks:
         allow_internal: true
         events: [alert.*]
         timeout: 300ms
-        retries: {{initial: 20ms, max: 150ms}}
+        retries: {{attempts: 1000000, initial: 20ms, max: 150ms}}
 pipelines:
   details: {{sources: [unmapped, alert-engine], sinks: [store]}}
   alerts: {{sources: [unmapped], sinks: [alert-engine]}}
