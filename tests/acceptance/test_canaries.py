@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
 from email.header import decode_header, make_header
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -324,7 +325,7 @@ def outputs(
         found["stream"] = "\n".join(str(frame) for frame in _until_seen(frames)).encode()
         exact = [[alert["id"] if part == "ID" else part for part in command] for command in READING]
         with ThreadPoolExecutor(2) as pool:
-            said = pool.map(lambda command: _said(folder, command, variables), exact)
+            said = pool.map(partial(_said, folder, variables=variables), exact)
             found |= {f"bers {' '.join(command)}": text for command, text in zip(READING, said, strict=True)}
         operator.process.terminate()
         assert operator.process.wait(15) == 0

@@ -44,7 +44,8 @@ def walk(operator: Operator, text: str, *, known: Mapping[str, str]) -> Iterator
     """
     every = [way for way in ways(operator) if not way.path.endswith(ENDLESS)]
     for way in sorted(every, key=lambda way: (way.method == "delete", way.method != "get")):
-        for place, values in (("in the path", {}), ("in the rest", known)):
+        places: dict[str, Mapping[str, str]] = {"in the path": {}, "in the rest": known}
+        for place, values in places.items():
             if place == "in the path" and "{" not in way.path:
                 continue
             for eager in (True, False):
@@ -97,8 +98,8 @@ class _Filling:
                     for name, one in schema.get("properties", {}).items()
                     if self._eager or name in schema.get("required", ()) or self._is_free(self._found(one))
                 }
-                more = schema.get("additionalProperties")
-                return fields | ({self._text: self._of(more, depth + 1)} if isinstance(more, dict) else {})
+                more: Any = schema.get("additionalProperties") or {}  # A schema, or whether there may be any.
+                return fields | ({self._text: self._of(more, depth + 1)} if more is not True and more else {})
             case "array":
                 return [self._of(schema.get("items", {}), depth + 1)]
             case "integer" | "number":

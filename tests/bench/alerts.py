@@ -44,7 +44,7 @@ KINDS = 8
 TOGETHER = 100
 """Samples in one request."""
 HEADERS = {"Content-Type": "application/json"}
-OFF = {
+OFF: dict[str, Any] = {
     "deduplication": {"enabled": False}, "rate_limiting": {"max_alerts": 1_000_000}, "flapping": {"enabled": False},
     "escalation": [],
 }  # fmt: skip

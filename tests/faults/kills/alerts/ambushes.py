@@ -61,6 +61,16 @@ def after_a_commit(node: Node, rng: Random, receiver: Receiver) -> str:
     return f"as {name} changed"
 
 
+def while_stopping(node: Node, rng: Random, receiver: Receiver) -> str:
+    """In the middle of a graceful drain."""
+    return ways.while_stopping(node, rng)
+
+
+def while_starting(node: Node, rng: Random, receiver: Receiver) -> str:
+    """While it recovers, or has just begun to tell what was left."""
+    return ways.while_starting(node, rng)
+
+
 def injecting(folder: Path, rng: Random) -> Sequence[str]:
     """Tell strace to kill at some call."""
     call = rng.choice(["fdatasync", "fdatasync", "sendto"])
@@ -83,8 +93,8 @@ def ambushes() -> list[Ambush]:
         Ambush("random", at_random),
         Ambush("notification", at_a_notification),
         Ambush("commit", after_a_commit),
-        Ambush("stopping", lambda node, rng, receiver: ways.while_stopping(node, rng)),
-        Ambush("starting", lambda node, rng, receiver: ways.while_starting(node, rng)),
+        Ambush("stopping", while_stopping),
+        Ambush("starting", while_starting),
     ]
     calls = [Ambush("call", at_a_call, injecting)] * 2
     return [*found, found[1], *calls] if STRACE else found
