@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import subprocess
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from email import message_from_bytes
+from email.header import decode_header, make_header
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import click
 import httpx2
 import pytest
+from aiosmtpd.controller import Controller
 
 from bers.identity_key import KEY_FILE
 from tests.acceptance.conftest import BERS, Operator
+from tests.acceptance.walking import ENDLESS, walk, ways
+from tests.docs.writers.cli import commands
 from tests.integration.processes import configure, environ, installed, started
 
 PLUGIN = '''\
@@ -109,6 +118,8 @@ ENVIRONMENT = {
     "HOOK_TOKEN": word(6),
     "BERS_MONITORING_API_KEY": word(7),
     "DEPLOY_PASSWORD": word(8),
+    "PROGRAM_WORD": word(77),
+    "SIGNING_KEY": "whsec_" + base64.b64encode(b"canary78 signs with this long key").decode(),
     "ODD_SECRET": 'canary09 "quo/ted" +&<x>',
 }
 FILE = word(10)
@@ -143,6 +154,14 @@ EVENTS: list[dict[str, Any]] = [
     {"reason": f"it said {ENVIRONMENT['ODD_SECRET']} and {ENVIRONMENT['HOOK_TOKEN']} and {FILE} and {LITERAL}"},
     {"detail": {"environment": "production", "token": word(46), "mail": mail(47)}},
     {"type": "service.failed", "outcome": "failure", "subject": mail(48), "reason": f"xoxb-canary49-{'e' * 12}"},
+    {
+        "type": "service.grouped",
+        "labels": {"user": mail(63), "secret": word(64)},
+        "service": token(65),
+        "reason": f"{mail(66)} said {token(67)}",
+        "environment": mail(68),
+        "subject": token(69),
+    },
 ]
 
 # What is no event, and is refused with an error that may repeat it.
@@ -157,14 +176,45 @@ BROKEN = [
 PLANTED = sorted(
     {
         *ENVIRONMENT.values(), FILE, LITERAL, HOOK_PATH, PROBE_WORD, QUERY_WORD, ANNOTATION, "canary16MIIE", "canary17",
-        *(word(n) for n in (21, 24, 27, 30, 32, 34, 38, 43, 46)),
-        *(mail(n) for n in (20, 23, 25, 28, 29, 33, 36, 39, 47, 48, 50, 56, 57)),
-        *(token(n) for n in (22, 26, 31, 35, 37, 40, 41, 51, 52, 53, 54, 55, 58, 59, 60, 61)),
+        *(word(n) for n in (21, 24, 27, 30, 32, 34, 38, 43, 46, 64)),
+        *(mail(n) for n in (20, 23, 25, 28, 29, 33, 36, 39, 47, 48, 50, 56, 57, 63, 66, 68, 70, 72, 73)),
+        *(token(n) for n in (22, 26, 31, 35, 37, 40, 41, 51, 52, 53, 54, 55, 58, 59, 60, 61, 65, 67, 69, 71, 75, 76)),
         "canary42", "canary44", "CANARY45", "canary49", "canary62",
         base64.b64encode(f"ada:{ENVIRONMENT['DEPLOY_PASSWORD']}".encode()).decode(),
         quote(ENVIRONMENT["ODD_SECRET"], safe=""),
     }
 )  # fmt: skip
+
+WALKED = f"{token(71)} {mail(70)}"
+"""What is handed in wherever any route takes text."""
+
+CHANNELS = [
+    ("webhooks", "chat", "delivered"), ("webhooks", "slack", "delivered"), ("webhooks", "manager", "delivered"),
+    ("email", "people", "delivered"), ("command", "program", "failed"),
+]  # fmt: skip
+"""Every channel of every sink, and what becomes of what it is to be told."""
+
+READING: Sequence[Sequence[str]] = [
+    ["status"], ["status", "--json"], ["alerts", "list"], ["alerts", "list", "--json"], ["check"], ["check", "--json"],
+    ["config", "show"], ["config", "show", "--json"], ["graph"], ["graph", "--live"], ["doctor"], ["plugins", "list"],
+    ["report"], ["top", "--once"], ["explain", "event-3"], ["explain", "shown", "--json"], ["dead", "list"],
+    ["stages", "list"], ["metrics"], ["dora"], ["openapi"], ["schema"], ["keys", "list"],
+    ["alerts", "show", "ID"], ["alerts", "log", "ID"], ["silence", "list"], ["silence", "list", "--json"],
+    ["audit", "list"], ["audit", "list", "--json"], ["audit", "verify"], ["notify", "list"], ["health", "list"],
+    ["health", "show", "sieve-check"], ["health", "history"],
+    ["notify", "deliveries"], ["notify", "test", "chat"], ["journal", "inspect"], ["journal", "export"],
+]  # fmt: skip
+"""Commands that say something about what there is; the others are in the next list, and no command is in neither."""
+
+SILENT = {
+    "alerts ack", "alerts acknowledge", "alerts resolve", "alerts unack", "alerts unacknowledge", "backup create",
+    "backup restore", "backup verify", "config migrate", "dead drop", "dead replay", "dead show", "dev", "emit",
+    "env detect", "health reset", "journal verify", "keys create", "keys revoke", "notify give-up", "notify reset",
+    "notify retry", "plugins show", "reload", "restart", "rules backtest", "rules check", "rules list", "rules test",
+    "run", "silence add", "silence end", "stages restart", "start", "stop", "tap",
+}  # fmt: skip
+"""They do something, or say what REST says anyway, or what has nothing to do with what there is."""
+
 
 SEEN = f"canary-shown-{os.getpid()}"
 """What is no secret, and has to come out: a search that finds nothing proves nothing."""
@@ -203,14 +253,43 @@ def listener() -> Generator[Listener]:
     thread.join()
 
 
+class Mailbox:
+    """Somebody who gets mail: what is in it, addressees aside, who have to be there."""
+
+    def __init__(self) -> None:
+        self.texts: list[bytes] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        message = message_from_bytes(envelope.content)
+        parts = [part.get_payload(decode=True) for part in message.walk() if not part.is_multipart()]
+        subject = str(make_header(decode_header(message["Subject"])))
+        self.texts += [subject.encode(), *(part for part in parts if isinstance(part, bytes))]
+        return "250 OK"
+
+
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Mapping[str, bytes]:
+def mailbox() -> Generator[tuple[Mailbox, int]]:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = int(one.getsockname()[1])
+    box = Mailbox()
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield box, port
+    controller.stop()
+
+
+@pytest.fixture(scope="module")
+def outputs(
+    tmp_path_factory: pytest.TempPathFactory, listener: Listener, mailbox: tuple[Mailbox, int]
+) -> Mapping[str, bytes]:
     """Everything that a server said while canaries came in at every door, by where it said it."""
     folder = tmp_path_factory.mktemp("canaries")
     site = installed(folder, "sieve", PLUGIN)
     (folder / "secret.txt").write_text(FILE + "\n")
     port = listener.server.server_address[1]
-    _configure(folder, port)
+    box, mail_port = mailbox
+    _configure(folder, port, mail_port)
     variables = {**ENVIRONMENT, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
     found: dict[str, bytes] = {}
     with (
@@ -232,24 +311,33 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Map
         )
         assert reply.status_code == 200, reply.text
         found["acknowledged"] = reply.content
-        operator.until(
-            "webhooks/deliveries", lambda told: any(one["status"] == "delivered" for one in told), seconds=15
-        )
-        found |= {f"GET {path} on {surface}": body for path, surface, body in _read(operator)}
+        for sink, channel, status in CHANNELS:
+            operator.until(
+                f"{sink}/deliveries",
+                lambda told, channel=channel, status=status: any(  # type: ignore[misc]
+                    (one["channel"], one["status"]) == (channel, status) for one in told
+                ),
+                seconds=20,
+            )
+        known = {"id": alert["id"], "type": "error_rate", "metric": "error_rate", "check": "sieve-check"}
+        for name, reply in walk(operator, WALKED, known=known):
+            assert reply.status_code != 500 or "sieve" in name, f"{name}: {reply.text}"
+            found[name] = reply.content
+        found |= {f"GET {path} on {surface}": body for path, surface, body in _read(operator, known)}
         found["stream"] = "\n".join(str(frame) for frame in _until_seen(frames)).encode()
-        for command in (
-            ["status"], ["status", "--json"], ["alerts", "list"], ["alerts", "list", "--json"], ["check"],
-            ["check", "--json"], ["config", "show"], ["config", "show", "--json"], ["graph"], ["doctor"],
-            ["plugins", "list"], ["report"], ["top", "--once"], ["explain", "event-3"], ["explain", "shown", "--json"],
-            ["graph", "--live"], ["dead", "list"], ["stages", "list"],
-        ):  # fmt: skip
-            found["bers " + " ".join(command)] = _said(folder, command, variables)
+        exact = [[alert["id"] if part == "ID" else part for part in command] for command in READING]
+        with ThreadPoolExecutor(2) as pool:
+            said = pool.map(partial(_said, folder, variables=variables), exact)
+            found |= {f"bers {' '.join(command)}": text for command, text in zip(READING, said, strict=True)}
         operator.process.terminate()
         assert operator.process.wait(15) == 0
     broken = folder / "broken.yaml"
     broken.write_text((folder / "pipelines.yaml").read_text().replace("interval: 1s", 'interval: "${env:SIEVE_TOKEN}"'))
     found["bers check of a broken file"] = _said(folder, ["check", "-c", "broken.yaml", "--json"], variables)
     assert b"sources.host.interval" in found["bers check of a broken file"]
+    assert len(box.texts) > 3 and (folder / "told.json").stat().st_size
+    assert {b"attachments" in body for body in listener.bodies} == {b"groupKey" in body for body in listener.bodies}
+    found |= {f"mail {n}": text for n, text in enumerate(box.texts)}
     found |= {f"webhook {n}": body for n, body in enumerate(listener.bodies)}
     for path in sorted(folder.rglob("*")):
         kept = path.suffix in (".yaml", ".txt") or path.is_relative_to(site) or path.name == KEY_FILE
@@ -258,7 +346,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Map
     return found
 
 
-def _configure(folder: Path, port: int) -> None:
+def _configure(folder: Path, port: int, mailbox: int) -> None:
     replaced = {
         "  providers: {}": f"""\
   sieve:
@@ -279,10 +367,32 @@ def _configure(folder: Path, port: int) -> None:
         allow_internal: true
         headers: {{Authorization: "Bearer ${{env:HOOK_TOKEN}}", X-Literal: {LITERAL}, X-Odd: "${{env:ODD_SECRET}}"}}
         retries: {{attempts: 5, initial: 50ms}}
+      - {{name: slack, format: slack, url: "http://127.0.0.1:{port}/{HOOK_PATH}", allow_internal: true}}
+      - name: manager
+        format: alertmanager
+        url: http://127.0.0.1:{port}/{HOOK_PATH}
+        allow_internal: true
+        group: {{by: [rule], wait: 0s, every: 1s}}
+        secrets: ["${{env:SIGNING_KEY}}"]
 """,
+        "  sse: {}\n": f"""\
+  sse: {{}}
+  email:
+    channels:
+      - {{name: people, host: 127.0.0.1, port: {mailbox}, encryption: none, allow_internal: true,
+         sender: {mail(72)}, to: [{mail(73)}], subject: "{{{{ headline }}}}"}}
+  command:
+    channels:
+      - name: program
+        command: [sh, -c, "cat >> told.json; echo no $WORD {token(75)} >&2; exit 3", {token(76)}]
+        environment: {{WORD: "${{env:PROGRAM_WORD}}"}}
+        retries: {{attempts: 2, initial: 50ms}}
+""",
+        "sinks: [webhooks, ": "sinks: [webhooks, email, command, ",
         "  alert-engine: {}": f"""\
   alert-engine:
     rules:
+      - {{name: Grouped, event: service.grouped, group: [user, secret, service, environment, subject]}}
       - name: Service Failed
         event: service.failed
         outcome: failure
@@ -332,20 +442,17 @@ def _provoked(operator: Operator) -> Iterator[httpx2.Response]:
     yield httpx2.get(operator.url("events") + f"?types={token(61)}&period={mail(20)}&nothing={token(61)}")
 
 
-def _read(operator: Operator) -> Iterator[tuple[str, str, bytes]]:
+def _read(operator: Operator, known: Mapping[str, str]) -> Iterator[tuple[str, str, bytes]]:
     """Every GET of every listener's description, for people and for programs."""
-    alert = operator.data("alerts")[0]["id"]
-    values = {"{type}": "error_rate", "{check}": "sieve-check", "{id}": alert}
-    for surface in ("health", "metrics", "control"):
-        described = operator.get("/openapi.json", surface).json()
-        paths = [path for path, methods in described["paths"].items() if "get" in methods]
-        assert len(paths) > 1
+    for surface in operator.ports:
         more = ["/metrics"] if surface != "health" else []
-        for path in ["/openapi.json", *more, *paths]:
-            if path.endswith(("/events", "/tap")):
+        described = [way.path for way in ways(operator) if way.surface == surface and way.method == "get"]
+        assert len(described) > 1
+        for path in ["/openapi.json", *more, *described]:
+            if path.endswith(ENDLESS):
                 continue  # They have no end; see the frames, and what was tapped.
-            for name, value in values.items():
-                path = path.replace(name, value)
+            for name, value in known.items():
+                path = path.replace(f"{{{name}}}", value)
             yield path, surface, operator.get(path, surface).content
     for path in (
         "records?limit=500&type=*",
@@ -368,7 +475,7 @@ def _until_seen(frames: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
             return
 
 
-def _said(folder: Path, command: list[str], variables: Mapping[str, str]) -> bytes:
+def _said(folder: Path, command: Sequence[str], variables: Mapping[str, str]) -> bytes:
     done = subprocess.run(
         [*BERS, *command], cwd=folder, capture_output=True, check=False, timeout=60, env=environ(folder, **variables)
     )
@@ -383,6 +490,12 @@ def test_there_are_fifty_canaries_and_more() -> None:
 def test_what_is_no_secret_comes_out(outputs: Mapping[str, bytes]) -> None:
     where = {name.partition(" ")[0] for name, content in outputs.items() if SEEN.encode() in content}
     assert where >= {"GET", "stream", "file"}
+
+
+def test_every_command_is_looked_at_or_says_nothing_of_what_there_is() -> None:
+    leaves = {name.removeprefix("bers ") for name, one in commands() if not isinstance(one, click.Group)}
+    read = {name for name in leaves if any(" ".join(said).startswith(name) for said in READING)}
+    assert leaves - read - SILENT == set()
 
 
 @pytest.mark.parametrize("canary", PLANTED)

@@ -65,14 +65,14 @@ def prometheus(lines: Iterable[Line], folder: Path, *, start: int, step: int) ->
     text.unlink()
     size, config = _size(data), folder / "prometheus.yml"
     config.write_text("{}\n")
-    port = _free_port()
+    port = free_port()
     command = (
         "prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}", "--storage.tsdb.retention.time=10y",
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", "--query.max-samples=200000000",
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    with _running(command, f"{url}/-/ready") as pid:
-        yield Peer("Prometheus", _version("prometheus"), url, size, pid)
+    with running(command, f"{url}/-/ready") as pid:
+        yield Peer("Prometheus", version("prometheus"), url, size, pid)
 
 
 @contextmanager
@@ -81,13 +81,13 @@ def victoria_metrics(lines: Iterable[Line], folder: Path, *, start: int, step: i
     if not shutil.which("victoria-metrics"):
         yield None
         return
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     url = f"http://127.0.0.1:{port}"
     command = (
         "victoria-metrics", f"-storageDataPath={data}", f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=10y",
         "-search.disableCache", "-search.maxSamplesPerQuery=1000000000", "-loggerLevel=ERROR",
     )  # fmt: skip
-    with _running(command, f"{url}/health") as pid:
+    with running(command, f"{url}/health") as pid:
         with httpx2.Client(timeout=300) as client:
             for kind, number, values in lines:
                 row = {
@@ -100,7 +100,7 @@ def victoria_metrics(lines: Iterable[Line], folder: Path, *, start: int, step: i
                 assert client.get(f"{url}/internal/{order}").is_success
             while _merging(client.get(f"{url}/metrics").text):
                 time.sleep(0.2)
-        yield Peer("VictoriaMetrics", _version("victoria-metrics"), url, _size(data), pid)
+        yield Peer("VictoriaMetrics", version("victoria-metrics"), url, _size(data), pid)
 
 
 def _by_kind(lines: Iterable[Line]) -> Iterator[tuple[str, list[Line]]]:
@@ -112,7 +112,7 @@ def _by_kind(lines: Iterable[Line]) -> Iterator[tuple[str, list[Line]]]:
 
 
 @contextmanager
-def _running(command: Iterable[str], ready: str) -> Generator[int]:
+def running(command: Iterable[str], ready: str) -> Generator[int]:
     process = subprocess.Popen(tuple(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _until(lambda: _answers(ready), process)
@@ -144,7 +144,7 @@ def _size(folder: Path) -> int:
     return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
     """Which package of the system it is; not every build says its version itself."""
     if not shutil.which("dpkg-query"):
         return "unknown"
@@ -158,7 +158,7 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import anyio
 import msgspec
@@ -189,7 +190,9 @@ class App:
         did = f"{operation.method} {request.url.path}"
         recorded = operation.method != "GET" and operation.scope != "ingest"  # What jobs report is no deed of anybody.
         if operation.method == "DELETE" and request.url.query:
-            did += f"?{request.url.query[:200]}"  # What was deleted, and not only of what.
+            # What was deleted, and not only of what; masked before it is encoded, which would hide what has to be.
+            masked = self._redactor.value(dict(request.query_params))
+            did += f"?{urlencode(masked, safe='*/:,{}')[:200]}"
         format = downloads.wanted(operation, request)
         try:
             reply = await node.directory.ask(route, fields, caller)

@@ -81,7 +81,7 @@ class Node:
         self.folder = folder
         self.lean = lean
         self.process = process
-        self._port = 0
+        self.port = 0
 
     def wait_until_up(self) -> None:
         """Raise Gone if it ends before; its signal must have been ours."""
@@ -95,21 +95,21 @@ class Node:
                 if word != b"ready":
                     self.process.wait(UP_WITHIN)
                     raise Gone
-                self._port = int(port)
+                self.port = int(port)
                 return
             with suppress(ValueError, OSError):
                 if found := lock.announced(self.folder / ".bers"):
-                    self._port = int(found[0].rpartition(":")[2])
+                    self.port = int(found[0].rpartition(":")[2])
                     return
             time.sleep(0.01)
         raise AssertionError(f"the node is not up after {UP_WITHIN} s")
 
     def door(self) -> HttpDoor | LineDoor:
-        return LineDoor(self._port) if self.lean else HttpDoor(self._port)
+        return LineDoor(self.port) if self.lean else HttpDoor(self.port)
 
     def ask(self, path: str) -> Mapping[str, Any]:
         """The data that the real node answers with."""
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", f"/api/monitoring/{path}")
             answer = msgspec.json.decode(connection.getresponse().read())
@@ -135,7 +135,7 @@ def started(folder: Path, *, lean: bool, tracing: Sequence[str] = ()) -> Generat
     command = [sys.executable, str(LEAN), str(folder)] if lean else [sys.executable, "-m", "bers", "start"]
     if tracing:
         assert STRACE, "strace is not installed"
-        command = [STRACE, "-D", "-f", "--seccomp-bpf", *tracing, *command]
+        command = [STRACE, "-D", "-f", *tracing, *command]
     with (folder / "said.log").open("ab") as said:
         process = subprocess.Popen(
             command,

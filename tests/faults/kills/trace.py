@@ -10,7 +10,10 @@ CALLS = (
     "openat", "write", "pwrite64", "fdatasync", "fsync", "ftruncate", "unlink", "rename", "link", "linkat", "sendto",
     "fallocate",
 )  # fmt: skip
-TRACING = ("--quiet=attach,personality,thread-execve", "-y", "-xx", "-s", "16777216", "-e", f"trace={','.join(CALLS)}")
+TRACING = (
+    "--seccomp-bpf", "--quiet=attach,personality,thread-execve", "-y", "-xx", "-s", "16777216",
+    "-e", f"trace={','.join(CALLS)}",
+)  # fmt: skip
 """What strace is told, besides where to write."""
 
 _LINE = re.compile(r"^(\d+) +(.*)$")

@@ -306,7 +306,7 @@ class Evaluator:
 
     def _resume(self, at: float, away: float) -> None:
         for watch in self.watches.by_id.values():
-            watch.resumed = at + min(GRACE, away)
+            watch.heard_since, watch.resumed = at, at + min(GRACE, away)
 
     def _arrival(self, event: Event, moment: Moment, settled: float) -> float | None:
         """When the intake took an event, on our own clock; nothing if what it tells is too old to matter.

@@ -44,7 +44,7 @@ class Panes:
 
     __slots__ = (
         "_aggregate", "_count", "_extremes", "_newer", "_older", "_panes", "_sketch", "_span", "_width", "before",
-        "gone", "kept",
+        "gone", "kept", "whole_at",
     )  # fmt: skip
 
     def __init__(self, span: float, aggregate: Aggregate, panes: Sequence[Pane] = ()) -> None:
@@ -53,6 +53,8 @@ class Panes:
         self._aggregate: Aggregate = aggregate
         self._sketch = Sketch([pane.sketch for pane in panes]) if aggregate in SHARES else None
         self._panes = deque(panes)
+        self.whole_at: float | None = None
+        """When it is about a time in which all could be heard, where somebody waits for that."""
         self._extremes = Extremes()
         for pane in panes:
             self._extremes.add(pane.start, pane.min)

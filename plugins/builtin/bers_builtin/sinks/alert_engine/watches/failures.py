@@ -73,6 +73,8 @@ class FailureWatch(Watch):
             return False
         if value is None:
             return None  # Silence keeps the state.
+        if len(panes) < rule.min_samples and rule.consecutive is None:
+            return None  # Too few to say anything: a process that stood still has an empty window, and no good news.
         return rule.ratio is not None and len(panes) >= rule.min_samples and value >= rule.ratio
 
     def _is_failure(self, event: Event) -> bool:

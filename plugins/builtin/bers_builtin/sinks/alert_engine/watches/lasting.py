@@ -23,6 +23,8 @@ class Lasting(ABC):
         self.rule = rule
         self.silence_changed = False
         """Whether a series fell silent, or is heard again, since that was judged."""
+        self.heard_since = 0.0
+        """Since when, without a break, events could be heard, on the engine's clock."""
         self.resumed = 0.0
         """From when on silence means something: not while we were away."""
 

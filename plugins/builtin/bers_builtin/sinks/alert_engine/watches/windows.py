@@ -27,10 +27,14 @@ class WindowWatch(ThresholdWatch):
 
     def passing(self, series: Series, now: float) -> bool | None:
         panes = self._panes(series)
-        return self._conclude(series) if panes.leave(now) else None
+        is_whole = panes.whole_at is not None and now >= panes.whole_at
+        return self._conclude(series, now) if panes.leave(now) or is_whole else None
 
     def waits(self, series: Series) -> float | None:
-        return self._panes(series).due
+        panes = self._panes(series)
+        if panes.whole_at is None or panes.due is None:
+            return panes.due if panes.whole_at is None else panes.whole_at
+        return min(panes.due, panes.whole_at)
 
     def remember(self, saved: Any = None, parts: Parts = ()) -> Memory | None:
         return Panes.load(self._span, self.rule.aggregate, saved, parts)
@@ -68,20 +72,26 @@ class WindowWatch(ThresholdWatch):
         panes.add(value, at, event.weight)
         if self.rule.no_data_after:
             self.hear(series, at)
-        breaching = self._conclude(series)
+        breaching = self._conclude(series, at)
         if breaching:
             series.evidence = Evidence.of(event)
         return Verdict(series, breaching)
 
-    def _conclude(self, series: Series) -> bool | None:
+    def _conclude(self, series: Series, now: float) -> bool | None:
         panes = self._panes(series)
+        panes.whole_at = None
         value = panes.value()
         if value is None:
             return None  # Silence keeps the state.
         self.value = series.value = value
         if len(panes) < self.rule.min_samples and not (self.rule.aggregate in _COUNTING and not panes):
             return None
-        return self.breaches(value, series)
+        breaching = self.breaches(value, series)
+        whole_at, may_be_more = self.heard_since + self._span, breaching == (self.rule.below is not None)
+        if self.rule.aggregate in _COUNTING and now < whole_at and may_be_more:
+            panes.whole_at = whole_at  # Nobody could be heard for a part of the window.
+            return None
+        return breaching
 
     def usual_group(self) -> Sequence[str]:
         return self.metric.labels if self.metric else ("environment", "service")
