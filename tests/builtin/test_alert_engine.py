@@ -15,7 +15,7 @@ from bers import Batch, Caller, Catalog, ConfigError, Context, Database, Event, 
 from bers.testing import VirtualClock, check_spec, run_receive, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE, ALERTS
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.answers import Answer, AskStats, ListAlerts, ListHistory
+from bers_builtin.sinks.alert_engine.desk.answers import Answer, AskStats, ListAlerts, ListHistory
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 
 METRICS = Catalog(

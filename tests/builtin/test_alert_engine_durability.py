@@ -15,7 +15,7 @@ from bers import Batch, BersError, Caller, Catalog, Context, Database, Event, Fu
 from bers.testing import VirtualClock, feed, run_pipeline, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.answers import Answer, ListAlerts, ListHistory
+from bers_builtin.sinks.alert_engine.desk.answers import Answer, ListAlerts, ListHistory
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 
 METRICS = Catalog(

@@ -12,7 +12,7 @@ from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.ledger import Memory
+from bers_builtin.sinks.alert_engine.written.ledger import Memory
 from tests.builtin.test_alert_engine import METRICS, rule
 
 

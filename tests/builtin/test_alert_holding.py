@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from bers import Database, Event
 from bers.testing import VirtualClock
-from bers_builtin.sinks.alert_engine.answers import Answer
-from bers_builtin.sinks.alert_engine.budgets import list_objectives
+from bers_builtin.sinks.alert_engine.desk.answers import Answer
+from bers_builtin.sinks.alert_engine.desk.budgets import list_objectives
 from tests.builtin import test_alert_engine
 from tests.builtin.test_alert_engine import OPERATOR, Rig, rule
 

@@ -20,11 +20,11 @@ from bers import Batch, Caller, Catalog, Context, Database, Event, Metric, Outco
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.answers import Acknowledge, Answer, ListAlerts
 from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.desk.answers import Acknowledge, Answer, ListAlerts
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
-from bers_builtin.sinks.alert_engine.register import Deed
-from bers_builtin.sinks.alert_engine.simulation import Simulation
+from bers_builtin.sinks.alert_engine.life.register import Deed
+from bers_builtin.sinks.alert_engine.rehearsal.simulation import Simulation
 
 METRICS = Catalog(
     [

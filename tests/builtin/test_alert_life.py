@@ -15,10 +15,10 @@ from bers import Database, Event, Refused
 from bers.testing import VirtualClock, check_spec, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.answers import Acknowledge, Answer, AskAlert, AskStats, ListHistory
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.listing import get_alert, get_log
-from bers_builtin.sinks.alert_engine.log import Entry
+from bers_builtin.sinks.alert_engine.desk.answers import Acknowledge, Answer, AskAlert, AskStats, ListHistory
+from bers_builtin.sinks.alert_engine.desk.listing import get_alert, get_log
+from bers_builtin.sinks.alert_engine.written.log import Entry
 from tests.builtin.test_alert_engine import OPERATOR, Rig, engine
 
 _QUEUE: dict[str, Any] = {"name": "Long Queue", "metric": "queue", "above": "10", "severity": "error"}

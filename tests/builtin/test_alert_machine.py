@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from bers import Database
 from bers.testing import VirtualClock
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Suppressed
-from bers_builtin.sinks.alert_engine.answers import Acknowledge, Answer
-from bers_builtin.sinks.alert_engine.suppression import Suppressions
+from bers_builtin.sinks.alert_engine.desk.answers import Acknowledge, Answer
+from bers_builtin.sinks.alert_engine.suppression.suppressions import Suppressions
 from tests.builtin.alert_model import DEDUP, FLIP_WINDOW, FLIPS, REPEAT, STEADY, STEPS, Model, Said
 from tests.builtin.test_alert_engine import OPERATOR, Rig, engine
 
@@ -74,7 +74,7 @@ class Life(RuleBasedStateMachine):
         self.install()
 
     def install(self) -> None:
-        mute = Mute(self.rig.stage.config)
+        mute = Mute(self.rig.stage.config.rate_limiting, self.rig.stage.config.maintenance)
         mute.muted = {name for name, model in self.models.items() if model.muted}
         self.rig.stage.books.evaluator.register.suppressions = mute
 

@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bers.testing import step
-from bers_builtin.sinks.alert_engine import ALERT_ENGINE, maintenance, silence_desk
+from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.alerts import Moment
-from bers_builtin.sinks.alert_engine.maintenance import DAYS, Maintenance, MaintenanceWindow, Occurrence
-from bers_builtin.sinks.alert_engine.silence_desk import AskMaintenance, MaintenanceReport
+from bers_builtin.sinks.alert_engine.desk import silences as desk
+from bers_builtin.sinks.alert_engine.desk.silences import AskMaintenance, MaintenanceReport
+from bers_builtin.sinks.alert_engine.suppression import maintenance
+from bers_builtin.sinks.alert_engine.suppression.maintenance import DAYS, Maintenance, MaintenanceWindow, Occurrence
 from tests.builtin.test_alert_engine import OPERATOR, Rig, engine, rule
 
 ZONES = [
@@ -228,7 +230,7 @@ NIGHTLY = {"name": "nightly", "from": "22:20", "to": "22:30", "matchers": ["seve
 
 
 async def reports(rig: Rig) -> list[MaintenanceReport]:
-    return await silence_desk.list_windows(rig.stage, AskMaintenance(2), OPERATOR)
+    return await desk.list_windows(rig.stage, AskMaintenance(2), OPERATOR)
 
 
 async def test_what_is_expected_is_told_to_nobody_and_fires_when_the_window_closes() -> None:

@@ -13,7 +13,7 @@ from bers import ConfigError, Outcome, Percent, config, plugins
 from bers.config.located import parse
 from bers.testing import step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
-from bers_builtin.sinks.alert_engine.answers import Answer
+from bers_builtin.sinks.alert_engine.desk.answers import Answer
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo
 from tests.builtin import test_alert_engine
 from tests.builtin.test_alert_engine import OPERATOR, Rig, rule

@@ -12,12 +12,12 @@ import pytest
 
 from bers import Caller, Database, Refused
 from bers.testing import VirtualClock
-from bers_builtin.sinks.alert_engine import silence_desk
-from bers_builtin.sinks.alert_engine.answers import Answer, AskStats, ListAlerts
-from bers_builtin.sinks.alert_engine.letters import as_event
-from bers_builtin.sinks.alert_engine.matching import Matchers
-from bers_builtin.sinks.alert_engine.silence_desk import AddSilence, EndSilence, ListSilences
-from bers_builtin.sinks.alert_engine.silences import Silence
+from bers_builtin.sinks.alert_engine.desk import silences as desk
+from bers_builtin.sinks.alert_engine.desk.answers import Answer, AskStats, ListAlerts
+from bers_builtin.sinks.alert_engine.desk.silences import AddSilence, EndSilence, ListSilences
+from bers_builtin.sinks.alert_engine.suppression.matching import Matchers
+from bers_builtin.sinks.alert_engine.suppression.silences import Silence
+from bers_builtin.sinks.alert_engine.written.letters import as_event
 from tests.builtin.test_alert_engine import OPERATOR, Rig, engine, rule
 
 QUEUE = rule(severity="warning")
@@ -26,15 +26,15 @@ CRITICAL = rule(severity="critical")
 
 async def silence(rig: Rig, *matchers: str, **ask: Any) -> Silence:
     asked: dict[str, Any] = {"comment": "we know", "operator": "ada", "duration": "" if "ends" in ask else "1h", **ask}
-    return await silence_desk.add(rig.stage, AddSilence([*matchers], **asked), OPERATOR)
+    return await desk.add(rig.stage, AddSilence([*matchers], **asked), OPERATOR)
 
 
 async def end(rig: Rig, id: str, operator: str = "ada") -> Silence:
-    return await silence_desk.end(rig.stage, EndSilence(id, operator), OPERATOR)
+    return await desk.end(rig.stage, EndSilence(id, operator), OPERATOR)
 
 
 async def listed(rig: Rig, state: str = "active,pending") -> Sequence[Silence]:
-    return await silence_desk.list_all(rig.stage, ListSilences(state), OPERATOR)
+    return await desk.list_all(rig.stage, ListSilences(state), OPERATOR)
 
 
 # What a silence does
@@ -199,7 +199,7 @@ async def test_c103_of_a_storm_ten_are_told_and_none_is_lost() -> None:
 async def test_a_silence_is_audited_with_who_what_and_why() -> None:
     async with engine(rules=[QUEUE]) as rig:
         made = await silence(rig, "rule=Long Queue", comment="see https://ada:hunter2@example.com")
-        await silence_desk.end(rig.stage, EndSilence(made.id, notes="done"), Caller("key", "::1", key="k1"))
+        await desk.end(rig.stage, EndSilence(made.id, notes="done"), Caller("key", "::1", key="k1"))
         ended, created = await rig.stage.context.audit.entries()
         assert (created.action, created.target, created.operator) == ("silences/create", made.id, "ada")
         assert (created.principal, created.address) == ("anonymous", "10.0.0.7")
@@ -247,7 +247,7 @@ async def test_a_silence_that_is_not_there_is_named_with_those_that_are() -> Non
 
 
 async def test_silences_are_bounded_and_forgotten_with_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence_desk, "MOST", 2)
+    monkeypatch.setattr(desk, "MOST", 2)
     async with engine(rules=[QUEUE]) as rig:
         for _ in range(2):
             await silence(rig, "rule=Long Queue")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from bers import ConfigError, Outcome, Percent
 from bers.testing import step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
-from bers_builtin.sinks.alert_engine.budgets import SloReport, list_objectives
+from bers_builtin.sinks.alert_engine.desk.budgets import SloReport, list_objectives
 from bers_builtin.sinks.alert_engine.rules import Slo
-from bers_builtin.sinks.alert_engine.tallies import MOST_PANES, Tally
+from bers_builtin.sinks.alert_engine.sliding.tallies import MOST_PANES, Tally
 from tests.builtin import test_alert_engine
 from tests.builtin.test_alert_engine import OPERATOR, Rig
 

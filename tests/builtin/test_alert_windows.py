@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bers_builtin.sinks.alert_engine.panes import MOST_PANES, PART, Panes
 from bers_builtin.sinks.alert_engine.rules import Aggregate
+from bers_builtin.sinks.alert_engine.sliding.panes import MOST_PANES, PART, Panes
 
 
 class Seen(NamedTuple):

@@ -14,11 +14,11 @@ from bers import Batch, Caller, Catalog, Context, Event, Metric, Outcome, Record
 from bers.schemas import decode
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
-from bers_builtin.sinks.alert_engine.answers import Acknowledge, Answer
-from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest, Occurrence
-from bers_builtin.sinks.alert_engine.backtesting import run_backtest
 from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.desk.answers import Acknowledge, Answer
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
+from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import AskBacktest, Backtest, Occurrence
+from bers_builtin.sinks.alert_engine.rehearsal.backtesting import run_backtest
 
 METRICS = Catalog(
     [Metric("queue", "{event}", "Waiting.", labels=("name", "environment")), Metric("latency", "ms", "Answering.")]
@@ -210,7 +210,7 @@ async def test_a_back_test_changes_nothing() -> None:
 
 
 async def test_it_stops_when_its_time_is_over_and_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bers_builtin.sinks.alert_engine.backtest.MOST_ALERTS", 3)
+    monkeypatch.setattr("bers_builtin.sinks.alert_engine.rehearsal.backtest.MOST_ALERTS", 3)
     async with engine({**QUEUE, "for": "0s"}) as rig:
         for n in range(9):
             await rig.measure(15.0, 1, name=f"q-{n}")

@@ -13,9 +13,9 @@ import pytest
 from bers import Batch, Caller, Catalog, Context, Event, Metric, Nothing, Outcome, Refused
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
+from bers_builtin.sinks.alert_engine.desk.why import AskRule, RuleStory, explain_rule, list_rules
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
-from bers_builtin.sinks.alert_engine.evaluations import APART, CROWD, KEPT, Evaluation
-from bers_builtin.sinks.alert_engine.why import AskRule, RuleStory, explain_rule, list_rules
+from bers_builtin.sinks.alert_engine.watches.evaluations import APART, CROWD, KEPT, Evaluation
 
 METRICS = Catalog(
     [

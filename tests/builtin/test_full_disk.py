@@ -14,7 +14,7 @@ from bers import Batch, Caller, Catalog, Context, Database, Event, Finding, Metr
 from bers.notifications.notifier import Notifier
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
-from bers_builtin.sinks.alert_engine.answers import Answer, ListAlerts
+from bers_builtin.sinks.alert_engine.desk.answers import Answer, ListAlerts
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.rest_store import REST_STORE, RestStore, read_windows
 from bers_builtin.sinks.webhooks import WEBHOOKS

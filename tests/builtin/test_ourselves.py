@@ -34,7 +34,7 @@ from bers.plugins import Kind
 from bers.stages import AnySpec
 from bers.testing import VirtualClock, check_spec, emitting
 from bers.testing.server import Server, serving
-from bers_builtin.sinks.alert_engine.ourselves import OURSELVES
+from bers_builtin.sinks.alert_engine.rules.ourselves import OURSELVES
 from bers_builtin.sources.self_monitoring import METRICS, SELF_MONITORING, SelfMonitoring
 from tests.builtin.test_alert_engine import Rig, engine
 from tests.builtin.test_heartbeat import watchman

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bers_builtin.sinks.alert_engine.notation import MOST_SAMPLES, expand, select
+from bers_builtin.sinks.alert_engine.rehearsal.notation import MOST_SAMPLES, expand, select
 
 
 @pytest.mark.parametrize(

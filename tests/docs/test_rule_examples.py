@@ -47,7 +47,7 @@ def test_what_fails_looks_as_the_page_shows_it() -> None:
     [("0+10x5", 6), ("100-5x3", 4), ("7x4", 5), ("_x3", 3)],
 )
 def test_the_table_of_the_notation_is_right(written: str, values: int) -> None:
-    from bers_builtin.sinks.alert_engine.notation import expand
+    from bers_builtin.sinks.alert_engine.rehearsal.notation import expand
 
     assert f"`{written}`" in PAGE
     assert len(expand(written)) == values

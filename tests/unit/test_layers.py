@@ -76,6 +76,12 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
+def at_run_time(tree: ast.Module) -> ast.Module:
+    """Without what only type checkers see."""
+    unseen = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return ast.Module([node for node in tree.body if node not in unseen], tree.type_ignores)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "core/bers").rglob("*.py")), ids=lambda path: path.stem)
 def test_core_imports_only_what_lies_below(path: Path) -> None:
     here = path.relative_to(ROOT / "core/bers").parts[0].removesuffix(".py")
@@ -88,6 +94,37 @@ def test_core_imports_only_what_lies_below(path: Path) -> None:
         below = rest.split(".")[0]
         if top == "bers" and below in RANK and below != here and (below, here) not in WITHIN:
             assert RANK[below] < RANK[here], f"{here} imports {below}"
+
+
+ENGINE = "bers_builtin.sinks.alert_engine."
+HOME = ROOT / "plugins/builtin" / ENGINE.replace(".", "/")
+ROOMS = [
+    {"rules"},
+    {"sliding"},
+    {"alerts"},
+    {"suppression"},
+    {"config"},
+    {"watches"},
+    {"life"},
+    {"written"},
+    {"evaluator"},
+    {"books"},
+    {"rehearsal", "desk", "pulse"},
+    {"engine"},
+]
+FLOOR = {room: rank for rank, layer in enumerate(ROOMS) for room in layer}
+
+
+@pytest.mark.parametrize("path", sorted(HOME.rglob("*.py")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_rooms_of_the_alert_engine_import_only_what_lies_below(path: Path) -> None:
+    here = path.relative_to(HOME).parts[0].removesuffix(".py")
+    if here == "__init__":
+        return
+    assert here in FLOOR, f"{here} has no place in the table of rooms"
+    for name in imports(at_run_time(ast.parse(path.read_text(encoding="utf-8")))):
+        below = name.removeprefix(ENGINE).split(".")[0]
+        if name.startswith(ENGINE) and below != here:
+            assert FLOOR[below] < FLOOR[here], f"{here} imports {below}"
 
 
 PLUGINS = sorted((ROOT / "plugins/builtin").rglob("*.py"))
@@ -111,9 +148,6 @@ EMITTER = sorted((ROOT / "plugins/contrib/bers-emit/src").rglob("*.py"))
 @pytest.mark.parametrize("path", EMITTER, ids=lambda path: path.stem)
 def test_the_emitter_needs_nothing_but_the_standard_library(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in list(tree.body):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            tree.body.remove(node)  # What only type checkers see is never imported.
-    for name in imports(tree):
+    for name in imports(at_run_time(tree)):
         top = name.partition(".")[0]
         assert top in sys.stdlib_module_names or top == "bers_emit", f"{path.name} imports {name}"

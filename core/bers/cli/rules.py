@@ -139,7 +139,7 @@ def test(files: tuple[Path, ...], junit: Path | None, json_: bool) -> None:
 async def _run(file: Path) -> list[_Told]:
     """Run every test of a file; raise ConfigError where it cannot be read."""
     document, catalogue = read(file), plugins.load()
-    kinds, spec = _part("rule_tests"), _spec(catalogue)
+    kinds, spec = _part("rehearsal.rule_tests"), _spec(catalogue)
     own = {name: one for name, one in document.value.items() if name not in _options(spec)}
     suite = convert(document, own, kinds.RuleTests, ())
     if suite is MISSING or document.faults:
@@ -156,7 +156,9 @@ async def _run(file: Path) -> list[_Told]:
     told: list[_Told] = []
     for n, test in enumerate(suite.tests):
         began = time.perf_counter()
-        trial = _part("trial").Trial(test, ruled.config, ruled.metrics, suite.environment, float(suite.interval))
+        trial = _part("rehearsal.trial").Trial(
+            test, ruled.config, ruled.metrics, suite.environment, float(suite.interval)
+        )
         faults = [document.fault(("tests", n, *miss.steps), miss.message) for miss in await trial.run()]
         told.append(_Told(str(file), test.name, time.perf_counter() - began, faults))
     return told
@@ -261,7 +263,7 @@ async def _offline(data_dir: Path, plan: Plan, ruled: Ruled | None, since: float
     given = [one for one in plan.pipelines.values() if key in one.sinks]
     sources = {source for one in given for source in one.sources}
     recorded = OnDisk(data_dir / "journal", lambda event_type: plan.owners.of(event_type) in sources)
-    backtest, done = _part("backtest"), _part("backtesting").done
+    backtest, done = _part("rehearsal.backtest"), _part("rehearsal.backtesting").done
     async with copies(data_dir, plan, until) as (ask, state):
         try:
             did = await state.run(lambda connection: done(connection, key, since))

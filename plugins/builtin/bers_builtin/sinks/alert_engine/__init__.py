@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from bers import Check, DurableSpec, Nothing, Operation, SourceSpec, hookimpl
-from bers_builtin.sinks.alert_engine import listing, sheets, silence_desk
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.answers import (
+from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.desk import listing, sheets, silences
+from bers_builtin.sinks.alert_engine.desk.answers import (
     Acknowledge,
     AlertStats,
     Answer,
@@ -18,18 +19,17 @@ from bers_builtin.sinks.alert_engine.answers import (
     NextAlerts,
     RuleReport,
 )
-from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest
-from bers_builtin.sinks.alert_engine.backtesting import run_backtest
-from bers_builtin.sinks.alert_engine.budgets import SloReport, list_objectives
-from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.desk.budgets import SloReport, list_objectives
+from bers_builtin.sinks.alert_engine.desk.story import AlertStory, tell_story
+from bers_builtin.sinks.alert_engine.desk.why import AskRule, RuleStory, explain_rule, list_rules
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
-from bers_builtin.sinks.alert_engine.log import Entry
-from bers_builtin.sinks.alert_engine.never_firing import hints
 from bers_builtin.sinks.alert_engine.pulse import Pulse, show_pulse
-from bers_builtin.sinks.alert_engine.silences import Silence
-from bers_builtin.sinks.alert_engine.story import AlertStory, tell_story
+from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import AskBacktest, Backtest
+from bers_builtin.sinks.alert_engine.rehearsal.backtesting import run_backtest
+from bers_builtin.sinks.alert_engine.suppression.silences import Silence
 from bers_builtin.sinks.alert_engine.watches import Watches
-from bers_builtin.sinks.alert_engine.why import AskRule, RuleStory, explain_rule, list_rules
+from bers_builtin.sinks.alert_engine.watches.never_firing import hints
+from bers_builtin.sinks.alert_engine.written.log import Entry
 
 ALERT_ENGINE = DurableSpec(
     "alert-engine",
@@ -61,20 +61,20 @@ ALERT_ENGINE = DurableSpec(
             refuses=("rate_limited",),
         ),
         Operation(
-            "POST", "silences", silence_desk.add, silence_desk.AddSilence, Silence, "Silence alerts for a while.",
+            "POST", "silences", silences.add, silences.AddSilence, Silence, "Silence alerts for a while.",
             scope="acknowledge", refuses=("conflict",), audited=True,
         ),
         Operation(
-            "GET", "silences", silence_desk.list_all, silence_desk.ListSilences, list[Silence],
+            "GET", "silences", silences.list_all, silences.ListSilences, list[Silence],
             "List silences, the newest first.", refuses=("bad_request",),
         ),
         Operation(
-            "DELETE", "silences/{id}", silence_desk.end, silence_desk.EndSilence, Silence,
+            "DELETE", "silences/{id}", silences.end, silences.EndSilence, Silence,
             "Let a silence be over; it is kept as history.", scope="acknowledge", audited=True,
         ),
         Operation(
-            "GET", "maintenance", silence_desk.list_windows, silence_desk.AskMaintenance,
-            list[silence_desk.MaintenanceReport], "List maintenance windows, and when they are open next.",
+            "GET", "maintenance", silences.list_windows, silences.AskMaintenance,
+            list[silences.MaintenanceReport], "List maintenance windows, and when they are open next.",
         ),
         Operation(
             "GET", "alerts/slos", list_objectives, Nothing, list[SloReport],

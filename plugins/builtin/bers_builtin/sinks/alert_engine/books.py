@@ -12,7 +12,7 @@ from bers import BersError, Context, Positions, Refused, Unwritable, disk_fault
 from bers_builtin.sinks._disk import AGAIN
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.ledger import Ledger
+from bers_builtin.sinks.alert_engine.written.ledger import Ledger
 
 DISK_REMEDY = "Make room on the disk of the data directory, or let this server write there; it tries again by itself."
 

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Meta
 
 from bers import Config, Duration, Interval
-from bers_builtin.sinks.alert_engine.maintenance import MaintenanceWindow
 from bers_builtin.sinks.alert_engine.rules import Rule, Severity, Slo
+from bers_builtin.sinks.alert_engine.suppression.maintenance import MaintenanceWindow
+from bers_builtin.sinks.alert_engine.suppression.suppressions import RateLimiting
 
 
 class Deduplication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,15 +23,6 @@ class Deduplication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: Annotated[Interval, Meta(description="How long after it was resolved an alert can be reopened.")] = (
         Interval("300s")
     )
-
-
-class RateLimiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many alerts may fire before further ones are only shown, as suppressed."""
-
-    max_alerts: Annotated[
-        int, Meta(ge=1, description="How many alerts may fire in the window. Critical ones count, and always fire.")
-    ] = 10
-    window: Annotated[Interval, Meta(description="The time in which they are counted.")] = Interval("300s")
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

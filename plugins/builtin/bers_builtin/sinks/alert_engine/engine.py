@@ -25,9 +25,11 @@ from bers import (
     format_duration,
 )
 from bers_builtin.sinks._disk import persist
-from bers_builtin.sinks.alert_engine import desk, listing, statistics
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment
-from bers_builtin.sinks.alert_engine.answers import (
+from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
+from bers_builtin.sinks.alert_engine.config import AlertConfig
+from bers_builtin.sinks.alert_engine.desk import asking, listing, statistics
+from bers_builtin.sinks.alert_engine.desk.answers import (
     Acknowledge,
     AlertStats,
     Answer,
@@ -37,13 +39,11 @@ from bers_builtin.sinks.alert_engine.answers import (
     ListHistory,
     RuleReport,
 )
-from bers_builtin.sinks.alert_engine.books import DISK_REMEDY, Books
-from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.letters import as_event
-from bers_builtin.sinks.alert_engine.never_firing import NeverFiring
+from bers_builtin.sinks.alert_engine.life.register import Deed
 from bers_builtin.sinks.alert_engine.pulse import Heart
-from bers_builtin.sinks.alert_engine.register import Deed
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo
+from bers_builtin.sinks.alert_engine.watches.never_firing import NeverFiring
+from bers_builtin.sinks.alert_engine.written.letters import as_event
 
 _T = TypeVar("_T", Rule, Slo)
 
@@ -192,7 +192,7 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def list_alerts(self, ask: ListAlerts, caller: Caller) -> Reply[list[Alert]]:
         """The living alerts of some statuses, the newest first."""
-        is_chosen = desk.chosen(ask)
+        is_chosen = asking.chosen(ask)
         async with self.books.sound() as evaluator:
             register = evaluator.register
             alerts = [*register.live.values(), *register.pending_alerts(evaluator.moment)]
@@ -206,41 +206,41 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def count_alerts(self, ask: AskStats, caller: Caller) -> AlertStats:
         """Count the alerts of a period."""
-        seconds, now = desk.seconds(ask.period), self.context.clock.time()
+        seconds, now = asking.seconds(ask.period), self.context.clock.time()
         return await statistics.count(ask, seconds, self.books.evaluator, self.books.ledger, now)
 
     async def list_rules(self, ask: object, caller: Caller) -> list[RuleReport]:
         """Every rule, with what it makes of things now."""
         async with self.books.sound() as evaluator:
-            return desk.reports(evaluator)
+            return asking.reports(evaluator)
 
     async def acknowledge(self, ask: Answer, caller: Caller) -> Alert:
         """Take an alert on. Doing it again changes nothing."""
-        deed = desk.deed(ask, caller, self.context.redactor)
+        deed = asking.deed(ask, caller, self.context.redactor)
         expires = ask.expires if isinstance(ask, Acknowledge) else None
-        lasting = None if expires is None else desk.seconds(expires, "expires")
+        lasting = None if expires is None else asking.seconds(expires, "expires")
         async with self.books.sound() as evaluator:
-            alert = await desk.find(ask.id, evaluator, self.books.ledger)
+            alert = await asking.find(ask.id, evaluator, self.books.ledger)
             if alert.acknowledgment:
                 return alert
-            desk.assert_lives(alert, "acknowledge")
+            asking.assert_lives(alert, "acknowledge")
             return await self._do(partial(evaluator.register.acknowledge, lasting=lasting), alert, deed)
 
     async def unacknowledge(self, ask: Answer, caller: Caller) -> Alert:
         """Give an alert back: it waits for somebody again. Doing it again changes nothing."""
-        deed = desk.deed(ask, caller, self.context.redactor)
+        deed = asking.deed(ask, caller, self.context.redactor)
         async with self.books.sound() as evaluator:
-            alert = await desk.find(ask.id, evaluator, self.books.ledger)
-            desk.assert_lives(alert, "give back")
+            alert = await asking.find(ask.id, evaluator, self.books.ledger)
+            asking.assert_lives(alert, "give back")
             if alert.acknowledgment is None:
                 return alert
             return await self._do(evaluator.register.unacknowledge, alert, deed)
 
     async def resolve(self, ask: Answer, caller: Caller) -> Alert:
         """End an alert. Doing it again changes nothing; what comes after may reopen it."""
-        deed = desk.deed(ask, caller, self.context.redactor)
+        deed = asking.deed(ask, caller, self.context.redactor)
         async with self.books.sound() as evaluator:
-            alert = await desk.find(ask.id, evaluator, self.books.ledger)
+            alert = await asking.find(ask.id, evaluator, self.books.ledger)
             if alert.resolution:
                 return alert
             evaluator.forget(alert)

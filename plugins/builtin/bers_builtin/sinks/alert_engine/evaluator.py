@@ -12,10 +12,10 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 from bers import Clock, Event, Labels, Metric, Stamp, format_duration
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Transition
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.evaluations import CROWD
-from bers_builtin.sinks.alert_engine.ledger import Changes, Clockwork, Memory
-from bers_builtin.sinks.alert_engine.register import Register
+from bers_builtin.sinks.alert_engine.life.register import Register
 from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches, saving
+from bers_builtin.sinks.alert_engine.watches.evaluations import CROWD
+from bers_builtin.sinks.alert_engine.written.ledger import Changes, Clockwork, Memory
 
 SLICE = 100
 """How many events are judged, or series looked at, before others have their turn; about a millisecond."""

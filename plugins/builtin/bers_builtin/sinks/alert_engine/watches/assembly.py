@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bers import ConfigError, Metric, unknown
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
-from bers_builtin.sinks.alert_engine.dependencies import assert_dependencies
-from bers_builtin.sinks.alert_engine.faults import gathered
-from bers_builtin.sinks.alert_engine.ourselves import OURSELVES
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo, several
+from bers_builtin.sinks.alert_engine.rules.defaults import DEFAULTS
+from bers_builtin.sinks.alert_engine.rules.dependencies import assert_dependencies
+from bers_builtin.sinks.alert_engine.rules.gathering import gathered
+from bers_builtin.sinks.alert_engine.rules.ourselves import OURSELVES
 from bers_builtin.sinks.alert_engine.watches import templates
 from bers_builtin.sinks.alert_engine.watches.absences import AbsenceWatch
 from bers_builtin.sinks.alert_engine.watches.changes import ChangeWatch
@@ -56,7 +56,7 @@ class Watches:
         _assert_distinct(own, self.objectives, silences)
         followed = [watch for objective in self.objectives for watch in (*objective.burns, objective.budget)]
         self.by_id: dict[str, Watch] = {watch.id: watch for watch in (*given, *own, *followed, *silences)}
-        assert_dependencies(config, [watch.rule for watch in self.by_id.values()])
+        assert_dependencies(config.rules, config.slos, [watch.rule for watch in self.by_id.values()])
         self.by_metric: dict[str, Readers] = {}
         self.by_type: dict[str, Readers] = {}
         for watch in (*given, *own, *followed):

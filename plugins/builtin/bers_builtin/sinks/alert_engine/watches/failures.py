@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bers import Event, format_duration
-from bers_builtin.sinks.alert_engine.panes import Panes
 from bers_builtin.sinks.alert_engine.rules import FAILED, several
+from bers_builtin.sinks.alert_engine.sliding.panes import Panes
 from bers_builtin.sinks.alert_engine.watches.saving import Parts
 from bers_builtin.sinks.alert_engine.watches.series import Evidence, Memory, Series, Verdict
 from bers_builtin.sinks.alert_engine.watches.watch import Watch

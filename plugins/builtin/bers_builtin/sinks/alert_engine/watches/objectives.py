@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bers import Event, Metric, Percent, format_duration, format_value
 from bers_builtin.sinks.alert_engine.rules import Pair, Rule, Slo
-from bers_builtin.sinks.alert_engine.tallies import Tally
+from bers_builtin.sinks.alert_engine.sliding.tallies import Tally
 from bers_builtin.sinks.alert_engine.watches.saving import Parts
 from bers_builtin.sinks.alert_engine.watches.series import Evidence, Memory, Series, Verdict
 from bers_builtin.sinks.alert_engine.watches.terms import Terms

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from bers import Labels
-from bers_builtin.sinks.alert_engine.panes import Panes
+from bers_builtin.sinks.alert_engine.sliding.panes import Panes
 from bers_builtin.sinks.alert_engine.watches.series import Evidence, Memory, SavedSeries, Series
 
 PART = ""

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from bers import Event, Labels, Metric, format_duration, format_value
-from bers_builtin.sinks.alert_engine.evaluations import Evaluations
 from bers_builtin.sinks.alert_engine.rules import Rule, Severity, several
 from bers_builtin.sinks.alert_engine.rules.words import FIELDS
+from bers_builtin.sinks.alert_engine.watches.evaluations import Evaluations
 from bers_builtin.sinks.alert_engine.watches.lasting import Lasting
 from bers_builtin.sinks.alert_engine.watches.saving import Parts, emptied
 from bers_builtin.sinks.alert_engine.watches.series import Memory, SavedSeries, Series, Verdict

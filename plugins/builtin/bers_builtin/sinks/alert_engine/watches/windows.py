@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bers import Event, format_duration, format_value
-from bers_builtin.sinks.alert_engine.panes import Panes
+from bers_builtin.sinks.alert_engine.sliding.panes import Panes
 from bers_builtin.sinks.alert_engine.watches.saving import Parts
 from bers_builtin.sinks.alert_engine.watches.series import Evidence, Memory, Series, Verdict
 from bers_builtin.sinks.alert_engine.watches.thresholds import ThresholdWatch

@@ -12,7 +12,7 @@ from bers import Event, Labels, format_duration, format_value
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Status
 
 if TYPE_CHECKING:
-    from bers_builtin.sinks.alert_engine.register import Register
+    from bers_builtin.sinks.alert_engine.life.register import Register
     from bers_builtin.sinks.alert_engine.watches import Verdict, Watch
     from bers_builtin.sinks.alert_engine.watches.terms import Terms
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bers_builtin.sinks.alert_engine.answers import AlertStats, AskStats, Noise, Times
+from bers_builtin.sinks.alert_engine.desk.answers import AlertStats, AskStats, Noise, Times
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.ledger import Ledger
+from bers_builtin.sinks.alert_engine.written.ledger import Ledger
 
 _NOISIEST = 10  # Rules that are named.
 

@@ -10,8 +10,8 @@ from msgspec import Meta
 
 from bers import Duration, Interval, Outcome
 from bers_builtin.sinks.alert_engine.alerts import Kind
-from bers_builtin.sinks.alert_engine.matching import Matchers
-from bers_builtin.sinks.alert_engine.notation import expand, select
+from bers_builtin.sinks.alert_engine.rehearsal.notation import expand, select
+from bers_builtin.sinks.alert_engine.suppression.matching import Matchers
 
 State: TypeAlias = Literal["none", "pending", "active", "acknowledged", "suppressed", "resolved"]
 

@@ -18,8 +18,8 @@ from bers_builtin.sinks.alert_engine.alerts import (
     Transition,
 )
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.suppression import Suppressions
-from bers_builtin.sinks.alert_engine.timers import Timers
+from bers_builtin.sinks.alert_engine.life.timers import Timers
+from bers_builtin.sinks.alert_engine.suppression.suppressions import Suppressions
 
 
 class Steps:
@@ -27,7 +27,7 @@ class Steps:
 
     def __init__(self, config: AlertConfig) -> None:
         self._config = config
-        self.suppressions = Suppressions(config)
+        self.suppressions = Suppressions(config.rate_limiting, config.maintenance)
         self.timers = Timers(config)
         self.live: dict[str, Alert] = {}
         """Active, acknowledged and suppressed alerts, by fingerprint."""

@@ -10,8 +10,8 @@ import msgspec
 
 from bers import Caller, ConfigError, Refused
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.backtest import MOST_ALERTS, Did, Rehearsal, Source
-from bers_builtin.sinks.alert_engine.backtest_answers import AskBacktest, Backtest
+from bers_builtin.sinks.alert_engine.rehearsal.backtest import MOST_ALERTS, Did, Rehearsal, Source
+from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import AskBacktest, Backtest
 
 if TYPE_CHECKING:
     from bers_builtin.sinks.alert_engine.engine import AlertEngine

@@ -20,9 +20,9 @@ from bers_builtin.sinks.alert_engine.alerts import (
     Transition,
 )
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.drafting import draft, pending
-from bers_builtin.sinks.alert_engine.steps import Steps
-from bers_builtin.sinks.alert_engine.timers import Course
+from bers_builtin.sinks.alert_engine.life.drafting import draft, pending
+from bers_builtin.sinks.alert_engine.life.steps import Steps
+from bers_builtin.sinks.alert_engine.life.timers import Course
 from bers_builtin.sinks.alert_engine.watches import Series, Verdict, Watch
 
 _EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.

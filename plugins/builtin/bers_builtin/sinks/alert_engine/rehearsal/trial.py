@@ -12,9 +12,9 @@ from anyio.lowlevel import checkpoint
 from bers import Event, Metric, format_duration, unknown
 from bers_builtin.sinks.alert_engine.alerts import Alert
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.notation import expand, select
-from bers_builtin.sinks.alert_engine.register import Deed
-from bers_builtin.sinks.alert_engine.rule_tests import (
+from bers_builtin.sinks.alert_engine.life.register import Deed
+from bers_builtin.sinks.alert_engine.rehearsal.notation import expand, select
+from bers_builtin.sinks.alert_engine.rehearsal.rule_tests import (
     Acted,
     ExpectedAlert,
     ExpectedNotification,
@@ -22,7 +22,7 @@ from bers_builtin.sinks.alert_engine.rule_tests import (
     Occurred,
     RuleTest,
 )
-from bers_builtin.sinks.alert_engine.simulation import Happened, Simulation
+from bers_builtin.sinks.alert_engine.rehearsal.simulation import Happened, Simulation
 
 MONDAY = 1_767_571_200.0
 """2026-01-05T00:00:00Z, when tests begin that do not say when."""

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from itertools import islice
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import uuid4
 
 import msgspec
 from msgspec import Meta
 
 from bers import BersError, Caller, Redactor, Refused, format_duration, period
-from bers_builtin.sinks.alert_engine import silence_rows
 from bers_builtin.sinks.alert_engine.alerts import Moment
-from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.maintenance import MaintenanceWindow
-from bers_builtin.sinks.alert_engine.matching import Matcher, Matchers
-from bers_builtin.sinks.alert_engine.silences import MOST, Did, Kept, Silence, State
+from bers_builtin.sinks.alert_engine.suppression.maintenance import MaintenanceWindow
+from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers
+from bers_builtin.sinks.alert_engine.suppression.silences import MOST, Did, Kept, Silence, State
+from bers_builtin.sinks.alert_engine.written import silence_rows
+
+if TYPE_CHECKING:
+    from bers_builtin.sinks.alert_engine.engine import AlertEngine
 
 _STATES = ("active", "pending", "expired")
 _Time = Annotated[int, Meta(ge=0, le=1 << 50)]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from bers import Caller, Redactor, Refused, period
 from bers_builtin.sinks.alert_engine.alerts import Alert, Status
-from bers_builtin.sinks.alert_engine.answers import Answer, ListAlerts, RuleReport
+from bers_builtin.sinks.alert_engine.desk.answers import Answer, ListAlerts, RuleReport
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.ledger import Ledger
-from bers_builtin.sinks.alert_engine.register import Deed
+from bers_builtin.sinks.alert_engine.life.register import Deed
 from bers_builtin.sinks.alert_engine.rules import Severity
 from bers_builtin.sinks.alert_engine.watches import Watch
+from bers_builtin.sinks.alert_engine.written.ledger import Ledger
 
 _LISTED: Sequence[Status] = ("pending", "active", "acknowledged", "suppressed")
 _PRESSING: Sequence[Status] = ("active", "acknowledged", "suppressed", "pending")

@@ -11,10 +11,10 @@ from bers import Clock, Event, Metric
 from bers_builtin.sinks.alert_engine.alerts import Alert, Transition
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.ledger import Memory
-from bers_builtin.sinks.alert_engine.register import Deed
-from bers_builtin.sinks.alert_engine.silences import Kept, Silence
+from bers_builtin.sinks.alert_engine.life.register import Deed
+from bers_builtin.sinks.alert_engine.suppression.silences import Kept, Silence
 from bers_builtin.sinks.alert_engine.watches import Watch
+from bers_builtin.sinks.alert_engine.written.ledger import Memory
 
 _AGAIN = 0.001  # Seconds.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from bers import Audit, Caller, summed
-from bers_builtin.sinks.alert_engine.silences import Did, Kept, Silence, Step
+from bers_builtin.sinks.alert_engine.suppression.silences import Did, Kept, Silence, Step
 
 SCHEMA = f"""CREATE TABLE IF NOT EXISTS alert_silences (
     stage TEXT, id TEXT, ended INTEGER, body BLOB NOT NULL, {summed("stage, id, ended, body")}, PRIMARY KEY (stage, id)

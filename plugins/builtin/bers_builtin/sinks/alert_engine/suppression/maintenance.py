@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from bers import unknown
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Suppressed
-from bers_builtin.sinks.alert_engine.matching import Matcher, Matchers
+from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers
 
 Day: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: Sequence[Day] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
-from bers import format_duration, rfc3339
+import msgspec
+from msgspec import Meta
+
+from bers import Interval, format_duration, rfc3339
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Reason, Suppressed
-from bers_builtin.sinks.alert_engine.causes import Causes
-from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.maintenance import Maintenance
 from bers_builtin.sinks.alert_engine.rules import Rule, named
-from bers_builtin.sinks.alert_engine.silences import Kept, Silences
+from bers_builtin.sinks.alert_engine.suppression.causes import Causes
+from bers_builtin.sinks.alert_engine.suppression.maintenance import Maintenance, MaintenanceWindow
+from bers_builtin.sinks.alert_engine.suppression.silences import Kept, Silences
 
 _EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
+
+
+class RateLimiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many alerts may fire before further ones are only shown, as suppressed."""
+
+    max_alerts: Annotated[
+        int, Meta(ge=1, description="How many alerts may fire in the window. Critical ones count, and always fire.")
+    ] = 10
+    window: Annotated[Interval, Meta(description="The time in which they are counted.")] = Interval("300s")
 
 
 class Suppressions:
@@ -24,12 +36,12 @@ class Suppressions:
     not critical, and were not told yet.
     """
 
-    def __init__(self, config: AlertConfig) -> None:
-        self._limit = config.rate_limiting
-        self.firings: deque[float] = deque(maxlen=config.rate_limiting.max_alerts)
+    def __init__(self, limit: RateLimiting, windows: Sequence[MaintenanceWindow]) -> None:
+        self._limit = limit
+        self.firings: deque[float] = deque(maxlen=limit.max_alerts)
         """When the last few alerts fired, as many as the rate limit counts."""
         self.silences = Silences()
-        self.maintenance = Maintenance(config.maintenance)
+        self.maintenance = Maintenance(windows)
         self._causes = Causes({}, {})
 
         self._stale = False

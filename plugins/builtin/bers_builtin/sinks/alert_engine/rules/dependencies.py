@@ -5,37 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bers import ConfigError, unknown
-from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.faults import gathered
-from bers_builtin.sinks.alert_engine.rules import Rule, named
+from bers_builtin.sinks.alert_engine.rules import Rule, Slo, named
+from bers_builtin.sinks.alert_engine.rules.gathering import gathered
 
 
-def assert_dependencies(config: AlertConfig, rules: Sequence[Rule]) -> None:
-    """Raise ConfigError where a rule depends on one that is not there, or on itself by way of others."""
-    known = {rule.id: rule for rule in rules}
+def assert_dependencies(rules: Sequence[Rule], slos: Sequence[Slo], at_work: Sequence[Rule]) -> None:
+    """Raise ConfigError where a rule depends on one that is not at work, or on itself by way of others."""
+    known = {rule.id: rule for rule in at_work}
     with gathered() as faults:
-        for path, names in _written(config):
+        for path, names in _written(rules, slos):
             for index, name in enumerate(names):
                 with faults.trying():
                     if named(name) not in known:
-                        fault = unknown("rule", name, [rule.name for rule in rules])
+                        fault = unknown("rule", name, [rule.name for rule in at_work])
                         raise ConfigError(fault, path=f"{path}.depends_on[{index}]")
     with gathered() as faults:
-        for path, rule in _places(config, known):
+        for path, rule in _places(rules, slos, known):
             with faults.trying():
                 if circle := _circle(rule, known):
                     fault = f"rule {rule.name!r} depends on itself, by way of {' -> '.join(circle)}; leave one out"
                     raise ConfigError(fault, path=f"{path}.depends_on")
 
 
-def _written(config: AlertConfig) -> Iterator[tuple[str, Sequence[str]]]:
-    yield from ((f"rules[{index}]", rule.depends_on) for index, rule in enumerate(config.rules))
-    yield from ((f"slos[{index}]", slo.depends_on) for index, slo in enumerate(config.slos))
+def _written(rules: Sequence[Rule], slos: Sequence[Slo]) -> Iterator[tuple[str, Sequence[str]]]:
+    yield from ((f"rules[{index}]", rule.depends_on) for index, rule in enumerate(rules))
+    yield from ((f"slos[{index}]", slo.depends_on) for index, slo in enumerate(slos))
 
 
-def _places(config: AlertConfig, known: Mapping[str, Rule]) -> Iterator[tuple[str, Rule]]:
-    yield from ((f"rules[{index}]", rule) for index, rule in enumerate(config.rules))
-    for index, slo in enumerate(config.slos):
+def _places(rules: Sequence[Rule], slos: Sequence[Slo], known: Mapping[str, Rule]) -> Iterator[tuple[str, Rule]]:
+    yield from ((f"rules[{index}]", rule) for index, rule in enumerate(rules))
+    for index, slo in enumerate(slos):
         yield from ((f"slos[{index}]", rule) for rule in known.values() if rule.labels.get("slo") == slo.id)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bers import Context, Event
-from bers_builtin.sinks.alert_engine.ledger import Letter
+from bers_builtin.sinks.alert_engine.written.ledger import Letter
 
 _DEPLOYING = ("deployment.", "service.")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from bers import Context, Refused
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.defaults import DEFAULTS
 from bers_builtin.sinks.alert_engine.rules import several
+from bers_builtin.sinks.alert_engine.rules.defaults import DEFAULTS
 from bers_builtin.sinks.alert_engine.watches import Watch
 
 HISTORY = "30d"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from bers import Caller, Event, Refused, format_value
-from bers_builtin.sinks.alert_engine import listing
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.answers import AskAlert
-from bers_builtin.sinks.alert_engine.log import Entry
+from bers_builtin.sinks.alert_engine.desk import listing
+from bers_builtin.sinks.alert_engine.desk.answers import AskAlert
 from bers_builtin.sinks.alert_engine.watches import Watch
+from bers_builtin.sinks.alert_engine.written.log import Entry
 
 if TYPE_CHECKING:
     from bers_builtin.sinks.alert_engine.engine import AlertEngine

@@ -6,7 +6,7 @@ from msgspec.structs import fields
 
 from bers import Reply, Sheet, rfc3339
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.answers import ListAlerts, ListHistory
+from bers_builtin.sinks.alert_engine.desk.answers import ListAlerts, ListHistory
 
 _COLUMNS = [one.name for one in fields(Alert) if one.name != "timestamp"]
 _MILLISECONDS = {"fired_at", "updated_at"}

@@ -11,10 +11,16 @@ from anyio.lowlevel import checkpoint
 
 from bers import Clock, Metric, Recorded, format_duration
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.backtest_answers import Backtest, Change, Occurrence, RuleOutcome, Stretch
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.past import Ask, Past
-from bers_builtin.sinks.alert_engine.simulation import Simulation
+from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import (
+    Backtest,
+    Change,
+    Occurrence,
+    RuleOutcome,
+    Stretch,
+)
+from bers_builtin.sinks.alert_engine.rehearsal.past import Ask, Past
+from bers_builtin.sinks.alert_engine.rehearsal.simulation import Simulation
 from bers_builtin.sinks.alert_engine.watches import Watch
 
 MOST_ALERTS = 10_000

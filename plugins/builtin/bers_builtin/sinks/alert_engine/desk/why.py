@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from bers import Caller, Nothing, Refused, unknown
-from bers_builtin.sinks.alert_engine import desk
-from bers_builtin.sinks.alert_engine.answers import RuleReport
-from bers_builtin.sinks.alert_engine.engine import AlertEngine
-from bers_builtin.sinks.alert_engine.evaluations import Evaluation
+from bers_builtin.sinks.alert_engine.desk import asking
+from bers_builtin.sinks.alert_engine.desk.answers import RuleReport
+from bers_builtin.sinks.alert_engine.watches.evaluations import Evaluation
+
+if TYPE_CHECKING:
+    from bers_builtin.sinks.alert_engine.engine import AlertEngine
 
 
 class AskRule(msgspec.Struct, frozen=True):
@@ -44,7 +46,7 @@ async def explain_rule(engine: AlertEngine, ask: AskRule, caller: Caller) -> Rul
         watch = watches.get(ask.id) or next((one for one in watches.values() if one.rule.name == ask.id), None)
         if watch is None:
             raise Refused("not_found", unknown("rule", ask.id, watches), known=watches)
-        report = next(one for one in desk.reports(evaluator) if one.id == watch.id)
+        report = next(one for one in asking.reports(evaluator) if one.id == watch.id)
         evaluations = watch.evaluations.told(watch, engine.config.max_age)
     hints = await engine.never_firing.hints([watch])
     fields: dict[str, Any] = {**msgspec.structs.asdict(report), "hint": hints.get(watch.id, "")}

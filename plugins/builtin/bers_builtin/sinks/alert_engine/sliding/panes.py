@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from bers_builtin.sinks.alert_engine.extremes import Extremes
 from bers_builtin.sinks.alert_engine.rules import Aggregate
-from bers_builtin.sinks.alert_engine.sketches import Sketch
+from bers_builtin.sinks.alert_engine.sliding.extremes import Extremes
+from bers_builtin.sinks.alert_engine.sliding.sketches import Sketch
 
 MOST_PANES = 300
 """How many panes one window has: that many seconds in seconds, and longer ones in wider panes."""

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from bers import Audit, Caller, Database, Labels, Stamp, summed
-from bers_builtin.sinks.alert_engine import alerts, log, silence_rows
+from bers_builtin.sinks.alert_engine import alerts
 from bers_builtin.sinks.alert_engine.alerts import Alert, Transition
-from bers_builtin.sinks.alert_engine.silences import Kept, Silences
-from bers_builtin.sinks.alert_engine.timers import Course
+from bers_builtin.sinks.alert_engine.life.timers import Course
+from bers_builtin.sinks.alert_engine.suppression.silences import Kept, Silences
 from bers_builtin.sinks.alert_engine.watches import SavedSeries
+from bers_builtin.sinks.alert_engine.written import log, silence_rows
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Suppressed
-from bers_builtin.sinks.alert_engine.matching import Matcher, Matchers
+from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers
 
 State: TypeAlias = Literal["pending", "active", "expired"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bers import Caller, Refused, Reply
-from bers_builtin.sinks.alert_engine import desk
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.answers import AskAlert, ListHistory
-from bers_builtin.sinks.alert_engine.log import Entry
+from bers_builtin.sinks.alert_engine.desk import asking
+from bers_builtin.sinks.alert_engine.desk.answers import AskAlert, ListHistory
+from bers_builtin.sinks.alert_engine.written.log import Entry
 
 if TYPE_CHECKING:
     from bers_builtin.sinks.alert_engine.engine import AlertEngine
@@ -20,7 +20,7 @@ async def get_alert(stage: AlertEngine, ask: AskAlert, caller: Caller) -> Alert:
         for alert in evaluator.register.pending_alerts(evaluator.moment):
             if alert.id == ask.id:
                 return alert
-        return await desk.find(ask.id, evaluator, stage.books.ledger)
+        return await asking.find(ask.id, evaluator, stage.books.ledger)
 
 
 async def get_log(stage: AlertEngine, ask: AskAlert, caller: Caller) -> list[Entry]:
@@ -31,8 +31,8 @@ async def get_log(stage: AlertEngine, ask: AskAlert, caller: Caller) -> list[Ent
 
 async def list_history(stage: AlertEngine, ask: ListHistory, caller: Caller) -> Reply[list[Alert]]:
     """Every alert that was alive in a period, the newest first."""
-    severities = desk.severities(ask.severity)
-    since = int((stage.context.clock.time() - desk.seconds(ask.period)) * 1000)
+    severities = asking.severities(ask.severity)
+    since = int((stage.context.clock.time() - asking.seconds(ask.period)) * 1000)
     found = await stage.books.ledger.history(
         since, rule=ask.rule, severities=severities, after=_read(ask.after), limit=ask.limit + 1
     )

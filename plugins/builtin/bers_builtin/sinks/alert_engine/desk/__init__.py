@@ -1,0 +1,1 @@
+"""What operators ask and say over REST, and what they are answered."""
