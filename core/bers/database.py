@@ -1,4 +1,4 @@
-"""A database: one SQLite file, one thread, and one transaction for each call."""
+"""A database: one SQLite file, one thread, and one transaction for each call, or for some that wait together."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bers.copies import BEGIN, COMMITS, COUNT
 from bers.errors import Refused
 from bers.opening import Synchronous, closed_on_error, connected
 from bers.salvage import Salvage
+from bers.sharing import Sharing
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ class Database:
         """The schema that was written down."""
         self._synchronous: Synchronous = synchronous
         self._thread = CapacityLimiter(1)
+        self._sharing = Sharing(self._thread, self._transact)
         self._lock = Lock()
         self._closed = False
         self._connection: sqlite3.Connection | None = None
@@ -55,11 +57,15 @@ class Database:
         self._inode = 0
         """Which file it is: one of that name that comes later, as where a disk was unmounted, is another."""
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, shared: bool = False) -> T:
         """Do the work in one transaction; either all of it is committed when this returns, or nothing is.
 
-        It is done again where the disk was full, and there is room when the log is brought into the file.
+        It is done again where the disk was full, and there is room when the log is brought into the file. ``shared``
+        says that it is short, and may have its transaction, and so its sync, together with others that wait; it is done
+        again by itself where one of those fails.
         """
+        if shared:
+            return await self._sharing.run(work)
         return await to_thread.run_sync(self._transact, work, limiter=self._thread)
 
     def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -1,11 +1,15 @@
 """A call is one transaction."""
 
 import sqlite3
+import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from bers import Database, Refused
@@ -71,3 +75,102 @@ def test_a_closed_database_kept_its_data_and_answers_nobody(database: Database) 
     again = Database(database.path)
     assert facts(again) == ["kept"]
     again.close()
+
+
+# Together
+
+
+def commits(database: Database) -> int:
+    return int(database.run_now(lambda db: db.execute("SELECT number FROM commits").fetchone()[0]))
+
+
+async def test_short_transactions_that_wait_together_share_one(database: Database) -> None:
+    before = commits(database)
+    async with anyio.create_task_group() as group:
+        for n in range(20):
+            group.start_soon(partial(database.run, tell(f"a{n}"), shared=True))
+    assert sorted(facts(database)) == sorted(f"a{n}" for n in range(20))
+    assert commits(database) - before == 2, "the first did not wait for the others"
+
+
+async def test_each_gets_its_own_answer(database: Database) -> None:
+    answers: dict[int, int] = {}
+
+    async def ask(n: int) -> None:
+        answers[n] = await database.run(lambda db: int(db.execute("SELECT ?", (n,)).fetchone()[0]), shared=True)
+
+    async with anyio.create_task_group() as group:
+        for n in range(100):
+            group.start_soon(ask, n)
+    assert answers == {n: n for n in range(100)}
+
+
+async def test_one_that_fails_spoils_nothing_for_those_it_would_have_shared_with(database: Database) -> None:
+    failed: list[str] = []
+
+    def half(db: sqlite3.Connection) -> None:
+        tell("half")(db)
+        raise RuntimeError("stop")
+
+    async def fail() -> None:
+        try:
+            await database.run(half, shared=True)
+        except RuntimeError as exc:
+            failed.append(str(exc))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: database.run(tell("first"), shared=True))
+        group.start_soon(lambda: database.run(tell("before"), shared=True))
+        group.start_soon(fail)
+        group.start_soon(lambda: database.run(tell("after"), shared=True))
+    assert facts(database) == ["first", "before", "after"]
+    assert failed == ["stop"]
+
+
+async def test_one_that_is_cancelled_while_it_waits_was_never_done_and_the_next_is(database: Database) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(db: sqlite3.Connection) -> None:
+        inside.set()
+        assert go_on.wait(10)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(database.run, hold)
+        assert await anyio.to_thread.run_sync(inside.wait, 10)
+        with anyio.CancelScope() as leaving:  # It would lead, and waits for the thread.
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(lambda: database.run(tell("leader"), shared=True))
+                waiting.start_soon(lambda: database.run(tell("led"), shared=True))
+                await anyio.wait_all_tasks_blocked()
+                leaving.cancel()
+        group.start_soon(lambda: database.run(tell("next"), shared=True))
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+    assert facts(database) == ["next"]
+
+
+async def test_one_that_is_cancelled_while_it_is_done_is_done_and_says_so(database: Database) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+    answered: list[str] = []
+
+    def slow(db: sqlite3.Connection) -> str:
+        tell("slow")(db)
+        inside.set()
+        assert go_on.wait(10)
+        return "done"
+
+    async def follow() -> None:
+        answered.append(await database.run(slow, shared=True))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: database.run(tell("first"), shared=True))
+        with anyio.CancelScope() as leaving:
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(lambda: database.run(tell("leads"), shared=True))
+                waiting.start_soon(follow)
+                assert await anyio.to_thread.run_sync(inside.wait, 10)
+                leaving.cancel()
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+                go_on.set()
+    assert facts(database) == ["first", "leads", "slow"]
+    assert answered == ["done"]

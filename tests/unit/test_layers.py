@@ -13,7 +13,7 @@ LAYERS = [
     {"plain", "shapes", "targets", "units"},
     {"disk", "sketch", "write_ahead"},
     {"checksums", "collector", "log_file", "metering", "records", "ward", "watchdog"},
-    {"catalog", "clock", "copies", "counters", "redaction", "rescue", "schema_copy", "schemas"},
+    {"catalog", "clock", "copies", "counters", "redaction", "rescue", "schema_copy", "schemas", "sharing"},
     {"carry_over", "persisting", "soundness"},
     {"transplant"},
     {"salvage"},

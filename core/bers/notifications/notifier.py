@@ -85,7 +85,7 @@ class Notifier(Stage[N]):
                 self._positions.move(connection, batch.reader, batch.partition, batch.end)
                 return woken
 
-            woken = await self.context.state.run(work)
+            woken = await self.context.state.run(work, shared=True)
             self._positions.moved(batch.reader, batch.partition, batch.end)
             self._unsettled.pop((batch.reader, batch.partition), None)
             self._settled_at = self.context.clock.monotonic()
@@ -142,7 +142,7 @@ class Notifier(Stage[N]):
                     self._positions.move(connection, reader, partition, end)
 
             try:
-                await self.context.state.run(work)
+                await self.context.state.run(work, shared=True)
             except BaseException:
                 self._unsettled = ends | self._unsettled
                 raise

@@ -157,7 +157,7 @@ class Outbox:
             ).fetchone()
             return list(found.values()), later
 
-        return await self._database.run(work)
+        return await self._database.run(work, shared=True)
 
     def _form(self, connection: sqlite3.Connection, channel: str, batch: str, now: float) -> Due:
         """Make one notice of what waits for it in a group."""
@@ -214,7 +214,7 @@ class Outbox:
             )
             self._let_go(connection, due, steady)
 
-        await self._database.run(work)
+        await self._database.run(work, shared=True)
 
     async def failed(self, due: Due, attempts: int, now: float, steady: float, answer: int | None, error: str) -> None:
         """Give a notice up; what is behind it may go."""
@@ -227,7 +227,7 @@ class Outbox:
             )
             self._let_go(connection, due, steady)
 
-        await self._database.run(work)
+        await self._database.run(work, shared=True)
 
     def _let_go(self, connection: sqlite3.Connection, due: Due, now: float) -> None:
         for event in due.notice.events:
@@ -255,7 +255,7 @@ class Outbox:
                 [(attempts, since, next, answer, error, number) for number in due.numbers],
             )
 
-        await self._database.run(work)
+        await self._database.run(work, shared=True)
 
     async def hurry(self, channel: str, now: float, *, unanswered: bool) -> None:
         """Let all that was tried be tried again now; or what got no answer at all, for there is one again.

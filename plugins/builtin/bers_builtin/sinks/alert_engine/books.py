@@ -5,14 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 
 from bers import BersError, Context, Positions, Refused, Unwritable, disk_fault
-from bers_builtin.sinks._disk import AGAIN
+from bers_builtin.sinks._disk import AGAIN, persist
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.written.ledger import Ledger
+from bers_builtin.sinks.alert_engine.written.ledger import AT_HAND, Ledger, Letter
 
 DISK_REMEDY = "Make room on the disk of the data directory, or let this server write there; it tries again by itself."
 
@@ -32,6 +33,8 @@ class Books:
         """Set when there is something to tell; replaced by whoever tells."""
         self.told = 0
         """The last row of the outbox that is safe elsewhere; its row goes when the disk has nothing more urgent."""
+        self._untold: Sequence[Letter] | None = None
+        """What there was to tell when something was written down last; nothing where that has to be read."""
         self._positions = Positions(context.state, context.stage_id)
         self._seen: dict[tuple[str, int], int] = {}
         self._held: dict[tuple[str, int], int] = {}
@@ -76,7 +79,7 @@ class Books:
         """Go on from what was written down, and from nothing else."""
         reopenable = self._context.clock.settled() - self._config.deduplication.window
         self.evaluator.restore(await self.ledger.load(resolved_since=int(reopenable * 1000)))
-        self._seen, self._held = {}, {}
+        self._seen, self._held, self._untold = {}, {}, None
         self.ahead = False
         self._committed = self._context.clock.monotonic()
 
@@ -93,6 +96,20 @@ class Books:
     def saw(self, reader: str, partition: int, end: int) -> None:
         """Note how far was read; it is written down with what followed from it."""
         self._seen[reader, partition] = end
+
+    async def untold(self, limit: int) -> Sequence[Letter]:
+        """What is to be told next, in order."""
+        if self._untold is not None:
+            return [letter for letter in self._untold if letter.seq > self.told]
+        self._untold = ()  # Before we look: what is written meanwhile is noted by whoever writes it.
+        try:
+            letters = await persist(partial(self.ledger.unsent, limit, self.told), self._context.clock)
+        except BaseException:
+            self._untold = None
+            raise
+        if len(letters) == limit:
+            self._untold = None
+        return letters
 
     def later(self) -> None:
         """Let what was concluded be committed by and by."""
@@ -133,7 +150,7 @@ class Books:
         clock, logger = self._context.clock, self._context.logger
         self.ahead = True
         try:
-            await self.ledger.commit(self.evaluator.changes(), move)
+            letters = await self.ledger.commit(self.evaluator.changes(), move, self.told)
         except Exception as exc:
             if not (why := disk_fault(exc)):
                 raise
@@ -152,6 +169,7 @@ class Books:
             self._positions.moved(reader, partition, end)
             self._held[reader, partition] = end
         if self.evaluator.register.transitions or self.evaluator.register.suppressions.has_news:
+            self._untold = letters if len(letters) < AT_HAND else None
             self.letters.set()
         self.evaluator.written()
         if self._dirty.is_set():  # Somebody waits for one that is not.

@@ -48,7 +48,7 @@ from bers_builtin.sinks.alert_engine.written.letters import as_event
 _T = TypeVar("_T", Rule, Slo)
 
 _LETTERS = 500  # Rows of the outbox that are handed in together.
-_TOLD_FIRST = 0.05  # Seconds for which rows stay that are safe elsewhere: whoever tells of them needs the disk now.
+_TOLD_FIRST = 1.0  # Seconds for which rows stay that are safe elsewhere, if no commit before takes them along.
 _SOON = 0.001  # Seconds that are not worth waking for.
 _SWEEP = 3600.0
 _STUCK = 30.0  # Seconds after which somebody should know that alerts do not get out.
@@ -125,9 +125,7 @@ class AlertEngine(Stage[AlertConfig]):
         self.heart.connect(emit)
         while True:
             self.books.letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
-            while letters := await persist(
-                partial(self.books.ledger.unsent, _LETTERS, self.books.told), self.context.clock
-            ):
+            while letters := await self.books.untold(_LETTERS):
                 try:
                     await emit([as_event(letter, self.context) for letter in letters], durable=True)
                 except Full as full:

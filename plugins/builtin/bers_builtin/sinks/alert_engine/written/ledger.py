@@ -45,7 +45,15 @@ _SCHEMA = (
     silence_rows.SCHEMA,
 )
 
+_UNSENT = "SELECT seq, kind, time, body FROM alert_outbox WHERE stage = ? AND seq > ? ORDER BY seq LIMIT ?"
+_SENT = "DELETE FROM alert_outbox WHERE stage = ? AND seq <= ?"
+
 _SLICE = 500  # Rows that one transaction deletes, so that nobody waits for long.
+
+_SHORT = 100  # Rows up to which a transaction is short.
+
+AT_HAND = 100
+"""How many rows of the outbox a commit returns, so that they need not be read once more."""
 
 
 class Clockwork(msgspec.Struct, array_like=True, frozen=True):
@@ -142,10 +150,14 @@ class Ledger:
 
         return await self._database.run(work)
 
-    async def commit(self, changes: Changes, move: Callable[[sqlite3.Connection], None]) -> None:
-        """Write the changes, and whatever ``move`` does, or nothing."""
+    async def commit(
+        self, changes: Changes, move: Callable[[sqlite3.Connection], None], told: int = 0
+    ) -> Sequence[Letter]:
+        """Write the changes, and whatever ``move`` does, or nothing; return the oldest rows of the outbox behind
+        ``told``, :data:`AT_HAND` at most. The others are safe elsewhere, and go.
+        """
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: sqlite3.Connection) -> Sequence[Letter]:
             clock = (self._stage, msgspec.msgpack.encode(changes.clock))
             connection.execute("INSERT OR REPLACE INTO alert_clock VALUES (?, ?)", clock)
             connection.executemany(
@@ -200,25 +212,26 @@ class Ledger:
                     notes=deed.notes,
                 )(connection)
             move(connection)
+            if not (changes.transitions or silences.steps):
+                return ()
+            connection.execute(_SENT, (self._stage, told))
+            return [Letter(*row) for row in connection.execute(_UNSENT, (self._stage, told, AT_HAND))]
 
-        await self._database.run(work)
+        return await self._database.run(work, shared=len(changes.alerts) + len(changes.series) <= _SHORT)
 
     async def unsent(self, limit: int, after: int) -> Sequence[Letter]:
         """The oldest rows of the outbox after one, in order."""
-        rows = await self._rows(
-            "SELECT seq, kind, time, body FROM alert_outbox WHERE stage = ? AND seq > ? ORDER BY seq LIMIT ?",
-            *(after, limit),
-        )
+        rows = await self._rows(_UNSENT, after, limit, shared=True)
         return [Letter(*row) for row in rows]
 
     async def sent(self, seq: int) -> None:
         """Say that all rows up to this one are safe elsewhere."""
-        await self._rows("DELETE FROM alert_outbox WHERE stage = ? AND seq <= ?", seq)
+        await self._rows(_SENT, seq, shared=True)
 
     async def backlog(self, after: int) -> tuple[int, float | None]:
         """How many rows wait in the outbox behind one, and since when the oldest does."""
         ((count, oldest),) = await self._rows(
-            "SELECT count(*), min(time) FROM alert_outbox WHERE stage = ? AND seq > ?", after
+            "SELECT count(*), min(time) FROM alert_outbox WHERE stage = ? AND seq > ?", after, shared=True
         )
         return count, oldest
 
@@ -266,9 +279,9 @@ class Ledger:
     def _me(self) -> tuple[str]:
         return (self._stage,)
 
-    async def _rows(self, statement: str, *values: Any) -> list[Any]:
+    async def _rows(self, statement: str, *values: Any, shared: bool = False) -> list[Any]:
         return await self._database.run(
-            lambda connection: connection.execute(statement, (self._stage, *values)).fetchall()
+            lambda connection: connection.execute(statement, (self._stage, *values)).fetchall(), shared=shared
         )
 
     def _row(self, alert: Alert) -> tuple[object, ...]:
