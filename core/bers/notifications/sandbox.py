@@ -122,7 +122,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._budget.cost = len(source)
         return cast("nodes.Template", _Counting().visit(self.parse(source)))
 
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: B902, N805
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         __self._budget.step()
         if isinstance(__obj, LoopContext):  # A loop that calls itself.
             args = (__self._budget.counted(args[0]), *args[1:])
