@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bers.persisting import persist as persist
     from bers.positions import Positions as Positions
     from bers.production import start_production_monitoring as start_production_monitoring
+    from bers.programs import run_program as run_program
     from bers.recorded import Recorded as Recorded
     from bers.records import Batch as Batch
     from bers.records import Event as Event
@@ -184,6 +185,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "notifier": "notifications.spec",
     "one_line": "notifications.notices",
+    "run_program": "programs",
     "period": "units",
     "persist": "persisting",
     "quantity": "units",

@@ -191,6 +191,20 @@ async def test_a_template_cannot_leave_its_sandbox() -> None:
         assert "template failed" in (await rig.only()).annotations["summary"]
 
 
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "{{ 'x'.ljust(99999999) }}",
+        "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+        "{% set x = 'word' %}" + "{% set x = x ~ x %}" * 25,
+    ],
+)
+async def test_a_template_that_would_take_all_time_or_room_fails_and_the_alert_fires(bomb: str) -> None:
+    async with engine(rules=[rule(annotations={"summary": bomb})], defaults=False) as rig:
+        await rig.measure("queue", 60)
+        assert "template failed" in (await rig.only()).annotations["summary"]
+
+
 # Environments
 
 

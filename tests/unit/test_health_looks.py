@@ -1,5 +1,6 @@
 """What a check of one's own finds: at addresses, ports, programs and metrics that are really there, or really not."""
 
+import gzip
 import socket
 import ssl
 import sys
@@ -34,7 +35,7 @@ class Web(BaseHTTPRequestHandler):
     """Answers by the path: a status code, slowly, at length, or with what it was sent."""
 
     def do_GET(self) -> None:
-        code, body = 200, ANSWER
+        code, body, packed = 200, ANSWER, False
         match self.path.partition("?")[0].split("/")[1:]:
             case ["status", number]:
                 code = int(number)
@@ -42,6 +43,9 @@ class Web(BaseHTTPRequestHandler):
                 time.sleep(0.2)
             case ["long"]:
                 body = b"x" * (2 << 20)
+            case ["packed"]:
+                body = gzip.compress(b"well" * (8 << 20))
+                packed = True
             case ["text"]:
                 body = b"all is well"
             case ["cut"]:
@@ -54,6 +58,8 @@ class Web(BaseHTTPRequestHandler):
         self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Location", "/elsewhere")
+        if packed:
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         with suppress(OSError):  # Nobody wants to read more than a megabyte.
             self.wfile.write(body)
@@ -112,6 +118,7 @@ def http(url: str, clock: Clock | None = None, **options: Any) -> Http:
         ("/", {"json": {"/version": True}}, "unhealthy", "/version is 1, and true is right"),
         ("/", {"json": {"/db/no": 1}}, "unhealthy", "/db/no is not there, and 1 is right"),
         ("/text", {"json": {"/a": 1}}, "unhealthy", "its answer is not JSON"),
+        ("/packed", {"contains": "well"}, "unhealthy", "its answer does not contain 'well'"),
         ("/long", {"contains": "y"}, "unhealthy", "its answer is larger than 1 MiB"),
         ("/slow", {"degraded_above": "50ms"}, "degraded", "the answer took "),
         ("/slow", {"degraded_above": "20ms", "unhealthy_above": "50ms"}, "unhealthy", "the answer took "),

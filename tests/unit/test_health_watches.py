@@ -12,7 +12,7 @@ import pytest
 
 from bers import Database, Metric
 from bers.catalog import Catalog
-from bers.clock import SteadyClock
+from bers.clock import SteadyClock, SystemClock
 from bers.health.board import Health
 from bers.health.history import History
 from bers.health.reports import CheckReport
@@ -65,6 +65,19 @@ async def at_work(
 
 def command(code: int, **more: Any) -> dict[str, Any]:
     return {"command": {"argv": ["/bin/sh", "-c", f"exit {code}"]}, **more}
+
+
+async def test_a7_the_start_waits_for_the_first_look_of_a_slow_program() -> None:
+    slow = {"command": {"argv": ["/bin/sh", "-c", "sleep 1.5"]}}
+    health = Health(SystemClock(), _told_to_nobody)
+    for watch in watches(VirtualClock(), checks={"slow": slow}):
+        health.add(watch)
+    await health.look_at_all()
+    assert health.report("slow").status == "healthy"
+
+
+async def _told_to_nobody(report: CheckReport, before: CheckReport | None) -> None:
+    pass
 
 
 async def test_only_what_goes_outside_waits_for_connectivity(clock: VirtualClock) -> None:

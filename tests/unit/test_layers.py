@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors"},
-    {"plain", "shapes", "targets", "units"},
+    {"plain", "programs", "shapes", "targets", "units"},
     {"disk", "sketch", "write_ahead"},
     {"checksums", "collector", "log_file", "metering", "records", "ward", "watchdog"},
     {"catalog", "clock", "copies", "counters", "redaction", "rescue", "schema_copy", "schemas", "sharing"},

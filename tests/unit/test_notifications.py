@@ -357,6 +357,32 @@ async def test_after_three_days_a_notification_is_given_up(tmp_path: Path) -> No
 # Several in one
 
 
+async def test_a_clock_that_is_set_forward_makes_nobody_give_up(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    place = Place(OSError("down"), OSError("down"), OSError("down"))
+    async with telling(tmp_path, place, {"retries": {"initial": "1s", "max": "1s"}}, clock=clock) as stage:
+        await write(stage, alert(1))
+        await reaches(lambda: len(place.sent) == 1)
+        clock.step(30 * 86_400)
+        for attempt in (2, 3, 4):
+            while len(place.sent) < attempt:
+                await clock.advance(1)
+        assert [one.status for one in await finished(stage)] == ["delivered"]
+
+
+async def test_what_was_told_to_somebody_who_hears_of_no_end_is_forgotten_in_its_time(tmp_path: Path) -> None:
+    place = Place()
+    async with telling(tmp_path, place, {"events": ["alert.firing"]}) as stage:
+        await write(stage, alert(1))
+        await write(stage, alert(2, "resolved"))
+        assert [one.type for one in await finished(stage)] == ["alert.firing"]
+        await stage.ledger.forget(stage.context.clock.time() + 60)
+        kept = await stage.context.state.run(
+            lambda connection: connection.execute("SELECT count(*) FROM notifications_told").fetchone()
+        )
+        assert kept == (0,)
+
+
 async def test_several_events_are_told_in_one_notification(tmp_path: Path) -> None:
     clock, place = VirtualClock(), Place()
     async with telling(tmp_path, place, {"group": {"wait": "5s", "every": "1m"}}, clock=clock) as stage:

@@ -23,6 +23,9 @@ BROKEN = Finding("unhealthy", "the check itself failed", {}, "See the error, and
 SETTLING = 0.05
 """Seconds between two looks at what is unknown while everything is just starting."""
 
+FIRST_LOOK = 5.0
+"""Seconds that the start waits for the first answer of what is asked over a network, or of a program."""
+
 IMPATIENCE = 1.0
 """Seconds until the next look at something that is unknown."""
 
@@ -112,14 +115,14 @@ class Health:
     async def look_at_all(self, *, patience: float = 1.0) -> None:
         """Make every check once, at the same time; what is unknown yet is looked at again, for so many seconds.
 
-        What is asked over a network is not waited for any longer than that either.
+        What is asked over a network is waited for too, for its first answer alone, and no longer than FIRST_LOOK.
         """
         deadline = self._clock.monotonic() + patience
         waiting = list(self._watches.values())
         while waiting:
             async with anyio.create_task_group() as group:
                 for watch in waiting:
-                    group.start_soon(self._look_at_start, watch, patience)
+                    group.start_soon(self._look_at_start, watch)
             waiting = [watch for watch in waiting if watch.patient and watch.unknown]
             if self._clock.monotonic() >= deadline:
                 return
@@ -151,8 +154,8 @@ class Health:
                 first = None
                 await self._look(watch)
 
-    async def _look_at_start(self, watch: Watch, patience: float) -> None:
-        with anyio.CancelScope() if watch.patient else anyio.move_on_after(patience):
+    async def _look_at_start(self, watch: Watch) -> None:
+        with anyio.CancelScope() if watch.patient else anyio.move_on_after(FIRST_LOOK):
             await self._look(watch)
 
     # One look.

@@ -70,6 +70,7 @@ class Http:
             settings.method,
             target.at(address),
             headers={
+                "accept-encoding": "identity",
                 **{name: value.reveal() for name, value in settings.headers.items()},
                 "host": target.authority,
                 "connection": "close",
@@ -134,7 +135,7 @@ class Http:
 async def _body(response: Response) -> bytes | None:
     """What it answers; None where that is too much."""
     body = b""
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():  # As it came: a kilobyte that is unpacked may fill the memory.
         body += chunk
         if len(body) > MAX_BODY:
             return None

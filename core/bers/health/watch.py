@@ -36,7 +36,7 @@ class Watch:
     confirm: float | None = None
     """Seconds between two looks while a change is not certain yet."""
     patient: bool = True
-    """Whether the start waits for its first look; what is asked over a network may take longer than that."""
+    """Whether the start waits for its first look however long that takes; for all others within a bound."""
     impatient: bool = True
     """Whether it is looked at again soon while it is unknown: just after the start, most things of a node are."""
     digest: str = ""

@@ -54,9 +54,13 @@ class Outbox:
         woken: set[str] = set()
         for event in events:
             known = self._knowing(connection, event.subject) if event.type.startswith("alert.") else {}
-            for name in self._told(event, known):
+            told = self._told(event, known)
+            for name in told:
                 if self._insert(connection, name, event, known.get(name), now):
                     woken.add(name)
+            if event.type == RESOLVED:  # Who does not want to hear of ends has no more to hear of it.
+                for name in known.keys() - set(told):
+                    self._end(connection, name, event.subject, now)
         return woken
 
     def _told(self, event: Event, known: Mapping[str, tuple[str, bool]]) -> list[str]:
@@ -94,11 +98,15 @@ class Outbox:
                 (self._sink, name, event.subject, id),
             )
         elif added and event.type == RESOLVED:
-            connection.execute(
-                "UPDATE notifications_told SET ended = ? WHERE sink = ? AND channel = ? AND subject = ?",
-                (now, self._sink, name, event.subject),
-            )
+            self._end(connection, name, event.subject, now)
         return bool(added)
+
+    def _end(self, connection: sqlite3.Connection, name: str, subject: str, now: float) -> None:
+        """Note that an alert is over for a channel, so that this is forgotten in its time."""
+        connection.execute(
+            "UPDATE notifications_told SET ended = ? WHERE sink = ? AND channel = ? AND subject = ?",
+            (now, self._sink, name, subject),
+        )
 
     def _knowing(self, connection: sqlite3.Connection, subject: str) -> dict[str, tuple[str, bool]]:
         """The channels that were told of an alert: under which id first, and whether not yet of its end."""

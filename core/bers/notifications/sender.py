@@ -140,7 +140,8 @@ class Sender:
         """Write down what came of it, as soon as the disk lets us: else it would be sent again."""
         now, attempts = self._context.clock.time(), due.notice.attempts + 1
         name, id, log = self._channel.name, due.notice.id, self._context.logger
-        since = now if due.failing_since is None else due.failing_since
+        steady = self.now()  # Whoever sets the clock forward makes nobody give up.
+        since = steady if due.failing_since is None else due.failing_since
         retries = self._channel.retries
         if done.taken is not None:
             await self._write(partial(self._outbox.delivered, due, attempts, now, self.now(), done.status))
@@ -158,7 +159,9 @@ class Sender:
             log.error(
                 "channel %r is disabled until it is changed or reset: %s; what it is to be told waits", name, done.error
             )
-        elif not done.again or attempts >= (retries.attempts or attempts + 1) or now - since >= retries.give_up_after:
+        elif (
+            not done.again or attempts >= (retries.attempts or attempts + 1) or steady - since >= retries.give_up_after
+        ):
             fail = partial(self._outbox.failed, due, attempts, now, self.now(), done.status, done.error)
             await self._write(fail)
             log.error("channel %r was not told and will not be: %s: %s (attempt %d)", name, id, done.error, attempts)

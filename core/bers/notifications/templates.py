@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from jinja2 import Template as Compiled
-
-STEPS = 20_000
-"""How many turns of loops and calls one rendering may take: about 20 ms."""
+from typing import Any
 
 LONGEST = 1 << 20
 """Characters that one rendering may make."""
@@ -18,15 +11,29 @@ LONGEST = 1 << 20
 class Template:
     """Makes a text. Raise ValueError, here or in :meth:`render`, where it cannot."""
 
-    def __init__(self, source: str) -> None:
-        self._left = 0
-        self._compiled = _compiled(source, self._step)
+    def __init__(self, source: str, *, strict: bool = True) -> None:
+        """What is not there is an error if ``strict``, and else an empty text."""
+        from jinja2 import TemplateError, meta  # Not imported for nothing: it is needed where there is a template.
+
+        from bers.notifications.sandbox import Budget, Sandbox
+
+        self._budget = Budget()
+        sandbox = Sandbox(self._budget, strict=strict)
+        try:
+            self.names = frozenset(meta.find_undeclared_variables(sandbox.parse(source)) - sandbox.globals.keys())
+            """What it wants to be handed."""
+            self._compiled = sandbox.from_string(sandbox.parsed(source))
+        except RecursionError as exc:
+            raise ValueError("the template cannot be read: too much in it stands in something else") from exc
+        except TemplateError as exc:
+            line = getattr(exc, "lineno", None)
+            raise ValueError(f"the template cannot be read{f', line {line}' if line else ''}: {exc}") from exc
 
     def render(self, **names: Any) -> str:
         """The text that the template makes of these names."""
         from jinja2 import TemplateError
 
-        self._left = STEPS
+        self._budget.renew()
         pieces: list[str] = []
         size = 0
         try:
@@ -40,46 +47,3 @@ class Template:
         except (TemplateError, TypeError, ArithmeticError, LookupError, AttributeError, MemoryError) as exc:
             raise ValueError(str(exc) or type(exc).__name__) from exc
         return "".join(pieces)
-
-    def _step(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise ValueError(f"it takes more than {STEPS} steps")
-
-
-def _compiled(source: str, step: Callable[[], None]) -> Compiled:
-    from jinja2 import StrictUndefined, TemplateError, nodes
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Sandbox(ImmutableSandboxedEnvironment):
-        """Counts what may go on for long: turns of loops, calls, and texts that are multiplied."""
-
-        intercepted_binops = frozenset({"*", "**", "%"})
-
-        def call(self, *args: Any, **kwargs: Any) -> Any:
-            step()
-            return super().call(*args, **kwargs)
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if operator == "**" or (operator == "*" and not all(isinstance(one, int | float) for one in (left, right))):
-                raise ValueError(f"{operator!r} is for numbers that are multiplied")
-            return super().call_binop(context, operator, left, right)
-
-    def counted(items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            step()
-            yield item
-
-    # What is made here is JSON or plain text and no HTML: `tojson` is what quotes.
-    sandbox = Sandbox(undefined=StrictUndefined, autoescape=False)
-    filters: dict[str, Any] = sandbox.filters
-    filters["_counted"] = counted
-    try:
-        tree = sandbox.parse(source)
-        for loop in tree.find_all(nodes.For):
-            if not loop.recursive:
-                loop.iter = nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
-        return sandbox.from_string(tree)
-    except TemplateError as exc:
-        line = getattr(exc, "lineno", None)
-        raise ValueError(f"the template cannot be read{f', line {line}' if line else ''}: {exc}") from exc

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
-from subprocess import PIPE
-from typing import cast
 
-import anyio
 import msgspec
-from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
-from bers import ConfigError, Context, Messenger, Notice, NotTaken, Taken, as_cloudevent
+from bers import ConfigError, Context, Messenger, Notice, NotTaken, Taken, as_cloudevent, run_program
 from bers_builtin.sinks.command.config import CommandChannel
 
 TRY_AGAIN = 75
@@ -38,33 +31,18 @@ class CommandMessenger(Messenger[CommandChannel]):
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {name: secret.reveal() for name, secret in channel.environment.items()}
         try:
-            process = await anyio.open_process(
-                list(channel.command),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=PIPE,
-                env=environment | variables(notice),
-                cwd=channel.directory or None,
-                start_new_session=True,
+            code, out, err, _ = await run_program(
+                channel.command,
+                environment=environment | variables(notice),
+                directory=channel.directory or None,
+                told=self.document(notice),
+                last=True,
             )
         except OSError as exc:  # Somebody may install it yet.
             fault = exc.strerror or str(exc)
             raise NotTaken(f"{channel.command[0]} cannot be started: {fault}", again=True) from exc
-        said: dict[str, bytes] = {"out": b"", "err": b""}
-        code = 0
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(_tell, process.stdin, self.document(notice))
-                group.start_soon(_tail, process.stdout, said, "out")
-                group.start_soon(_tail, process.stderr, said, "err")
-                code = await process.wait()
-                _kill(process)  # What it left running holds the pipes open.
-        finally:
-            if process.returncode is None:
-                _kill(process)
-            with anyio.CancelScope(shield=True):
-                await process.aclose()
-        text = b"\n".join(piece for piece in (said["err"], said["out"]) if piece).decode(errors="replace").strip()
+        said = b"\n".join(piece for piece in (err[-_LONGEST:], out[-_LONGEST:]) if piece)
+        text = said.decode(errors="replace").strip()
         if code:
             ended = f"exit code {code}" if code > 0 else f"ended by signal {-code}"
             raise NotTaken(f"{ended}: {text}" if text else ended, status=code, again=code == TRY_AGAIN or code < 0)
@@ -98,22 +76,3 @@ def variables(notice: Notice) -> dict[str, str]:
         "BERS_MESSAGE": first.message,
     }
     return {name: value.replace("\0", "").encode(errors="replace").decode()[:_LONGEST] for name, value in told.items()}
-
-
-async def _tell(stream: ByteSendStream | None, body: bytes) -> None:
-    """Hand the command its input; one that does not read it has its reasons."""
-    assert stream  # It is a pipe: see open_process above.
-    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-        await stream.send(body)
-        await stream.aclose()
-
-
-async def _tail(stream: ByteReceiveStream | None, said: dict[str, bytes], name: str) -> None:
-    async for chunk in cast("AsyncIterator[bytes]", stream):
-        said[name] = (said[name] + chunk)[-_LONGEST:]
-
-
-def _kill(process: Process) -> None:
-    """End the command, and all that it started."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from math import isfinite
-from subprocess import DEVNULL, PIPE
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import anyio
 import msgspec
 from anyio import CapacityLimiter, to_thread
-from anyio.abc import ByteReceiveStream, Process
 
-from bers import Blocked, Outcome, Redactor
+from bers import Blocked, Outcome, Redactor, run_program
 from bers_builtin.sources.providers.config import Probe
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient, Response
 
 MAX_BODY = 1 << 20
-_TAIL = 64 << 10
 _MISSING = object()
 
 
@@ -55,41 +49,13 @@ async def ask(probe: Probe, client: AsyncClient | None, thread: CapacityLimiter)
 
 
 async def _command(probe: Probe) -> Result:
-    start = perf_counter()
     try:
-        process = await anyio.open_process(
-            list(probe.argv), stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True
-        )
+        ended = await run_program(probe.argv, last=True)
     except OSError as exc:
         return Result("error", reason=f"{probe.argv[0]} cannot be started: {exc.strerror}")
-    said: dict[str, bytes] = {}
-    ms = 0.0
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_tail, process.stdout, said, "out")
-            group.start_soon(_tail, process.stderr, said, "err")
-            await process.wait()
-            ms = (perf_counter() - start) * 1000
-            _kill(process)  # What it left running holds the pipes open.
-    finally:
-        if process.returncode is None:
-            _kill(process)
-        with anyio.CancelScope(shield=True):
-            await process.aclose()
-    if process.returncode:
-        return Result("failure", reason=f"exit code {process.returncode}{_last_line(said['err'], ': ')}")
-    return _judged(_decoded(_last_line(said["out"], "")), ms)
-
-
-async def _tail(stream: ByteReceiveStream | None, said: dict[str, bytes], name: str) -> None:
-    said[name] = b""
-    async for chunk in cast("AsyncIterator[bytes]", stream):  # Both are pipes: see open_process above.
-        said[name] = (said[name] + chunk)[-_TAIL:]
-
-
-def _kill(process: Process) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if ended.code:
+        return Result("failure", reason=f"exit code {ended.code}{_last_line(ended.err, ': ')}")
+    return _judged(_decoded(_last_line(ended.out, "")), ended.seconds * 1000)
 
 
 def _last_line(output: bytes, before: str) -> str:

@@ -1,17 +1,13 @@
-"""What is told with an alert: texts, or templates that are compiled once and rendered when an alert changes."""
+"""What is told with an alert: texts, or bounded templates that are compiled once and rendered when an alert changes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from bers import ConfigError, unknown
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-    from jinja2.sandbox import SandboxedEnvironment
+from bers import ConfigError, Template, unknown
 
 LONGEST = 10_000
 """Characters that one annotation may have once it is rendered."""
@@ -56,7 +52,7 @@ class Annotations:
         if template is None:
             return text
         try:
-            return template.render(values)[:LONGEST]
+            return template.render(**values)[:LONGEST]
         except Exception as exc:  # Whatever an operator's template does.
             return f"{text} (this template failed: {exc})"[:LONGEST]
 
@@ -67,25 +63,17 @@ def is_template(text: str) -> bool:
 
 def check(texts: Mapping[str, str], path: str) -> None:
     """Raise ConfigError where a template is none, or speaks of what it is not told."""
-    from jinja2 import TemplateSyntaxError, meta  # Only where there is a template.
-
     for name, text in texts.items():
         if not is_template(text):
             continue
         key = f"{path}.{name}"
         try:
-            tree = _environment().parse(text)
-        except TemplateSyntaxError as exc:
-            raise ConfigError(f"{text[:60]!r} is no template: {exc.message}; see jinja2's syntax", path=key) from exc
-        for word in sorted(meta.find_undeclared_variables(tree) - KNOWN):
+            template = _compile(text)
+        except ValueError as exc:
+            raise ConfigError(f"{text[:60]!r} is no template: {exc}; see jinja2's syntax", path=key) from exc
+        for word in sorted(template.names - KNOWN):
             raise ConfigError(unknown("variable", word, KNOWN), path=key)
 
 
 def _compile(text: str) -> Template:
-    return _environment().from_string(text)
-
-
-def _environment() -> SandboxedEnvironment:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # Only where there is a template.
-
-    return ImmutableSandboxedEnvironment(autoescape=False)
+    return Template(text, strict=False)
