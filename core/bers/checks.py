@@ -15,7 +15,22 @@ Status: TypeAlias = Literal["healthy", "degraded", "unhealthy", "unknown"]
 NODE_CHECKS = frozenset({"connectivity", "data-files", "metrics-collector", "storage"})
 """Those of a node itself, which belong to no stage."""
 
+NOTIFICATIONS = "notifications"
+"""What the check of who tells people of alerts is called, alone or with a dash and more behind it."""
+
 S = TypeVar("S")
+
+
+def apart(name: str, stage: str, taken: set[str]) -> str:
+    """What the check of a stage is called: by its name, or with the stage behind it where that is ``taken`` already."""
+    own = f"{name}-{stage.replace('/', '-')}" if name in taken else name
+    taken.add(own)
+    return own
+
+
+def about(name: str) -> str:
+    """What a check is about, where that is common to several: ``notifications``, whoever tells them."""
+    return NOTIFICATIONS if name.partition("-")[0] == NOTIFICATIONS else ""
 
 
 class Finding(msgspec.Struct, frozen=True):

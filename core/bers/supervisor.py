@@ -59,7 +59,7 @@ from bers.tapping import Taps
 from bers.timekeeping import Timekeeping
 from bers.vitals import Vitals
 from bers.ward import Bell, Ward
-from bers.watches import Watches
+from bers.watches import Watches, checks_of
 from bers.workshop import Workshop
 
 _log = logging.getLogger(__name__)
@@ -314,7 +314,7 @@ class Supervisor(AsyncContextManagerMixin):
         names = await self.health.reset_breakers(check)
         for cell in self.cells:
             reset = getattr(cell.stage, "reset_breakers", None)
-            meant = not check or check in (one.name for one in cell.spec.checks)
+            meant = not check or check in self._checks_of(cell)
             if reset is not None and meant and (count := reset()):
                 names.append(f"{cell.key} ({count})")
         return names
@@ -405,7 +405,7 @@ class Supervisor(AsyncContextManagerMixin):
         """Say that a stage came to another state, and look at once at what depends on it."""
         if cell and change:
             await self._news.stage_changed(cell, change)
-        checks = [check.name for check in cell.spec.checks] if cell else []
+        checks = self._checks_of(cell) if cell else []
         await self.health.look([COLLECTION.name, INTEGRITY.name, *checks])
 
     async def _examine(self, every: float) -> Sequence[Vital]:
@@ -413,6 +413,9 @@ class Supervisor(AsyncContextManagerMixin):
 
     async def _look_at_time(self, jump: Jump) -> None:
         await self.health.look([COLLECTION.name])
+
+    def _checks_of(self, cell: Cell) -> Sequence[str]:
+        return [check.name for one, check in checks_of(self.cells) if one is cell]
 
     def _watches(self) -> Iterator[Watch]:
         making = Watches(self.plan.settings.health, self.clock, self.plan.metrics, self.directory.call)

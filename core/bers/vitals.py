@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bers.cells import Cell
+from bers.checks import about
 from bers.clock import Clock
 from bers.counters import Counters
 from bers.disk import left_free
@@ -103,7 +104,8 @@ class Vitals:
     def _checked(self) -> Iterator[Vital]:
         for report in self._health.reports():
             if (gravity := _GRAVITY.get(report.status)) is not None:
-                yield Vital("check_state", gravity, {"check": report.name})
+                common = about(report.name)
+                yield Vital("check_state", gravity, {"check": report.name, **({"about": common} if common else {})})
 
     def _silent(self, now: float) -> Iterator[Vital]:
         """By how much sources are late that measure at an interval, and have done so since they are in place."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 
 from bers.catalog import Catalog
 from bers.cells import Cell
-from bers.checks import Check, Finding
+from bers.checks import Check, Finding, apart
 from bers.clock import Clock
 from bers.collection import CHECK, Collection
 from bers.health.breaker import Breaker
@@ -35,6 +35,14 @@ from bers.storage import CHECK as STORAGE
 from bers.storage import Storage
 
 _AS_STAGES_SAY = CheckSettings()
+
+
+def checks_of(cells: Iterable[Cell]) -> Iterator[tuple[Cell, Check[Any]]]:
+    """The checks of all stages, each by a name of its own: two stages of one type hide nothing of each other."""
+    taken: set[str] = set()
+    for cell in cells:
+        for check in cell.spec.checks:
+            yield cell, replace(check, name=apart(check.name, cell.name, taken))
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,8 @@ class Watches:
         if guard.targets:
             probe = Connectivity(guard)
             yield from self._of(connectivity(guard), lambda: probe, guard, patient=False)
-        for cell in cells:
-            for check in cell.spec.checks:
-                yield from self._of(check, partial(_stage_of, cell), cell, partial(away, cell))
+        for cell, check in checks_of(cells):
+            yield from self._of(check, partial(_stage_of, cell), cell, partial(away, cell))
         for name, own in self.settings.checks.items():
             if own.enabled and own.kinds:
                 yield self._own(name, own)

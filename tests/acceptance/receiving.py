@@ -49,6 +49,8 @@ def receiving() -> Generator[Receiver]:
         receiver.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield receiver
-        server.shutdown()
-        thread.join()
+        try:
+            yield receiver
+        finally:  # A test that fails must not leave the thread behind: the interpreter would wait for it for ever.
+            server.shutdown()
+            thread.join()

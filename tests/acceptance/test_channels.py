@@ -36,7 +36,7 @@ def test_a34_contacts_are_told_in_turn_and_all_are_told_that_it_is_over(tmp_path
                     f"  webhooks: {{channels: [{{name: chat, url: '{first.url}', allow_internal: true}}, "
                     f"{{name: second, contact: secondary, url: '{second.url}', allow_internal: true}}]}}"
                 ),
-                "sinks: [webhooks]": "sinks: [webhooks, command]",
+                "sinks: [webhooks, heartbeat]": "sinks: [webhooks, heartbeat, command]",
             },
         )
         with operating(tmp_path) as server:

@@ -416,6 +416,33 @@ async def test_c102_what_comes_back_within_the_window_is_the_same_alert() -> Non
         assert await rig.told() == ["firing", "acknowledged", "resolved", "firing", "resolved", "firing"]
 
 
+async def test_c097_not_told_otherwise_the_window_is_five_minutes() -> None:
+    async with engine() as rig:
+        await rig.measure("build_performance", 6000.0)
+        first = await rig.only()
+        await rig.measure("build_performance", 10.0)
+        await rig.clock.advance(300)
+        await rig.measure("build_performance", 6000.0)
+        assert (await rig.only()).id == first.id
+        await rig.measure("build_performance", 10.0)
+        await rig.clock.advance(300.1)
+        await rig.measure("build_performance", 6000.0)
+        assert (await rig.only()).previous_id == first.id
+
+
+async def test_c098_c099_not_told_otherwise_ten_fire_in_five_minutes() -> None:
+    async with engine() as rig:
+        for number in range(11):
+            await rig.happen("deployment.rolledback", service=f"s{number}")
+        assert [len(await rig.alerts(status)) for status in ("active", "suppressed")] == [10, 1]
+        await rig.clock.advance(299.9)
+        await rig.happen("deployment.rolledback", service="s11")
+        assert [len(await rig.alerts(status)) for status in ("active", "suppressed")] == [10, 2]
+        await rig.clock.advance(0.2)
+        await rig.happen("deployment.rolledback", service="s12")
+        assert [len(await rig.alerts(status)) for status in ("active", "suppressed")] == [11, 2]
+
+
 async def test_c102_the_same_thing_twice_is_one_alert_that_counts_two() -> None:
     async with engine() as rig:
         await rig.happen("deployment.rolledback", service="chat")

@@ -484,6 +484,7 @@ async def test_c031_stats_say_how_fast_somebody_came_and_what_is_noise() -> None
         assert msgspec.to_builtins(stats.time_to_acknowledge) == {
             "count": 10, "meanMs": 15_500.0, "p50Ms": 15_000, "p95Ms": 20_000,
         }  # fmt: skip
+        assert (stats.total, stats.by_rule, stats.by_severity) == (20, {"Long Queue": 20}, {"error": 20})
         assert msgspec.to_builtins(stats.noise) == [
             {"rule": "Long Queue", "fired": 20, "resolvedUnattended": 10, "flapped": 0}
         ]

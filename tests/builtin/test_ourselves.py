@@ -181,7 +181,13 @@ async def shipped() -> AsyncGenerator[Rig]:
         ("Queue Too Old", "queue_age", 60_000, 60_001, {"stage": "live/sse"}),
         ("Source Silent", "source_overdue", 30_000, 30_001, {"source": "host"}),
         ("Stage Quarantined", "stage_quarantined", 0, 1, {"stage": "sse"}),
-        ("Notifications Not Delivered", "check_state", 0, 1, {"check": "notifications"}),
+        (
+            "Notifications Not Delivered",
+            "check_state",
+            0,
+            1,
+            {"check": "notifications-email", "about": "notifications"},
+        ),
         ("Disk Nearly Full", "disk_headroom", 4, 3.99, {}),
         ("Journal Nearly Full", "journal_fill", 80, 80.1, {}),
         ("Clock Was Set", "clock_step", 2000, 2001, {}),
@@ -348,6 +354,17 @@ async def test_a_channel_that_is_down_is_one_alert_and_no_storm(tmp_path: Path) 
             await over(server, "Notifications Not Delivered")
             await server.until("webhooks/deliveries?status=waiting", lambda data: not data)
             assert len(await server.data("alerts/history?period=1h")) == 2
+
+
+async def test_a_channel_of_any_kind_that_tells_nobody_is_an_alert(tmp_path: Path) -> None:
+    changes: Sequence[Change] = (
+        (("sinks", "command"), {"channels": [{"name": "pager", "command": ["/bin/false"]}]}),
+        (("pipelines", "notify", "sinks"), ["webhooks", "heartbeat", "command"]),
+        (("health", "checks"), {"notifications-command": {"interval": "100ms"}}),
+    )
+    async with node(tmp_path, *changes) as server:
+        await server.emit({"type": "build.finished", "outcome": "failure", "source": "/ci"})
+        assert (await fired(server, "Notifications Not Delivered"))["labels"] == {"check": "notifications-command"}
 
 
 async def test_a_journal_that_nobody_empties_is_told_before_it_is_full(tmp_path: Path) -> None:

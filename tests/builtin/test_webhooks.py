@@ -231,6 +231,16 @@ async def test_what_will_never_be_taken_is_not_tried_again(tmp_path: Path, answe
         assert delivery.last_error.startswith(f"answered {answer[:3]}")
 
 
+async def test_410_disables_the_channel_and_what_it_is_to_be_told_waits(tmp_path: Path) -> None:
+    async with receiver("410 Gone") as there, telling(tmp_path, [channel(there)]) as stage:
+        await write(stage, alert(1))
+        await until(partial(tried, stage))
+        while not (finding := await stage.check()).details["channels"]["pager"]["disabledSince"]:
+            await anyio.sleep(0.005)
+        assert finding.status == "degraded"
+        assert [one.status for one in await listed(stage)] == ["waiting"]
+
+
 async def test_retry_after_is_honoured(tmp_path: Path) -> None:
     async with receiver("429 Slow Down\r\nretry-after: 1") as there, telling(tmp_path, [channel(there)]) as stage:
         await write(stage, alert(1))

@@ -323,3 +323,19 @@ async def test_a_rule_watches_a_check_and_an_alert_is_resolved_with_it(tmp_path:
         assert [(one["title"], one["severity"]) for one in found] == [("Hand Down: hand", "critical")]
         del finds["hand"]
         await server.until("alerts", lambda every: not every, seconds=SOON)
+
+
+async def test_two_stages_of_one_type_hide_nothing_of_each_other(tmp_path: Path) -> None:
+    text = """
+version: 1
+sources: {build: {}}
+sinks: {alert-engine: {}, first: {use: webhooks}, second: {use: webhooks}}
+pipelines:
+  alerts: {sources: [build], sinks: [alert-engine]}
+  notify: {sources: [alert-engine], sinks: [first, second]}
+health: {checks: {notifications-second: {interval: 1h}}}
+"""
+    async with serving(tmp_path, text) as server:
+        names = {one["name"] for one in (await server.get("health", "health")).json()["data"]["checks"]}
+        assert {"notifications", "notifications-second"} <= names
+        assert (await server.get("health/notifications-second", "health")).status_code == 200

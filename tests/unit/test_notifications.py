@@ -329,6 +329,17 @@ async def test_who_asks_to_be_left_alone_is_left_alone_with_everything(tmp_path:
     assert len(place.sent) == 3
 
 
+async def test_who_waits_for_the_same_place_does_not_come_back_at_one_moment(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    place = Place(*[NotTaken("answered 500", status=500, again=True) for _ in range(6)])
+    async with telling(tmp_path, place, {"retries": {"initial": "1m", "max": "1h"}}, clock=clock) as stage:
+        await write(stage, *(alert(number, subject=f"a-{number}") for number in range(1, 7)))
+        while not all(one.attempts for one in await listed(stage)):
+            await anyio.sleep(0.005)
+        waits = {(one.next_attempt or 0) - int(clock.time() * 1000) for one in await listed(stage)}
+        assert len(waits) > 1 and all(44_000 <= wait <= 60_001 for wait in waits)
+
+
 async def test_a_receiver_that_was_down_for_two_days_is_told_all_the_same(tmp_path: Path) -> None:
     clock = VirtualClock()
     place = Place()

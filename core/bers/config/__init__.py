@@ -15,7 +15,7 @@ import msgspec
 
 from bers.access.certificates import Certificates
 from bers.catalog import Catalog
-from bers.checks import NODE_CHECKS
+from bers.checks import NODE_CHECKS, apart
 from bers.claims import UNMAPPED, Owners
 from bers.config.convert import MISSING, convert
 from bers.config.environment import overlay
@@ -293,8 +293,12 @@ def _check_health(
     kinds: Mapping[str, Mapping[str, Declared]],
     metrics: Catalog,
 ) -> None:
-    made = {check.name for declared in kinds.values() for one in declared.values() for check in one.spec.checks}
-    found = faults(settings.health, catalogue.checks(), made | NODE_CHECKS, metrics)
+    made: set[str] = set()
+    for declared in kinds.values():
+        for key, one in declared.items():
+            for check in one.spec.checks:
+                apart(check.name, key, made)
+    found = faults(settings.health, catalogue.checks() | made, made | NODE_CHECKS, metrics)
     document.faults += [document.fault(("health", *steps), message) for steps, message in found]
 
 

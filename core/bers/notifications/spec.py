@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bers.checks import Check
+from bers.checks import NOTIFICATIONS, Check
 from bers.notifications.channels import Channels
 from bers.notifications.desk import operations
 from bers.notifications.messengers import Messenger
@@ -34,7 +34,7 @@ def notifier(
         operations=operations(name),
         checks=[
             Check(
-                check or f"notifications-{name}",
+                check or f"{NOTIFICATIONS}-{name}",
                 Notifier[Any].check,
                 f"Whether everybody is told who is to be told of alerts by {name}",
             )

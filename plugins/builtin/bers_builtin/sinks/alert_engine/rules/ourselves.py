@@ -98,11 +98,11 @@ OURSELVES: Sequence[Rule] = (
         name="Notifications Not Delivered",
         severity="error",
         metric="check_state",
-        where={"check": "notifications"},
+        where={"about": "notifications"},
         above=Quantity("0"),
         annotations={
             "summary": "Somebody who is to be told of alerts cannot be told.",
-            "step": "See health/notifications for the channel and its last error.",
+            "step": "See health/{check} for the channel and its last error.",
         },
     ),
     Rule(
