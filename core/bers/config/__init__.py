@@ -294,10 +294,9 @@ def _check_health(
     metrics: Catalog,
 ) -> None:
     made: set[str] = set()
-    for declared in kinds.values():
-        for key, one in declared.items():
-            for check in one.spec.checks:
-                apart(check.name, key, made)
+    for key, one in [pair for declared in kinds.values() for pair in declared.items()]:
+        for offered in one.spec.checks:
+            apart(offered.name, key, made)
     found = faults(settings.health, catalogue.checks() | made, made | NODE_CHECKS, metrics)
     document.faults += [document.fault(("health", *steps), message) for steps, message in found]
 
