@@ -56,6 +56,18 @@ def json_schema(config: type[msgspec.Struct]) -> dict[str, Any]:
     return _schema(_struct(config))
 
 
+def holds_config(type: Any, config: type[msgspec.Struct]) -> bool:
+    """Whether a type is a config, or one among others."""
+    bare = _bare(inspect.type_info(type))
+    several = bare.types if isinstance(bare, inspect.UnionType) else (bare,)
+    return any(isinstance(one, inspect.StructType) and issubclass(one.cls, config) for one in map(_bare, several))
+
+
+def schema_of(type: Any) -> dict[str, Any]:
+    """The JSON Schema of a type that holds configs, as :func:`json_schema` has it."""
+    return _schema(inspect.type_info(type))
+
+
 _SECRET = {"type": "string", "writeOnly": True}
 
 

@@ -14,6 +14,8 @@ from bers.decoding.vocabulary import OUTCOMES
 from bers.directory import Route
 from bers.errors import Reason
 from bers.operations import AnyOperation, Nothing, Operation, Page
+from bers.schemas import holds_config, schema_of
+from bers.stages import Config
 from bers.web.downloads import MEDIA as FILES
 from bers.web.envelope import STATUS
 from bers.web.ingest import DryRun, Receipt
@@ -190,6 +192,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _schema(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
+    if holds_config(field.type, Config):
+        return schema_of(field.type)
     (schema,), _ = msgspec.json.schema_components([field.type], ref_template=_REF)
     if isinstance(field.default, (str, int, float)):
         schema["default"] = field.default
