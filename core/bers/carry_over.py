@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bers import schema_copy
-from bers.checksums import checksum, columns_of, is_name, listed, quoted
+from bers.checksums import UNREADABLE, checksum, columns_of, is_name, listed, quoted
 from bers.rescue import Rescue
 from bers.schema_copy import Entry
 
@@ -100,7 +100,44 @@ def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: s
         written = _insert(target, insert, [row[: len(columns)] for row in good])
         kept, wrong = kept + written, wrong + len(chunk) - written
     lost = [*rows.lost, *([f"{rows_of(wrong)} that changed since being written"] if wrong else [])]
+    if not lost and (unseen := _unseen(source, table, kept + wrong)):
+        lost = [unseen]
     return TableLoss(table, kept, lost)
+
+
+def _unseen(source: sqlite3.Connection, table: str, seen: int) -> str:
+    """What is missing of a table though all of it seemed to be read, in words; empty where nothing is.
+
+    A page that claims to hold fewer rows than it does is read without an error. Indexes know of the others; without
+    one, all that is known is that SQLite finds fault with the pages.
+    """
+    counts = [count for index in _indexes(source, table) if (count := _count(source, table, index)) is not None]
+    if counts:
+        return f"{rows_of(missing)} of which only an index knows" if (missing := max(counts) - seen) > 0 else ""
+    try:
+        (found,) = source.execute(f"PRAGMA integrity_check({quoted(table)})").fetchone()
+    except UNREADABLE as exc:
+        found = str(exc)
+    return "" if found == "ok" else f"perhaps some rows: {found.splitlines()[-1]}"
+
+
+def _indexes(source: sqlite3.Connection, table: str) -> list[str]:
+    """The indexes that have an entry for every row, and are not the table itself."""
+    try:
+        is_its_own = bool(_key(source, table))
+        rows = source.execute(f"PRAGMA index_list({quoted(table)})").fetchall()
+    except UNREADABLE:
+        return []
+    return [name for _, name, _, origin, partial in rows if not partial and not (is_its_own and origin == "pk")]
+
+
+def _count(source: sqlite3.Connection, table: str, index: str) -> int | None:
+    """How many entries an index has; None where it cannot be read."""
+    try:  # Not `count(*)`: SQLite would choose the index by itself.
+        query = f"SELECT coalesce(sum(1), 0) FROM {quoted(table)} INDEXED BY {quoted(index)}"
+        return int(source.execute(query).fetchone()[0])
+    except UNREADABLE:
+        return None
 
 
 def _key(connection: sqlite3.Connection, table: str) -> Sequence[str]:

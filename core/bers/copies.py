@@ -54,12 +54,20 @@ def _belongs(path: Path, log: Path) -> bool:
     with closing(connect(path, alone=True)) as connection:
         row = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'commits'").fetchone()
         if row is None:
-            return True
+            is_new = not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return not is_new or _is_first(log)
         (in_file,) = connection.execute("SELECT number FROM commits").fetchone() or (0,)
     if _fits(in_file, _numbers(log, row[0])):
         return True
     # A loss of power leaves frames behind that SQLite does not count, by their checksums: they take a while.
     return _fits(in_file, _numbers(log, row[0], checked=True))
+
+
+def _is_first(log: Path) -> bool:
+    """Whether a log never began anew: only such a one has all that a file lacks in which there is nothing yet."""
+    with log.open("rb") as file:
+        head = file.read(HEAD.size)
+    return len(head) < HEAD.size or HEAD.unpack(head)[3] == 0
 
 
 def _fits(in_file: int, in_log: Sequence[int]) -> bool:

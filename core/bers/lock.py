@@ -14,6 +14,9 @@ from bers.errors import ConfigError, Unwritable
 
 PID_FILE = "bers.pid"
 
+_MOMENT = 0.5
+"""Seconds in which whoever has just taken a directory writes down who it is."""
+
 
 @contextmanager
 def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
@@ -44,7 +47,7 @@ def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
                     ) from None
                 time.sleep(0.02)
         with suppress(OSError):  # The lock is what counts: who holds it need not be known where the disk is full.
-            _put(file, f"{os.getpid()}\n")
+            _put(file, f"{os.getpid()}\n", clear=b"\n")  # What a killed process announced must not seem to be ours.
         yield
         with suppress(OSError):
             os.ftruncate(file, 0)
@@ -78,10 +81,13 @@ def announced(data_dir: Path) -> tuple[str, Path | None] | None:
     return lines[1], Path(lines[2]) if lines[2] else None
 
 
-def _put(file: int, text: str) -> None:
-    """Write a file anew. In place: what has room already needs none on a disk that is full."""
+def _put(file: int, text: str, *, clear: bytes = b"") -> None:
+    """Write a file anew. In place: what has room already needs none on a disk that is full.
+
+    ``clear`` parts it from the rest of what was there, until that is cut off.
+    """
     data = text.encode()
-    disk.assert_whole(os.pwrite(file, data, 0), data)
+    disk.assert_whole(os.pwrite(file, data + clear, 0), data + clear)
     os.ftruncate(file, len(data))
 
 
@@ -92,10 +98,37 @@ def holder(data_dir: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None  # Nobody holds it: what is written there is left from a process that was killed.
-    except OSError:
-        text = os.read(file, 32).decode(errors="replace").partition("\n")[0]
-        return int(text) if text.isdigit() else None
+        return _holder(file)
     finally:
         os.close(file)
+
+
+def _holder(file: int) -> int | None:
+    """Who holds an open file.
+
+    Between taking it and writing that down, there stands still who was killed: a process that is gone is given a
+    moment to be replaced. It may also be one that cannot be seen from here, as in another container.
+    """
+    deadline = time.monotonic() + _MOMENT
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None  # Nobody holds it: what is written there is left from a process that was killed.
+        except OSError:
+            text = os.pread(file, 32, 0).decode(errors="replace").partition("\n")[0]
+        found = int(text) if text.isdigit() else None
+        if found and (_is_alive(found) or time.monotonic() >= deadline):
+            return found
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.01)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

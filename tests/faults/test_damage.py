@@ -110,7 +110,7 @@ def _assert_honest(answer: Answer, right: Answer, what: str) -> None:
     lost = [name for name in TABLES if answer.rows[name] != right.rows[name]]
     for name in lost:
         assert answer.named, f"{what}: {name} differs, and nobody says so"
-        if name == "facts":
+        if name == "facts" and len(answer.rows[name]) >= len(right.rows[name]):
             continue  # Without checksums, that is all that can be said.
         assert f"{name}: " in answer.named or "names are lost" in answer.named or "everything" in answer.named, what
         known = set(right.rows[name])

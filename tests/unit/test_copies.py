@@ -127,3 +127,26 @@ def test_a_database_without_a_log_or_of_somebody_else_is_left_alone(live: Path) 
     (live / "broken.db-wal").write_bytes(b"no log" * 100)
     assert put_right(live) == []
     assert sorted(path.name for path in live.iterdir()) == ["broken.db", "broken.db-wal", "theirs.db"]
+
+
+def test_a_log_that_began_anew_is_not_taken_for_that_of_a_file_in_which_there_is_nothing_yet(
+    live: Path, tmp_path: Path
+) -> None:
+    """The file was copied when all was in its first log, and the log when that had begun anew."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    empty = tmp_path / "empty.db"
+    with closing(sqlite3.connect(empty)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA user_version = 1")
+    database = Database(live / "state.db")
+    database.run_now(add(20))
+    shutil.copy(empty, copy / "state.db")
+    shutil.copy(live / "state.db-wal", copy)
+    assert put_right(copy) == [], "the first log has everything"
+    checkpoint(live / "state.db")
+    database.run_now(add(20))
+    shutil.copy(live / "state.db-wal", copy)
+    (said,) = put_right(copy)
+    assert "are of two moments" in said and not (copy / "state.db-wal").exists()
+    database.close()

@@ -1,5 +1,6 @@
 """One process for one data directory; a killed one leaves no lock."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -86,3 +87,28 @@ def test_the_directory_is_let_go_when_the_block_fails(tmp_path: Path) -> None:
         raise RuntimeError
     with lock.hold(tmp_path):
         pass
+
+
+def test_what_a_killed_process_announced_is_not_taken_for_its_successors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the lock and the first line, the file is what was left."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path = tmp_path / lock.PID_FILE
+    path.write_text(f"{gone.pid}\nhttp://127.0.0.1:3003\n\n")
+    with path.open("r+") as successor:
+        fcntl.flock(successor, fcntl.LOCK_EX)
+        monkeypatch.setattr("time.sleep", lambda seconds: path.write_text(f"{os.getpid()}\n"))  # It comes to that.
+        assert lock.announced(tmp_path) is None
+        assert lock.holder(tmp_path) == os.getpid()
+
+
+def test_a_holder_that_cannot_be_seen_from_here_is_believed_after_a_moment(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path = tmp_path / lock.PID_FILE
+    path.write_text(f"{gone.pid}\nhttp://127.0.0.1:3003\n\n")
+    with path.open("r+") as elsewhere:
+        fcntl.flock(elsewhere, fcntl.LOCK_EX)
+        assert lock.announced(tmp_path) == ("http://127.0.0.1:3003", None)

@@ -304,3 +304,32 @@ def test_no_bit_of_the_name_of_a_table_keeps_a_file_from_being_opened(tmp_path: 
         database = Database(path)
         assert numbers(database) == [0, 1, 2], spot
         database.close()
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_rows_that_a_page_no_longer_counts_are_told(index: bool, tmp_path: Path) -> None:
+    """SQLite reads such a page without an error, and finds fault with it only when it looks at everything."""
+    path = tmp_path / "whole.db"
+    fill(path)
+    if not index:
+        with closing(connect(path)) as connection, connection:
+            connection.execute("DROP INDEX by_fact")
+    content, lost = path.read_bytes(), 0
+    for page in range(4096, len(content), 4096):
+        cells = int.from_bytes(content[page + 3 : page + 5], "big")
+        if content[page] not in (0x02, 0x05, 0x0A, 0x0D) or cells < 2:
+            continue
+        for fewer in (cells - 1, cells // 2):
+            damaged = tmp_path / f"{page}-{fewer}.db"
+            damaged.write_bytes(content[: page + 3] + fewer.to_bytes(2, "big") + content[page + 5 :])
+            database = Database(damaged)
+            missing = 1000 - len(numbers(database))
+            said = [str(one) for one in database.salvaged.losses] if database.salvaged else []
+            lost += missing > 0
+            if index:
+                told = f"lost: {missing} rows of which only an index knows".replace("1 rows", "1 row")
+                assert (missing > 0) == any(told in one for one in said if one.startswith("facts: ")), (page, said)
+            elif missing:
+                assert any(one.startswith("facts: ") and "lost: perhaps some rows" in one for one in said), (page, said)
+            database.close()
+    assert lost > 10
