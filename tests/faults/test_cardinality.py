@@ -22,7 +22,7 @@ MOST = 1_000
 GROWTH = 96 << 20
 """What all of it may take of memory; the newest events are in it, which the bus keeps up to 16 MiB of."""
 ALERTS = """  alert-engine:
-    rules: [{name: Slow Phase, metric: build_phase_time, above: 1s, labels: {phase: mine}}]
+    rules: [{name: Slow Phase, metric: build_phase_time, above: 1s, where: {phase: mine}}]
 """
 
 

@@ -72,7 +72,9 @@ class World:
         await all_read(self.server)
 
     async def told(self, type: str) -> list[Event]:
-        return [event for event in await self.journal() if event.type == type]
+        """What was told of a type; an alert says of a clock that it was set, and of a server that it stood still."""
+        about = [event for event in await self.journal() if event.type == type]
+        return [event for event in about if event.labels.get("rule") not in ("Clock Was Set", "Server Stood Still")]
 
     async def journal(self) -> list[Event]:
         bus = self.server.node.supervisor.bus

@@ -52,7 +52,7 @@ def test_a_wall_clock_that_is_set_and_set_right_again(step: float, tmp_path: Pat
         assert all(count == 1 for _, count, *_ in readings), "no second has two readings"
         found = server.data("availability")
         assert (found["percent"], found["gapCount"]) == (100.0, 0)
-        assert server.data("alerts") == []
+        assert {alert["rule"] for alert in server.data("alerts")} <= {"Clock Was Set"}
         assert health(server)["details"]["clock"]["jumps"] == {"step": 2}
 
 

@@ -96,7 +96,7 @@ def test_a_tap_on_a_terminal_is_one_line_for_each_event_and_nothing_moves_the_cu
         (("tap", "--at", "metrics/window"), 1, "did you mean 'metrics/windows'"),
         (("tap", "--url", "http://127.0.0.1:9"), 3, "no server answers"),
         (("explain", "nothing"), 1, "the journal reaches back to position 1"),
-        (("explain",), 2, "either EVENT_ID or --position"),
+        (("explain",), 2, "either ID or --position"),
         (("top", "--once", "--url", "http://127.0.0.1:9"), 3, "no server answers"),
         (("graph", "--live", "--url", "http://127.0.0.1:9"), 3, "no server answers"),
     ],

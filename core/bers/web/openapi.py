@@ -129,7 +129,16 @@ def _types(routes: Sequence[Route]) -> list[Any]:
             types += [one for one in (route.operation.request, route.operation.response, route.operation.beside) if one]
         else:
             types.append(route.operation.request)
-    return [one for n, one in enumerate(types) if one is not Page and all(one is not other for other in types[:n])]
+    # What holds a config is described with the operation: its defaults have units.
+    types = [
+        one for one in types if one is not Page and not any(holds_config(field.type, Config) for field in fields(one))
+    ]
+    return [one for n, one in enumerate(types) if all(one is not other for other in types[:n])]
+
+
+def fields(type: Any) -> Sequence[msgspec.structs.FieldInfo]:
+    """The fields of a Struct; none of what is another type."""
+    return msgspec.structs.fields(type) if msgspec.inspect.is_struct_type(type) else ()
 
 
 def _operation(route: Route, known: dict[int, Any]) -> dict[str, Any]:
