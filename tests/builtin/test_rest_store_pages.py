@@ -19,6 +19,8 @@ from bers import BersError, Event, Nothing, Tier, Window, rfc3339
 from bers.testing import VirtualClock
 from bers_builtin.sinks.rest_store import RestStore, pages, read_windows
 from bers_builtin.sinks.rest_store.answers import AskMetric, AskRecords
+from bers_builtin.sinks.rest_store.page_rows import part_is_sound
+from bers_builtin.sinks.rest_store.pages import Key
 from bers_builtin.sinks.rest_store.tables import TABLES
 from tests.builtin.test_rest_store import CALLER, NOW, batch, merged, one, opened, rows, same
 
@@ -582,3 +584,15 @@ async def test_every_row_of_a_sound_database_is_sound_and_a_changed_one_is_not(t
                 at = max(n for n, value in enumerate(row) if isinstance(value, bytes) and value)
                 changed = (*row[:at], row[at][:-1] + bytes([row[at][-1] ^ 1]), *row[at + 1 :])
                 assert not TABLES[table](changed)
+
+
+def test_a_part_of_an_older_file_is_sound_and_one_of_today_still_covers_its_end() -> None:
+    key = Key(series=1, tier=60.0, width=60.0, start=0.0, end=300.0, seq=1, folds=1, windows=5)
+    older = key.former_checksum(b"what it says").to_bytes(4, "little")
+    today = key.checksum(b"what it says").to_bytes(4, "little")
+
+    assert part_is_sound(key, older, b"what it says", None)
+    assert not part_is_sound(key, older, b"what it said", None)
+    assert not part_is_sound(key._replace(series=2), older, b"what it says", None)
+    assert part_is_sound(key, today, b"what it says", None)
+    assert not part_is_sound(key._replace(end=360.0), today, b"what it says", None)

@@ -36,6 +36,7 @@ DISTINCT = 2048
 """Sketches with more buckets together are merged one by one, because they may have to be made smaller."""
 
 _key = Struct("<qddddqqq")
+_endless_key = Struct("<qdddqqq")
 
 Numbered: TypeAlias = Mapping[int, Window]
 """Windows of one width, by how many of them there are between 1970 and each."""
@@ -61,6 +62,11 @@ class Key(NamedTuple):
     def checksum(self, content: bytes) -> int:
         """Of the part as it stands in its place: one of another place is as wrong as one that was changed."""
         return crc32(content, crc32(_key.pack(*self)))
+
+    def former_checksum(self, content: bytes) -> int:
+        """As it was before it covered the end: so stand parts of a file that is older."""
+        place = _endless_key.pack(self.series, self.tier, self.width, self.start, self.seq, self.folds, self.windows)
+        return crc32(content, crc32(place))
 
 
 def is_over(key: Key, before: float) -> bool:
