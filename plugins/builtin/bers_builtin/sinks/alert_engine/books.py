@@ -97,9 +97,9 @@ class Books:
         """Note how far was read; it is written down with what followed from it."""
         self._seen[reader, partition] = end
 
-    async def untold(self, limit: int) -> Sequence[Letter]:
-        """What is to be told next, in order."""
-        if self._untold is not None:
+    async def untold(self, limit: int, *, anew: bool = False) -> Sequence[Letter]:
+        """What is to be told next, in order; ``anew`` says to read it behind whatever is being written now."""
+        if self._untold is not None and not anew:
             return [letter for letter in self._untold if letter.seq > self.told]
         self._untold = ()  # Before we look: what is written meanwhile is noted by whoever writes it.
         try:

@@ -121,11 +121,12 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def run(self, emit: Emit) -> None:
         """Hand in every transition, in order. One that is handed in again is known by its id."""
-        tidied = 0
+        tidied, anew = 0, True
         self.heart.connect(emit)
         while True:
             self.books.letters = anyio.Event()  # Before we look: what is written meanwhile wakes us.
-            while letters := await self.books.untold(_LETTERS):
+            while letters := await self.books.untold(_LETTERS, anew=anew):
+                anew = False
                 try:
                     await emit([as_event(letter, self.context) for letter in letters], durable=True)
                 except Full as full:
