@@ -365,6 +365,22 @@ async def test_a_full_bus_is_waited_for(tmp_path: Path) -> None:
         group.cancel_scope.cancel()
 
 
+async def test_what_a_full_bus_refuses_after_a_restart_is_told_once_there_is_room(tmp_path: Path) -> None:
+    clock, intake = VirtualClock(), Intake()
+    async with engine(tmp_path, clock) as stage:
+        await stage.position("alerts", 0, begin=0)
+        await write(stage, 1, build(clock, 1, 6000.0))
+    intake.trouble = [Full("no room", retry_after=7.0)]
+    async with engine(tmp_path, clock) as stage, anyio.create_task_group() as group:
+        await stage.position("alerts", 0, begin=0)
+        group.start_soon(stage.run, intake)
+        with anyio.fail_after(5):
+            await intake.refused.wait()
+        await clock.advance(7)
+        assert len(await intake.wait_for(1)) == 1
+        group.cancel_scope.cancel()
+
+
 async def test_an_outbox_that_nobody_empties_shows_in_the_health(tmp_path: Path) -> None:
     clock = VirtualClock()
     async with engine(tmp_path, clock, commit_every="1h") as stage:

@@ -101,7 +101,9 @@ class Books:
         """What is to be told next, in order; ``anew`` says to read it behind whatever is being written now."""
         if self._untold is not None and not anew:
             return [letter for letter in self._untold if letter.seq > self.told]
-        self._untold = ()  # Before we look: what is written meanwhile is noted by whoever writes it.
+        self._untold = before = list[
+            Letter
+        ]()  # Before we look: whoever writes meanwhile puts all there is in its place.
         try:
             letters = await persist(partial(self.ledger.unsent, limit, self.told), self._context.clock)
         except BaseException:
@@ -109,6 +111,8 @@ class Books:
             raise
         if len(letters) == limit:
             self._untold = None
+        elif self._untold is before:
+            self._untold = letters  # What the bus does not take is asked for again.
         return letters
 
     def later(self) -> None:
