@@ -239,7 +239,7 @@ class _Counting(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        node.iter = _filtered(node.iter, "_counted")
+        node.iter = _filtered(cast("nodes.Expr", node.iter), "_counted")  # jinja2 says that it is any node.
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
