@@ -254,3 +254,35 @@ async def test_evidence_that_is_too_old_moves_no_window(late: int) -> None:
         when = rig.clock.time() - late
         await rig.send(Event("e-1", "s", "custom.measured", when, measures={"queue": 1.0}))
         assert bool(await rig.alerts()) == (late < 300)
+
+
+async def test_a_server_that_is_away_again_and_again_still_misses_what_is_absent(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    absent = {"name": "Nothing", "event": "custom.something", "absent": "100s"}
+    found = False
+    for _ in range(6):
+        database = Database(tmp_path / "state.db")
+        async with engine(clock, database, rules=[absent]) as rig:
+            await rig.happen("custom.other")
+            await rig.clock.advance(45)
+            found = found or bool(await rig.alerts())
+        database.close()
+        await clock.suspend(60)
+    assert found
+
+
+async def test_how_an_alert_ended_says_whether_anything_good_came() -> None:
+    silent = rule(no_data_after="60s", on_no_data="ok")
+    for options, sentence in (
+        (silent, "nothing was heard of it for 1m, and its rule calls that good"),
+        (rule(keep_firing_for="30s"), "what it watches was not bad again for 30s"),
+    ):
+        async with engine(rules=[options]) as rig:
+            await rig.measure("queue", 11)
+            alert = await rig.only()
+            if options is not silent:
+                await rig.measure("queue", 1)
+            await rig.clock.advance(61)
+            assert await rig.alerts() == []
+            over = rig.stage.books.evaluator.register.latest(alert.fingerprint)
+            assert over and over.reason and over.reason.sentence == sentence

@@ -45,6 +45,12 @@ class Evaluator:
         """What has to be looked at though nothing came, by when, on the evaluator's clock. A series may be in it more
         than once: what counts is what it was queued for last."""
         self._order = count()
+        self._resumed = 0.0
+        """From when on silence means something again."""
+        self._interrupted = 0
+        """How often in a row we were away again before that."""
+        self._came_back = False
+        """Whether that is to be written down."""
         self._expected: float | None = None
         """By when we are asked to look again."""
         self._looking = -inf
@@ -62,7 +68,7 @@ class Evaluator:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to be written down besides a position."""
-        return bool(self._touched or self._forgotten or self.register.has_news)
+        return bool(self._touched or self._forgotten or self._came_back or self.register.has_news)
 
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
@@ -86,6 +92,7 @@ class Evaluator:
         self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
         rules = {watch.id: watch.rule for watch in self.watches.by_id.values()}
         self.register.suppressions.resume(memory.silences, self.register.live.values(), rules, moment)
+        self._resumed, self._interrupted = saved.resumed, saved.interrupted
         self._resume(moment.at, away)
         self._restore_series(memory.series, moment)
 
@@ -153,7 +160,15 @@ class Evaluator:
         """What is to be written down."""
         moment, register = self.moment, self.register
         return Changes(
-            Clockwork(moment.at, moment.wall, self._latest, list(register.suppressions.firings), Stamp.of(self._clock)),
+            Clockwork(
+                moment.at,
+                moment.wall,
+                self._latest,
+                list(register.suppressions.firings),
+                Stamp.of(self._clock),
+                self._resumed,
+                self._interrupted,
+            ),
             [
                 (digest, row)
                 for (digest, _), (_, series) in self._touched.items()
@@ -181,7 +196,7 @@ class Evaluator:
             saving.written(series)
             if series.is_idle:
                 watch.series.pop(series.labels, None)
-        self._touched, self._forgotten = {}, set()
+        self._touched, self._forgotten, self._came_back = {}, set(), False
         self.register.written()
 
     def explain(self, event: Event) -> Iterator[str]:
@@ -305,8 +320,16 @@ class Evaluator:
             self._expected = None
 
     def _resume(self, at: float, away: float) -> None:
+        """Hear again, after we were away for a while. Whoever is away again and again, before silence means anything,
+        has half the patience each time: else what is absent would never be missed.
+        """
+        grace = min(GRACE, away)
+        if grace:
+            self._interrupted = self._interrupted + 1 if self._resumed > at - away else 0
+            self._resumed = max(self._resumed, at + grace / 2**self._interrupted)
+            self._came_back = True
         for watch in self.watches.by_id.values():
-            watch.heard_since, watch.resumed = at, at + min(GRACE, away)
+            watch.heard_since, watch.resumed = at, self._resumed
 
     def _arrival(self, event: Event, moment: Moment, settled: float) -> float | None:
         """When the intake took an event, on our own clock; nothing if what it tells is too old to matter.

@@ -41,7 +41,7 @@ def draft(watch: Watch, series: Series, moment: Moment, previous: str | None, *,
 def pending(watch: Watch, series: Series, moment: Moment, previous: str | None) -> Alert:
     """What has begun, and fires once it has lasted."""
     waited = moment.at - series.since if series.since is not None else 0.0
-    began = int((moment.wall - waited) * 1000)
+    began = round((moment.wall - waited) * 1000)  # Sums of floats may fall a millisecond short.
     alert = draft(watch, series, moment, previous)
     return msgspec.structs.replace(
         alert, timestamp=began, fired_at=began, reason=Reason("breach", f"{alert.message}, not for long enough yet")

@@ -10,6 +10,7 @@ import msgspec
 
 from bers import format_duration
 from bers_builtin.sinks.alert_engine.alerts import (
+    MOST_REMEMBERED,
     Acknowledgment,
     Alert,
     Audit,
@@ -51,7 +52,7 @@ class Register(Steps):
         super().__init__(config)
         self.pending: dict[str, tuple[Watch, Series]] = {}
         self._last: dict[str, str] = {}
-        """The id of the last alert of each fingerprint."""
+        """The id of the last alert of each fingerprint, those that fired last at the end."""
 
     def restore(
         self,
@@ -85,7 +86,7 @@ class Register(Steps):
             series.since = None
             self.pending.pop(series.fingerprint, None)
             if alert:
-                self._recover(alert, moment)
+                self._recover(alert, watch.why_good(series), moment)
         elif alert:
             if series.since is None:
                 series.since, series.id = moment.at, alert.id
@@ -170,7 +171,10 @@ class Register(Steps):
         self._resolved.pop(fingerprint, None)
         self.timers.begin(fingerprint, watch.digest, incidents=watch.rule.incidents, at=moment.at)
         self.timers.turn(fingerprint, moment.at)
+        self._last.pop(fingerprint, None)
         self._last[fingerprint] = alert.id
+        if len(self._last) > MOST_REMEMBERED:
+            del self._last[next(iter(self._last))]
         self.suppressions.began(alert)
         if cause := self.suppressions.reason(alert, moment):
             self._suppress(alert, cause, moment)
@@ -195,8 +199,8 @@ class Register(Steps):
             self.timers.follow(alert, moment.at)
         self._weigh(alert, moment)
 
-    def _recover(self, alert: Alert, moment: Moment) -> None:
-        """End an alert because of good evidence, or hold it if it comes and goes too often."""
+    def _recover(self, alert: Alert, why: str, moment: Moment) -> None:
+        """End an alert because its rule takes it for good, or hold it if it comes and goes too often."""
         fingerprint, config = alert.fingerprint, self._config.flapping
         course = self.timers.courses[fingerprint]
         if alert.flapping:
@@ -216,7 +220,7 @@ class Register(Steps):
             self._end(
                 alert,
                 Resolution(None, "", moment.ms, "recovered"),
-                Reason("recovered", "what it watches is good again"),
+                Reason("recovered", why),
                 moment,
             )
 

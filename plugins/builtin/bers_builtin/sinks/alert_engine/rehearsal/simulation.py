@@ -51,6 +51,7 @@ class Simulation:
         self.clock = VirtualTime(start)
         self.evaluator = Evaluator(config, metrics, self.clock)
         self.evaluator.restore(Memory(None, (), (), (), {}, ()))
+        self._silences = 0
         self.happened: list[Happened] = []
         """What was concluded, in order; whoever has read it may clear it."""
 
@@ -96,8 +97,9 @@ class Simulation:
     def silence(self, matchers: Sequence[str], seconds: float, deed: Deed) -> None:
         """Let somebody silence, for a while from now on, the alerts that all matchers mean."""
         register, moment = self.evaluator.register, self.evaluator.moment
+        self._silences += 1
         silence = Silence(
-            id=f"silence-{moment.ms}",
+            id=f"silence-{self._silences}",
             state="active",
             matchers=list(matchers),
             created_by=deed.operator,

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
+from bers import format_duration
 from bers_builtin.sinks.alert_engine.rules import Rule
 from bers_builtin.sinks.alert_engine.watches.series import Series, Verdict
 
@@ -80,6 +81,16 @@ class Lasting(ABC):
         if series.silent:
             series.silent, self.silence_changed = False, True
         series.heard = at
+
+    def why_good(self, series: Series) -> str:
+        """Why an alert that fired is over, for people."""
+        rule = self.rule
+        if series.silent and rule.on_no_data == "ok":
+            after = format_duration(rule.no_data_after or 0.0)
+            return f"nothing was heard of it for {after}, and its rule calls that good"
+        if series.good is not None:
+            return f"what it watches was not bad again for {format_duration(series.terms.keep)}"
+        return "what it watches is good again"
 
     def holds(self, series: Series, at: float) -> bool:
         """Whether what is bad has been bad for long enough."""

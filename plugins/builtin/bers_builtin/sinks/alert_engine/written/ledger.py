@@ -10,7 +10,7 @@ import msgspec
 
 from bers import Audit, Caller, Database, Labels, Stamp, summed
 from bers_builtin.sinks.alert_engine import alerts
-from bers_builtin.sinks.alert_engine.alerts import Alert, Transition
+from bers_builtin.sinks.alert_engine.alerts import MOST_REMEMBERED, Alert, Transition
 from bers_builtin.sinks.alert_engine.life.timers import Course
 from bers_builtin.sinks.alert_engine.suppression.silences import Kept, Silences
 from bers_builtin.sinks.alert_engine.watches import SavedSeries
@@ -67,6 +67,10 @@ class Clockwork(msgspec.Struct, array_like=True, frozen=True):
     firings: Sequence[float] = ()
     moment: Stamp | None = None
     """When that was, so that a wall clock that is set meanwhile makes no time pass."""
+    resumed: float = 0.0
+    """From when on silence means something, after we were away."""
+    interrupted: int = 0
+    """How often in a row we were away again before that."""
 
 
 class Memory(NamedTuple):
@@ -135,7 +139,9 @@ class Ledger:
                 (self._stage, resolved_since),
             )
             last = connection.execute(
-                "SELECT fingerprint, id FROM alert_alerts WHERE stage = ? ORDER BY fired", self._me
+                "SELECT fingerprint, id FROM (SELECT fingerprint, id, fired FROM alert_alerts WHERE stage = ?"
+                " ORDER BY fired DESC LIMIT ?) ORDER BY fired",
+                (self._stage, MOST_REMEMBERED),
             )
             courses = connection.execute("SELECT fingerprint, body FROM alert_courses WHERE stage = ?", self._me)
             return Memory(
