@@ -99,7 +99,11 @@ def test_what_a_killed_process_announced_is_not_taken_for_its_successors(
     path.write_text(f"{gone.pid}\nhttp://127.0.0.1:3003\n\n")
     with path.open("r+") as successor:
         fcntl.flock(successor, fcntl.LOCK_EX)
-        monkeypatch.setattr("time.sleep", lambda seconds: path.write_text(f"{os.getpid()}\n"))  # It comes to that.
+
+        def come_to_it(seconds: float) -> None:
+            path.write_text(f"{os.getpid()}\n")
+
+        monkeypatch.setattr("time.sleep", come_to_it)
         assert lock.announced(tmp_path) is None
         assert lock.holder(tmp_path) == os.getpid()
 
