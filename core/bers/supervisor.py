@@ -405,7 +405,7 @@ class Supervisor(AsyncContextManagerMixin):
         """Say that a stage came to another state, and look at once at what depends on it."""
         if cell and change:
             await self._news.stage_changed(cell, change)
-        checks = self._checks_of(cell) if cell else []
+        checks: Sequence[str] = self._checks_of(cell) if cell else ()
         await self.health.look([COLLECTION.name, INTEGRITY.name, *checks])
 
     async def _examine(self, every: float) -> Sequence[Vital]:

@@ -105,7 +105,7 @@ class Rehearsal:
 
     async def _read_past(self, ask: Ask, until: float) -> Stretch:
         """The store's windows, one by one as each rule understands them, and the records of events."""
-        past = Past(ask)
+        past = Past(ask, lambda: self._clock.monotonic() < self._deadline)
         simulation, watches = self._simulation, self._simulation.evaluator.watches
         for told in await past.read(self._watches, self._since, until):
             await simulation.go_on(told.at - self._since)

@@ -7,6 +7,7 @@ from math import floor
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
+from anyio.lowlevel import checkpoint
 
 from bers import Event, Refused
 from bers_builtin.sinks.alert_engine.rules import several
@@ -38,9 +39,10 @@ class Told(NamedTuple):
 class Past:
     """Asks the store, as anybody would over REST."""
 
-    def __init__(self, ask: Ask) -> None:
-        """``ask`` is asked for whole answers."""
+    def __init__(self, ask: Ask, has_time: Callable[[], bool]) -> None:
+        """``ask`` is asked for whole answers, as long as there is time."""
         self._ask = ask
+        self._has_time = has_time
         self.widths: set[int] = set()
         """How wide windows were, in milliseconds."""
         self.windows = self.records = 0
@@ -71,6 +73,10 @@ class Past:
     async def _windows(self, metric: str, since: float, until: float, split: int = 0) -> AsyncGenerator[Told]:
         """The windows of a metric, from the finest tier that reaches back so far."""
         asked = {"from": int(since * 1000), "to": int(until * 1000), "points": _POINTS, "limit": _LINES}
+        await checkpoint()  # An answer that refuses takes no turn of its own.
+        if not self._has_time():
+            self._lack(f"There was not time enough to read all that was measured of {metric!r}: ask for less time.")
+            return
         try:
             whole = await self._ask("GET", f"metrics/{metric}", {**asked, "fields": ",".join(_FIGURES)})
             answer = whole["data"]
@@ -79,6 +85,8 @@ class Past:
                 self._lack(f"What was measured of {metric!r} is not known: {exc}.")
                 return
             answer = None
+        if answer is not None and not answer["series"]:
+            return  # Nothing is found in parts of it either.
         if answer is None or (answer["stepMs"] > answer["widthMs"] and split < _SPLITS):
             middle = (since + until) / 2
             for start, end in ((since, middle), (middle, until)):
@@ -117,6 +125,10 @@ class Past:
         after = ""
         while True:
             asked = {"type": type, "since": int(since * 1000), "limit": _PAGE, "after": after}
+            await checkpoint()
+            if not self._has_time():
+                self._lack(f"There was not time enough to read all events of type {type!r}: ask for less time.")
+                return
             try:
                 answer = await self._ask("GET", "records", asked)
             except Refused as exc:

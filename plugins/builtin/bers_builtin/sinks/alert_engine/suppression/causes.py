@@ -89,7 +89,7 @@ class Causes:
         if key not in self._places:
             places = self._places[key] = {}
             for cause in self._alive[rule].values():
-                if cause.labels.keys() == names:
+                if frozenset(cause.labels) == names:
                     places.setdefault(_values(cause, common), {})[cause.fingerprint] = cause
         return self._places[key].get(_values(alert, common), {}).values()
 
