@@ -1,5 +1,6 @@
 """The oracle of the kills of alerts finds each fault that it is there to find."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -71,8 +72,8 @@ def leave_one_alive(receipts: list[Receipt], history: list[Any]) -> None:
         (tell_backwards, "was told in this order"),
         (tell_under_another_id, "under two ids"),
         (tell_otherwise, "was told in 2 ways"),
-        (forget_an_alert, "REST does not know it"),
-        (forget_an_acknowledgement, "acknowledged is None"),
+        (forget_an_alert, "REST does not know it|has 0 alerts, and 1 are due"),
+        (forget_an_acknowledgement, "acknowledged (is|as) None"),
         (leave_one_alive, "is active when all is over"),
     ],
 )
@@ -81,7 +82,7 @@ def test_a_fault_is_found(change: Change, said: str, campaign: Campaign) -> None
     receipts, history = list(account.receipts), list(account.history)
     change(receipts, history)
     found = oracle.faults(account._replace(receipts=receipts, history=history))
-    assert any(said in fault for fault in found), found
+    assert any(re.search(said, fault) for fault in found), found
 
 
 def test_a_promise_that_is_broken_is_found(campaign: Campaign) -> None:

@@ -56,7 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, chat: str) -> Generator[Ope
         folder,
         {
             "  webhooks: {}                                # `channels:` say where alerts are told\n": channels,
-            "sinks: [webhooks]": "sinks: [webhooks, command]",
+            "sinks: [webhooks, ": "sinks: [webhooks, command, ",
         },
     )
     with started(folder) as operator:

@@ -5,6 +5,7 @@ import sys
 import time
 
 import anyio
+import psutil
 import pytest
 
 from bers.programs import MAX_OUTPUT, run_program
@@ -50,3 +51,8 @@ async def test_one_that_may_not_be_killed_does_not_keep_us_from_going_on(monkeyp
     assert scope.cancelled_caught
     assert time.monotonic() - began < 6
     monkeypatch.undo()
+    with anyio.fail_after(10):
+        while left := [one for one in psutil.Process().children() if "import time; time.sleep(8)" in one.cmdline()]:
+            for one in left:
+                one.kill()
+            await anyio.sleep(0.01)

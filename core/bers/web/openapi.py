@@ -168,7 +168,11 @@ def _operation(route: Route, known: dict[int, Any]) -> dict[str, Any]:
             _unhealthy(described["responses"]["503"], answer)
     described["responses"] = {"200": answer, **described["responses"]}
     if operation.method == "POST" and operation.request is not Nothing:
-        described["requestBody"] = {"content": {"application/json": {"schema": _body(route)}}}
+        body = _body(route)
+        described["requestBody"] = {
+            "content": {"application/json": {"schema": body}},
+            **({"required": True} if body["required"] else {}),
+        }
     return described
 
 

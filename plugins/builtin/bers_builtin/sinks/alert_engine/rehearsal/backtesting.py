@@ -30,7 +30,7 @@ async def run_backtest(engine: AlertEngine, ask: AskBacktest, caller: Caller) ->
     context = engine.context
     now = context.clock.time()
     until = now if ask.until is None else min(now, ask.until / 1000)
-    since = until - USUAL if ask.since is None else ask.since / 1000
+    since = max(0.0, until - USUAL) if ask.since is None else ask.since / 1000
     if not 0 < until - since <= LONGEST:
         raise Refused("invalid", f"since: it must lie before until, by at most {LONGEST / 86_400:g} days")
     try:
