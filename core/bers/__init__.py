@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bers.errors import Rejected as Rejected
     from bers.errors import Unwritable as Unwritable
     from bers.errors import unknown as unknown
+    from bers.headers import header_faults as header_faults
     from bers.hookspecs import hookimpl as hookimpl
     from bers.notifications.channels import Channel as Channel
     from bers.notifications.channels import Channels as Channels
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from bers.notifications.notices import Notice as Notice
     from bers.notifications.notices import one_line as one_line
     from bers.notifications.posting import Poster as Poster
+    from bers.notifications.secrecy import Masked as Masked
     from bers.notifications.spec import notifier as notifier
     from bers.notifications.templates import Template as Template
     from bers.operations import Caller as Caller
@@ -128,6 +130,7 @@ _HOMES = {
     "Full": "errors",
     "Interval": "units",
     "Labels": "records",
+    "Masked": "notifications.secrecy",
     "Messenger": "notifications.messengers",
     "Metric": "catalog",
     "NotTaken": "notifications.messengers",
@@ -182,6 +185,7 @@ _HOMES = {
     "disk_fault": "disk",
     "format_duration": "units",
     "format_value": "units",
+    "header_faults": "headers",
     "hookimpl": "hookspecs",
     "notifier": "notifications.spec",
     "one_line": "notifications.notices",

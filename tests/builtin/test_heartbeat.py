@@ -1,54 +1,34 @@
 """The dead man's heartbeat: somebody is called while the whole way of an alert works, and for no longer."""
 
-import contextlib
 import threading
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, SocketAttribute
 
 from bers import Batch, Config, ConfigError, Context, Event, ProcessorSpec, Stage
 from bers.testing import check_spec, step
+from bers.testing.endpoint import Endpoint
 from bers.testing.server import Server, serving
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.heartbeat import HEARTBEAT, HeartbeatSink
 
 
-@dataclass
-class Watchman:
-    """Who is called: a real HTTP server that answers what it is told to, then 200."""
-
-    port: int = 0
-    answers: list[str] = field(default_factory=list[str])
-    calls: list[str] = field(default_factory=list[str])
-    called: anyio.Event = field(default_factory=anyio.Event)
+class Watchman(Endpoint):
+    """Who is called."""
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/ping/5e0a7b1c9d3f"
-
-    async def serve(self, stream: ByteStream) -> None:
-        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            async with stream:
-                data = b""
-                while b"\r\n\r\n" not in data:
-                    data += await stream.receive()
-                self.calls.append(data.partition(b" HTTP")[0].decode())
-                self.called.set()
-                answer = self.answers.pop(0) if self.answers else "200 OK"
-                await stream.send(f"HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode())
+    def calls(self) -> list[str]:
+        return [f"{one.method} {one.path}" for one in self.requests]
 
     async def next(self, seconds: float = 5.0) -> None:
         """Wait for a call after this moment."""
-        self.called = anyio.Event()
+        self.news = anyio.Event()
         with anyio.fail_after(seconds):
-            await self.called.wait()
+            await self.news.wait()
 
     async def is_left_alone(self, seconds: float) -> bool:
         """Whether nobody calls for so long, once the one that was due already has come."""
@@ -58,18 +38,8 @@ class Watchman:
         return len(self.calls) == before
 
 
-@asynccontextmanager
-async def watchman(*answers: str) -> AsyncGenerator[Watchman]:
-    there = Watchman(answers=list(answers))
-    with anyio.fail_after(60):
-        async with (
-            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-            anyio.create_task_group() as group,
-        ):
-            there.port = listener.extra(SocketAttribute.local_port)
-            group.start_soon(partial(listener.serve, there.serve))
-            yield there
-            group.cancel_scope.cancel()
+def watchman(*answers: str) -> AbstractAsyncContextManager[Watchman]:
+    return Watchman("/ping/5e0a7b1c9d3f", "200 OK", list(answers)).serving(60)
 
 
 @asynccontextmanager

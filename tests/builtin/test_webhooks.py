@@ -1,8 +1,7 @@
-import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, SocketAttribute
 
 from bers import Batch, Caller, ConfigError, Context, Database, Event, Refused, Secret
 from bers.notifications import desk
@@ -19,6 +17,7 @@ from bers.notifications.ledger import Delivery
 from bers.notifications.notifier import Notifier
 from bers.targets import is_internal
 from bers.testing import check_spec, step
+from bers.testing.endpoint import Endpoint
 from bers_builtin.sinks.webhooks import WEBHOOKS
 
 QUICK = {"attempts": 6, "initial": "20ms", "max": "100ms"}
@@ -34,61 +33,23 @@ class Received:
         return self.headers["webhook-id"]
 
 
-@dataclass
-class Receiver:
-    """A real HTTP server on loopback that answers what it is told to: one status for each request, then 204."""
-
-    port: int = 0
-    answers: list[str] = field(default_factory=list[str])
-    received: list[Received] = field(default_factory=list[Received])
+class Receiver(Endpoint):
+    """Who is told."""
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
+    def received(self) -> list[Received]:
+        return [Received(one.headers, json.loads(one.body)) for one in self.requests]
 
     @property
     def ids(self) -> list[str]:
         return [one.id for one in self.received]
 
     async def has(self, requests: int) -> bool:
-        return len(self.received) >= requests
-
-    async def serve(self, stream: ByteStream) -> None:
-        with contextlib.suppress(
-            anyio.EndOfStream, anyio.BrokenResourceError
-        ):  # Whoever stops may leave in the middle.
-            await self._serve(stream)
-
-    async def _serve(self, stream: ByteStream) -> None:
-        async with stream:
-            data = b""
-            while b"\r\n\r\n" not in data:
-                data += await stream.receive()
-            head, _, body = data.partition(b"\r\n\r\n")
-            lines = head.decode().split("\r\n")[1:]
-            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-            while len(body) < int(headers["content-length"]):
-                body += await stream.receive()
-            self.received.append(Received(headers, json.loads(body)))
-            answer = self.answers.pop(0) if self.answers else "204 No Content"
-            if answer == "hang":
-                await anyio.sleep_forever()
-            if answer != "close":
-                await stream.send(f"HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode())
+        return len(self.requests) >= requests
 
 
-@asynccontextmanager
-async def receiver(*answers: str) -> AsyncGenerator[Receiver]:
-    there = Receiver(answers=list(answers))
-    with anyio.fail_after(15):
-        async with (
-            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-            anyio.create_task_group() as group,
-        ):
-            there.port = listener.extra(SocketAttribute.local_port)
-            group.start_soon(partial(listener.serve, there.serve))
-            yield there
-            group.cancel_scope.cancel()
+def receiver(*answers: str) -> AbstractAsyncContextManager[Receiver]:
+    return Receiver(answers=list(answers)).serving()
 
 
 def alert(number: int, kind: str = "firing", subject: str = "a-1", severity: str = "error", **data: Any) -> Event:
@@ -322,7 +283,7 @@ async def test_a_template_makes_the_body(tmp_path: Path) -> None:
 
 
 async def test_a_template_that_makes_no_json_is_told_as_the_error(tmp_path: Path) -> None:
-    broken = channel(Receiver(1), template="{{ event.data.nothing }}", retries={"attempts": 1})
+    broken = channel(Receiver(port=1), template="{{ event.data.nothing }}", retries={"attempts": 1})
     async with telling(tmp_path, [broken]) as stage:
         await write(stage, alert(1))
         (delivery,) = await finished(stage)
@@ -331,7 +292,9 @@ async def test_a_template_that_makes_no_json_is_told_as_the_error(tmp_path: Path
 
 
 async def test_a_template_reaches_nothing_but_the_event(tmp_path: Path) -> None:
-    evil = channel(Receiver(1), template="{{ event.__class__.__mro__ | string | tojson }}", retries={"attempts": 1})
+    evil = channel(
+        Receiver(port=1), template="{{ event.__class__.__mro__ | string | tojson }}", retries={"attempts": 1}
+    )
     async with telling(tmp_path, [evil]) as stage:
         await write(stage, alert(1))
         (delivery,) = await finished(stage)

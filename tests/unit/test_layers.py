@@ -14,7 +14,7 @@ LAYERS = [
     {"disk", "sketch", "write_ahead"},
     {"checksums", "collector", "log_file", "metering", "records", "ward", "watchdog"},
     {"catalog", "clock", "copies", "counters", "redaction", "rescue", "schema_copy", "schemas", "sharing"},
-    {"carry_over", "persisting", "soundness"},
+    {"carry_over", "headers", "persisting", "soundness"},
     {"transplant"},
     {"salvage"},
     {"identity_key", "mendings", "position_rows"},

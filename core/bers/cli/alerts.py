@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -50,7 +49,7 @@ def list_(status: str | None, json_: bool, url: str | None) -> None:
         output.as_json(found)
         return
     rows = [
-        [one["id"], one["severity"], one["status"], _local(one["timestamp"]), one["title"], one["message"]]
+        [one["id"], one["severity"], one["status"], output.moment(one["timestamp"]), one["title"], one["message"]]
         for one in found
     ]
     output.table(["id", "severity", "status", "since", "alert", "why"], rows)
@@ -85,7 +84,7 @@ def log(id: str, json_: bool, url: str | None) -> None:
         output.as_json(steps)
         return
     rows = [
-        [_local(one["time"]), one["kind"], one["to"], "told" if one["told"] else "", one["reason"]["sentence"]]
+        [output.moment(one["time"]), one["kind"], one["to"], "told" if one["told"] else "", one["reason"]["sentence"]]
         for one in steps
     ]
     output.table(["time", "step", "status", "told", "why"], rows)
@@ -138,11 +137,11 @@ def _facts(alert: Mapping[str, Any]) -> dict[str, Any]:
         "message": alert["message"],
         "why": why if why != alert["message"] else None,
         "told": "yes" if alert["told"] else "no",
-        "since": _local(alert["timestamp"]),
-        "fired": _local(alert["firedAt"]) if alert["firedAt"] != alert["timestamp"] else None,
+        "since": output.moment(alert["timestamp"]),
+        "fired": output.moment(alert["firedAt"]) if alert["firedAt"] != alert["timestamp"] else None,
         "count": alert["count"],
         "suppressed by": " ".join(filter(None, (cause["reason"], cause["id"]))) if cause else None,
-        "until": _local(cause["until"]) if cause and cause["until"] else None,
+        "until": output.moment(cause["until"]) if cause and cause["until"] else None,
         "acknowledged": _by(taken) if taken else None,
         "resolved": f"{_by(ended)} ({ended['reason']})" if ended else None,
         "environment": alert["environment"],
@@ -156,8 +155,4 @@ def _facts(alert: Mapping[str, Any]) -> dict[str, Any]:
 def _by(answer: Mapping[str, Any]) -> str:
     who = f"{answer['operator']}, " if answer["operator"] else ""
     notes = f": {answer['notes']}" if answer["notes"] else ""
-    return f"{who}{_local(answer['timestamp'])}{notes}"
-
-
-def _local(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{who}{output.moment(answer['timestamp'])}{notes}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def list_(limit: int, before: int | None, principal: str, target: str, json_: bo
         ["id", "time", "principal", "from", "operator", "action", "target", "outcome", "notes"],
         [
             [
-                *(row["id"], _local(row["time"]), row["principal"], row["address"], row["operator"]),
+                *(row["id"], output.moment(row["time"]), row["principal"], row["address"], row["operator"]),
                 *(row["action"], row["target"], row["outcome"], row["notes"]),
             ]
             for row in rows
@@ -96,7 +95,3 @@ def _tell(report: dict[str, Any]) -> None:
     click.echo(f"{rows}{sealed}: {verdict}" if report["rows"] or not report["sound"] else rows)
     if report["rows"]:
         click.echo(f"the last is {report['last']}:{report['hash']}")
-
-
-def _local(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

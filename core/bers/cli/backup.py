@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,7 @@ def _must_exist(file: Path) -> None:
 def _told(made: Manifest) -> dict[str, Any]:
     span = made.journal
     reach = f"positions {span.start} to {span.end}" if span else "none"
-    newest = f", the newest of {_local(span.newest)}" if span and span.newest else ""
+    newest = f", the newest of {output.moment(span.newest * 1000)}" if span and span.newest else ""
     kinds = [member.kind for member in made.members]
     return {
         "made": made.created,
@@ -186,10 +185,6 @@ def _plain(made: Manifest) -> dict[str, Any]:
 
     plain: dict[str, Any] = msgspec.to_builtins(made)
     return plain
-
-
-def _local(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 class _Progress:

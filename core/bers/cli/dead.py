@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -59,7 +58,7 @@ def list_(pipeline: str, stage: str, reason: str, limit: int, json_: bool, url: 
     headers = ["id", "pipeline", "stage", "reason", "records", "attempts", "last", "error"]
     output.table(
         headers,
-        [[_local(one["lastTime"]) if name == "last" else one[_FIELDS.get(name, name)] for name in headers]
+        [[output.moment(one["lastTime"]) if name == "last" else one[_FIELDS.get(name, name)] for name in headers]
          for one in letters],
     )  # fmt: skip
     total = answer["meta"]["total"]
@@ -80,7 +79,7 @@ def show(id: int, json_: bool, url: str | None) -> None:
         output.as_json(letter)
         return
     records = {name: letter.pop(name) for name in ("events", "windows")}
-    times = {name: _local(letter[name]) for name in ("firstTime", "lastTime")}
+    times = {name: output.moment(letter[name]) for name in ("firstTime", "lastTime")}
     output.facts({**letter, **times})
     output.as_json(records)
 
@@ -140,7 +139,3 @@ def _check_meant(ids: tuple[int, ...], every: bool, said: Mapping[str, str]) -> 
 
 def _records(number: int) -> str:
     return "1 record" if number == 1 else f"{number} records"
-
-
-def _local(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from typing import Any
 
 import click
@@ -70,7 +69,9 @@ def history(name: str | None, period: str, limit: int, json_: bool, url: str | N
     if json_:
         output.as_json(found)
         return
-    rows = [[_local(one["from"]), _lasted(one["duration"]), one["status"], one["message"]] for one in found["spans"]]
+    rows = [
+        [output.moment(one["from"]), _lasted(one["duration"]), one["status"], one["message"]] for one in found["spans"]
+    ]
     output.table(["since", "for", "status", "why"], rows)
     known = found["downtimeMs"] or found["upMs"]
     share = f"{_share(found)} of the time it was known" if known else "no time that is known"
@@ -95,14 +96,14 @@ def _show(found: dict[str, Any]) -> None:
     facts: dict[str, Any] = {
         "check": found["name"],
         "status": found["status"],
-        "since": _local(found["since"]) if found["since"] else None,
+        "since": output.moment(found["since"]) if found["since"] else None,
         "what it found": found["message"],
         "error": found["error"] if found["error"] != found["message"] else None,
         "what to do": found["remediation"],
         "critical": "yes" if found["critical"] else "no",
-        "looked at": f"{_local(found['timestamp'])}, in {found['duration']:g} ms",
+        "looked at": f"{output.moment(found['timestamp'])}, in {found['duration']:g} ms",
         "breaker": breaker["state"],
-        "next attempt": _local(breaker["nextAttempt"]) if breaker["nextAttempt"] else None,
+        "next attempt": output.moment(breaker["nextAttempt"]) if breaker["nextAttempt"] else None,
         "depends on": ", ".join(found["dependsOn"]),
         "flapping": f"yes; it counts as {found['countsAs']}" if found["flapping"] else None,
         "not certain yet": confirming and f"{confirming['status']}, {confirming['looks']} of {confirming['needed']}",
@@ -135,7 +136,3 @@ def _lasted(milliseconds: int) -> str:
             parts.append(f"{left // seconds}{unit}")
             left %= seconds
     return " ".join(parts) or format_duration(milliseconds / 1000) if milliseconds else "0s"
-
-
-def _local(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -56,7 +56,7 @@ def inspect(json_: bool, config: Path | None) -> None:
         )
         return
     rows = [
-        [one.path.name, one.start, one.end, one.frames, one.events, one.size, _local(one.oldest), _local(one.newest)]
+        [one.path.name, one.start, one.end, one.frames, one.events, one.size, *map(_moment, (one.oldest, one.newest))]
         for one in segments
     ]
     output.table(["file", "from", "to", "frames", "events", "bytes", "oldest", "newest"], rows)
@@ -205,10 +205,6 @@ def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds * 1000)
 
 
-def _local(seconds: float | None) -> str:
-    return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _print(text: str) -> bool:
     """Print a line; False where nobody reads any more, as behind `| head`."""
     try:
@@ -217,3 +213,7 @@ def _print(text: str) -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end.
         return False
     return True
+
+
+def _moment(seconds: float | None) -> str:
+    return output.moment(None if seconds is None else seconds * 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import click
@@ -47,7 +46,7 @@ def list_(json_: bool, url: str | None) -> None:
             [
                 [
                     *(one["sink"], one["name"], one["contact"], one["state"], one["waiting"], one["givenUp"]),
-                    *(_local(one["deliveredAt"]), one["lastError"]),
+                    *(output.moment(one["deliveredAt"]), one["lastError"]),
                 ]
                 for one in found
             ],
@@ -101,7 +100,7 @@ def deliveries(channel: str, status: str, limit: int, json_: bool, url: str | No
         ["time", "channel", "status", "type", "alert", "attempts", "answer", "error", "id"],
         [
             [
-                *(_local(one["createdAt"]), one["channel"], one["status"], one["type"], one["subject"]),
+                *(output.moment(one["createdAt"]), one["channel"], one["status"], one["type"], one["subject"]),
                 *(one["attempts"], one["lastStatus"], one["lastError"], one["id"]),
             ]
             for one in found
@@ -181,9 +180,3 @@ def _ask_if_open(path: str, fields: Mapping[str, Any], url: str | None) -> list[
             raise
         return None
     return rows
-
-
-def _local(milliseconds: int | None) -> str:
-    if milliseconds is None:
-        return ""
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -59,6 +60,13 @@ def budget(availability: Mapping[str, Any]) -> str:
     whole = f"{availability['leftMinutes']:g} of {availability['budgetMinutes']:g} minutes left"
     days = availability["periodMs"] / 86_400_000
     return f"{whole} in {days:g} days; {spent:g} spent in {gaps} gap{'' if gaps == 1 else 's'}"
+
+
+def moment(milliseconds: float | None) -> str:
+    """A time since 1970 as the clock on the wall shows it here; nothing for none."""
+    if milliseconds is None:
+        return ""
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def printable(text: str) -> str:

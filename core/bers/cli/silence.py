@@ -66,7 +66,7 @@ def add(
         return
     held = made["suppressing"]
     now = "; nothing that is alive is meant" if not held else f"; {held} alert{'' if held == 1 else 's'} suppressed"
-    click.echo(f"{made['id']}: {made['state']} until {_local(made['ends'])}{now}")
+    click.echo(f"{made['id']}: {made['state']} until {output.moment(made['ends'])}{now}")
 
 
 @silence.command("list")
@@ -82,8 +82,8 @@ def list_(state: str | None, json_: bool, url: str | None) -> None:
         return
     rows = [
         [
-            *(one["id"], one["state"], ", ".join(one["matchers"]), _local(one["starts"])),
-            *(_local(one["ends"]), one["createdBy"], one["comment"], one["suppressing"]),
+            *(one["id"], one["state"], ", ".join(one["matchers"]), output.moment(one["starts"])),
+            *(output.moment(one["ends"]), one["createdBy"], one["comment"], one["suppressing"]),
         ]
         for one in silences
     ]
@@ -115,7 +115,7 @@ def end(id: str, operator: str, notes: str, url: str | None) -> None:
 
 def _next(window: dict[str, Any]) -> tuple[str, str]:
     coming = window["next"]
-    return (_local(coming[0]["starts"]), _local(coming[0]["ends"])) if coming else ("", "")
+    return (output.moment(coming[0]["starts"]), output.moment(coming[0]["ends"])) if coming else ("", "")
 
 
 def _milliseconds(option: str, text: str | None) -> int | None:
@@ -126,7 +126,3 @@ def _milliseconds(option: str, text: str | None) -> int | None:
         return int(datetime.fromisoformat(text).timestamp() * 1000)
     except ValueError as exc:
         raise BersError(f"{option}: {text!r} is no time; write a day and a time, as in 2026-12-01T22:00") from exc
-
-
-def _local(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from bers.headers import header_faults
 from bers.redaction import Secret
 from bers.stages import Config
 from bers.targets import Target
 from bers.units import Duration, Interval, Quantity
 
 Aggregate = Literal["last", "mean", "min", "max", "p50", "p95", "p99", "count"]
-
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
 class HttpCheck(Config, frozen=True):
@@ -56,14 +53,8 @@ class HttpCheck(Config, frozen=True):
 
     def __post_init__(self) -> None:
         self.target()
-        for name, value in self.headers.items():
-            text = value.reveal()
-            if not _HEADER.fullmatch(name):
-                raise ValueError(f"headers: {name!r} cannot name a header; correct it")
-            if name.lower() in _OURS:
-                raise ValueError(f"headers: {name!r} is set by us; leave it out")
-            if not (text.isprintable() and text.isascii()):
-                raise ValueError(f"headers: the value of {name!r} has characters that no header can have; correct it")
+        for fault in header_faults(self.headers):
+            raise ValueError(f"headers: {fault}")
         for pointer in self.json:
             if pointer and not pointer.startswith("/"):
                 raise ValueError(f"json: {pointer!r} is no JSON pointer; write '/{pointer}'")

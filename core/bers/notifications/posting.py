@@ -50,8 +50,8 @@ class Poster(AsyncContextManagerMixin):
         ) as self._client:
             yield self
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> Taken:
-        """Post once; raise NotTaken for every answer that is no yes."""
+    async def post(self, body: bytes, headers: Mapping[str, str], *, method: str = "POST") -> Taken:
+        """Ask once, by POST unless told otherwise; raise NotTaken for every answer that is no yes."""
         import httpx2
 
         target = self._target
@@ -61,7 +61,7 @@ class Poster(AsyncContextManagerMixin):
         self._known_until = 0.0  # Until one of them has answered.
         for address in (addresses := tuple(self._addresses)):
             try:
-                taken = await self._send(target.at(address), body, sent)
+                taken = await self._send(method, target.at(address), body, sent)
             except httpx2.ConnectError:
                 if address == addresses[-1]:
                     raise
@@ -71,21 +71,21 @@ class Poster(AsyncContextManagerMixin):
                 return taken
         raise OSError(f"{target.host} has no address")
 
-    async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Taken:
+    async def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Taken:
         import httpx2
 
         for _ in range(self._at_once):
             connected: list[str] = []
             try:
-                return await self._ask(url, body, headers, connected)
+                return await self._ask(method, url, body, headers, connected)
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
                 # A connection that was kept may be ended by the other side just as it is used again. Nothing was
                 # answered on it, so the next one is asked at once; one that was made for this request was not stale.
                 if connected:
                     raise
-        return await self._ask(url, body, headers, [])
+        return await self._ask(method, url, body, headers, [])
 
-    async def _ask(self, url: str, body: bytes, headers: Mapping[str, str], connected: list[str]) -> Taken:
+    async def _ask(self, method: str, url: str, body: bytes, headers: Mapping[str, str], connected: list[str]) -> Taken:
         assert self._client, "the poster is not open"
 
         async def trace(name: str, info: Any) -> None:
@@ -97,7 +97,7 @@ class Poster(AsyncContextManagerMixin):
             "sni_hostname": self._target.host,
             "trace": trace,
         }
-        request = self._client.build_request("POST", url, content=body, headers=headers, extensions=extensions)
+        request = self._client.build_request(method, url, content=body or None, headers=headers, extensions=extensions)
         response = await self._client.send(request, stream=True)
         try:
             return await self._judge(response)

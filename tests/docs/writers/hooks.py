@@ -30,7 +30,8 @@ def page() -> str:
         *parts,
         "## The test kit, `bers.testing`",
         markdown.table(["name", "what it does"], [[f"`{name}`", _testing(name)] for name in testing.__all__]),
-        "`bers.testing.server.serving` runs a whole server in a test, with real sockets and files.",
+        "`bers.testing.server.serving` runs a whole server in a test, with real sockets and files; "
+        "`bers.testing.endpoint.Endpoint` is a place that is asked over HTTP.",
     )
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import anyio
 from msgspec import Meta
 
 from bers import (
     Batch,
-    Blocked,
     Check,
     Config,
     ConfigError,
@@ -20,22 +18,24 @@ from bers import (
     Event,
     Finding,
     Interval,
+    Masked,
+    NotTaken,
+    Poster,
     Secret,
     SinkSpec,
     Stage,
     Target,
-    __version__,
     format_duration,
     hookimpl,
 )
-
-if TYPE_CHECKING:
-    import httpx2
 
 BEAT = "watchdog.beat"
 
 FIRST_PAUSE = 1.0
 """Seconds between the first two attempts to call for one beat; they double."""
+
+LONGEST_PAUSE = 15.0
+"""Seconds that they double to at most: a newer beat is not to wait for long."""
 
 
 class HeartbeatConfig(Config, frozen=True):
@@ -48,10 +48,16 @@ class HeartbeatConfig(Config, frozen=True):
     timeout: Annotated[Interval, Meta(description="How long one attempt may take.")] = Interval("10s")
     max_age: Annotated[
         Interval,
+        Masked,
+        NotTaken,
+        Poster,
         Meta(description="A heartbeat older than this is not told any more: it says nothing of how we are now."),
     ] = Interval("30s")
     patience: Annotated[
         Interval,
+        Masked,
+        NotTaken,
+        Poster,
         Meta(description="How long there may be no call that succeeds before the check `heartbeat` is degraded."),
     ] = Interval("3m")
     allow_internal: Annotated[
@@ -64,7 +70,6 @@ class HeartbeatSink(Stage[HeartbeatConfig]):
 
     def __init__(self, config: HeartbeatConfig, context: Context) -> None:
         super().__init__(config, context)
-        self._url = config.url.reveal() if config.url else ""
         self._beat: Event | None = None
         self._news = anyio.Event()
         self._called_at: int | None = None
@@ -73,10 +78,10 @@ class HeartbeatSink(Stage[HeartbeatConfig]):
         self._beaten = self._good
         """When the engine beat last, or else the start."""
         self._error = ""
+        self._masked = Masked(config, context.redactor)
         try:
-            self._target = (
-                Target(self._url, context.own_addresses, internal=config.allow_internal) if self._url else None
-            )
+            url = config.url.reveal() if config.url else ""
+            self._target = Target(url, context.own_addresses, internal=config.allow_internal) if url else None
         except ValueError as exc:
             raise ConfigError(str(exc), path=f"sinks.{context.stage_id}.url") from exc
 
@@ -84,7 +89,8 @@ class HeartbeatSink(Stage[HeartbeatConfig]):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with anyio.create_task_group() as group:
             if self._target:
-                group.start_soon(self._call_regularly, self._target)
+                poster = Poster(self._target, self.context.clock, timeout=self.config.timeout, at_once=1)
+                group.start_soon(self._call_regularly, poster)
             yield self
             group.cancel_scope.cancel()
 
@@ -111,22 +117,19 @@ class HeartbeatSink(Stage[HeartbeatConfig]):
             "healthy", "the place is called" if self._called_at else "waits for the first heartbeat", details
         )
 
-    async def _call_regularly(self, target: Target) -> None:
-        import httpx2  # It is not imported for nothing.
-
-        verify = await anyio.to_thread.run_sync(httpx2.create_ssl_context) if target.scheme == "https" else False
-        async with httpx2.AsyncClient(verify=verify, follow_redirects=False, trust_env=False) as client:
+    async def _call_regularly(self, poster: Poster) -> None:
+        async with poster:
             while True:
                 await self._news.wait()
                 self._news = anyio.Event()
                 assert self._beat
-                await self._tell(client, target, self._beat)
+                await self._tell(poster, self._beat)
 
-    async def _tell(self, client: httpx2.AsyncClient, target: Target, beat: Event) -> None:
+    async def _tell(self, poster: Poster, beat: Event) -> None:
         """Call until it succeeds, or there is a newer beat, or this one says nothing of how we are now."""
         clock, pause = self.context.clock, FIRST_PAUSE
         while beat is self._beat and clock.time() - beat.time <= self.config.max_age:
-            error = await self._attempt(client, target)
+            error = await self._attempt(poster)
             if not error:
                 self._called_at, self._good, self._error = int(clock.time() * 1000), clock.monotonic(), ""
                 return
@@ -134,42 +137,20 @@ class HeartbeatSink(Stage[HeartbeatConfig]):
                 self.context.logger.warning("the heartbeat was not told: %s", error)
             self._error = error
             await clock.sleep(pause)
-            pause *= 2
+            pause = min(LONGEST_PAUSE, pause * 2)
 
-    async def _attempt(self, client: httpx2.AsyncClient, target: Target) -> str:
+    async def _attempt(self, poster: Poster) -> str:
         """Call once; why it failed, or nothing."""
-        import httpx2
-
         try:
             with anyio.fail_after(self.config.timeout):
-                addresses = await target.addresses()
-                for number, address in enumerate(addresses, 1):
-                    request = client.build_request(
-                        self.config.method, target.at(address),
-                        headers={"host": target.authority, "user-agent": f"bers/{__version__}"},
-                        extensions={"sni_hostname": target.host, "timeout": {}},
-                    )  # fmt: skip
-                    try:
-                        response = await client.send(request, stream=True)
-                    except httpx2.ConnectError:
-                        if number == len(addresses):
-                            raise
-                        continue
-                    await response.aclose()
-                    return "" if response.is_success else f"answered {response.status_code}"
-                return f"{target.host} has no address"
+                await poster.post(b"", {}, method=self.config.method)
         except TimeoutError:
             return f"no answer within {self.config.timeout:g} s"
-        except (Exception, Blocked) as exc:
+        except NotTaken as exc:
+            return self._masked(str(exc))
+        except Exception as exc:  # Whatever the place does to us is a call that failed.
             return self._masked(f"{type(exc).__name__}: {exc}".strip(": "))
-
-    def _masked(self, text: str) -> str:
-        """An error without what the URL says: whoever knows it can call in our place."""
-        _, _, path = self._url.partition("://")
-        for word in re.split(r"[/?&=#]", path.partition("/")[2]):
-            if len(word) >= 8:
-                text = text.replace(word, "***")
-        return self.context.redactor.text(text)
+        return ""
 
 
 HEARTBEAT = SinkSpec(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from re import compile as pattern
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
@@ -11,14 +10,6 @@ from msgspec import Meta
 from bers import Channel, Channels, Secret
 
 Format: TypeAlias = Literal["cloudevents", "slack", "alertmanager", "alertmanager-api"]
-
-_HEADER = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OURS = frozenset(
-    {
-        *("host", "content-length", "transfer-encoding", "connection"),
-        *("webhook-id", "webhook-timestamp", "webhook-signature", "idempotency-key"),
-    }
-)
 
 
 class Webhook(Channel, frozen=True, kw_only=True):
@@ -61,14 +52,3 @@ class WebhooksConfig(Channels, frozen=True, kw_only=True):
     """Tell others of alerts by HTTP, until they have taken it."""
 
     channels: Annotated[tuple[Webhook, ...], Meta(description="The places that are told.")] = ()
-
-
-def header_faults(headers: Mapping[str, Secret]) -> Iterator[str]:
-    """What is wrong with the headers of a channel."""
-    for name, value in headers.items():
-        if not _HEADER.fullmatch(name):
-            yield f"{name!r} cannot name a header"
-        elif name.lower() in _OURS:
-            yield f"header {name!r} is set by us; leave it out"
-        elif not value.reveal().isprintable() or not value.reveal().isascii():
-            yield f"the value of header {name!r} has characters that no header can have"

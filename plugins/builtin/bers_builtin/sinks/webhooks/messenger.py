@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Self
 
-from bers import ConfigError, Context, Messenger, Notice, NotTaken, Poster, Taken, Target
+from bers import ConfigError, Context, Messenger, Notice, NotTaken, Poster, Taken, Target, header_faults
 from bers_builtin.sinks.webhooks.bodies import Body
-from bers_builtin.sinks.webhooks.config import Webhook, header_faults
+from bers_builtin.sinks.webhooks.config import Webhook
 from bers_builtin.sinks.webhooks.signing import Keys
+
+_OURS = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature", "idempotency-key"})
 
 
 class WebhookMessenger(Messenger[Webhook]):
@@ -17,7 +19,7 @@ class WebhookMessenger(Messenger[Webhook]):
 
     def __init__(self, channel: Webhook, context: Context) -> None:
         super().__init__(channel, context)
-        for fault in header_faults(channel.headers):
+        for fault in header_faults(channel.headers, _OURS):
             raise ConfigError(fault, path="headers")
         place = "url"
         try:

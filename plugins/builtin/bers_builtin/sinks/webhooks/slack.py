@@ -22,6 +22,7 @@ def message(notice: Notice) -> dict[str, Any]:
         "text": plain(notice.headline) + more,
         "attachments": [_attachment(account) for account in notice.accounts[:_MOST]],
         "parse": "none",
+        "mrkdwn": False,
         "link_names": False,
         "unfurl_links": False,
         "unfurl_media": False,

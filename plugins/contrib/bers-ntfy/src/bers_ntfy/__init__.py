@@ -16,6 +16,7 @@ from bers import (
     Secret,
     Taken,
     Target,
+    header_faults,
     hookimpl,
     notifier,
     one_line,
@@ -46,6 +47,8 @@ class NtfyMessenger(Messenger[Topic]):
             target = Target(channel.url.reveal(), context.own_addresses, internal=channel.allow_internal)
         except ValueError as exc:
             raise ConfigError(str(exc), path="url") from exc
+        for fault in header_faults({"authorization": channel.token}):
+            raise ConfigError(fault, path="token")
         self._poster = Poster(target, context.clock, timeout=channel.timeout, at_once=channel.at_once)
 
     @asynccontextmanager
@@ -56,7 +59,7 @@ class NtfyMessenger(Messenger[Topic]):
     async def send(self, notice: Notice) -> Taken:
         worst = max(PRIORITIES.get(account.severity, "3") for account in notice.accounts)
         headers = {
-            "title": one_line(notice.headline).encode("ascii", errors="replace").decode(),
+            "title": one_line(notice.headline)[:250].encode("ascii", errors="replace").decode(),
             "priority": "3" if notice.is_over else worst,
             "tags": "white_check_mark" if notice.is_over else "rotating_light",
         }
