@@ -143,7 +143,7 @@ async def fold(batches: Sequence[Batch]) -> dict[object, Window]:
 
 
 @given(EVENTS, st.lists(st.integers(0, 30), max_size=4).map(sorted))
-@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate, Phase.shrink])
+@settings(max_examples=60, derandomize=True, phases=[Phase.generate, Phase.shrink])
 async def test_parts_that_are_merged_say_what_the_whole_says(events: list[Event], cuts: list[int]) -> None:
     edges = [0, *(min(cut, len(events)) for cut in cuts), len(events)]
     parts = [Batch(events[first:end], end=end) for first, end in pairwise(edges)]

@@ -59,7 +59,7 @@ class Model:
     keep=st.sampled_from([0, 1, 4]),
     steps=st.lists(st.tuples(st.integers(0, 3), st.sampled_from([None, 4.0, 5.0, 8.0, 10.0, 11.0])), max_size=25),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_alert_fires_and_ends_as_the_model_says(
     for_: int, keep: int, steps: Sequence[tuple[int, float | None]]
 ) -> None:

@@ -282,7 +282,7 @@ BEGUN = Build("failure", "first")
 
 
 # A shorter example is no clearer, and takes minutes to find.
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(STEPS)
 def test_a_replay_decides_as_the_engine_did(steps: list[Step]) -> None:
     assert anyio.run(replayed, [BEGUN, *steps]) == anyio.run(lived, [BEGUN, *steps])

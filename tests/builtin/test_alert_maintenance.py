@@ -146,7 +146,7 @@ def _assert_right(one: MaintenanceWindow, first: date, days: int) -> None:
 _minutes = st.integers(0, 1439).map(lambda minute: f"{minute // 60:02}:{minute % 60:02}")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(ZONES), _minutes, _minutes, st.sets(st.sampled_from(DAYS), max_size=3),
     st.integers(2008, 2030), st.integers(0, 360),

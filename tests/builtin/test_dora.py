@@ -556,7 +556,7 @@ def records(draw: st.DrawFn) -> list[Event]:
 
 
 @given(records(), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None, derandomize=True, phases=[Phase.generate, Phase.shrink])
+@settings(max_examples=50, derandomize=True, phases=[Phase.generate, Phase.shrink])
 async def test_the_order_of_records_does_not_matter(events: list[Event], chance: random.Random) -> None:
     shuffled = list(events)
     chance.shuffle(shuffled)
@@ -574,14 +574,14 @@ UNRELATED = [
 
 
 @given(records(), st.sets(st.sampled_from(range(len(UNRELATED))), min_size=1))
-@settings(max_examples=30, deadline=None, derandomize=True, phases=[Phase.generate, Phase.shrink])
+@settings(max_examples=30, derandomize=True, phases=[Phase.generate, Phase.shrink])
 async def test_a_record_of_something_else_changes_nothing(events: list[Event], chosen: set[int]) -> None:
     more = [*events, *(UNRELATED[n] for n in chosen)]
     assert await ask(events) == await ask(more)
 
 
 @given(records())
-@settings(max_examples=50, deadline=None, derandomize=True, phases=[Phase.generate, Phase.shrink])
+@settings(max_examples=50, derandomize=True, phases=[Phase.generate, Phase.shrink])
 async def test_no_figure_stands_without_its_source(events: list[Event]) -> None:
     answer = await ask(events)
     figures = answer.metrics

@@ -165,7 +165,7 @@ async def test_the_files_of_any_moment_hold_whole_batches(tmp_path: Path, seed: 
     assert compacted, "no copy was made after parts were merged"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.lists(st.tuples(st.integers(0, 20_000), st.integers(-80, 800)), min_size=1, max_size=80),
     widths=st.sampled_from([(1, 60, 300, 3600), (1, 7, 60), (0.5, 2, 5), (10,), (1, 1, 60)]),

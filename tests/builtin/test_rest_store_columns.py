@@ -41,7 +41,7 @@ def back(windows: Sequence[tuple[int, Window]], width: float, *, quick: bool = F
     return columns.unpack(SERIES, width, windows[0][0] * width, 3, data)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(floats, min_size=1, max_size=40), st.booleans())
 def test_floats_come_back_to_the_last_bit(values: list[float], quick: bool) -> None:
     packer = Packer(quick=quick)
@@ -57,7 +57,7 @@ def test_not_even_values_that_are_no_numbers_break_a_column(special: float) -> N
         assert bits(Unpacker(packer.seal()).floats(len(values))) == bits(values)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.integers(-(2**62), 2**62 - 1) | st.integers(0, 300), max_size=300), st.booleans())
 def test_integers_come_back(values: list[int], quick: bool) -> None:
     packer = Packer(quick=quick)
@@ -84,7 +84,7 @@ def some_windows(draw: st.DrawFn) -> tuple[list[tuple[int, Window]], float]:
     return windows, width
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(some_windows(), st.booleans())
 def test_windows_come_back_to_the_last_bit(some: tuple[list[tuple[int, Window]], float], quick: bool) -> None:
     windows, width = some
@@ -95,7 +95,7 @@ def test_windows_come_back_to_the_last_bit(some: tuple[list[tuple[int, Window]],
         assert facts(again) == facts(window)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(floats, st.integers(1, 9)), min_size=1, max_size=30), st.booleans())
 def test_windows_of_one_value_each_come_back_to_the_last_bit(values: list[tuple[float, int]], quick: bool) -> None:
     windows = [
@@ -105,7 +105,7 @@ def test_windows_of_one_value_each_come_back_to_the_last_bit(values: list[tuple[
     assert [facts(one) for one in back(windows, 1.0, quick=quick)] == [facts(one) for _, one in windows]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.integers(1, 10**6).map(lambda n: n / 1000), min_size=2, max_size=30), min_size=4))
 def test_sums_of_decimals_come_back_with_what_they_get_wrong(groups: list[list[float]]) -> None:
     windows: list[tuple[int, Window]] = []

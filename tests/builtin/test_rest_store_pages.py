@@ -473,7 +473,7 @@ async def test_quantiles_are_within_one_per_cent_from_every_tier(tmp_path: Path,
                 assert found == pytest.approx(values[math.ceil(share * len(values)) - 1], rel=0.0101)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data(), st.sampled_from(sorted(VALUES)), st.integers(0, 2**32))
 def test_no_order_or_grouping_of_merges_moves_a_quantile(data: st.DataObject, kind: str, seed: int) -> None:
     rng = random.Random(seed)

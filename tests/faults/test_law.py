@@ -396,7 +396,7 @@ async def live(folder: Path, actions: Sequence[Action]) -> Run:
     return run
 
 
-@settings(max_examples=RUNS, deadline=None, derandomize=not LONG, print_blob=True)
+@settings(max_examples=RUNS, derandomize=not LONG, print_blob=True)
 @given(st.lists(ACTIONS, min_size=5, max_size=40))
 def test_every_record_is_accounted_for_at_every_moment(actions: Sequence[Action]) -> None:
     with tempfile.TemporaryDirectory() as folder:

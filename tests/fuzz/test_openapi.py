@@ -101,7 +101,7 @@ IDS = st.one_of(st.text(max_size=30), st.integers(-2, 2**70).map(str), st.just("
 
 
 @seed(3)
-@settings(max_examples=300 if LONG else 50, deadline=None, database=None)
+@settings(max_examples=300 if LONG else 50, database=None)
 @given(types=FILTERS, format=st.sampled_from(["named", "message", "", "xml"]), last=IDS)
 def test_a_stream_begins_with_a_greeting_or_is_refused_whatever_is_asked_for(
     server: Operator, types: str, format: str, last: str

@@ -531,7 +531,7 @@ STEPS = st.lists(
 FILTERS: list[dict[str, Any]] = [{}, {"severities": ["critical"]}, {"labels": {"rule": "Other"}}, {"contact": "second"}]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, seed=st.integers(0, 2**32), grouped=st.booleans())
 async def test_whoever_was_told_firing_is_told_resolved_in_order_whatever_fails(
     steps: list[Step], seed: int, grouped: bool, tmp_path_factory: pytest.TempPathFactory

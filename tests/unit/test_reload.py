@@ -644,7 +644,7 @@ CHANGES = [
 ]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.sampled_from(CHANGES), max_size=3, unique_by=lambda change: change[0]), max_size=8))
 def test_whatever_was_tried_nothing_is_left_lost_or_doubled(
     tmp_path_factory: pytest.TempPathFactory, sequence: list[list[tuple[str, str]]]

@@ -231,26 +231,16 @@ class Evaluator:
                 at = self._arrival(event, moment, settled)
                 for watch in readers.of(event):
                     judged += 1
-                    if not watch.wants(event):
-                        continue
-                    if (when := self._when(watch, event, at, settled, moment)) is None:
-                        watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
-                        continue
-                    watch.matched += 1
-                    self._follow(watch, watch.happened(event, when), at or moment.at, moment, event)
+                    if watch.wants(event) and (when := self._when(watch, event, at, settled, moment)) is not None:
+                        self._follow(watch, watch.happened(event, when), at or moment.at, moment, event)
             for name, value in event.measures.items():
                 if (readers := by_metric.get(name)) and isfinite(value):
                     at = self._arrival(event, moment, settled)
                     for watch in readers.of(event):
                         judged += 1
-                        if not watch.wants(event):
-                            continue
-                        if (when := self._when(watch, event, at, settled, moment)) is None:
-                            watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
-                            continue
-                        watch.matched += 1
-                        verdict = watch.measured(event, value, when)
-                        self._follow(watch, verdict, at or moment.at, moment, event, value)
+                        if watch.wants(event) and (when := self._when(watch, event, at, settled, moment)) is not None:
+                            verdict = watch.measured(event, value, when)
+                            self._follow(watch, verdict, at or moment.at, moment, event, value)
             if judged >= SLICE:
                 return number
         return len(events)
@@ -258,7 +248,11 @@ class Evaluator:
     def _when(self, watch: Watch, event: Event, at: float | None, settled: float, moment: Moment) -> float | None:
         """When an event counts for a rule: as it arrives; to some as it happened, where it is too old for others."""
         if at is None and (reach := watch.reach) is not None and (age := settled - event.time) < reach:
-            return moment.at - age
+            at = moment.at - age
+        if at is None:
+            watch.evaluations.note_late(watch, event, moment, crowded=self._crowded)
+        else:
+            watch.matched += 1
         return at
 
     def _follow(
