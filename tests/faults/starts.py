@@ -9,6 +9,8 @@ import gc
 import os
 import sys
 import threading
+import typing
+import urllib.parse
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -37,9 +39,7 @@ def main(folder: Path, count: int) -> None:
     opened = set(_descriptors())
     for first in range(0, count, NODES_PER_LOOP):
         asyncio.run(_start_and_stop(folder, min(NODES_PER_LOOP, count - first), opened))
-        for thread in threading.enumerate():
-            if thread is not threading.main_thread():
-                thread.join(10)  # It was told to end, and nobody has waited for it.
+        _join_workers()
         _tell([], opened, workers=False)
 
 
@@ -55,7 +55,17 @@ async def _start_and_stop(folder: Path, nodes: int, opened: Collection[str]) -> 
         _tell(tasks, own, workers=True)
 
 
+def _join_workers() -> None:
+    """Wait for the threads that were told to end; not in `main`, whose variable would keep the last of them."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(10)
+
+
 def _tell(tasks: list[str], known: Collection[str], *, workers: bool) -> None:
+    # What the standard library remembers, a hundred entries of each, is nothing that a node left.
+    for forget in (vars(urllib.parse)["clear_cache"], *vars(typing)["_cleanups"]):
+        forget()
     gc.collect()
     process = psutil.Process()
     threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]

@@ -97,6 +97,14 @@ class Books:
         """Note how far was read; it is written down with what followed from it."""
         self._seen[reader, partition] = end
 
+    async def tidy_up(self) -> None:
+        """Leave nothing in the outbox that is safe elsewhere; where the disk refuses, it is told again, as a repeat."""
+        try:
+            await self.ledger.sent(self.told)
+        except Exception as exc:
+            if not disk_fault(exc):
+                raise
+
     async def untold(self, limit: int, *, anew: bool = False) -> Sequence[Letter]:
         """What is to be told next, in order; ``anew`` says to read it behind whatever is being written now."""
         if self._untold is not None and not anew:

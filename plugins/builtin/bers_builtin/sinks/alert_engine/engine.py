@@ -85,6 +85,7 @@ class AlertEngine(Stage[AlertConfig]):
             group.cancel_scope.cancel()
         if not self.books.ahead:
             await self.books.commit_or_wait()
+            await self.books.tidy_up()
 
     # As a sink
 
