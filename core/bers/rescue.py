@@ -45,9 +45,7 @@ class Rescue:
         after = _FIRST
         for _ in range(_MOST_HOLES):
             try:
-                for number, *row in self._numbered("rowid > ? ORDER BY rowid", after):
-                    if number <= after:
-                        raise sqlite3.DatabaseError("rows are out of order")
+                for number, row in self._in_order(after):
                     after = number
                     yield row
                 return
@@ -58,6 +56,37 @@ class Rescue:
             self._holes.append((after, upto + 1))
             after = upto
         yield from self._backwards(after)
+
+    def _in_order(self, after: int) -> Iterator[tuple[int, Sequence[Any]]]:
+        """What can be read behind a row, each row with its number; one among others whose number is wrong is a hole.
+
+        What follows a row says whether its number is right, so each is held back until then.
+        """
+        held: tuple[int, Sequence[Any]] | None = None
+        astray = False
+        try:
+            for number, *row in self._numbered("rowid > ? ORDER BY rowid", after):
+                if held and number <= after:
+                    if astray:
+                        raise sqlite3.DatabaseError("rows are out of order")
+                    astray = True
+                    continue
+                if held and number <= held[0]:
+                    self._holes.append((after, number))
+                elif held:
+                    if astray:
+                        self._holes.append((held[0], number))
+                    after, astray = held[0], False
+                    yield held
+                held = number, row
+        except UNREADABLE:
+            if held:
+                yield held
+            raise
+        if held:
+            yield held
+            if astray:
+                self._holes.append((held[0], _LAST))
 
     def _backwards(self, after: int) -> Iterator[Sequence[Any]]:
         """What can be read from the other end, down to a row."""

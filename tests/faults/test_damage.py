@@ -86,9 +86,14 @@ async def _fill(path: Path) -> None:
     for n, reader in enumerate(("metrics", "alerts", "notify")):
         await Positions(state, "rest-store").begin(reader, 0, 100 + n)
     # A table without checksums, as anybody may have, which only SQLite's own structure speaks for.
-    await state.run(lambda db: db.execute("CREATE TABLE facts (n INTEGER PRIMARY KEY)"))
-    await state.run(lambda db: db.executemany("INSERT INTO facts VALUES (?)", [(n,) for n in range(900)]))
+    await state.run(_write_facts)
     state.close()
+    assert not path.with_name("state.db-wal").exists(), "All of it is in the file that is damaged."
+
+
+def _write_facts(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE facts (n INTEGER PRIMARY KEY)")
+    db.executemany("INSERT INTO facts VALUES (?)", [(n,) for n in range(900)])
 
 
 def _ask(path: Path) -> Answer:

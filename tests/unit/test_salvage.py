@@ -77,6 +77,22 @@ def test_rows_around_a_hole_are_kept_and_the_hole_is_named(tmp_path: Path) -> No
     again.close()
 
 
+def test_a_row_whose_number_changed_costs_no_other_row_and_is_not_kept_under_the_wrong_one(tmp_path: Path) -> None:
+    path, size, header = tmp_path / "state.db", b"\x02", b"\x02\x00"
+    database = Database(path)
+    database.run_now(lambda db: db.execute("CREATE TABLE facts (n INTEGER PRIMARY KEY)"))  # No checksum speaks for it.
+    database.run_now(lambda db: db.executemany("INSERT INTO facts VALUES (?)", [(n,) for n in range(300)]))
+    database.close()
+    for wrong in (b"\x8f\x48", b"\x80\x48"):  # 1992 and 72, which were 200.
+        row = size + b"\x81\x48" + header
+        overwrite(path, lambda content, row=row, wrong=wrong: content.replace(row, size + wrong + header, 1))  # type: ignore[misc]
+        database = Database(path)
+        assert numbers(database) == [n for n in range(300) if n != 200]
+        assert database.salvaged and str(database.salvaged.losses[0]).endswith("lost: rows between 199 and 201")
+        database.run_now(lambda db: db.execute("INSERT INTO facts VALUES (200)"))
+        database.close()
+
+
 def test_a_row_that_was_changed_without_us_is_left_out_and_nobody_gets_a_wrong_answer(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     fill(path, rows=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -119,6 +120,8 @@ class Campaign:
             history = self._check(line)
             logs = {alert["id"]: line.get(f"alerts/{alert['id']}/log") for alert in history}
             line.close()
+            node.signal(signal.SIGTERM)  # A node that stops by itself leaves its outbox empty.
+            node.process.wait(SETTLED_WITHIN)
         receipts = list(self.receiver.receipts)
         self.account = oracle.Account(self.folder / ".bers", self.due, receipts, history, logs, self.promises)
         return [*self.promises.broken, *oracle.faults(self.account)]
