@@ -1,0 +1,151 @@
+/** Delivery of one batch to the intake, over HTTP, and what its answer means. */
+
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+
+export const PATH = '/api/monitoring/ingest';
+const PATIENCE_MS = 5000;
+const GZIP_FROM = 4096;
+const LONGEST_ANSWER = 8 * 1024 * 1024;
+const LONGEST_WAIT_S = 3600;
+const RETRIED = new Set([408, 429]);
+
+/** Nobody answered: more attempts now would only cost time. */
+export class Unreachable extends Error {}
+
+/** The server answered that the events come again later; after so many seconds, where it named them. */
+export class Later extends Error {
+  constructor(reason: string, readonly after: number | undefined) {
+    super(reason);
+  }
+}
+
+/** An event that was refused for good: its place in the batch, and why. */
+export type Refusal = readonly [index: number, reason: string];
+
+interface Answer {
+  readonly status: number;
+  readonly reason: string;
+  readonly retryAfter: string | undefined;
+  readonly body: unknown;
+}
+
+/** The way to the intake. Nothing of it keeps the process alive, once the connection is made. */
+export class Delivery {
+  #agent: http.Agent | undefined;
+  #request: http.ClientRequest | undefined;
+
+  /** `connecting` is how many seconds a connection may take: that long it can hold up the end of the process. */
+  constructor(private readonly url: string, private readonly token: string, private readonly connecting: number) {}
+
+  /** Hand the events over; return those refused for good. Throw Unreachable or Later. */
+  async post(lines: readonly Buffer[]): Promise<Refusal[]> {
+    const plain = Buffer.from(`[${lines.map((line) => line.toString()).join(',')}]`);
+    const packed = plain.length > GZIP_FROM;
+    const headers: http.OutgoingHttpHeaders = { 'content-type': 'application/json' };
+    if (this.token) headers.authorization = `Bearer ${this.token}`;
+    if (packed) headers['content-encoding'] = 'gzip';
+    let answer: Answer;
+    try {
+      answer = await this.#ask(headers, packed ? await promisify(gzip)(plain) : plain);
+    } catch (error) {
+      this.close();
+      throw new Unreachable(`${this.url}: ${error instanceof Error ? error.message || error.name : String(error)}`);
+    }
+    return refusals(answer, lines.length);
+  }
+
+  /** End a request that is waited for, and the connection. */
+  close(): void {
+    this.#request?.destroy(new Error('given up'));
+    this.#agent?.destroy();
+    this.#request = this.#agent = undefined;
+  }
+
+  #ask(headers: http.OutgoingHttpHeaders, body: Buffer): Promise<Answer> {
+    const url = new URL(this.url);
+    const { request, Agent } = url.protocol === 'https:' ? https : http;
+    url.pathname = url.pathname.replace(/\/+$/, '') + PATH;
+    const agent = (this.#agent ??= new Agent({ keepAlive: true, maxSockets: 1 }));
+    headers['content-length'] = body.length;
+    return new Promise((resolve, reject) => {
+      const asked = request(url, { method: 'POST', headers, agent });
+      const give = (seconds: number, what: string): NodeJS.Timeout =>
+        setTimeout(() => asked.destroy(new Error(`no ${what} within ${seconds} s`)), seconds * 1000).unref();
+      const connecting = give(this.connecting, 'connection');
+      const answering = give(PATIENCE_MS / 1000, 'answer');
+      this.#request = asked;
+      asked.once('socket', (socket) => {
+        socket.unref();
+        if (!socket.connecting) clearTimeout(connecting);
+        else socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => clearTimeout(connecting));
+      });
+      asked.once('error', reject);
+      asked.once('close', () => {
+        clearTimeout(connecting);
+        clearTimeout(answering);
+        reject(new Error('the connection was closed'));
+      });
+      asked.once('response', (response) => {
+        let size = 0;
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => {
+          if ((size += chunk.length) <= LONGEST_ANSWER) chunks.push(chunk);
+          else asked.destroy(new Error('the answer is too long'));
+        });
+        response.once('error', reject);
+        response.once('end', () => resolve({
+          status: response.statusCode ?? 0,
+          reason: `${response.statusCode} ${response.statusMessage}`,
+          retryAfter: response.headers['retry-after'],
+          body: json(Buffer.concat(chunks).toString()),
+        }));
+      });
+      asked.end(body);
+    });
+  }
+}
+
+function refusals(answer: Answer, count: number): Refusal[] {
+  const { status, reason, body } = answer;
+  if (status === 202 || (status >= 200 && status < 300 && of(body, 'success') === true)) {
+    return rejected(of(body, 'data'), count);
+  }
+  if (status >= 400 && status < 500 && !RETRIED.has(status)) {
+    const detail = of(of(body, 'error'), 'message');
+    const why = typeof detail === 'string' ? `${reason}: ${detail}` : reason;
+    return Array.from({ length: count }, (_, index) => [index, why] as const);
+  }
+  // A redirect or another server's 200 (a proxy's login page) is no receipt: the events stay.
+  throw new Later(reason, retryAfter(answer.retryAfter));
+}
+
+function rejected(data: unknown, count: number): Refusal[] {
+  const list = of(data, 'rejected');
+  return (Array.isArray(list) ? list : []).flatMap((one: unknown) => {
+    const index = of(one, 'index');
+    const whole = typeof index === 'number' && Number.isInteger(index) && index >= 0 && index < count;
+    return whole ? [[index, String(of(one, 'error') ?? 'rejected')] as const] : [];
+  });
+}
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function of(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined;
+}
+
+/** Seconds, out of a number of seconds or a date; undefined for anything else. */
+function retryAfter(value: string | undefined): number | undefined {
+  if (!value) return undefined;
+  const seconds = /^\s*[\d.]+\s*$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
+  return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 0), LONGEST_WAIT_S);
+}

@@ -1,0 +1,4 @@
+/** Report builds, tests and deployments to BERS Monitoring: never an error, never a wait, nothing lost. */
+
+export { emit, emitter, Emitter, flush, type Options } from './emitter.js';
+export type { Fields, Outcome } from './event.js';
