@@ -116,13 +116,12 @@ export class Activity {
   };
 }
 
-/** An error in the words of its tool, without its colours; the first of many speaks for all. */
+/** An error in the words of its tool, without its colours and its stack; the first of many speaks for all. */
 export function reason(errors: readonly unknown[]): string {
   const [first] = errors;
   const text = first instanceof Error ? first.message : String((first as { message?: unknown } | undefined)?.message ?? first);
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
-  // eslint-disable-next-line no-control-regex
-  return text.replace(/\u001b\[[\d;]*m/g, '').slice(0, 2000) + more;
+  return text.replace(/\u001b\[[\d;]*m/g, '').replace(/\n\s+at .*/g, '').trim().slice(0, 2000) + more;
 }
 
 function projectName(folder: string): string {

@@ -45,7 +45,7 @@ export interface Bundle {
  * Compressing has its time. What it is too much for has no compressed size at all, rather than one of a part.
  */
 export async function bundle(outputs: Iterable<Output>): Promise<Bundle> {
-  const files = [...new Map([...outputs].filter(({ name }) => !name.endsWith('.map')).map((one) => [one.name, one])).values()];
+  const files = [...outputs].filter(({ name }) => !name.endsWith('.map'));
   const end = performance.now() + PATIENCE_MS;
   const assets = new Map<string, Asset>();
   let [raw, initial, compressed] = [0, 0, true];

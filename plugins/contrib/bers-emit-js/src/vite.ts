@@ -13,11 +13,17 @@ class Build {
   readonly errors: unknown[] = [];
   rendered = 0;
   written = 0;
-  readonly outputs: Output[] = [];
+  /** By path: several outputs may have files in common. */
+  readonly outputs = new Map<string, Output>();
   closing: Promise<void> | undefined;
   #mark = performance.now();
 
   constructor(readonly activity: Activity) {}
+
+  add(folder: string, files: readonly Output[]): void {
+    this.written += 1;
+    for (const file of files) this.outputs.set(resolve(folder, file.name), file);
+  }
 
   mark(): void {
     this.#mark = performance.now();
@@ -86,8 +92,7 @@ export function bers(options: Options = {}): Plugin {
         void during(this.environment, (build) => {
           build.phase('render');
           if (config.build.write) return;
-          build.written += 1;
-          build.outputs.push(...outputs(Object.values(files)));
+          build.add('', outputs(Object.values(files)));
         });
       },
     },
@@ -97,9 +102,8 @@ export function bers(options: Options = {}): Plugin {
       async handler({ dir, file }, files) {
         await during(this.environment, (build) => {
           build.phase('write');
-          build.written += 1;
           const folder = resolve(config.root, dir ?? (file ? dirname(file) : config.build.outDir));
-          build.outputs.push(...outputs(Object.values(files), folder));
+          build.add(folder, outputs(Object.values(files), folder));
         });
       },
     },
@@ -125,7 +129,7 @@ async function close(build: Build, reports: Reports, watching: boolean): Promise
     activity.finish('failure', { reason: 'it ended before everything was written' }, at);
   } else {
     let found = {};
-    if (activity.told) await reports.safely(async () => (found = await bundle(build.outputs)));
+    if (activity.told) await reports.safely(async () => (found = await bundle(build.outputs.values())));
     activity.finish('success', found, at);
   }
   if (!watching) await reports.leave();
