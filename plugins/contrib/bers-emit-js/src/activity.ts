@@ -21,9 +21,9 @@ const KINDS = { build: 'build', testsuiterun: 'suite' } as const;
 const silent = new WeakSet<object>();
 const shared = { emit, flush };
 
-/** What one plugin or reporter has to do with the server. Nothing in here throws or rejects. */
+/** What one plugin or reporter has to do with the server; `safely` is around all of it. */
 export class Reports {
-  readonly #emitter: Pick<typeof shared, 'emit' | 'flush'>;
+  #emitter: Pick<typeof shared, 'emit' | 'flush'> | undefined;
   #warned = false;
 
   /** `warn` is the tool's own way to say something. */
@@ -31,11 +31,7 @@ export class Reports {
     private readonly kind: keyof typeof KINDS,
     private readonly options: Options,
     private readonly warn: (text: string) => void,
-  ) {
-    const { url, token, spool, source, budget } = options;
-    const own = [url, token, spool, source, budget].some((option) => option !== undefined);
-    this.#emitter = own ? emitter({ url, token, spool, source, budget }) : shared;
-  }
+  ) {}
 
   /** Do our part of a hook: what goes wrong is said once, and is no fault of the tool's. */
   async safely(work: () => unknown): Promise<void> {
@@ -47,25 +43,47 @@ export class Reports {
     }
   }
 
-  /** Begin now, or when `performance.now()` was `since`. `folder` is where its `package.json` lies. */
-  begin(folder: string, since: number = performance.now(), part = ''): Activity {
-    const name = [this.options.name ?? projectName(folder), part].filter(Boolean).join('/');
+  /**
+   * Begin now, or when `performance.now()` was `since`. `folder` is where its `package.json` lies; name and environment
+   * are those that the tool knows, for those who told none.
+   */
+  begin(folder: string, known: Begun = {}): Activity {
     const { BERS_PARENT: parent, BERS_CHAIN: chain } = process.env;
+    const environment = this.options.environment ?? known.environment;
+    const name = [this.options.name || known.name || projectName(folder), known.part].filter(Boolean).join('/');
     const subject = `${name}/${randomBytes(6).toString('hex')}`;
     const fields: Fields = {
       subject,
       chain: chain || parent || subject,
       labels: { [KINDS[this.kind]]: name },
-      ...(this.options.environment ? { environment: this.options.environment } : {}),
+      ...(environment ? { environment } : {}),
     };
-    return new Activity(this.kind, fields, parent ? { parent } : {}, this.#emitter, since);
+    const since = known.since ?? performance.now();
+    return new Activity(this.kind, fields, parent ? { parent } : {}, this.#reporter(), since);
   }
 
   /** Wait until the events are delivered: for as long as the end of a process may be held up, and in vain only once. */
   async leave(): Promise<void> {
-    if (silent.has(this.#emitter)) return;
-    if (!(await this.#emitter.flush())) silent.add(this.#emitter);
+    const emitter = this.#reporter();
+    if (silent.has(emitter)) return;
+    if (!(await emitter.flush())) silent.add(emitter);
   }
+
+  #reporter(): Pick<typeof shared, 'emit' | 'flush'> {
+    if (this.#emitter) return this.#emitter;
+    const { url, token, spool, source, budget } = this.options;
+    const own = [url, token, spool, source, budget].some((option) => option !== undefined);
+    return (this.#emitter = own ? emitter({ url, token, spool, source, budget }) : shared);
+  }
+}
+
+/** What a tool knows of what begins. */
+export interface Begun {
+  readonly since?: number | undefined;
+  readonly name?: string | undefined;
+  readonly environment?: string | undefined;
+  /** Which part of it, where it has several. */
+  readonly part?: string | undefined;
 }
 
 /** A build or a run of tests that is under way. */

@@ -46,6 +46,7 @@ export class Emitter {
   #name = '';
   #count = 0;
   #opened = false;
+  #vain = false;
   #ring!: Ring;
   #spool: Spool | undefined;
   #sender!: Sender;
@@ -92,7 +93,8 @@ export class Emitter {
     if (!this.url) return false;
     try {
       await this.#sender.flush(deadline);
-      return this.#empty();
+      this.#vain = !this.#empty();
+      return !this.#vain;
     } catch {
       return false; // The disk fails: what it has, it has.
     }
@@ -147,8 +149,9 @@ export class Emitter {
 
   /** The program has no more to do: give the server the budget. It does not come to this after process.exit(). */
   readonly #beforeExit = (): void => {
-    // What was tried in vain is not tried once more: the process would come back here for ever.
-    if (!this.#empty() && !this.#sender.hopeless(this.budget)) void this.close();
+    // What was tried in vain is not tried once more: the process would come back here for ever. Nor is what somebody
+    // has already waited for: the budget is for the whole end of the process.
+    if (!this.#empty() && !this.#vain && !this.#sender.hopeless(this.budget)) void this.close();
   };
 
   readonly #atExit = (): void => this.#part();

@@ -24,7 +24,8 @@ export default class BersReporter implements Pick<Reporter, 'onRunStart' | 'onRu
 
   onRunStart({ startTime }: AggregatedResult): void {
     void this.#reports.safely(() => {
-      this.#run = this.#reports.begin(this.#folder, performance.now() - Math.max(0, Date.now() - startTime));
+      const since = performance.now() - Math.max(0, Date.now() - startTime);
+      this.#run = this.#reports.begin(this.#folder, { since });
     });
   }
 

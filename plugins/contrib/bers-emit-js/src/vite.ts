@@ -45,8 +45,9 @@ export function bers(options: Options = {}): Plugin {
   const begin = (environment = 'client') => {
     // With several outputs it begins once more for each, and ends once.
     if (builds.get(environment)?.activity.ended === false) return builds.get(environment)!.mark();
-    const part = environment === 'client' ? '' : environment;
-    builds.set(environment, new Build(reports.begin(config.root, resolved, part)));
+    const part = environment === 'client' ? undefined : environment;
+    const known = { since: resolved, environment: config.mode, part };
+    builds.set(environment, new Build(reports.begin(config.root, known)));
     resolved = undefined;
   };
   const during = (environment: { name: string } | undefined, work: (build: Build) => unknown) => {
@@ -62,8 +63,7 @@ export function bers(options: Options = {}): Plugin {
       config = found;
       // One of several environments is resolved long before its turn comes.
       resolved = found.builder ? undefined : performance.now();
-      reports = new Reports('build', { ...options, environment: options.environment ?? found.mode }, (text) =>
-        found.logger.warn(text));
+      reports = new Reports('build', options, (text) => found.logger.warn(text));
     },
     buildStart: {
       order: 'pre',

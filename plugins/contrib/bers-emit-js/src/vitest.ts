@@ -22,13 +22,13 @@ export default class BersReporter implements Reporter {
   onInit(vitest: Vitest): void {
     this.#since = performance.now();
     this.#vitest = vitest;
-    const name = this.#options.name ?? (vitest.config.name || undefined);
-    this.#reports = new Reports('testsuiterun', { ...this.#options, name }, (text) => vitest.logger.warn(text));
+    this.#reports = new Reports('testsuiterun', this.#options, (text) => vitest.logger.warn(text));
   }
 
   onTestRunStart(): void {
     void this.#reports?.safely(() => {
-      this.#run = this.#reports!.begin(this.#vitest!.config.root, this.#since);
+      const { name, root } = this.#vitest!.config;
+      this.#run = this.#reports!.begin(root, { name, since: this.#since });
       this.#since = undefined; // The next run begins when it begins.
     });
   }
