@@ -18,7 +18,7 @@ SLOW_MS = 2000
 
 APP: Mapping[str, str] = {
     "package.json": '{"name": "shop", "private": true, "type": "module"}',
-    "index.html": '<!doctype html><title>shop</title><div id="app"></div><script type="module" src="/src/main.js"></script>',
+    "index.html": '<!doctype html><title>shop</title><script type="module" src="/src/main.js"></script>',
     "src/main.js": "\n".join([
         "import { slow } from './slow.js'",
         *(f"import {{ part{n} }} from './parts/part{n}.js'" for n in range(20)),

@@ -42,10 +42,12 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { readFileSync } from 'node:fs'
 const files = process.argv.slice(2).map((path) => readFileSync(path))
 const total = (size) => files.map(size).reduce((sum, one) => sum + one, 0)
-const params = { [constants.BROTLI_PARAM_QUALITY]: 6 }
+const { BROTLI_PARAM_QUALITY: quality, BROTLI_PARAM_SIZE_HINT: hint } = constants
+const brotli = (file) => brotliCompressSync(file, { params: { [quality]: 6, [hint]: file.length } })
 console.log(JSON.stringify({
-  raw: total((file) => file.length), gzip: total((file) => gzipSync(file).length),
-  brotli: total((file) => brotliCompressSync(file, { params: { ...params, [constants.BROTLI_PARAM_SIZE_HINT]: file.length } }).length),
+  raw: total((file) => file.length),
+  gzip: total((file) => gzipSync(file).length),
+  brotli: total((file) => brotli(file).length),
 }))
 """
 
@@ -87,7 +89,7 @@ def test_a_build_is_told_once_with_its_time_its_phases_and_its_sizes(tool: str, 
     assert (shown["current"], shown["count"]) == (finish["duration_ms"], 1)
     if PHASES[tool]:
         took = phases(server, PHASES[tool])
-        assert SLOW_MS <= max(took) and sum(took) <= finish["duration_ms"]
+        assert max(took) >= SLOW_MS and sum(took) <= finish["duration_ms"]
 
     files = [path for path in (app.folder / "dist").rglob("*.*") if path.suffix != ".map"]
     sizes = compressed(app, files)
@@ -129,9 +131,9 @@ def test_each_rebuild_is_a_build_of_its_own(tool: str, server: Operator, make: M
     with app.start(*COMMANDS[tool], "--watch") as process:
         try:
             for number, text in enumerate(("'changed'\n", "(", "'mended'\n"), 1):
-                until(lambda: len(finished(server, name)) == number)
+                until_finished(server, name, number)
                 app.write({"src/slow.js": f"export const slow = {text}"})
-            until(lambda: len(finished(server, name)) == 4)
+            until_finished(server, name, 4)
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
@@ -190,6 +192,10 @@ def ended(server: Operator, name: str) -> tuple[Mapping[str, Any], Mapping[str, 
     started, finish = told(server, "build", name)
     assert (started["type"], finish["type"]) == ("build.started", "build.finished")
     return started, finish
+
+
+def until_finished(server: Operator, name: str, count: int) -> None:
+    until(lambda: len(finished(server, name)) == count)
 
 
 def finished(server: Operator, name: str) -> list[Mapping[str, Any]]:

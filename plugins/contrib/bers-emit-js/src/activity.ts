@@ -17,6 +17,9 @@ export interface Options extends EmitterOptions {
 
 const KINDS = { build: 'build', testsuiterun: 'suite' } as const;
 
+/** What somebody stops a process with, by number. */
+const STOPPING: Readonly<Record<number, string>> = { 1: 'SIGHUP', 2: 'SIGINT', 3: 'SIGQUIT', 15: 'SIGTERM' };
+
 /** Who did not answer in time: nobody waits for them again. */
 const silent = new WeakSet<object>();
 const shared = { emit, flush };
@@ -130,7 +133,9 @@ export class Activity {
 
   /** The process ends before the tool has said how it went. */
   readonly #cutShort = (code: number): void => {
-    this.finish(code ? 'failure' : 'error', { reason: `the process ended with exit code ${code} before it was done` });
+    const signal = STOPPING[code - 128];
+    if (signal) this.finish('cancel', { reason: `stopped by ${signal}` });
+    else this.finish(code ? 'failure' : 'error', { reason: `the process ended with exit code ${code} before it was done` });
   };
 }
 
