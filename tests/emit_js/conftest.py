@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from bers_emit.testing import Receiver
+from tests.emit_js.node import Node
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2] / "plugins" / "contrib" / "bers-emit-js"
 
 _OURS = (
     "BERS_",
@@ -29,38 +28,6 @@ _OURS = (
     "TEAMCITY_",
     "CODEBUILD_",
 )
-
-
-@dataclass(frozen=True)
-class Node:
-    """Runs programs that import the package, in a folder of their own."""
-
-    folder: Path
-    environ: dict[str, str] = field(default_factory=dict[str, str])
-
-    def command(self, program: str, *words: str) -> list[str]:
-        """The command of a program that is given as its text; what it imports is found from its folder."""
-        path = self.folder / f"program{len(list(self.folder.glob('program*')))}.mjs"
-        path.write_text(program)
-        return ["node", str(path), *words]
-
-    def start(self, program: str, *words: str, **environ: str) -> subprocess.Popen[str]:
-        """The caller ends it, or waits for its end."""
-        return subprocess.Popen(
-            self.command(program, *words),
-            env={**os.environ, **self.environ, **environ},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-        )
-
-    def run(self, program: str, *words: str, code: int = 0, **environ: str) -> str:
-        """What the program prints; it has to end with that exit code."""
-        with self.start(program, *words, **environ) as process:
-            out, err = process.communicate(timeout=60)
-        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-        return out
 
 
 @pytest.fixture(scope="session")
@@ -117,8 +84,3 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
         url = receiver.url
     monkeypatch.setenv("BERS_EMIT_URL", url)
     return url
-
-
-def lines(folder: Path) -> list[Mapping[str, object]]:
-    """The events that wait in a spool folder."""
-    return [json.loads(line) for path in sorted(folder.glob("*.ndjson")) for line in path.read_text().splitlines()[1:]]
