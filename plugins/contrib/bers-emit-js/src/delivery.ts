@@ -44,9 +44,9 @@ export class Delivery {
   async post(lines: readonly Buffer[]): Promise<Refusal[]> {
     const plain = Buffer.from(`[${lines.map((line) => line.toString()).join(',')}]`);
     const packed = plain.length > GZIP_FROM;
-    const headers: http.OutgoingHttpHeaders = { 'content-type': 'application/json' };
-    if (this.token) headers.authorization = `Bearer ${this.token}`;
-    if (packed) headers['content-encoding'] = 'gzip';
+    const headers: http.OutgoingHttpHeaders = { 'Content-Type': 'application/json' };
+    if (this.token) headers.Authorization = `Bearer ${this.token}`;
+    if (packed) headers['Content-Encoding'] = 'gzip';
     let answer: Answer;
     try {
       answer = await this.#ask(headers, packed ? await promisify(gzip)(plain) : plain);
@@ -69,7 +69,7 @@ export class Delivery {
     const { request, Agent } = url.protocol === 'https:' ? https : http;
     url.pathname = url.pathname.replace(/\/+$/, '') + PATH;
     const agent = (this.#agent ??= new Agent({ keepAlive: true, maxSockets: 1 }));
-    headers['content-length'] = body.length;
+    headers['Content-Length'] = body.length;
     return new Promise((resolve, reject) => {
       const asked = request(url, { method: 'POST', headers, agent });
       const give = (seconds: number, what: string): NodeJS.Timeout =>

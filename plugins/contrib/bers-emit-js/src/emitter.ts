@@ -72,6 +72,7 @@ export class Emitter {
    */
   emit(type: string, fields: Fields = {}): boolean {
     if (!this.url || typeof type !== 'string' || !type) return false;
+    const before = this.dropped;
     let kept: boolean;
     try {
       kept = this.#keep(type, fields);
@@ -80,9 +81,10 @@ export class Emitter {
       this.dropped += 1;
       return false;
     }
-    if (kept && this.dropped > this.#told) {
-      const lost = this.dropped - this.#told;
-      this.#told = this.dropped;
+    // Where this one took the place of another there is no room for a report.
+    if (kept && before > this.#told && this.dropped === before) {
+      const lost = before - this.#told;
+      this.#told = before;
       this.emit('emitter.report', { measures: { dropped: lost } });
     }
     return kept;
