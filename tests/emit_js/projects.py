@@ -18,7 +18,9 @@ SLOW_MS = 2000
 
 APP: Mapping[str, str] = {
     "package.json": '{"name": "shop", "private": true, "type": "module"}',
-    "index.html": '<!doctype html><title>shop</title><script type="module" src="/src/main.js"></script>',
+    "index.html": '<!doctype html><link rel="stylesheet" href="/src/shop.css">'
+    '<script type="module" src="/src/main.js"></script>',
+    "src/shop.css": "body { color: teal }",
     "src/main.js": "\n".join([
         "import { slow } from './slow.js'",
         *(f"import {{ part{n} }} from './parts/part{n}.js'" for n in range(20)),
@@ -141,7 +143,7 @@ class Project:
 
     def start(self, *command: str, **environ: str) -> subprocess.Popen[str]:
         """The caller ends it, or waits for its end."""
-        path = f"{self.folder.parent / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"
+        path = f"{self.folder / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
             command, cwd=self.folder, env={**os.environ, **self.environ, "PATH": path, **environ}, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -158,6 +160,7 @@ def project(root: Path, package: Path, files: Mapping[str, str], **environ: str)
     own = root / "project" / "node_modules" / "@bers"
     own.mkdir(parents=True)
     (own / "emit").symlink_to(package)
+    (own.parent / ".bin").symlink_to(package / "node_modules" / ".bin")
     made = Project(root / "project", {"BERS_EMIT_SPOOL": str(root / "spool"), **environ})
     made.write(files)
     return made

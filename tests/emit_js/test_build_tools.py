@@ -21,7 +21,7 @@ from tests.emit_js.projects import APP, COMMANDS, CONFIGURATIONS, SLOW_MS, Done,
 Make = Callable[..., Project]
 
 ASSETS: Mapping[str, set[str]] = {
-    "vite": {"index.html", "assets/index-*.js", "assets/later-*.js"},
+    "vite": {"index.html", "assets/index-*.css", "assets/index-*.js", "assets/later-*.js"},
     "webpack": {"main.*.js"},
     "esbuild": {"main-*.js", "later-*.js"},
 }
@@ -192,6 +192,20 @@ def ended(server: Operator, name: str) -> tuple[Mapping[str, Any], Mapping[str, 
     started, finish = told(server, "build", name)
     assert (started["type"], finish["type"]) == ("build.started", "build.finished")
     return started, finish
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("assets/index-B3vZRz9l.css", "assets/index-*.css"), ("my-index-W1_rj-BN.css", "my-index-*.css"),
+    ("logo.4f3a2b1c9d8e7f60.svg", "logo.*.svg"), ("chunk-UBCFOIFY.js", "chunk-*.js"),
+    ("user-settings.css", "user-settings.css"), ("react-dom-client2x.js", "react-dom-client2x.js"),
+    ("MyComponent.js", "MyComponent.js"), ("shop-Checkout.css", "shop-Checkout.css"), ("index.html", "index.html"),
+    ("fonts/a-4f3a2b1c.min.woff2", "fonts/a-*.min.woff2"), ("README", "README"),
+])  # fmt: skip
+def test_a_name_loses_what_its_content_adds_to_it_and_no_more(name: str, expected: str, built: Path) -> None:
+    module = (built / "dist" / "esm" / "bundle.js").as_uri()
+    program = f"import({json.dumps(module)}).then((m) => console.log(m.normalised({json.dumps(name)})))"
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
 
 
 def until_finished(server: Operator, name: str, count: int) -> None:

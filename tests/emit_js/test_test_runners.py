@@ -74,6 +74,8 @@ FINE: Mapping[str, Mapping[str, str]] = {
 LATER = "test('sells', () => { setTimeout(() => { throw new Error('too late') }, 1); return new Promise((done) => {\n"
 LATER += "  setTimeout(done, 50) }) })"
 
+OBSOLETE = "// Jest Snapshot v1, https://jestjs.io/docs/snapshot-testing\n\nexports[`gone 1`] = `2`;\n"
+
 ENDS: Mapping[str, tuple[str, Mapping[str, str], tuple[str, ...], int, str, str | None]] = {
     "vitest-fine": ("vitest", FINE["vitest"], (), 0, "success", None),
     "vitest-none": ("vitest", {}, (), 1, "error", "no tests ran"),
@@ -84,6 +86,10 @@ ENDS: Mapping[str, tuple[str, Mapping[str, str], tuple[str, ...], int, str, str 
     "vitest-only-broken": ("vitest", {"all.test.js": "("}, (), 1, "failure", "1 of 1 tests did not pass"),
     "jest-fine": ("jest", FINE["jest"], (), 0, "success", None),
     "jest-only-broken": ("jest", {"all.test.js": "("}, (), 1, "failure", "1 of 1 tests did not pass"),
+    "jest-obsolete": (
+        "jest", {**FINE["jest"], "__snapshots__/all.test.js.snap": OBSOLETE}, (), 1, "failure",
+        "snapshots are obsolete",
+    ),
     "jest-bail": (
         "jest", {"all.test.js": "test('sells', () => { throw new Error() })"}, ("--bail",), 1, "failure",
         "1 of 1 tests did not pass",

@@ -73,14 +73,24 @@ export async function bundle(outputs: Iterable<Output>): Promise<Bundle> {
   };
 }
 
-/** A name without the hashes in it: those that the tool tells, else what can only be one. */
+/** Where bundlers put a hash by default: before the extension, and after what joins it to the name. */
+const HASHED = /([-._])([A-Za-z0-9_-]{8}|[A-Za-z0-9]{9,64})(?=(?:\.[A-Za-z]\w*)+$)/;
+
+/** A name without the hashes in it: those that the tool tells, else what no person would have named so. */
 export function normalised(name: string, hashes: readonly string[] = []): string {
   let found = name;
   for (const hash of hashes) if (hash) found = found.split(hash).join('*');
   if (found !== name) return found;
-  // Eight or more letters and digits before the extension: a word has no digit and no capital inside.
-  return name.replace(/([-._])([\w-]{8,64}?)(?=(\.\w+)+$)/, (all, mark: string, word: string) =>
-    /[0-9]|[a-z_-][A-Z]|[A-Z]{2}/.test(word) && !/^[\d.]+$/.test(word) ? `${mark}*` : all);
+  return name.replace(HASHED, (all, mark: string, word: string) => (isHash(word) ? `${mark}*` : all));
+}
+
+/** Bundlers write hex, base32 in capitals, or base64 of eight letters. */
+function isHash(word: string): boolean {
+  if (/^[0-9a-f]+$/.test(word) && /\d/.test(word)) return true;
+  if (word.length !== 8) return word.length >= 16 && /\d/.test(word) && !/^(?:[A-Z]?[a-z]+)+$/.test(word);
+  const upper = word.replace(/[^A-Z]/g, '').length;
+  const lower = word.replace(/[^a-z]/g, '').length;
+  return upper > 0 && (lower === 0 || upper + lower < 8 || upper > 2);
 }
 
 function add(assets: Map<string, Asset>, file: Output, raw: number, sizes: { gzip: number; brotli: number } | undefined): void {
