@@ -6,15 +6,22 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Generator
+import threading
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, async_playwright
 
 from bers_emit.testing import Receiver
 from tests.emit_js.node import Node
+from tests.emit_js.sites import Answer, Site
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "contrib" / "bers-emit-js"
+
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+"""What a browser must not do by itself while we look."""
 
 _OURS = (
     "BERS_",
@@ -84,3 +91,24 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
         url = receiver.url
     monkeypatch.setenv("BERS_EMIT_URL", url)
     return url
+
+
+@pytest.fixture
+def site() -> Generator[Site]:
+    """A site whose host and port are not the server's."""
+    with Site(("127.0.0.1", 0), Answer) as site:
+        thread = threading.Thread(target=site.serve_forever, args=(0.01,))
+        thread.start()
+        yield site
+        site.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+async def browser() -> AsyncGenerator[Browser]:
+    path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    if path is None:
+        pytest.skip("there is no Chromium here; `make test-browser-setup` installs it, or CHROMIUM names it")
+    async with async_playwright() as playwright:
+        async with await playwright.chromium.launch(executable_path=path, args=list(FLAGS)) as browser:
+            yield browser

@@ -2,85 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
-from collections.abc import AsyncGenerator, Generator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from bers.access import keys
 from bers.access.credentials import FRESH
 from bers.testing.server import Server, serving
-
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
-"""What a browser must not do by itself while we look."""
+from tests.emit_js.sites import Site, origin, serve
 
 NAMES = [
     f"{what}-{how}" for what in ("build", "validation", "deployment") for how in ("started", "completed", "failed")
 ]
 """What tools that build, validate and deploy in a page dispatch."""
 
-PAGE = """<!doctype html><title>A page</title>
-<script type="module">
+PAGE = """<script type="module">
   import {{ bridge, dispatch }} from '{server}/emit.js'
   window.told = bridge(window, {{ url: '{server}', key: '{key}' }})
   window.tell = dispatch
 </script>"""
 
 
-class _Site(BaseHTTPRequestHandler):
-    """Answers the page that the test has made, wherever it is asked for."""
-
-    html = b""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(self.html)))
-        self.end_headers()
-        self.wfile.write(self.html)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Tests tell what they expect."""
-
-
-@pytest.fixture
-def site() -> Generator[ThreadingHTTPServer]:
-    """A site of somebody else: its host and port are not the server's."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Site", (_Site,), {})) as site:
-        thread = threading.Thread(target=site.serve_forever, args=(0.01,))
-        thread.start()
-        yield site
-        site.shutdown()
-        thread.join()
-
-
-def origin(site: ThreadingHTTPServer) -> str:
-    return f"http://localhost:{site.server_address[1]}"
-
-
-@pytest.fixture
-async def browser() -> AsyncGenerator[Browser]:
-    path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-    if path is None:
-        pytest.skip("there is no Chromium here; `make test-browser-setup` installs it, or CHROMIUM names it")
-    async with async_playwright() as playwright:
-        async with await playwright.chromium.launch(executable_path=path, args=list(FLAGS)) as browser:
-            yield browser
-
-
-async def opened(browser: Browser, site: ThreadingHTTPServer, server: Server, key: str = "") -> Page:
+async def opened(browser: Browser, site: Site, server: Server, key: str = "") -> Page:
     """A page of the site with a bridge to the server."""
     html = PAGE.format(server=server.url("/").rstrip("/"), key=key)
-    site.RequestHandlerClass.html = html.encode()  # type: ignore[attr-defined]  # pyright: ignore
+    serve(site, html)
     page = await browser.new_page()
     await page.goto(origin(site))
     await page.wait_for_function("window.told")
@@ -92,12 +41,12 @@ async def waits(page: Page) -> int:
     return found
 
 
-def open_to(site: ThreadingHTTPServer) -> list[tuple[tuple[str, ...], Any]]:
+def open_to(site: Site) -> list[tuple[tuple[str, ...], Any]]:
     return [(("access", "origins"), [origin(site)])]
 
 
 async def test_a_browsers_event_on_a_page_of_another_origin_is_a_metric(
-    browser: Browser, site: ThreadingHTTPServer, tmp_path: Path
+    browser: Browser, site: Site, tmp_path: Path
 ) -> None:
     async with serving(tmp_path, changes=open_to(site)) as server:
         page = await opened(browser, site, server)
@@ -108,9 +57,7 @@ async def test_a_browsers_event_on_a_page_of_another_origin_is_a_metric(
         await server.until("metrics/build_performance", lambda data: data["current"] == 930)
 
 
-async def test_each_of_the_nine_events_arrives_under_its_name(
-    browser: Browser, site: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+async def test_each_of_the_nine_events_arrives_under_its_name(browser: Browser, site: Site, tmp_path: Path) -> None:
     async with serving(tmp_path, changes=open_to(site)) as server:
         page = await opened(browser, site, server)
         heard: set[str] = set()
@@ -123,9 +70,7 @@ async def test_each_of_the_nine_events_arrives_under_its_name(
                         break
 
 
-async def test_a_key_that_may_only_hand_in_events_is_enough(
-    browser: Browser, site: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+async def test_a_key_that_may_only_hand_in_events_is_enough(browser: Browser, site: Site, tmp_path: Path) -> None:
     changes = [*open_to(site), (("access", "enabled"), True), (("access", "key"), "a-key-for-operators")]
     async with serving(tmp_path, changes=changes, headers={"X-API-Key": "a-key-for-operators"}) as server:
         key, text = keys.make("page", ["ingest"], now=server.node.supervisor.clock.time())
@@ -141,7 +86,7 @@ async def test_a_key_that_may_only_hand_in_events_is_enough(
 
 
 async def test_a_page_of_a_site_that_is_not_named_is_refused_by_the_browser(
-    browser: Browser, site: ThreadingHTTPServer, tmp_path: Path
+    browser: Browser, site: Site, tmp_path: Path
 ) -> None:
     async with serving(tmp_path, changes=[(("access", "origins"), ["https://app.example"])]) as server:
         page = await opened(browser, site, server)
@@ -150,9 +95,7 @@ async def test_a_page_of_a_site_that_is_not_named_is_refused_by_the_browser(
         assert (await server.data("metrics/build_performance"))["current"] is None
 
 
-async def test_what_a_page_could_not_send_is_sent_by_the_next(
-    browser: Browser, site: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+async def test_what_a_page_could_not_send_is_sent_by_the_next(browser: Browser, site: Site, tmp_path: Path) -> None:
     async with serving(tmp_path, changes=open_to(site)) as server:
         page = await opened(browser, site, server)
         await page.context.set_offline(True)
@@ -167,9 +110,7 @@ async def test_what_a_page_could_not_send_is_sent_by_the_next(
         assert data["current"] == 150
 
 
-async def test_it_comes_back_by_itself_when_the_network_does(
-    browser: Browser, site: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+async def test_it_comes_back_by_itself_when_the_network_does(browser: Browser, site: Site, tmp_path: Path) -> None:
     async with serving(tmp_path, changes=open_to(site)) as server:
         page = await opened(browser, site, server)
         await page.context.set_offline(True)
@@ -179,9 +120,7 @@ async def test_it_comes_back_by_itself_when_the_network_does(
         await server.until("metrics/build_performance", lambda data: data["current"] == 932)
 
 
-async def test_what_is_dispatched_as_the_page_goes_arrives(
-    browser: Browser, site: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+async def test_what_is_dispatched_as_the_page_goes_arrives(browser: Browser, site: Site, tmp_path: Path) -> None:
     async with serving(tmp_path, changes=open_to(site)) as server:
         page = await opened(browser, site, server)
         await page.evaluate(
@@ -192,7 +131,7 @@ async def test_what_is_dispatched_as_the_page_goes_arrives(
 
 
 async def test_more_than_a_browser_lets_outlive_a_page_is_sent_all_the_same(
-    browser: Browser, site: ThreadingHTTPServer, tmp_path: Path
+    browser: Browser, site: Site, tmp_path: Path
 ) -> None:
     async with serving(tmp_path, changes=open_to(site)) as server:
         page = await opened(browser, site, server)

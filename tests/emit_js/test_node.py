@@ -261,12 +261,27 @@ def test_what_is_refused_for_good_is_kept_apart_with_the_reason(node: Node, rece
     assert folder.status(str(spool))["dead"] == 1
 
 
-def test_a_key_that_is_not_known_leaves_the_events_as_dead_letters(node: Node, receiver: Receiver, spool: Path) -> None:
-    receiver.answer(401, body=b'{"error": {"message": "this key is not known"}}')
-    node.run(EMIT, "1", BERS_EMIT_TOKEN="write-only-key")
+def test_a_key_that_is_not_known_is_told_and_the_events_wait_for_a_better_one(
+    node: Node, receiver: Receiver, spool: Path
+) -> None:
+    receiver.answer(401, body=b'{"error": {"message": "this key is not known"}}', times=10)
+    program = """
+        import { emitter } from '@bers/emit'
+        const e = emitter()
+        e.emit('a.b')
+        await e.flush(10)
+        console.log(e.error)
+    """
+    assert node.run(program, BERS_EMIT_TOKEN="write-only-key") == "401 Unauthorized: this key is not known\n"
     assert receiver.requests[0][0]["Authorization"] == "Bearer write-only-key"
-    (dead,) = (spool / "dead").iterdir()
-    assert '"reason":"401 Unauthorized: this key is not known"' in dead.read_text()
+    assert len(lines(spool)) == 1
+
+
+def test_a_batch_that_is_too_large_for_somebody_in_between_is_halved(node: Node, receiver: Receiver) -> None:
+    receiver.answer(413, times=4)  # Of five, of the first three, of the first two, and of the first alone.
+    node.run(EMIT, "5")
+    assert sorted(event["subject"] for event in receiver.events) == ["b-1", "b-2", "b-3", "b-4"]
+    assert len(receiver.requests) == 7
 
 
 def test_the_environments_key_goes_to_the_environments_server_alone(node: Node, receiver: Receiver) -> None:
@@ -344,6 +359,51 @@ def test_secrets_stay_on_the_machine(node: Node, nobody: str, spool: Path) -> No
     (event,) = lines(spool)
     assert event["reason"] == "*** at https://***@host/"
     assert event["data"] == {"deep": ["x *** y"], "key": "Error: ***"}
+
+
+def test_fields_that_are_named_like_secrets_are_masked(node: Node, nobody: str, spool: Path) -> None:
+    program = """
+        import { emit } from '@bers/emit'
+        emit('a.b', { apiKey: 1, monkey: 2, data: { password: 'x', 'access-token': null, tokens_used: 3 },
+                      reason: 'curl -H "Authorization: Bearer abcdefghijkl" "/?api_key=abcd&x=1"' })
+    """
+    node.run(program)
+    (event,) = lines(spool)
+    assert (event["apiKey"], event["monkey"]) == ("***", 2)
+    assert event["data"] == {"password": "***", "access-token": None, "tokens_used": 3}
+    assert event["reason"] == 'curl -H "Authorization: Bearer ***" "/?api_key=***&x=1"'
+
+
+def test_in_ci_events_tell_commit_and_run_and_what_is_said_counts_more(node: Node, nobody: str, spool: Path) -> None:
+    told = spool.parent / "event.json"
+    told.write_text('{"pull_request": {"number": 7, "head": {"sha": "c0ffee"}, "base": {"sha": "ba5e"}}}')
+    program = """
+        import { emit } from '@bers/emit'
+        emit('a.b')
+        emit('a.b', { vcs: { revision: 'other' }, run: { id: '4711', job: 'mine' } })
+    """
+    node.run(
+        program,
+        GITHUB_ACTIONS="true",
+        GITHUB_SERVER_URL="https://git.example",
+        GITHUB_REPOSITORY="acme/app",
+        GITHUB_EVENT_NAME="pull_request",
+        GITHUB_EVENT_PATH=str(told),
+        GITHUB_SHA="a-merge",
+        GITHUB_HEAD_REF="topic",
+        GITHUB_RUN_ID="4711",
+        GITHUB_JOB="test",
+        GITHUB_RUN_ATTEMPT="2",
+    )
+    first, second = lines(spool)
+    repository = "https://git.example/acme/app"
+    assert first["vcs"] == {
+        "repository": repository, "revision": "c0ffee", "ref": "topic", "base_revision": "ba5e", "change": "7",
+    }  # fmt: skip
+    assert second["vcs"] == {"repository": repository, "revision": "other"}
+    url = f"{repository}/actions/runs/4711"
+    assert first["run"] == {"system": "github", "id": "4711", "job": "test", "url": url, "attempt": 2}
+    assert second["run"] == {"system": "github", "id": "4711", "job": "mine", "url": url, "attempt": 2}
 
 
 def test_events_of_a_run_name_it(node: Node, nobody: str, spool: Path) -> None:

@@ -1,37 +1,66 @@
-/** Where events come from: the CI system that runs us, else this host. */
+/** Where events come from: the CI system that runs us, else this host; and what each event says of that. */
 
 import { hostname } from 'node:os';
+import { type Environ, type Part, project, read, type System, SYSTEMS } from './ci_systems.js';
+import type { Fields } from './event.js';
 
-type Environ = Readonly<Record<string, string | undefined>>;
-
-/** What tells the system, the system's name in a source, and the variables that name the project in it. */
-const SYSTEMS: ReadonlyArray<readonly [string, string, readonly string[]]> = [
-  ['GITHUB_ACTIONS', 'github', ['GITHUB_REPOSITORY']],
-  ['GITLAB_CI', 'gitlab', ['CI_PROJECT_PATH']],
-  ['JENKINS_URL', 'jenkins', ['JOB_NAME']],
-  ['BUILDKITE', 'buildkite', ['BUILDKITE_ORGANIZATION_SLUG', 'BUILDKITE_PIPELINE_SLUG']],
-  ['CIRCLECI', 'circleci', ['CIRCLE_PROJECT_USERNAME', 'CIRCLE_PROJECT_REPONAME']],
-  ['TF_BUILD', 'azure', ['SYSTEM_TEAMPROJECT', 'BUILD_DEFINITIONNAME']],
-  ['BITBUCKET_BUILD_NUMBER', 'bitbucket', ['BITBUCKET_REPO_FULL_NAME']],
-  ['TEAMCITY_VERSION', 'teamcity', ['TEAMCITY_PROJECT_NAME', 'TEAMCITY_BUILDCONF_NAME']],
-  ['CODEBUILD_BUILD_ID', 'codebuild', ['CODEBUILD_BUILD_ID']],
-];
+/** Of each part: what names it, and what of ours holds even where an event names another one. */
+const IDENTITIES = [
+  ['vcs', 'revision', ['repository']],
+  ['run', 'id', ['system']],
+] as const;
 
 /** The default source of an event: `/ci/SYSTEM/PROJECT` in CI, else `/host/NAME`. */
 export function source(environ: Environ): string {
-  for (const [marker, system, names] of SYSTEMS) {
-    if (isSet(environ[marker])) {
-      const project = names.map((name) => environ[name]).filter(Boolean).join('/');
-      // An id of CodeBuild is PROJECT:UUID, and a source outlives one build.
-      return `/ci/${system}/${quoted(system === 'codebuild' ? project.split(':')[0]! : project) || 'unknown'}`;
-    }
-  }
-  return `/host/${quoted(hostname()) || 'unknown'}`;
+  const found = system(environ);
+  if (!found) return `/host/${quoted(hostname()) || 'unknown'}`;
+  const name = project(found, environ);
+  // An id of CodeBuild is PROJECT:UUID, and a source outlives one build.
+  return `/ci/${found.name}/${quoted(found.name === 'codebuild' ? name.split(':')[0]! : name) || 'unknown'}`;
 }
 
-/** Whether a CI system runs us, by the variable that all of them set. */
+/** Whether a CI system runs us: most of them set CI, the others something of their own. */
 export function inCi(environ: Environ): boolean {
-  return isSet(environ.CI);
+  return isSet(environ.CI) || system(environ) !== undefined;
+}
+
+/** What the environment adds to each event: the commit, the run, the chain and the trace that it belongs to. */
+export class Surroundings {
+  readonly #fields: Part = {};
+  readonly #parts: { vcs: Part; run: Part } | undefined;
+
+  constructor(environ: Environ) {
+    const found = system(environ);
+    this.#parts = found && read(found, environ);
+    const chain = environ.BERS_CHAIN || environ.BERS_PARENT;
+    if (chain) this.#fields.chain = chain;
+    const trace = environ.TRACEPARENT ?? '';
+    if (/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(trace)) this.#fields.traceparent = trace;
+  }
+
+  /** The event with what it does not say itself; where it names another commit or run, ours says nothing of that. */
+  complete(fields: Fields): Fields {
+    const completed: Part = { ...fields };
+    for (const [name, value] of Object.entries(this.#fields)) completed[name] ??= value;
+    if (!this.#parts) return completed;
+    for (const [name, identity, shared] of IDENTITIES) {
+      const given = completed[name];
+      let ours = this.#parts[name];
+      if (given === undefined || given === null) {
+        if (Object.keys(ours).length > 0) completed[name] = ours;
+      } else if (typeof given === 'object') {
+        const said = Object.fromEntries(Object.entries(given).filter(([, of]) => of !== undefined && of !== null));
+        const other = said[identity] !== undefined && said[identity] !== ours[identity];
+        if (other) ours = Object.fromEntries(Object.entries(ours).filter(([key]) => (shared as readonly string[]).includes(key)));
+        completed[name] = { ...ours, ...said };
+      }
+    }
+    return completed;
+  }
+}
+
+function system(environ: Environ): System | undefined {
+  return SYSTEMS.find(({ marker }) => isSet(environ[marker]));
 }
 
 function isSet(value: string | undefined): boolean {

@@ -10,10 +10,18 @@ const PATIENCE_MS = 5000;
 const GZIP_FROM = 4096;
 const LONGEST_ANSWER = 8 * 1024 * 1024;
 const LONGEST_WAIT_S = 3600;
+/**
+ * What is wrong with the events themselves. Anything else speaks of the key, the address, or the server: that is mended
+ * some day, and then they are welcome.
+ */
+const FATAL = new Set([400, 413, 415, 422]);
 const RETRIED = new Set([408, 429]);
 
 /** Nobody answered: more attempts now would only cost time. */
 export class Unreachable extends Error {}
+
+/** Somebody answered, and will not take events: the key or the address is wrong. */
+export class Denied extends Unreachable {}
 
 /** The server answered that the events come again later; after so many seconds, where it named them. */
 export class Later extends Error {
@@ -40,21 +48,19 @@ export class Delivery {
   /** `connecting` is how many seconds a connection may take: that long it can hold up the end of the process. */
   constructor(private readonly url: string, private readonly token: string, private readonly connecting: number) {}
 
-  /** Hand the events over; return those refused for good. Throw Unreachable or Later. */
+  /**
+   * Hand the events over; return those refused for good. Throw Unreachable or Later.
+   *
+   * A batch that is too large for whoever is in between is halved, until only an event that is too large by itself is
+   * refused.
+   */
   async post(lines: readonly Buffer[]): Promise<Refusal[]> {
-    const plain = Buffer.from(`[${lines.map((line) => line.toString()).join(',')}]`);
-    const packed = plain.length > GZIP_FROM;
-    const headers: http.OutgoingHttpHeaders = { 'Content-Type': 'application/json' };
-    if (this.token) headers.Authorization = `Bearer ${this.token}`;
-    if (packed) headers['Content-Encoding'] = 'gzip';
-    let answer: Answer;
-    try {
-      answer = await this.#ask(headers, packed ? await promisify(gzip)(plain) : plain);
-    } catch (error) {
-      this.close();
-      throw new Unreachable(`${this.url}: ${error instanceof Error ? error.message || error.name : String(error)}`);
-    }
-    return refusals(answer, lines.length);
+    const answer = await this.#exchange(lines);
+    if (answer.status !== 413 || lines.length === 1) return refusals(answer, lines.length);
+    const half = Math.ceil(lines.length / 2);
+    const first = await this.post(lines.slice(0, half));
+    const second = await this.post(lines.slice(half));
+    return [...first, ...second.map(([index, reason]) => [half + index, reason] as const)];
   }
 
   /** End a request that is waited for, and the connection. */
@@ -62,6 +68,20 @@ export class Delivery {
     this.#request?.destroy(new Error('given up'));
     this.#agent?.destroy();
     this.#request = this.#agent = undefined;
+  }
+
+  async #exchange(lines: readonly Buffer[]): Promise<Answer> {
+    const plain = Buffer.from(`[${lines.map((line) => line.toString()).join(',')}]`);
+    const packed = plain.length > GZIP_FROM;
+    const headers: http.OutgoingHttpHeaders = { 'Content-Type': 'application/json' };
+    if (this.token) headers.Authorization = `Bearer ${this.token}`;
+    if (packed) headers['Content-Encoding'] = 'gzip';
+    try {
+      return await this.#ask(headers, packed ? await promisify(gzip)(plain) : plain);
+    } catch (error) {
+      this.close();
+      throw new Unreachable(`${this.url}: ${error instanceof Error ? error.message || error.name : String(error)}`);
+    }
   }
 
   #ask(headers: http.OutgoingHttpHeaders, body: Buffer): Promise<Answer> {
@@ -113,13 +133,15 @@ function refusals(answer: Answer, count: number): Refusal[] {
   if (status === 202 || (status >= 200 && status < 300 && of(body, 'success') === true)) {
     return rejected(of(body, 'data'), count);
   }
-  if (status >= 400 && status < 500 && !RETRIED.has(status)) {
-    const detail = of(of(body, 'error'), 'message');
-    const why = typeof detail === 'string' ? `${reason}: ${detail}` : reason;
-    return Array.from({ length: count }, (_, index) => [index, why] as const);
+  const detail = of(of(body, 'error'), 'message');
+  const why = typeof detail === 'string' && detail ? `${reason}: ${detail}` : reason;
+  if (FATAL.has(status)) {
+    const told = details(of(of(body, 'error'), 'details'));
+    return Array.from({ length: count }, (_, index) => [index, told.has(index) ? `${why}: ${told.get(index)}` : why]);
   }
+  if (status >= 400 && status < 500 && !RETRIED.has(status)) throw new Denied(why);
   // A redirect or another server's 200 (a proxy's login page) is no receipt: the events stay.
-  throw new Later(reason, retryAfter(answer.retryAfter));
+  throw new Later(why, retryAfter(answer.retryAfter));
 }
 
 function rejected(data: unknown, count: number): Refusal[] {
@@ -129,6 +151,14 @@ function rejected(data: unknown, count: number): Refusal[] {
     const whole = typeof index === 'number' && Number.isInteger(index) && index >= 0 && index < count;
     return whole ? [[index, String(of(one, 'error') ?? 'rejected')] as const] : [];
   });
+}
+
+/** What was told of single events, by their index. */
+function details(list: unknown): Map<number, string> {
+  const told = (Array.isArray(list) ? list : []).map((one: unknown) => {
+    return [/^\[(\d+)\]$/.exec(String(of(one, 'path')))?.[1], String(of(one, 'message'))] as const;
+  });
+  return new Map(told.flatMap(([index, message]) => (index === undefined ? [] : [[Number(index), message]])));
 }
 
 function json(text: string): unknown {

@@ -39,7 +39,7 @@ export class Emitter {
   dropped = 0;
   readonly #token: string;
   readonly #redact: Redact;
-  readonly #chain: string | undefined;
+  readonly #surroundings: context.Surroundings;
   #told = 0;
   #refused = 0;
   #error = '';
@@ -61,14 +61,15 @@ export class Emitter {
     this.budget = options.budget ?? budget(environ);
     this.#token = options.token ?? (url === environ.BERS_EMIT_URL ? environ.BERS_EMIT_TOKEN : undefined) ?? '';
     this.#redact = redaction(environ, this.#token);
-    this.#chain = environ.BERS_CHAIN || environ.BERS_PARENT || undefined;
+    this.#surroundings = new context.Surroundings(this.url ? environ : {});
     this.#begin();
   }
 
   /**
    * Keep an event and send it soon; false says that it was not kept. Costs microseconds, and never throws.
    *
-   * Fields are those of the event, and the runbook's own: `{duration, environment, phases, successRate, ...}`.
+   * Fields are those of the event, and the runbook's own: `{duration, environment, phases, successRate, ...}`. In a CI
+   * system `vcs` and `run` are filled in, as far as they are not given.
    */
   emit(type: string, fields: Fields = {}): boolean {
     if (!this.url || typeof type !== 'string' || !type) return false;
@@ -122,8 +123,7 @@ export class Emitter {
   #keep(type: string, fields: Fields): boolean {
     if (!this.#opened) this.#open();
     const id = `${this.#name}-${this.#count++}`;
-    const chained = this.#chain === undefined || fields?.chain ? fields : { ...fields, chain: this.#chain };
-    const line = encode(type, id, this.source, chained, this.#redact);
+    const line = encode(type, id, this.source, this.#surroundings.complete(fields), this.#redact);
     try {
       if (!this.#spool) throw new Error('the disk refused the spool');
       this.#spool.append(line);

@@ -1,6 +1,6 @@
 /** An event as one line of JSON, out of whatever the caller handed in. */
 
-import type { Redact } from './redaction.js';
+import { isSecret, MASK, type Redact } from './redaction.js';
 
 export const MAX_BYTES = 256 * 1024; // The intake takes no larger event.
 const MAX_NODES = 20_000; // Bounds the time of a call, whatever somebody hands in.
@@ -31,6 +31,10 @@ export interface Fields {
   readonly traceparent?: string;
   readonly measures?: Readonly<Record<string, number>>;
   readonly labels?: Readonly<Record<string, string>>;
+  /** The commit: `{revision, repository, ref, committed_at, ...}`. In a CI system it is filled in. */
+  readonly vcs?: Readonly<Record<string, unknown>>;
+  /** The run of a CI system: `{id, attempt, pipeline, job, url, ...}`. There it is filled in. */
+  readonly run?: Readonly<Record<string, unknown>>;
   readonly data?: unknown;
   readonly [name: string]: unknown;
 }
@@ -44,7 +48,7 @@ export function encode(type: string, id: string, source: string, fields: Fields,
   const event: Record<string, unknown> = { id, source, type };
   for (const [name, value] of cleaned.pairs(fields)) {
     if (value === null || value === undefined || name === 'type' || name === '__proto__') continue;
-    const known = field(name, value, cleaned);
+    const known = isSecret(name) ? MASK : field(name, value, cleaned);
     if (known !== undefined && known !== '') event[name in TEXTS ? name : cleaned.text(name, 200)] = known;
   }
   event.time ??= new Date().toISOString();
@@ -116,7 +120,6 @@ class Cleaning {
     }
     // Cut twice: a secret at the edge is found before it is halved.
     text = this.redact(text.slice(0, limit + 4096)).slice(0, limit);
-    // eslint-disable-next-line no-control-regex
     return /^[\x00-\x7f]*$/.test(text) ? text : Buffer.from(text).toString();
   }
 
@@ -174,7 +177,13 @@ class Cleaning {
     } catch {
       return '<object>';
     }
-    return Object.fromEntries(this.pairs(value).map(([key, of]) => [this.text(key, 1024), this.value(of, depth + 1)]));
+    return Object.fromEntries(
+      this.pairs(value).map(([key, of]) => {
+        const name = this.text(key, 1024);
+        const hidden = of !== null && of !== undefined && isSecret(name);
+        return [name, hidden ? MASK : this.value(of, depth + 1)];
+      }),
+    );
   }
 }
 

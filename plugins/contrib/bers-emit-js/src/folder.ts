@@ -3,7 +3,7 @@
 import * as fs from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Spool, SUFFIX } from './spool.js';
+import { newName, Spool, SUFFIX } from './spool.js';
 
 export const MAX_BYTES = 128 * 1024 * 1024;
 export const MAX_AGE_MS = 7 * 86_400_000;
@@ -54,11 +54,13 @@ export async function prune(folder: string): Promise<number> {
 }
 
 /** Keep events that the server refused for good, each with the reason, where nobody sends them again. */
-export function bury(folder: string, name: string, refused: ReadonlyArray<readonly [Buffer, string]>): void {
+export function bury(folder: string, refused: ReadonlyArray<readonly [Buffer, string]>): void {
   const dead = join(folder, DEAD);
   fs.mkdirSync(dead, { mode: 0o700, recursive: true });
   const text = refused.map(([line, reason]) => `${JSON.stringify({ reason, event: parsed(line) })}\n`).join('');
-  fs.appendFileSync(join(dead, name + SUFFIX), text, { mode: 0o600 });
+  const name = newName(); // A file of their own: others may take the letters of any file that they can see.
+  fs.writeFileSync(join(dead, `.${name}`), text, { mode: 0o600, flag: 'wx' });
+  fs.renameSync(join(dead, `.${name}`), join(dead, name + SUFFIX));
 }
 
 function files(folder: string): File[] {

@@ -130,7 +130,7 @@ export class Sender {
       const bad = check ? lines.filter((line) => !isObject(line)) : [];
       const good = check ? lines.filter((line) => !bad.includes(line)) : lines;
       const refused = good.length > 0 ? await this.delivery.post(good) : [];
-      this.#bury(store, [
+      this.#bury([
         ...refused.map(([index, reason]) => [good[index]!, reason] as const),
         ...bad.map((line) => [line, 'not a JSON object'] as const),
       ]);
@@ -138,12 +138,12 @@ export class Sender {
     }
   }
 
-  #bury(store: Store, refused: ReadonlyArray<readonly [Buffer, string]>): void {
+  #bury(refused: ReadonlyArray<readonly [Buffer, string]>): void {
     if (refused.length === 0) return;
     this.refused += refused.length;
     this.refusal = refused[0]![1];
     try {
-      folders.bury(this.folder, store.name, refused);
+      folders.bury(this.folder, refused);
     } catch {
       this.owner.lost(refused.length);
     }
