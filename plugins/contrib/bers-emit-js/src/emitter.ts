@@ -122,6 +122,7 @@ export class Emitter {
 
   #keep(type: string, fields: Fields): boolean {
     if (!this.#opened) this.#open();
+    if (this.#vain && this.#empty()) this.#vain = false; // All of it came through later: the server is back.
     const id = `${this.#name}-${this.#count++}`;
     const line = encode(type, id, this.source, this.#surroundings.complete(fields), this.#redact);
     try {
