@@ -71,8 +71,13 @@ FINE: Mapping[str, Mapping[str, str]] = {
     "jest": {"all.test.js": "test('sells', () => {})"},
 }
 
-LATER = "test('sells', () => { setTimeout(() => { throw new Error('too late') }, 1); return new Promise((done) => {\n"
-LATER += "  setTimeout(done, 50) }) })"
+LATER = """
+import { test } from 'vitest'
+test('sells', () => {
+  setTimeout(() => { throw new Error('too late') }, 1)
+  return new Promise((done) => setTimeout(done, 50))
+})
+"""
 
 OBSOLETE = "// Jest Snapshot v1, https://jestjs.io/docs/snapshot-testing\n\nexports[`gone 1`] = `2`;\n"
 
@@ -81,7 +86,7 @@ ENDS: Mapping[str, tuple[str, Mapping[str, str], tuple[str, ...], int, str, str 
     "vitest-none": ("vitest", {}, (), 1, "error", "no tests ran"),
     "vitest-none-is-fine": ("vitest", {}, ("--passWithNoTests",), 0, "success", None),
     "vitest-unhandled": (
-        "vitest", {"all.test.js": f"import {{ test }} from 'vitest'\n{LATER}"}, (), 1, "failure", "too late",
+        "vitest", {"all.test.js": LATER}, (), 1, "failure", "too late",
     ),
     "vitest-only-broken": ("vitest", {"all.test.js": "("}, (), 1, "failure", "1 of 1 tests did not pass"),
     "jest-fine": ("jest", FINE["jest"], (), 0, "success", None),

@@ -1,5 +1,6 @@
 /** The reporter for vitest: each run of the tests, and each further one while it watches, reports itself. */
 
+import { relative } from 'node:path';
 import type { Reporter, SerializedError, TestModule, TestRunEndReason, Vitest } from 'vitest/node';
 import { type Activity, type Options, reason as worded, Reports } from './activity.js';
 import { type Status, Suite } from './suite.js';
@@ -37,7 +38,7 @@ export default class BersReporter implements Reporter {
     await this.#reports?.safely(async () => {
       const at = performance.now();
       const suite = new Suite();
-      for (const module of modules) count(module, suite);
+      for (const module of modules) count(module, suite, this.#vitest!.config.root);
       const { outcome, ...more } = suite.end(told(suite, errors, end));
       this.#run?.finish(outcome, more, at);
       if (!this.#vitest!.config.watch) await this.#reports!.leave();
@@ -53,7 +54,7 @@ function told(suite: Suite, errors: readonly SerializedError[], end: TestRunEndR
   return suite.bad > 0 || suite.total === 0 ? undefined : { outcome: 'failure', reason: 'vitest says that the run failed' };
 }
 
-function count(module: TestModule, suite: Suite): void {
+function count(module: TestModule, suite: Suite, folder: string): void {
   let failed = false;
   for (const test of module.children.allTests()) {
     const { state } = test.result();
@@ -62,5 +63,5 @@ function count(module: TestModule, suite: Suite): void {
     suite.add(STATUS[state] ?? 'skipped', test.fullName, found?.duration, found?.flaky);
   }
   // The file itself could not be run, or what is around its tests failed.
-  if (module.state() === 'failed' && !failed) suite.add('errored', module.relativeModuleId);
+  if (module.state() === 'failed' && !failed) suite.add('errored', relative(folder, module.moduleId));
 }
