@@ -57,6 +57,7 @@ dist: setup  ## Build this project's own wheels.
 bench: setup  ## Figures of the hot path, on this machine.
 	$(BIN)/python tests/bench/hot_path.py --events 300000 --series 40
 	$(BIN)/python tests/bench/hot_path.py --events 300000 --series 1000
+	@if test -e $(JS)/dist/cjs/package.json; then node tests/bench/emit_js.mjs 50000; fi
 
 fuzz: setup  ## Look for inputs that break us, by coverage: SECONDS for each target.
 	$(BIN)/uv pip install --quiet atheris==$(ATHERIS_VERSION)

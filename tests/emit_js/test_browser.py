@@ -142,3 +142,16 @@ async def test_more_than_a_browser_lets_outlive_a_page_is_sent_all_the_same(
         assert await page.evaluate("window.told.flush()") is True
         await server.until("metrics/build_performance", lambda data: data["current"] == 99)
         assert await page.evaluate("window.told.dropped") == 0
+
+
+async def test_a_browser_whose_requests_do_not_outlive_a_page_sends_a_beacon(
+    browser: Browser, site: Site, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, changes=open_to(site)) as server:
+        page = await opened(browser, site, server)
+        await page.evaluate("delete Request.prototype.keepalive")
+        await page.evaluate(
+            "addEventListener('pagehide', () => window.tell('build-completed', {duration: 934}), {capture: true})"
+        )
+        await page.goto("about:blank")
+        await server.until("metrics/build_performance", lambda data: data["current"] == 934)

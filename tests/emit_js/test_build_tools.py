@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -31,10 +32,14 @@ PHASES: Mapping[str, set[str]] = {
     "vite": {"transform", "render", "write"}, "webpack": {"make", "seal", "emit"}, "esbuild": set(),
 }  # fmt: skip
 
+LONG = pytest.mark.skipif(not os.environ.get("BERS_TEST_LONG"), reason="`make test-long` has every fault of every tool")
+
 FAULTS = [
-    ("vite", "start"), ("vite", "transform"), ("vite", "render"), ("vite", "generate"), ("vite", "write"),
-    ("vite", "close"), ("webpack", "emit"), ("webpack", "done"), ("webpack", "syntax"), ("esbuild", "load"),
-    ("esbuild", "end"), ("esbuild", "syntax"), ("vite", "syntax"),
+    ("vite", "transform"), ("vite", "render"), ("vite", "write"), ("vite", "close"), ("webpack", "emit"),
+    ("webpack", "syntax"), ("esbuild", "load"), ("esbuild", "syntax"),
+    *(pytest.param(tool, fault, marks=[pytest.mark.long, LONG]) for tool, fault in (
+        ("vite", "start"), ("vite", "generate"), ("vite", "syntax"), ("webpack", "done"), ("esbuild", "end"),
+    )),
 ]  # fmt: skip
 
 SIZES = """

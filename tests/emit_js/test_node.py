@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from bers_emit.ring import MAX_EVENTS
 from bers_emit.spool import Spool, new_name
 from bers_emit.testing import Receiver
 from tests.emit_js.node import Node, lines
+from tests.unit.certificates import made, needs_openssl
 
 EMIT = """
 import { emit } from '@bers/emit'
@@ -55,6 +58,39 @@ async def test_a_build_that_a_program_reports_is_a_metric_of_the_server(node: No
     """
     async with serving(tmp_path) as server:
         await to_thread.run_sync(partial(node.run, program, BERS_EMIT_URL=server.url("/")))
+        await server.until("metrics/build_performance", lambda data: data["current"] == 930)
+
+
+async def test_a_target_of_events_is_bridged_in_node_as_in_a_page(node: Node, tmp_path: Path) -> None:
+    program = """
+        import { bridge, dispatch, EVENTS } from '@bers/emit'
+        const target = new EventTarget()
+        const told = bridge(target, { url: process.argv[2] })
+        EVENTS.forEach((name, n) => dispatch(name, { duration: 900 + n, correlationId: `C${n}` }, target))
+        if (!(await told.flush())) throw new Error('the server has not everything')
+    """
+    async with serving(tmp_path) as server:
+        await to_thread.run_sync(partial(node.run, program, server.url("/")))
+        await server.until("metrics/build_performance", lambda data: data["current"] == 901)
+        await server.until("metrics/deployment_performance", lambda data: data["current"] == 907)
+
+
+@needs_openssl
+async def test_it_speaks_tls_to_whom_it_can_believe(node: Node, tmp_path: Path) -> None:
+    pair = made(tmp_path, "bers")
+    tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
+    program = """
+        import { emitter } from '@bers/emit'
+        const e = emitter({ url: process.argv[2] })
+        e.emit('build-completed', { duration: 930 })
+        console.log(await e.flush(10), e.error)
+    """
+    verify = ssl.create_default_context(cafile=str(pair.certificate))
+    async with serving(tmp_path, changes=[(("server", "tls"), tls)], verify=verify) as server:
+        stranger = await to_thread.run_sync(partial(node.run, program, server.url("/")))
+        assert re.fullmatch(r"false https://.*: self-signed certificate\n", stranger)
+        known = partial(node.run, program, server.url("/"), NODE_EXTRA_CA_CERTS=str(pair.certificate))
+        assert await to_thread.run_sync(known) == "true \n"
         await server.until("metrics/build_performance", lambda data: data["current"] == 930)
 
 

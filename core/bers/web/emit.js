@@ -126,6 +126,7 @@ export class Bridge {
             this.#timer = undefined;
             this.#running ??= this.#sendAll();
         }, Math.max(LINGER_MS, this.#next - Date.now()));
+        this.#timer.unref?.(); // In Node it would keep the process alive.
     }
     #retry() {
         clearTimeout(this.#timer);
@@ -253,8 +254,7 @@ function bytes(text) {
 }
 /** A name that no other page has or had: it is the first part of every id. */
 function newName() {
-    const random = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, '0'));
-    return `page-${Date.now()}-${random.join('')}`;
+    return `page-${Date.now()}-${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
 }
 function json(value) {
     try {

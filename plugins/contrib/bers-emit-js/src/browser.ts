@@ -172,6 +172,7 @@ export class Bridge implements Taker {
       this.#timer = undefined;
       this.#running ??= this.#sendAll();
     }, Math.max(LINGER_MS, this.#next - Date.now()));
+    (this.#timer as { unref?: () => void }).unref?.(); // In Node it would keep the process alive.
   }
 
   #retry(): void {
@@ -297,8 +298,7 @@ function bytes(text: string): number {
 
 /** A name that no other page has or had: it is the first part of every id. */
 function newName(): string {
-  const random = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, '0'));
-  return `page-${Date.now()}-${random.join('')}`;
+  return `page-${Date.now()}-${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
 }
 
 function json(value: unknown): string | undefined {
