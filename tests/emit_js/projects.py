@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -133,7 +134,10 @@ class Project:
         for name, text in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            # At once, as editors do: who watches would else build a file that is empty for a moment.
+            whole = path.with_name(f".{path.name}.new")
+            whole.write_text(text)
+            whole.replace(path)
 
     def run(self, *command: str, **environ: str) -> Done:
         began = time.monotonic()
@@ -146,12 +150,18 @@ class Project:
         path = f"{self.folder / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
             command, cwd=self.folder, env={**os.environ, **self.environ, "PATH": path, **environ}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
     def spooled(self) -> list[Path]:
         """What waits to be sent."""
         return [path for path in Path(self.environ["BERS_EMIT_SPOOL"]).glob("*.ndjson") if path.stat().st_size]
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a tool that watches, with the processes that it has started."""
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
 
 
 def project(root: Path, package: Path, files: Mapping[str, str], **environ: str) -> Project:

@@ -12,7 +12,7 @@ import pytest
 
 from bers_emit.testing import Receiver
 from tests.acceptance.conftest import Operator, configuration, operating
-from tests.emit_js.projects import SLOW_MS, Done, Project, project, told, until
+from tests.emit_js.projects import SLOW_MS, Done, Project, project, stop, told, until
 
 Make = Callable[..., Project]
 
@@ -175,8 +175,7 @@ def test_each_further_run_while_vitest_watches_is_one_of_its_own(server: Operato
             tests.write({"all.test.js": FINE["vitest"]["all.test.js"].replace("{}", "{ throw new Error('no') }")})
             until(lambda: len(finished(server, "watched")) == 2)
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
+            stop(process)
     assert [one["outcome"] for one in finished(server, "watched")] == ["success", "failure"]
     assert len({one["subject"] for one in told(server, "testsuiterun", "watched")}) == 2
 
