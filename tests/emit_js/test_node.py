@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -268,6 +270,27 @@ def test_a_server_that_cannot_be_reached_costs_the_budget(node: Node, spool: Pat
 def test_a_name_that_nobody_has_holds_nobody_up(node: Node, spool: Path) -> None:
     url = "http://monitoring.invalid:3003"
     assert float(node.run(AND_TELL_THE_WAIT, "10", BERS_EMIT_URL=url)) < 1000 + MARGIN
+    assert len(lines(spool)) == 10
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0
+    if shutil.which("unshare")
+    else True,
+    reason="only root can give a program a name server of its own, with `unshare`",
+)
+def test_name_servers_that_do_not_answer_cost_the_budget(node: Node, spool: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.53.53", 53))
+        (tmp_path / "resolv.conf").write_text("nameserver 127.0.53.53\n")
+        program = shlex.join(node.command(AND_TELL_THE_WAIT, "10"))
+        alone = f"mount --bind {shlex.quote(str(tmp_path / 'resolv.conf'))} /etc/resolv.conf && exec {program}"
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", alone],
+            env={**os.environ, "BERS_EMIT_URL": "http://monitoring.example:3003", "BERS_EMIT_BUDGET": "500ms"},
+            check=True, capture_output=True, text=True, cwd=node.folder,
+        )  # fmt: skip
+    assert float(done.stdout) < 1000 + MARGIN  # The system's own look-up takes 40 seconds.
     assert len(lines(spool)) == 10
 
 
