@@ -34,6 +34,10 @@ _OURS = (
     "BITBUCKET_",
     "TEAMCITY_",
     "CODEBUILD_",
+    "CIRCLE",
+    "TRAVIS",
+    "DRONE",
+    "TRACEPARENT",
 )
 
 

@@ -4,6 +4,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import * as names from './names.js';
 
 export const PATH = '/api/monitoring/ingest';
 const PATIENCE_MS = 5000;
@@ -91,7 +92,7 @@ export class Delivery {
     const agent = (this.#agent ??= new Agent({ keepAlive: true, maxSockets: 1 }));
     headers['Content-Length'] = body.length;
     return new Promise((resolve, reject) => {
-      const asked = request(url, { method: 'POST', headers, agent });
+      const asked = request(url, { method: 'POST', headers, agent, lookup: names.within(this.connecting) });
       const give = (seconds: number, what: string): NodeJS.Timeout =>
         setTimeout(() => asked.destroy(new Error(`no ${what} within ${seconds} s`)), seconds * 1000).unref();
       const connecting = give(this.connecting, 'connection');
