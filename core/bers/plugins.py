@@ -131,10 +131,10 @@ def _check_paths(catalogue: Catalogue) -> None:
     """Refuse two specs that answer one path."""
     owners: dict[tuple[str, str], str] = {}
     for _, spec in catalogue.all():
-        for operation in spec.operations:
-            owner = owners.setdefault(_route(operation), spec.name)
+        for route in [*map(_route, spec.operations), *(("POST", format.path) for format in spec.formats)]:
+            owner = owners.setdefault(route, spec.name)
             if owner != spec.name:
-                raise PluginError(f"{owner!r} and {spec.name!r} both answer {' '.join(_route(operation))}")
+                raise PluginError(f"{owner!r} and {spec.name!r} both answer {' '.join(route)}")
 
 
 def _route(operation: AnyOperation) -> tuple[str, str]:

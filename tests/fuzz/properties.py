@@ -34,7 +34,7 @@ from bers.claims import Owners
 from bers.config import plan
 from bers.config.located import parse
 from bers.decoding import Decoded, Decoder
-from bers.decoding.documents import FIRST_TIME, LAST_TIME, MAX_NUMBER
+from bers.decoding.limits import FIRST_TIME, LAST_TIME, MAX_NUMBER
 from bers.decoding.vocabulary import RESERVED, TYPE
 from bers.frames import Frame
 from bers.journal import Journal

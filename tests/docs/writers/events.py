@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from bers import Event, Outcome
-from bers.decoding import documents
+from bers.decoding import limits
 from bers.decoding.vocabulary import OUTCOMES, RESERVED, canonical
 from bers.plugins import load
 from bers_builtin.sinks.sse.frames import frame_name
@@ -210,11 +210,11 @@ _FIELDS = {
 }
 _FIELDS_TEXT = f"""
 `vcs` has `repository`, `revision`, `ref`, `base_revision`, `change` and `committed_at`; `run` has `system`, `pipeline`,
-`id`, `job`, `attempt` and `url`. An event has at most {documents.MAX_MEASURES} measures and {documents.MAX_LABELS}
-labels; a label has at most {documents.MAX_LABEL} characters. What has no field of its own is kept in `data`:
-at most {documents.MAX_DEPTH} levels deep, {documents.MAX_VALUES} values, {documents.MAX_KEYS} keys in one object, keys
-of {documents.MAX_KEY} and texts of {documents.MAX_STRING} characters. A text in `vcs` or `run` has at most
-{documents.MAX_PART}.
+`id`, `job`, `attempt` and `url`. An event has at most {limits.MAX_MEASURES} measures and {limits.MAX_LABELS}
+labels; a label has at most {limits.MAX_LABEL} characters. What has no field of its own is kept in `data`:
+at most {limits.MAX_DEPTH} levels deep, {limits.MAX_VALUES} values, {limits.MAX_KEYS} keys in one object, keys
+of {limits.MAX_KEY} and texts of {limits.MAX_STRING} characters. A text in `vcs` or `run` has at most
+{limits.MAX_PART}.
 
 The runbook's spellings are understood too: `detail` around the fields, `correlationId` for `subject`, `duration` and
 `durationMs` for `duration_ms`, `timestamp` for `time`, `error` and `message` for `reason`, `successRate`, `bundleSize`,
