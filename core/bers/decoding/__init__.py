@@ -129,15 +129,11 @@ class Decoder:
                 grow(weigh(events, size))
                 await checkpoint()
             said = dict(document)
-            try:
-                events.append(event(said, now=now, fallback_id=self._next_id(), origin=said.pop("origin", "")))
-            except (ValueError, OverflowError, RecursionError) as exc:
-                id = said.get("id")
-                rejected.append(Rejection(index, _why(exc), id[:MAX_ID] if isinstance(id, str) else None))
+            _take(self._tried(index, said, now, said.pop("origin", "")), events, rejected)
         grow(weigh(events, size))
         return Decoded(events, rejected)
 
-    async def binary(
+    def binary(
         self, headers: Iterable[tuple[bytes, bytes]], content_type: str, body: bytes | bytearray, *, now: float
     ) -> Decoded:
         """Decode a CloudEvent whose attributes are the headers and whose data is the body."""
@@ -145,8 +141,10 @@ class Decoder:
         if len(body) > self._max_event:
             message = f"{len(body)} bytes are too many; an event has at most {self._max_event:d}"
             return Decoded([], [Rejection(0, message, str(document.get("id", ""))[:MAX_ID] or None)])
-        # It is a CloudEvent, or none at all: without a version it must not pass for plain JSON.
-        return await self.read([{"specversion": "", **document}], now=now, size=len(body))
+        events: list[Event] = []
+        rejected: list[Rejection] = []
+        _take(self._tried(0, cloudevents.claimed(document), now), events, rejected)
+        return Decoded(events, rejected)
 
     def _at_once(self, body: bytes | bytearray) -> list[Event] | None:
         """Decode a body of nothing but plain events whose words are known; None where it is not one."""
@@ -213,7 +211,7 @@ class Decoder:
                 plain = None
         document = self._document.decode(piece)
         if cloud:
-            document.setdefault("specversion", "")  # It is one, or none at all.
+            document = cloudevents.claimed(document)
         made = event(document, now=now, fallback_id=self._next_id())
         if plain:
             if len(self._types) < MAX_WORDS:
@@ -221,6 +219,13 @@ class Decoder:
             if len(self._measures) < MAX_WORDS:
                 self._measures.update(made.measures)
         return made
+
+    def _tried(self, index: int, document: Mapping[str, Any], now: float, origin: str = "") -> Event | Rejection:
+        try:
+            return event(document, now=now, fallback_id=self._next_id(), origin=origin)
+        except (ValueError, OverflowError, RecursionError) as exc:
+            id = document.get("id")
+            return Rejection(index, _why(exc), id[:MAX_ID] if isinstance(id, str) else None)
 
     def _next_id(self) -> str:
         return f"{self._boot}-{next(self._numbers)}"
@@ -263,6 +268,13 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 class _Id(msgspec.Struct):
     id: str | None = None
+
+
+def _take(made: Event | Rejection, events: list[Event], rejected: list[Rejection]) -> None:
+    if isinstance(made, Event):
+        events.append(made)
+    else:
+        rejected.append(made)
 
 
 def _why(exc: Exception) -> str:

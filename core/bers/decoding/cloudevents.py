@@ -36,6 +36,11 @@ def is_one(document: Mapping[str, Any]) -> bool:
     return document.get("specversion") is not None
 
 
+def claimed(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document of somebody who said that it is a CloudEvent: it is one, or none of ours at all."""
+    return document if is_one(document) else {**document, "specversion": ""}
+
+
 def fields(document: Mapping[str, Any]) -> dict[str, Any]:
     """All that a CloudEvent says, on one level and under our names. Raise ValueError where it is none."""
     found = {name: value for name, value in document.items() if value is not None}  # `null` is the same as not said.

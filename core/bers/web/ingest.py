@@ -147,7 +147,7 @@ class Ingest:
             return await self._decode_format(request, media, bytes(body), hold, door)
         if cloudevents.is_binary(request.headers, media):
             content_type = request.headers.get("content-type", "")
-            return await self._decoder.binary(request.headers.raw, content_type, body, now=now)
+            return self._decoder.binary(request.headers.raw, content_type, body, now=now)
         return await self._decoder.decode(body, now=now, media=media if media in MEDIA else PLAIN, grow=hold.grow)
 
     async def _decode_format(self, request: Request, media: str, body: bytes, hold: Hold, door: Door) -> Decoded:
