@@ -30,6 +30,8 @@ BUILTIN_PLUGINS = (
     "bers_builtin.sources.system_resources",
     "bers_builtin.sources.self_monitoring",
     "bers_builtin.sources.heartbeats",
+    "bers_builtin.sources.github",
+    "bers_builtin.sources.gitlab",
     "bers_builtin.processors.aggregation",
     "bers_builtin.processors.sampling",
     "bers_builtin.processors.retention",
