@@ -275,8 +275,8 @@ class StageSpec(Generic[C, S_co]):
         return (inspect.getdoc(self.config) or "").partition("\n")[0]
 
 
-class SourceSpec(StageSpec[C, Source | Receiver]):
-    """A stage type that makes events, or reads those of others."""
+class SourceSpec(StageSpec[C, Source | Receiver | Stage[Any]]):
+    """A stage type that makes events, reads those of others, or reads what others send in a format of their own."""
 
 
 class ProcessorSpec(StageSpec[C, Processor]):

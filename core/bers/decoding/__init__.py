@@ -209,7 +209,7 @@ class Decoder:
                     return self._event(plain)
             except msgspec.DecodeError:
                 plain = None
-        document = self._document.decode(piece)
+        document: Mapping[str, Any] = self._document.decode(piece)
         if cloud:
             document = cloudevents.claimed(document)
         made = event(document, now=now, fallback_id=self._next_id())
