@@ -196,7 +196,11 @@ PUSH = {
 def test_a_push_has_the_time_of_its_first_commit_and_may_be_a_merge() -> None:
     (event,) = read("push", PUSH)
     assert (event["type"], event["time"]) == ("change.pushed", 1_795_420_800.0)
-    assert (event["vcs"]["committed_at"], event["data"]["first_committed_at"]) == (1_795_417_200.0, 1_795_334_400.0)
+    assert (event["vcs"]["revision"], event["vcs"]["committed_at"], event["data"]["commits"]) == (
+        SHA,
+        1_795_334_400.0,
+        2,
+    )
     assert read("push", PUSH, pushes_merge=True)[0]["type"] == "change.merged"
 
 

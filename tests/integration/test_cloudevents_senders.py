@@ -153,4 +153,4 @@ async def test_node_sends_in_every_mode(server: Server, tmp_path: Path) -> None:
     for id, subject in (("n-binary", "build/7"), ("n-utf8", "größe"), ("n-emitter-binary", "build/7"),
                         ("n-emitter-structured", "build/7")):  # fmt: skip
         (kept,) = await server.until(f"records?id={id}", len)
-        assert (kept["data"]["type"], kept["data"]["subject"]) == ("build.finished", subject)
+        assert (kept["type"], kept["subject"]) == ("build.finished", subject)

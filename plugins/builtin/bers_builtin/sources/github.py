@@ -51,8 +51,8 @@ class GithubConfig(Config, frozen=True):
     pushes_merge: Annotated[
         bool,
         Meta(
-            description="Whether a push to the default branch is a merged change, for teams that merge without pull "
-            "requests."
+            description="Whether a push to the default branch is a merged change: for teams that merge without pull "
+            "requests, and for lead times from the first commit of a merge. Leave pull request events out then."
         ),
     ] = False
 
@@ -228,9 +228,10 @@ class Github(Stage[GithubConfig]):
             "subject": f"push/{after[:64]}",
             "vcs": said(
                 revision=after, ref=ref.removeprefix("refs/heads/"), base_revision=body.text("before"),
-                committed_at=head.when("timestamp"),
+                # What takes time is the way of its first commit; the last one may be the merge itself.
+                committed_at=first_commit(body) or head.when("timestamp"),
             ),
-            "data": said(first_committed_at=first_commit(body), commits=sum(1 for _ in body.each("commits")) or None),
+            "data": said(commits=sum(1 for _ in body.each("commits")) or None),
         }  # fmt: skip
 
     def _check_run(self, body: Part) -> Iterator[Mapping[str, Any]]:

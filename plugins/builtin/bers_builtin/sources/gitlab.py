@@ -70,8 +70,8 @@ class GitlabConfig(Config, frozen=True):
     pushes_merge: Annotated[
         bool,
         Meta(
-            description="Whether a push to the default branch is a merged change, for teams that merge without merge "
-            "requests."
+            description="Whether a push to the default branch is a merged change: for teams that merge without merge "
+            "requests, and for lead times from the first commit of a merge. Leave merge request events out then."
         ),
     ] = False
 
@@ -240,7 +240,6 @@ class Gitlab(Stage[GitlabConfig]):
         ref, before, after = body.text("ref"), body.text("before", 64), body.text("after", 64)
         if ref != f"refs/heads/{body['project'].text('default_branch')}" or not after.strip("0"):
             return
-        head = next((one for one in body.each("commits") if one.text("id") == after), Part(None))
         yield {
             "id": f"push/{before}..{after}",
             "type": "change.merged" if self.config.pushes_merge else "change.pushed",
@@ -249,9 +248,10 @@ class Gitlab(Stage[GitlabConfig]):
                 revision=after,
                 ref=ref.removeprefix("refs/heads/"),
                 base_revision=before,
-                committed_at=head.when("timestamp"),
+                # What takes time is the way of its first commit; the last one may be the merge itself.
+                committed_at=first_commit(body),
             ),
-            "data": said(first_committed_at=first_commit(body), commits=body.number("total_commits_count")),
+            "data": said(commits=body.number("total_commits_count")),
         }
 
 
