@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bers.decoding import cdevents
+from bers.decoding import cdevents, tekton
 from bers.errors import Refused
 from bers.plain import as_object
 
@@ -60,7 +60,9 @@ def fields(document: Mapping[str, Any]) -> dict[str, Any]:
             found.setdefault(name, found.pop(extension))
     media = found.pop("datacontenttype", "")
     data = _data(found, media)
-    if (inner := as_object(data)) is not None:
+    if (inner := as_object(data)) is not None and tekton.is_one(found["type"]):
+        return {**found, **tekton.fields(found["type"], inner), "tekton": found["type"]}
+    if inner is not None:
         said = _inner(inner)
         time = said.pop("time", None)
         found |= said

@@ -221,13 +221,16 @@ def _part(fields: Mapping[str, Any], name: str, type: type[Any]) -> Any:
 
 
 def _origin(fields: Mapping[str, Any], kind: Canonical) -> str:
-    version = fields.get("cdevents")
-    return f"cdevents/{version}" if version else kind.origin
+    if version := fields.get("cdevents"):
+        return f"cdevents/{version}"
+    if type := fields.get("tekton"):
+        return f"tekton/{type}"
+    return kind.origin
 
 
 def _rest(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What was said and has no field of its own."""
-    rest = {key: value for key, value in fields.items() if key not in _KNOWN and key != "cdevents"}
+    rest = {key: value for key, value in fields.items() if key not in _KNOWN and key not in ("cdevents", "tekton")}
     data = fields.get("data")
     if (inner := as_object(data)) is not None:
         return {**inner, **rest}
