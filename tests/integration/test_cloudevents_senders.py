@@ -143,7 +143,7 @@ async def test_node_sends_in_every_mode(server: Server, tmp_path: Path) -> None:
             ["node", str(program), server.url("ingest"), "build/7"], env=os.environ | {"NODE_PATH": str(modules())}
         )
     found = json.loads(done.stdout)
-    one = {"accepted": 1, "duplicates": 0, "rejected": []}
+    one: dict[str, Any] = {"accepted": 1, "duplicates": 0, "rejected": []}
     for mode in ("binary", "structured", "text", "bytes", "utf8"):
         assert found[mode] == [202, one], mode
     assert found["latin"] == [400, None]  # It does not percent-encode, as it must: what comes is not UTF-8.

@@ -176,17 +176,17 @@ PATH, LAST = {"linkType": "PATH", "from": {"contextId": "before"}}, {"linkType":
 OLD = {"link_type": "PATH", "from": {"context_id": "old"}}
 
 
-@pytest.mark.parametrize(
-    ("links", "cause"),
-    [
-        ([RELATION, PATH, LAST], "before"),
-        ([LAST, RELATION], "trigger"),
-        ([LAST], "last"),
-        ([OLD], "old"),
-        ([{"linkType": "RELATION", "linkKind": "X", "target": {"domainId": "d"}}], None),
-        ([5, {"linkType": [], "from": {"contextId": "x"}}], None),
-    ],
-)
+LINKS: list[tuple[list[Any], str | None]] = [
+    ([RELATION, PATH, LAST], "before"),
+    ([LAST, RELATION], "trigger"),
+    ([LAST], "last"),
+    ([OLD], "old"),
+    ([{"linkType": "RELATION", "linkKind": "X", "target": {"domainId": "d"}}], None),
+    ([5, {"linkType": [], "from": {"contextId": "x"}}], None),
+]
+
+
+@pytest.mark.parametrize(("links", "cause"), LINKS)
 async def test_links_are_kept_and_the_one_before_is_the_cause(links: list[Any], cause: str | None) -> None:
     event = await of("incident.detected", INCIDENT, context={"links": links})
     assert (event.data["links"], event.data.get("cause")) == (links, cause)

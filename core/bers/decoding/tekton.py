@@ -27,7 +27,7 @@ def fields(type: str, data: dict[str, Any]) -> dict[str, Any]:
     """What an event tells of its run. The object of Kubernetes in it is too large to be kept."""
     found = _TYPE.fullmatch(type)
     assert found, "it is one"
-    run = next((part for one in data.values() if (part := as_object(one)) and "metadata" in part), {})
+    run = next((part for one in data.values() if (part := as_object(one)) and "metadata" in part), None) or {}
     about, status = as_object(run.get("metadata")) or {}, as_object(run.get("status")) or {}
     labels = as_object(about.get("labels")) or {}
     spec = as_object(run.get("spec")) or {}
