@@ -29,6 +29,7 @@ TYPES: Mapping[str, str] = {
     "validation.environment": "One comparison between environments; its outcome is `cross_environment_validation`.",
     "validation.lost": "No finish came within `lost_after`. Told by the node.",
     "validation.measured": "What follows from other events of a validation. Told by the node.",
+    "deployment.queued": "A deployment waits, for a runner or for somebody who agrees. Nothing is measured of it.",
     "deployment.started": "A deployment begins.",
     "deployment.finished": "A deployment ends: time, outcome, and with `vcs.committed_at` the lead time.",
     "deployment.validated": "A validation on staging ended.",
@@ -42,6 +43,7 @@ TYPES: Mapping[str, str] = {
     "environment.modified": "An environment was changed.",
     "environment.deleted": "An environment was removed.",
     "change.merged": "A change was merged.",
+    "change.pushed": "Commits came to the default branch. Nothing is measured of it.",
     "incident.detected": "Something is wrong.",
     "incident.reported": "The same, as somebody reported it.",
     "incident.resolved": "It is over; the time since it was detected is `incident_recovery_time`.",
@@ -67,7 +69,9 @@ OWN: Mapping[str, str] = {
 """The types that the node itself tells."""
 
 CDEVENTS = (
-    "dev.cdevents.build.queued.0.2.0",
+    "dev.cdevents.build.queued.0.3.0",
+    "dev.cdeventsx.bers-build.measured.0.1.0",
+    "dev.cdeventsx.mytool-resource.created.0.1.0",
     "dev.cdevents.build.started.0.2.0",
     "dev.cdevents.build.finished.0.2.0",
     "dev.cdevents.testsuiterun.finished.0.2.0",
