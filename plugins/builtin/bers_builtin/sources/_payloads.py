@@ -19,6 +19,10 @@ SHORTEST = 16
 """Characters; a shorter secret is guessed."""
 
 
+LARGEST = 1e18
+"""Beyond that a number is no figure."""
+
+
 class Part:
     """An object of a payload: a field that is not there, or is something else, is empty."""
 
@@ -40,7 +44,9 @@ class Part:
 
     def number(self, name: str) -> float | None:
         value = self._fields.get(name)
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < LARGEST:
+            return None
+        return float(value)
 
     def is_true(self, name: str) -> bool:
         return self._fields.get(name) is True
@@ -58,10 +64,8 @@ class Part:
         GitHub's has seconds since 1970.
         """
         value = self._fields.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
         if not isinstance(value, str):
-            return None
+            return self.number(name)
         try:
             moment = datetime.fromisoformat(
                 value.strip().replace(" UTC", "+00:00").replace(" +", "+").replace(" -", "-")
