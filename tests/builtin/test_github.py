@@ -337,6 +337,13 @@ async def test_no_key_is_asked_for_where_a_signature_is(home: Path) -> None:
         assert error(await server.post("ingest", [{"type": "a.b"}]), 401)
 
 
+async def test_a_key_is_asked_for_where_nobody_could_look_at_a_signature(home: Path) -> None:
+    access = [(("access", "enabled"), True), (("access", "key"), "k" * 32)]
+    async with serving(home / "undeclared", changes=access) as server:
+        assert error(await deliver(server, "ping", {}), 401)["message"] == "a key is asked for here"
+        assert error(await deliver(server, "ping", {}, Authorization=f"Bearer {'k' * 32}"), 503)
+
+
 def plan(secrets: str) -> list[str]:
     text = SHIPPED.read_text(encoding="utf-8").replace("sources:", f"sources:\n  github: {secrets}", 1)
     return [str(one) for one in config.plan(parse(text, "pipelines.yaml"), plugins.load(installed=False)).warnings]

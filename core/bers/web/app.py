@@ -134,7 +134,7 @@ class App:
         here = {name: route for name, route in routes.items() if _answered(route, surface)}
         errand = _errand(path, surface, here.get(method), badges=node.plan.settings.health.public_badges)
         if door and surface == "control":
-            errand = Errand("ingest", public=method == "POST" and door.format.verify is not None, counted=False)
+            errand = Errand("ingest", public=method == "POST" and door.proves, counted=False)
         caller = await self._gate.admit(request, source, errand)
         if surface == "control" and (response := await self._enter(request, path, method, caller)):
             await response(scope, receive, send)

@@ -30,6 +30,11 @@ class Door:
     stage: Callable[[], Any | None]
     """The stage that reads it; None while it is not declared or not running."""
 
+    @property
+    def proves(self) -> bool:
+        """Whether what comes proves by itself who sent it; where nobody could look at that, a key is asked for."""
+        return self.format.verify is not None and self.stage() is not None
+
     def reader(self) -> Any:
         """The stage that reads it; raise Refused with the remedy where there is none."""
         stage = self.stage()
