@@ -35,7 +35,7 @@ def shown(page: str, language: str) -> Iterator[Block]:
 async def server(home: Path) -> AsyncGenerator[Server]:
     """Configured as the pages say."""
     changes = [
-        (steps, _given(value))
+        (tuple(map(str, steps)), _given(value))
         for page in PAGES
         for block in shown(page, "yaml")
         if block.text.startswith("sources:")

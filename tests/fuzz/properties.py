@@ -15,6 +15,7 @@ import msgspec
 
 from bers import (
     ConfigError,
+    Context,
     Delivery,
     Duration,
     Event,
@@ -42,14 +43,15 @@ from bers.formats import AnyFormat
 from bers.frames import Frame
 from bers.journal import Journal
 from bers.plugins import Catalogue, load
+from bers.schemas import decode
 from bers.stages import Receiver
 from bers.testing import step
 from bers_builtin.sinks.sse.frames import Frame as SseFrame
 from bers_builtin.sinks.sse.frames import event_frame
 from bers_builtin.sources.build import BUILD
 from bers_builtin.sources.deployment import DEPLOYMENT
-from bers_builtin.sources.github import GITHUB, Github
-from bers_builtin.sources.gitlab import GITLAB, Gitlab
+from bers_builtin.sources.github import GITHUB, Github, GithubConfig
+from bers_builtin.sources.gitlab import GITLAB, Gitlab, GitlabConfig
 from bers_builtin.sources.validation import VALIDATION
 
 T = TypeVar("T")
@@ -138,9 +140,12 @@ def webhooks(body: bytes) -> None:
 @cache
 def _hooks() -> Sequence[tuple[AnyFormat, object, Mapping[str, str]]]:
     signing = "whsec_a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5"
-    github = step(GITHUB, secrets=["a secret of some length"], workflows={"e2e*": "validation"})
-    gitlab = step(GITLAB, secrets=[signing], environments={"*": "production"})
-    stages = [Github(github.config, github.context), Gitlab(gitlab.config, gitlab.context)]
+    github = {"secrets": ["a secret of some length"], "workflows": {"e2e*": "validation"}}
+    gitlab = {"secrets": [signing], "environments": {"*": "production"}}
+    stages = [
+        Github(msgspec.convert(github, GithubConfig, dec_hook=decode), Context("github")),
+        Gitlab(msgspec.convert(gitlab, GitlabConfig, dec_hook=decode), Context("gitlab")),
+    ]
     kinds = ("deployment", "deployment_status", "workflow_run", "workflow_job", "pull_request", "push", "check_run")
     signed = {"webhook-id": "1", "webhook-timestamp": "1700000000", "webhook-signature": "v1,AAAA"}
     return [
