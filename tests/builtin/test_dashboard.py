@@ -193,7 +193,7 @@ async def test_every_view_and_asset_that_a_page_names_is_answered() -> None:
     async with step(DASHBOARD, context=context(ANSWERS)).open() as stage:
         assert isinstance(stage, Dashboard)
         for view in views:
-            ask = AskMetricView("build_performance") if "{name}" in view.path else Nothing()
+            ask = AskMetricView("build_performance") if "{name}" in view.path else view.request()
             answer = await view.handler(stage, ask, Caller())
             assert isinstance(answer, Page)
             parsed = _Text(answer.body.decode())

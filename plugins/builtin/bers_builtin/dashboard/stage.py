@@ -81,10 +81,25 @@ class DashboardConfig(Config, frozen=True):
     )
 
 
-class AskMetricView(msgspec.Struct, frozen=True):
-    """Which metric to look at."""
+class AskAlertsView(msgspec.Struct, frozen=True):
+    """Which alerts to look at."""
+
+    state: Annotated[
+        str, Meta(max_length=20, description="Which list: active, acknowledged, suppressed, history or silences.")
+    ] = "active"
+    id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
+
+
+class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """Which metric to look at, and how."""
 
     name: Annotated[str, Meta(max_length=200, description="The metric's name.")]
+    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "1h"
+    since: Annotated[str, Meta(max_length=20, description="The start, in ms since 1970, instead of a range.")] = ""
+    until: Annotated[str, Meta(max_length=20, description="The end, in ms since 1970.")] = ""
+    labels: Annotated[str, Meta(max_length=1000, description="Only series with these labels.")] = ""
+    by: Annotated[str, Meta(max_length=200, description="A line for each value of this label.")] = ""
+    before: Annotated[str, Meta(max_length=1, description="1 compares with the period before.")] = ""
 
 
 class AskAsset(msgspec.Struct, frozen=True):
@@ -133,7 +148,7 @@ class Dashboard(Stage[DashboardConfig]):
             raise Refused("not_found", unknown("metric", ask.name, self.context.metrics))
         return await self._page("metric", name=ask.name)
 
-    async def alerts(self, ask: Nothing, caller: Caller) -> Page:
+    async def alerts(self, ask: AskAlertsView, caller: Caller) -> Page:
         return await self._page("alerts", self._alerts)
 
     async def runs(self, ask: Nothing, caller: Caller) -> Page:
@@ -250,7 +265,7 @@ DASHBOARD = SinkSpec(
         _view("/", Dashboard.overview, Nothing, "Look at how things are, in a browser"),
         _view("/metric", Dashboard.metric, Nothing, "Look at a metric, in a browser"),
         _view("/metric/{name}", Dashboard.one_metric, AskMetricView, "Look at this metric, in a browser"),
-        _view("/alerts", Dashboard.alerts, Nothing, "Look at alerts and answer them, in a browser"),
+        _view("/alerts", Dashboard.alerts, AskAlertsView, "Look at alerts and answer them, in a browser"),
         _view("/runs", Dashboard.runs, Nothing, "Look at builds, suites and deployments, in a browser"),
         _view("/pipelines", Dashboard.pipelines, Nothing, "Look at what passes where, in a browser"),
         Operation(

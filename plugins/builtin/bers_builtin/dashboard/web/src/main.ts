@@ -8,7 +8,7 @@ import { byId, show } from "./dom";
 import { keyboard } from "./keyboard";
 import { Live, type State } from "./live";
 import { theme } from "./theme";
-import type { Mount } from "./view";
+import { loadWith, type Mount } from "./view";
 import { alerts } from "./views/alerts";
 import { metric } from "./views/metric";
 import { overview } from "./views/overview";
@@ -44,6 +44,7 @@ function start(): void {
       return true;
     }
   };
+  loadWith(load);
   const live = new Live(refresh, load, (state) => {
     byId("live").dataset.state = state;
     show(byId("live"), state === "polling" ? `every ${refresh / 1000} s` : SAID[state]);

@@ -12,3 +12,13 @@ export interface View {
 }
 
 export type Mount = (main: HTMLElement) => View;
+
+let loading = async (): Promise<boolean> => false;
+
+/** Say how a view is loaded, with its faults shown; see `main.ts`. */
+export function loadWith(load: () => Promise<boolean>): void {
+  loading = load;
+}
+
+/** Ask for everything anew, because something else is looked at; resolves to whether the server answered. */
+export const reload = (): Promise<boolean> => loading();

@@ -4,7 +4,7 @@ import { type Alert, ask, tell } from "../api";
 import { asked, worded } from "../dialog";
 import { byId, h, link, mark, renew, table } from "../dom";
 import { formatted, moment, span } from "../format";
-import type { View } from "../view";
+import { reload, type View } from "../view";
 
 const STATES: Record<string, { title: string; path: string; fields: Record<string, string> }> = {
   active: { title: "Active", path: "alerts", fields: { status: "active" } },
@@ -48,13 +48,13 @@ export function alerts(main: HTMLElement): View {
       state = tab.dataset.state ?? "active";
       id = null;
       history.pushState(null, "", tab.href);
-      void load();
+      void reload();
     });
   }
   addEventListener("popstate", () => {
     state = chosen();
     id = new URLSearchParams(location.search).get("id");
-    void load();
+    void reload();
   });
 
   async function load(): Promise<void> {
@@ -77,7 +77,7 @@ export function alerts(main: HTMLElement): View {
         event.preventDefault();
         id = alert.id;
         history.pushState(null, "", to.href);
-        void load().then(() => byId("one").focus());
+        void reload().then(() => byId("one").focus());
       });
       return to;
     };
@@ -105,7 +105,7 @@ export function alerts(main: HTMLElement): View {
     const found = await ask<Silence[]>("silences", { state: "active,pending,expired", limit: 200 });
     if (found.length === 0) return renew(list, h("p", { class: "none" }, "Nothing is silenced."));
     const end = (one: Silence) =>
-      h("button", { on: { click: () => void expire(one).then(load) } }, "End");
+      h("button", { on: { click: () => void expire(one).then(reload) } }, "End");
     renew(
       list,
       table(
@@ -202,7 +202,7 @@ export function alerts(main: HTMLElement): View {
         return `It is ${now.status} now, and written into the audit.`;
       },
     });
-    if (done) await load();
+    if (done) await reload();
   }
 
   async function silence(alert: Alert): Promise<void> {
@@ -220,7 +220,7 @@ export function alerts(main: HTMLElement): View {
         return `Silenced for ${span(made.ends - Date.now())}.`;
       },
     });
-    if (done) await load();
+    if (done) await reload();
   }
 
   let due: ReturnType<typeof setTimeout> | undefined;
@@ -231,7 +231,7 @@ export function alerts(main: HTMLElement): View {
       live.on("active_alerts", () => {
         due ??= setTimeout(() => {
           due = undefined;
-          void load().catch(() => {});
+          void reload();
         }, 200);
       });
     },

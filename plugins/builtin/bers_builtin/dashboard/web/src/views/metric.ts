@@ -5,7 +5,7 @@ import { Chart, columns, type Note } from "../chart";
 import { worded } from "../dialog";
 import { byId, h, renew, show, table } from "../dom";
 import { formatted, moment } from "../format";
-import type { View } from "../view";
+import { reload, type View } from "../view";
 
 const RANGES = { "5m": 5, "15m": 15, "1h": 60, "6h": 360, "24h": 1440, "7d": 10_080, "30d": 43_200 } as const;
 const FIELDS = ["average", "min", "max", "p50", "p95"];
@@ -29,12 +29,12 @@ export function metric(main: HTMLElement): View {
   function choose(part: Partial<Chosen>): void {
     chosen = { ...chosen, ...part };
     history.pushState(null, "", address(chosen));
-    void load();
+    void reload();
   }
 
   addEventListener("popstate", () => {
     chosen = read();
-    void load();
+    void reload();
   });
   for (const button of main.querySelectorAll<HTMLButtonElement>("[data-range]")) {
     button.addEventListener("click", () => choose({ range: button.dataset.range ?? "1h", from: null, to: null }));
@@ -55,7 +55,7 @@ export function metric(main: HTMLElement): View {
     const path = `metrics/${encodeURIComponent(chosen.name)}`;
     const [now, then, notes] = await Promise.all([
       ask<MetricAnswer>(path, fields).catch(refuse),
-      chosen.before ? ask<MetricAnswer>(path, { ...fields, from: 2 * from - to, to: from }) : null,
+      chosen.before ? ask<MetricAnswer>(path, { ...fields, from: 2 * from - to, to: from }).catch(refuse) : null,
       annotations(from, to),
     ]);
     if (!now) return;

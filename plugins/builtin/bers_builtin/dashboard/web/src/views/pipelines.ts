@@ -4,7 +4,7 @@ import { ask, tell } from "../api";
 import { asked } from "../dialog";
 import { byId, h, mark, renew, show, table } from "../dom";
 import { formatted, span } from "../format";
-import type { View } from "../view";
+import { reload, type View } from "../view";
 
 interface Node {
   id: string;
@@ -72,7 +72,7 @@ export function pipelines(): View {
           "span",
           { class: "buttons" },
           tappable(node) ? h("button", { on: { click: () => void tap(node) } }, "Look") : null,
-          node.stage ? h("button", { on: { click: () => void restart(node).then(load) } }, "Restart") : null,
+          node.stage ? h("button", { on: { click: () => void restart(node).then(reload) } }, "Restart") : null,
         ),
       ],
       data: { key: node.id },
