@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from bers_emit import __version__, folder
-from bers_emit.cli import emit_command, main, run_command
+from bers_emit.cli import main
+from bers_emit.commands.emit import emit_command
+from bers_emit.commands.run import run_command
 from bers_emit.durations import seconds
 from bers_emit.testing import Receiver
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from bers_emit import Emitter, folder, run
+from bers_emit import Activity, Emitter, folder, run
+from bers_emit.runs import Signals, run_with
 from bers_emit.testing import Receiver
 
 # The tests' own process has threads, and these commands and terminals are born by fork.
@@ -266,3 +267,36 @@ def _in_terminal(command: list[str], interrupt_after: bytes = b"") -> tuple[int,
             os.write(terminal, b"\x03")
     os.close(terminal)
     return os.WEXITSTATUS(os.waitpid(child, 0)[1]), output
+
+
+class Sizes:
+    """Goes along, tells the command what it needs, and reports what that left."""
+
+    def before(self, activity: Activity, environ: dict[str, str]) -> None:
+        environ["OUT"] = "7"
+
+    def after(self, activity: Activity, code: int) -> None:
+        time.sleep(0.3)
+        activity.measure("files", code)
+        activity.emit("artifact.packaged", data={"asset": "main.js"})
+
+
+class Broken:
+    """Does all that it can to spoil a run."""
+
+    def before(self, activity: Activity, environ: dict[str, str]) -> None:
+        raise RuntimeError("before")
+
+    def after(self, activity: Activity, code: int) -> None:
+        raise RuntimeError("after")
+
+
+def test_what_goes_along_reports_what_the_command_left_and_spoils_nothing(receiver: Receiver) -> None:
+    with Emitter(receiver.url) as emitter, Signals() as signals:
+        argv = ["sh", "-c", "exit $OUT"]
+        assert run_with(signals, argv, kind="build", emitter=emitter, companions=[Broken(), Sizes(), Broken()]) == 7
+    [finished], [asset] = receiver.of("build.finished"), receiver.of("artifact.packaged")
+    assert finished["measures"]["files"] == 7
+    assert finished["duration_ms"] < 300
+    assert asset["data"] == {"parent": finished["subject"], "asset": "main.js"}
+    assert asset["chain"] == finished["chain"]

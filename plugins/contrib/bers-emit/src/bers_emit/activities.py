@@ -42,6 +42,7 @@ class Activity:
         self._fields = dict(fields)
         self._measures: dict[object, object] = {**(shapes.pairs(self._fields.pop("measures", None)) or {})}
         self._begun = 0.0
+        self._ended: float | None = None
         self._token: Token[Activity | None] | None = None
         self.subject = _text(self._fields.get("subject") or f"{_text(name)}/{os.urandom(6).hex()}")
         if label == "service":
@@ -82,9 +83,17 @@ class Activity:
         self._begun = perf_counter()
         self._emit(f"{self._type}.started", **self._fields)
 
+    def emit(self, type: str, /, **fields: object) -> bool:
+        """Emit an event that came of this activity: it names it as its parent, and is part of its chain."""
+        return self._emit(type, **{"chain": self.chain, **fields, "data": _within(self.subject, fields.get("data"))})
+
+    def stop(self) -> None:
+        """It has ended, though there is still something to measure: what is spent on that is not its time."""
+        self._ended = perf_counter()
+
     def finish(self, outcome: str, reason: str | None = None) -> None:
         """Report the end; an outcome or reason that was ``set`` goes before these."""
-        elapsed = (perf_counter() - self._begun) * 1000
+        elapsed = ((self._ended or perf_counter()) - self._begun) * 1000
         ended = {"duration_ms": elapsed, "outcome": outcome, "reason": reason, "measures": self._measures}
         self._emit(f"{self._type}.finished", **{**ended, **self._fields})
 
@@ -135,6 +144,12 @@ def phase(name: str) -> Generator[None, None, None]:
     finally:
         if activity is not None:
             activity.add_phase(name, (perf_counter() - begun) * 1000)
+
+
+def _within(parent: str, data: object) -> object:
+    """Data that names its parent, unless it is something that cannot."""
+    pairs = {} if data is None else shapes.pairs(data)
+    return data if pairs is None else {"parent": parent, **pairs}
 
 
 def _outcome(exc: BaseException | None) -> tuple[str, str | None]:

@@ -15,11 +15,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-    from typing import Any
+    from typing import Any, Protocol
 
     from typing_extensions import Self
 
     from bers_emit.emitter import Emitter
+
+    class Companion(Protocol):
+        """Goes along with a command, to report what that leaves behind. What it raises changes nothing."""
+
+        def before(self, activity: Activity, environ: dict[str, str]) -> None:
+            """The command is about to start, with this environment."""
+
+        def after(self, activity: Activity, code: int) -> None:
+            """It has ended with that exit code; what is measured or set now is part of the finished event."""
+
 
 _STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FORWARDED = (*_STOPPING, signal.SIGUSR1)
@@ -123,6 +133,7 @@ def run_with(
     name: str | None = None,
     emitter: Emitter | None = None,
     capture_args: bool = False,
+    companions: Sequence[Companion] = (),
     **fields: object,
 ) -> int:
     """Like :func:`run`, for a caller who holds the signals longer than the child lives."""
@@ -132,9 +143,13 @@ def run_with(
         data["args"] = list(argv[1:])
     activity = Activity(kind, name or command, {"data": data, **fields}, emitter)
     activity.start()
+    environ = activity.environ()
+    for companion in companions:
+        with contextlib.suppress(Exception):
+            companion.before(activity, environ)
     try:
         # With posix_spawn the child cannot see a half-prepared state, and subprocess costs 10 ms of import.
-        child = os.posix_spawnp(argv[0], list(argv), activity.environ(), setsigdef=_RESTORED)
+        child = os.posix_spawnp(argv[0], list(argv), environ, setsigdef=_RESTORED)
     except (OSError, ValueError) as exc:
         code, reason = _not_started(exc)
         print(f"bers-emit: {argv[0]!r}: {reason}", file=sys.stderr)
@@ -143,12 +158,16 @@ def run_with(
         return code
     signals.attach(child)
     status, usage = signals.wait(child)
+    activity.stop()
     signals.child = 0
     code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     activity.measure("exit_code", code)
     activity.measure("cpu_user_ms", usage.ru_utime * 1000)
     activity.measure("cpu_system_ms", usage.ru_stime * 1000)
     activity.measure("max_rss_bytes", usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    for companion in companions:
+        with contextlib.suppress(Exception):
+            companion.after(activity, code)
     activity.finish(*_outcome(status, signals.received))
     return code
 
