@@ -20,8 +20,17 @@ COMMANDS = {
         "report that a job ran, so that it is missed when it does not",
         "bers_emit.commands.heartbeat:heartbeat_command",
     ),
+    "gate": (
+        "gate --env E [--for WHAT]",
+        "ask whether a deployment may go, by what was validated",
+        "bers_emit.commands.gate:gate_command",
+    ),
     "flush": ("flush [--deadline 5s]", "send what is left in the spool", "bers_emit.commands.flush:flush_command"),
-    "spool": ("spool status [--json]", "show what is left in the spool", "bers_emit.commands.spool:spool_command"),
+    "spool": (
+        "spool status|retry|purge",
+        "show the spool; send again or delete what was refused",
+        "bers_emit.commands.spool:spool_command",
+    ),
 }
 
 

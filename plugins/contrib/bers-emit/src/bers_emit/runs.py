@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 
+from bers_emit import redaction
 from bers_emit.activities import Activity
 
 TYPE_CHECKING = False
@@ -140,7 +141,7 @@ def run_with(
     command = os.path.basename(argv[0])
     data: dict[str, object] = {"command": command}
     if capture_args:
-        data["args"] = list(argv[1:])
+        data["args"] = redaction.arguments(argv[1:])
     activity = Activity(kind, name or command, {"data": data, **fields}, emitter)
     activity.start()
     environ = activity.environ()

@@ -7,6 +7,7 @@ import os
 import threading
 from time import monotonic
 
+from bers_emit import dead_letters
 from bers_emit import folder as spools
 from bers_emit.delivery import Later, Unreachable
 
@@ -195,7 +196,7 @@ class Sender:
             store.refused += len(refused)
             self.refusal = refused[0][1]
             try:
-                spools.bury(self._folder, store.name, refused)
+                dead_letters.bury(self._folder, store.name, refused)
             except OSError:
                 self._lost(len(refused))
 

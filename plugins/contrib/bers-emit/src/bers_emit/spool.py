@@ -53,7 +53,7 @@ class Spool:
         path, hidden = os.path.join(folder, name + SUFFIX), os.path.join(folder, "." + name)
         fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            _lock(fd)
+            lock(fd)
             os.write(fd, (_HEADER % _START).encode())
             os.rename(hidden, path)  # Seen only once it is locked: nobody takes it for an orphan.
             spool = cls(path, fd, _START)
@@ -74,7 +74,7 @@ class Spool:
         except OSError:
             return None
         try:
-            _lock(fd)
+            lock(fd)
             found = os.fstat(fd)
             header = _HEADER_PATTERN.fullmatch(os.pread(fd, _START, 0))
             # Without a link it was sent and removed while we opened it.
@@ -171,12 +171,13 @@ class Spool:
         self._fd = self._appender = -1
 
 
-def _lock(fd: int) -> None:
+def lock(fd: int, *, wait: bool = False) -> None:
+    """Have the file for us alone until it is closed; raise OSError where somebody else has it."""
     try:
         import fcntl
     except ImportError as exc:
         raise OSError(errno.ENOTSUP, "this system has no file locks") from exc
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _last_line(fd: int, size: int) -> int:
