@@ -7,7 +7,6 @@ import re
 import sys
 
 from bers_emit import shapes
-from bers_emit.ci_systems import SYSTEMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +14,11 @@ if TYPE_CHECKING:
 
     from bers_emit.ci_systems import System
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._~/-]")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# What tells each system; only where one is set it is worth to read what the others mean.
+_MARKERS = (
+    *("GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "BUILDKITE", "CIRCLECI", "TF_BUILD", "BITBUCKET_BUILD_NUMBER"),
+    *("TEAMCITY_VERSION", "CODEBUILD_BUILD_ID", "TRAVIS", "DRONE"),
+)
 _IDENTITIES = (("vcs", "revision", ("repository",)), ("run", "id", ("system",)))
 """Of each part: what names it, and what of ours holds even where an event names another one."""
 
@@ -78,13 +80,15 @@ class Surroundings:
 def traceparent(environ: Mapping[str, str]) -> str:
     """The W3C trace that we are part of; empty where there is none."""
     found = environ.get("TRACEPARENT", "")
-    return found if _TRACEPARENT.fullmatch(found) else ""
+    return found if re.fullmatch(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", found) else ""
 
 
 def _system(environ: Mapping[str, str]) -> System | None:
-    for system in SYSTEMS:
-        if _is_set(environ, system.marker):
-            return system
+    for marker in _MARKERS:
+        if _is_set(environ, marker):
+            from bers_emit.ci_systems import SYSTEMS
+
+            return next(system for system in SYSTEMS if system.marker == marker)
     return None
 
 
@@ -100,4 +104,10 @@ def _host(environ: Mapping[str, str]) -> str:
 
 def _quoted(text: str) -> str:
     """Percent-encode what a URI reference cannot hold; urllib's own quote costs 10 ms to import."""
-    return _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "replace")), text)
+    return "".join(
+        letter if (letter.isalnum() and letter.isascii()) or letter in "._~/-" else _percent(letter) for letter in text
+    )
+
+
+def _percent(letter: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "replace"))

@@ -88,6 +88,11 @@ class Emitter:
         """The same as :meth:`emit`, for those who look for an ``await``: there is nothing to wait for."""
         return self.emit(type, **fields)
 
+    def shown(self, type: str, fields: dict[str, object]) -> str:
+        """An event as it would be sent, redacted and completed, with an id that is not counted."""
+        self._surroundings.complete(fields)
+        return event.encode(type, f"{self._name}-0", self.source, fields, self._redact).decode().rstrip()
+
     def flush(self, deadline: float | None = None) -> bool:
         """Send now, for at most ``deadline`` seconds (default: the budget); True says that all of ours is answered."""
         if not self.url:

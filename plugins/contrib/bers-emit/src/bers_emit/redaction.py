@@ -9,39 +9,50 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MASK = "***"
-_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|KEY|CREDENTIAL", re.IGNORECASE)
+_VARIABLE = ("TOKEN", "SECRET", "PASSWD", "PASSWORD", "PASSPHRASE", "KEY", "CREDENTIAL")
 # Variables that are named like a secret, and hold a step of a build, an id, or the place of a secret.
-_PUBLIC = re.compile(r"BUILDKITE_\w+_KEY|\w+_(KEY_ID|FILE|PATH|DIR|URL)", re.IGNORECASE)
+_PUBLIC = ("_KEY_ID", "_FILE", "_PATH", "_DIR", "_URL", "_STEP_KEY", "_GROUP_KEY")
 # Values that keep nothing secret, and without which no text would mean anything any more.
 _WORDS = frozenset(("production", "development", "disabled", "undefined"))
 _SHORTEST = 8  # A shorter value is more likely a word that texts contain by chance.
-_FIELD = re.compile(
+_FIELD = (
     r"(?:^|[_.-]|(?<=[a-z0-9])(?=[A-Z]))"
     r"(?i:token|secret|passw(or)?d|pwd|passphrase|(api|private|access)[_-]?key|credential|authorization|cookie)s?$"
 )
-# What has to be in a text before it is searched, and what is searched. None looks at a character again and again.
-_SHAPES: Sequence[tuple[tuple[str, ...], re.Pattern[str], str]] = (
-    (("://",), re.compile(r"://[^/\s?#]*@"), f"://{MASK}@"),
+_SUSPECTS = (
+    "token",
+    "secret",
+    "passwd",
+    "password",
+    "pwd",
+    "passphrase",
+    "key",
+    "credential",
+    "authorization",
+    "cookie",
+)
+# What has to be in a text before it is searched, and what is searched. None looks at a character again and again. They
+# are compiled when they are needed: together they would be a millisecond of each start.
+_SHAPES: Sequence[tuple[tuple[str, ...], str, str]] = (
+    (("://",), r"://[^/\s?#]*@", f"://{MASK}@"),
     (
         ("gh", "glpat-", "xox", "AKIA", "npm_", "bers_"),
-        re.compile(
+        (
             r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}"
             r"|AKIA[A-Z0-9]{16}\b|npm_[A-Za-z0-9]{30,}|bers_[0-9a-f]{8}_[0-9a-f]{16,})"
         ),
         MASK,
     ),
-    (("eyJ",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), MASK),  # A token of three parts: a JWT.
-    (("earer ", "EARER "), re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/-]{8,}=*"), MASK),
+    (("eyJ",), r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", MASK),  # A token of three parts: a JWT.
+    (("earer ", "EARER "), r"(?i)(?<=bearer )[A-Za-z0-9._~+/-]{8,}=*", MASK),
     (
         ("=",),
-        re.compile(r"(?i)((?:token|secret|credential|passw(?:or)?d|pwd|api[_-]?key)s?=)[^\s&\"'#;,)\]}]{4,}"),
+        r"(?i)((?:token|secret|credential|passw(?:or)?d|pwd|api[_-]?key)s?=)[^\s&\"'#;,)\]}]{4,}",
         rf"\1{MASK}",
     ),
     (
         ("-----BEGIN",),
-        re.compile(
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
-        ),
+        r"(?s)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)",
         MASK,
     ),
 )
@@ -52,7 +63,7 @@ class Redaction:
 
     def __init__(self, environ: Mapping[str, str], *more: str) -> None:
         """``more`` are secrets besides those of the environment."""
-        named = (value for name, value in environ.items() if _VARIABLE.search(name) and not _PUBLIC.fullmatch(name))
+        named = (value for name, value in environ.items() if _is_secret_variable(name.upper()))
         values = {value for value in (*named, *more) if len(value) >= _SHORTEST and value.lower() not in _WORDS}
         # The longest first: one secret may be part of another.
         self._secrets = sorted(values, key=len, reverse=True)
@@ -65,14 +76,18 @@ class Redaction:
             for hints, pattern, mask in _SHAPES:
                 for hint in hints:
                     if hint in text:
-                        text = pattern.sub(mask, text)
+                        text = re.sub(pattern, mask, text)
                         break
         return text
 
 
 def is_secret(name: str) -> bool:
     """Whether what a field or an option of this name holds is nobody's business: ``password``, ``--api-key``."""
-    return _FIELD.search(name) is not None
+    return name.lower().rstrip("s").endswith(_SUSPECTS) and re.search(_FIELD, name) is not None
+
+
+def _is_secret_variable(name: str) -> bool:
+    return not name.endswith(_PUBLIC) and any(word in name for word in _VARIABLE)
 
 
 def arguments(args: Sequence[str]) -> list[str]:

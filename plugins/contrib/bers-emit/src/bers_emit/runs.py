@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FORWARDED = (*_STOPPING, signal.SIGUSR1)
+_FORWARDED = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
 # Python ignores these for itself; a child that inherited that would never stop at a closed pipe.
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -66,6 +66,8 @@ class Signals:
         self._news: tuple[int, int] | None = None
         """A pipe that has something to read when a signal has come; none outside the main thread."""
         self._woken = -1
+        self._interrupts = not _at_terminal()
+        """Whether an interrupt is ours to pass on: a terminal interrupts its whole group, so also the child."""
 
     def __enter__(self) -> Self:
         for number in (*_FORWARDED, signal.SIGINT):
@@ -115,7 +117,7 @@ class Signals:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received.append(signal.Signals(number))
-        if number != signal.SIGINT:  # The terminal interrupts its whole group: the child has it already.
+        if number != signal.SIGINT or self._interrupts:
             if self.child:
                 self._send(number)
             else:
@@ -149,8 +151,7 @@ def run_with(
         with contextlib.suppress(Exception):
             companion.before(activity, environ)
     try:
-        # With posix_spawn the child cannot see a half-prepared state, and subprocess costs 10 ms of import.
-        child = os.posix_spawnp(argv[0], list(argv), environ, setsigdef=_RESTORED)
+        child = _spawn(argv, environ)
     except (OSError, ValueError) as exc:
         code, reason = _not_started(exc)
         print(f"bers-emit: {argv[0]!r}: {reason}", file=sys.stderr)
@@ -171,6 +172,41 @@ def run_with(
             companion.after(activity, code)
     activity.finish(*_outcome(status, signals.received))
     return code
+
+
+def _spawn(argv: Sequence[str], environ: dict[str, str]) -> int:
+    """Start the command as a shell would; its process id."""
+    try:
+        # With posix_spawn the child cannot see a half-prepared state, and subprocess costs 10 ms of import.
+        return os.posix_spawnp(argv[0], list(argv), environ, setsigdef=_RESTORED)
+    except OSError as exc:
+        if exc.errno != errno.ENOEXEC or not _is_text(argv[0]):
+            raise
+    # A script without a first line that names its interpreter: shells run it themselves.
+    return os.posix_spawn("/bin/sh", ["sh", *argv], environ, setsigdef=_RESTORED)
+
+
+def _is_text(path: str) -> bool:
+    """Whether it may be a script: like shells, we look for a zero byte in the first line or so."""
+    try:
+        with open(path, "rb") as file:
+            return b"\0" not in file.read(128)
+    except OSError:  # It was found on the PATH, not here: nothing that we would know how to run.
+        return False
+
+
+def _at_terminal() -> bool:
+    """Whether we are in the foreground of a terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def _notice(number: int, frame: FrameType | None) -> None:

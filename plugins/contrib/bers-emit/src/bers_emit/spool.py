@@ -19,7 +19,7 @@ MAX_BYTES = 16 * 1024 * 1024
 BATCH_BYTES = 512 * 1024
 BATCH_EVENTS = 500
 _HEADER = '{"bers_spool": 1, "sent": %16d}\n'
-_HEADER_PATTERN = re.compile(rb'\{"bers_spool": 1, "sent": +(\d+)\}\n')
+_HEADER_PATTERN = rb'\{"bers_spool": 1, "sent": +(\d+)\}\n'
 _START = len(_HEADER % 0)
 
 
@@ -76,7 +76,7 @@ class Spool:
         try:
             lock(fd)
             found = os.fstat(fd)
-            header = _HEADER_PATTERN.fullmatch(os.pread(fd, _START, 0))
+            header = re.fullmatch(_HEADER_PATTERN, os.pread(fd, _START, 0))
             # Without a link it was sent and removed while we opened it.
             if header and found.st_nlink and stat.S_ISREG(found.st_mode):
                 end = _last_line(fd, found.st_size)

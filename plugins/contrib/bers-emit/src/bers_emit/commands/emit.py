@@ -26,6 +26,8 @@ def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
     parser.add_argument("--label", action="append", default=[], type=options.label, metavar="K=V")
     parser.add_argument("--data", type=options.data, metavar="JSON|@FILE", help="anything else, as JSON")
     parser.add_argument("--cause", metavar="NAME", help="what it came of: a deployment, or the incident it answers")
+    parser.add_argument("--rollback", action="store_true", help="it takes a deployment back: the label kind=rollback")
+    parser.add_argument("--dry-run", action="store_true", help="print the event, and send nothing")
     parsing.add_change(parser)
     add_strict(parser)
     parsing.add_server(parser)
@@ -36,11 +38,15 @@ def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
     fields: dict[str, object] = {name: getattr(given, name) for name in (*_TEXTS, "environment", "time", "data")}
     if given.duration is not None:
         fields["duration_ms"] = given.duration * 1000
-    fields.update(measures=dict(given.measure), labels=dict(given.label), **parsing.change(given))
+    labels = {"kind": "rollback", **dict(given.label)} if given.rollback else dict(given.label)
+    fields.update(measures=dict(given.measure), labels=labels, **parsing.change(given))
     if given.cause:
         held = fields["data"]
         fields["data"] = {
             **(held if isinstance(held, dict) else {} if held is None else {"data": held}),
             "cause": given.cause,
         }
+    if given.dry_run:
+        print(parsing.emitter(given, default_url or "dry-run").shown(given.type, fields))
+        return 0
     return hand_in(given, prog, default_url, given.type, fields)

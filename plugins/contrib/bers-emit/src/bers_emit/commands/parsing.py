@@ -22,9 +22,16 @@ class Usage(Exception):
 
 
 def parser(prog: str, description: str, usage: str | None = None) -> ArgumentParser:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, HelpFormatter
 
-    return ArgumentParser(prog=prog, description=description, usage=usage, allow_abbrev=False)
+    def formatter(prog: str) -> HelpFormatter:
+        # With a width of its own argparse does not import shutil, which would bring its compression along.
+        columns = os.environ.get("COLUMNS", "")
+        return HelpFormatter(prog, width=int(columns) if columns.isdigit() and int(columns) > 20 else 100)
+
+    return ArgumentParser(
+        prog=prog, description=description, usage=usage, allow_abbrev=False, formatter_class=formatter
+    )
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
@@ -61,11 +68,11 @@ def change(given: Namespace) -> dict[str, object]:
     return {name: part for name, part in parts.items() if part}
 
 
-def emitter(given: Namespace, default_url: str | None) -> Emitter:
+def emitter(given: Namespace, default_url: str | None, budget: float | None = None) -> Emitter:
     from bers_emit.emitter import Emitter
 
     url = given.url or os.environ.get("BERS_EMIT_URL") or default_url
-    return Emitter(url, os.environ.get(given.token_env))
+    return Emitter(url, os.environ.get(given.token_env), budget=budget)
 
 
 def say(prog: str, text: str) -> None:

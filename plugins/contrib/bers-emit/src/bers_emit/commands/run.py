@@ -34,6 +34,12 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
     parser.add_argument("--label", action="append", default=[], type=options.label, metavar="K=V")
     parsing.add_change(parser)
     parser.add_argument("--capture-args", action="store_true", help="report the arguments, not only the executable")
+    parser.add_argument(
+        "--budget",
+        type=options.duration,
+        metavar="5s",
+        help="how long its end may wait for the server; default: 1s, 3s in CI",
+    )
     for option, (about, _) in COMPANIONS.items():
         parser.add_argument(option, dest=option, **about)
     parsing.add_server(parser)
@@ -47,7 +53,7 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
     except parsing.Usage as exc:
         return exc.code
     with Signals() as signals:  # Until the last event is handed over: the exit code stays the command's.
-        emitter = parsing.emitter(given, default_url)
+        emitter = parsing.emitter(given, default_url, given.budget)
         code = run_with(
             signals,
             args[split + 1 :],
