@@ -45,7 +45,7 @@ class Activity(Wrapping):
 
     def __init__(self, kind: str, name: str, fields: dict[str, object], emitter: Emitter | None = None) -> None:
         self._given = (kind, name, fields, emitter)
-        self._type, label = KINDS.get(kind, (kind, kind))
+        self._type, label = KINDS.get(_text(kind), (_text(kind), _text(kind)))
         self._emitter = emitter
         self._fields = dict(fields)
         self._measures: dict[object, object] = {**(shapes.pairs(self._fields.pop("measures", None)) or {})}
@@ -101,7 +101,7 @@ class Activity(Wrapping):
     def start(self) -> None:
         """Report the start."""
         self._begun = perf_counter()
-        self._hand_in(f"{_text(self._type)}.started", self._fields)
+        self._hand_in(f"{self._type}.started", self._fields)
 
     def stop(self) -> None:
         """It has ended, though there is still something to measure: what is spent on that is not its time."""
@@ -111,7 +111,7 @@ class Activity(Wrapping):
         """Report the end; an outcome or reason that was ``set`` goes before these."""
         elapsed = ((self._ended or perf_counter()) - self._begun) * 1000
         ended = {"duration_ms": elapsed, "outcome": outcome, "reason": reason, "measures": self._measures}
-        self._hand_in(f"{_text(self._type)}.finished", {**ended, **self._fields})
+        self._hand_in(f"{self._type}.finished", {**ended, **self._fields})
 
     def again(self) -> Activity:
         """Another one like this, for another call of a function."""
