@@ -177,7 +177,7 @@ def test_a_build_that_fails_fails_the_step_with_its_code_and_is_reported(
 @pytest.mark.parametrize("name", list(PAGES))
 def test_without_the_variables_everything_runs_and_nothing_is_kept(name: str, tmp_path: Path) -> None:
     said = run_lines(name, "", tmp_path / "project")
-    # A gate that is told to fail closed does so where nobody answers; a flush that is strict says that nothing was sent.
+    # A gate that is told to fail closed does so where nobody answers; a strict flush says that nothing was sent.
     assert all((code != 0) == bool(re.search("--fail-closed|--strict", line)) for line, code in said)
     assert not (tmp_path / "project" / "spool").exists()
 

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,12 @@ from bers_emit.testing import Receiver
 def _refused(receiver: Receiver, count: int = 3) -> list[str]:
     """Have some events refused; their ids."""
     ids: list[str] = []
-    receiver.rejects = lambda event: ids.append(event["id"]) is None
+
+    def reject(event: dict[str, Any]) -> bool:
+        ids.append(event["id"])
+        return True
+
+    receiver.rejects = reject
     with Emitter(receiver.url) as emitter:
         for _ in range(count):
             emitter.emit("a.b")

@@ -74,7 +74,9 @@ class Surroundings:
                 named = pairs.get(identity)
                 if named is not None and named != ours.get(identity):
                     ours = {key: of for key, of in ours.items() if key in shared}
-                fields[name] = {**ours, **{key: of for key, of in pairs.items() if of is not None}}
+                both: dict[object, object] = {**ours}
+                both.update((key, of) for key, of in pairs.items() if of is not None)
+                fields[name] = both
 
 
 def traceparent(environ: Mapping[str, str]) -> str:

@@ -45,6 +45,7 @@ def run(
     name: str | None = None,
     emitter: Emitter | None = None,
     capture_args: bool = False,
+    companions: Sequence[Companion] = (),
     **fields: object,
 ) -> int:
     """Run a command with our own standard streams; return its exit code as a shell tells it: 126, 127, 128 + signal.
@@ -52,7 +53,16 @@ def run(
     ``kind`` is build, test, deploy or task. Only the name of the executable is reported, unless ``capture_args``.
     """
     with Signals() as signals:
-        return run_with(signals, argv, kind=kind, name=name, emitter=emitter, capture_args=capture_args, **fields)
+        return run_with(
+            signals,
+            argv,
+            kind=kind,
+            name=name,
+            emitter=emitter,
+            capture_args=capture_args,
+            companions=companions,
+            **fields,
+        )
 
 
 class Signals:

@@ -55,7 +55,8 @@ class Wrapping:
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
             with self.again():
-                return (yield from function(*args, **kwargs))
+                result: Any = yield from function(*args, **kwargs)
+                return result
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
