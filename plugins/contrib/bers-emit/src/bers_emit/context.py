@@ -74,9 +74,8 @@ class Surroundings:
                 named = pairs.get(identity)
                 if named is not None and named != ours.get(identity):
                     ours = {key: of for key, of in ours.items() if key in shared}
-                both: dict[object, object] = {**ours}
-                both.update((key, of) for key, of in pairs.items() if of is not None)
-                fields[name] = both
+                both: list[tuple[object, object]] = [*ours.items(), *pairs.items()]
+                fields[name] = {key: of for key, of in both if of is not None}
 
 
 def traceparent(environ: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import TracebackType
     from typing import Any, Callable, TypeVar
 
@@ -55,8 +56,8 @@ class Wrapping:
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
             with self.again():
-                result: Any = yield from function(*args, **kwargs)
-                return result
+                inner: Generator[Any, Any, Any] = function(*args, **kwargs)
+                return (yield from inner)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
