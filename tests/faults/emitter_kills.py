@@ -75,6 +75,15 @@ class Result(NamedTuple):
     restarted: int
     """How often an emitter was killed, and how often the server."""
 
+    def counted(self, metric: str) -> int:
+        """How many samples of a metric there are in all."""
+        return sum(int(str(row[4])) for row in self.windows if row[0] == metric)
+
+
+def finished(told: Sequence[Fields], kind: str) -> int:
+    """How many of a kind have finished, however often that was told."""
+    return len({one["id"] for one in told if one["type"] == f"{kind}.finished"})
+
 
 def events(count: int, rng: Random, now: float) -> list[Fields]:
     """So many events of builds, suites and deployments, with a tenth told twice, in an order of chance."""
@@ -238,12 +247,16 @@ def _end(emitters: Sequence[subprocess.Popen[bytes]]) -> None:
 def compare(
     folder: Path, *, count: int, kills: int, seed: int, pause: float, say: Callable[[str], None] = lambda line: None
 ) -> tuple[Result, Result]:
-    """The same events, once undisturbed and once with kills."""
+    """The same events, once undisturbed and once with kills; each is counted once in both."""
     rng = Random(seed)
     told = events(count, rng, float(int(time.time())))
     calm = Run(folder / "calm", told, pause=0.0, say=say).undisturbed()
     say(f"undisturbed: {sum(int(str(row[4])) for row in calm.windows)} measures in {len(calm.windows)} windows")
-    return calm, Run(folder / "kills", told, pause=pause, say=say).disturbed(rng, kills)
+    killed = Run(folder / "kills", told, pause=pause, say=say).disturbed(rng, kills)
+    for result in (calm, killed):
+        assert result.counted("build_total") == finished(told, "build")
+        assert result.counted("deployment_total") == finished(told, "deployment")
+    return calm, killed
 
 
 def main() -> int:
