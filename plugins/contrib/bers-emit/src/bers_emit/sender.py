@@ -190,6 +190,9 @@ class Sender:
             refused = [(good[index], reason) for index, reason in self._delivery.post(good)] if good else []
             self._bury(store, refused + bad)
             store.done()
+            if not store.empty:
+                with self._changed:  # Whoever emits all the time would wait for the interpreter, batch after batch.
+                    self._changed.wait_for(self._urgent, _LINGER)
 
     def _bury(self, store: Store, refused: list[tuple[bytes, str]]) -> None:
         if refused:
