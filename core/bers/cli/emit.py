@@ -21,7 +21,7 @@ class _PassedOn(click.Command):
 @click.pass_context
 def emit(ctx: click.Context) -> None:
     """Hand in one event."""
-    from bers_emit.cli import emit_command
+    from bers_emit.commands.emit import emit_command
 
     sys.exit(emit_command(ctx.args, default_url=address(), prog="bers emit"))
 
@@ -30,6 +30,6 @@ def emit(ctx: click.Context) -> None:
 @click.pass_context
 def run(ctx: click.Context) -> None:
     """Run a command, and tell of its start and its end."""
-    from bers_emit.cli import run_command
+    from bers_emit.commands.run import run_command
 
     sys.exit(run_command(ctx.args, default_url=address(), prog="bers"))

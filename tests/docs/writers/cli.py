@@ -14,15 +14,12 @@ from unittest.mock import patch
 import click
 
 from bers.cli import GROUP, cli
-from bers_emit.cli import emit_command, flush_command, heartbeat_command, run_command, spool_command
+from bers_emit.cli import COMMANDS, command
 from tests.docs.writers import markdown
 
 EMITTER: Mapping[str, Callable[[Sequence[str]], int]] = {
-    "emit": emit_command,
-    "run": run_command,
-    "heartbeat": heartbeat_command,
-    "flush": flush_command,
-    "spool": spool_command,
+    "emit": command(""),
+    **{name: command(name) for name in COMMANDS},
 }
 """The commands of the emitter. `bers emit` and `bers run` hand on to it what they are given."""
 
@@ -74,7 +71,7 @@ def page() -> str:
         *(_described(name, command) for name, command in commands()),
         "## bers-emit",
         "The emitter alone, for where no server is installed: `bers-emit TYPE` and `bers-emit run` take what "
-        "`bers emit` and `bers run` take. It has three commands more:",
+        "`bers emit` and `bers run` take. It has more commands:",
         *(_emitters(name) for name in EMITTER if name not in HANDED_ON),
     )
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 from msgspec.structs import replace
 
-from bers import Config, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
+from bers import Caller, Config, Emit, Event, Interval, Metric, Operation, SourceSpec, Stage, Table, hookimpl
+from bers_builtin.sources import _gate
 from bers_builtin.sources._changes import lead_time
 from bers_builtin.sources._runs import SUCCEEDED, Runs, Span, names, score
 
@@ -42,6 +43,7 @@ class DeploymentSource(Stage[DeploymentConfig]):
                 if event.duration_ms is not None:
                     measures.setdefault("deployment_recovery_time", event.duration_ms)
             case "deployment.validated":
+                _gate.remember(event, table)
                 score(measures, "staging_validation_success", event.outcome)
                 if event.duration_ms is not None:
                     measures.setdefault("staging_validation_duration", event.duration_ms)
@@ -55,6 +57,10 @@ class DeploymentSource(Stage[DeploymentConfig]):
 
     async def run(self, emit: Emit) -> None:
         await RUNS.watch(self.context, emit, self.config.lost_after, "deployment.measured")
+
+    async def gate(self, ask: _gate.AskGate, caller: Caller) -> _gate.GateState:
+        """Tell whether a deployment may go."""
+        return _gate.answer(ask, self.context.table, self.context.clock.time())
 
 
 def _finished(event: Event, measures: dict[str, float]) -> None:
@@ -139,6 +145,17 @@ DEPLOYMENT = SourceSpec(
         "incident.*",
     ),
     metrics=METRICS,
+    operations=(
+        Operation(
+            "GET",
+            "gate/{environment}",
+            DeploymentSource.gate,
+            _gate.AskGate,
+            _gate.GateState,
+            "Whether a deployment may go, by what was validated before it.",
+            refuses=("invalid",),
+        ),
+    ),
 )
 
 

@@ -21,6 +21,10 @@ _OURS = (
     "BITBUCKET_",
     "TEAMCITY_",
     "CODEBUILD_",
+    "CIRCLE",
+    "TRAVIS",
+    "DRONE",
+    "TRACEPARENT",
 )
 
 

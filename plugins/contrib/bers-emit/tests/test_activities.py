@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
@@ -109,6 +110,103 @@ def test_a_child_process_names_its_parent(receiver: Receiver) -> None:
     inner = next(event for event in receiver.of("build.started") if event["labels"] == {"build": "inner"})
     assert inner["data"] == {"parent": outer.subject}
     assert inner["chain"] == receiver.of("a.b")[0]["chain"] == outer.subject
+
+
+def test_the_same_with_async(receiver: Receiver) -> None:
+    async def work(name: str) -> None:
+        async with build(name) as b:
+            await asyncio.sleep(0.01)
+            async with phase("bundle"):
+                await asyncio.sleep(0.01)
+            b.measure("files", 3)
+
+    async def both() -> None:
+        async with deployment("chat"):
+            await asyncio.gather(work("one"), work("two"))
+        with pytest.raises(ValueError, match="boom"):
+            async with suite("unit"):
+                raise ValueError("boom")
+
+    asyncio.run(both())
+    _flush()
+    one, two = receiver.of("build.finished")
+    assert {event["labels"]["build"] for event in (one, two)} == {"one", "two"}
+    for event in (one, two):  # Each phase is of the build around it, though both ran at once.
+        assert set(event["measures"]) == {"files", "phase.bundle"}
+        assert event["data"]["parent"] == receiver.of("deployment.started")[0]["subject"]
+    assert receiver.of("testsuiterun.finished")[0]["outcome"] == "failure"
+
+
+def test_each_call_of_a_decorated_function_is_an_activity(receiver: Receiver) -> None:
+    @build("widget", environment="staging")
+    def compile(n: int, *, fail: bool = False) -> int:
+        """Compile."""
+        bundle()
+        if fail:
+            raise ValueError("boom")
+        return n
+
+    @phase("bundle")
+    def bundle() -> None:
+        time.sleep(0.01)
+
+    assert [compile(1), compile(2)] == [1, 2]
+    with pytest.raises(ValueError, match="boom"):
+        compile(3, fail=True)
+    assert (compile.__name__, compile.__doc__) == ("compile", "Compile.")
+    _flush()
+    ends = receiver.of("build.finished")
+    assert [event["outcome"] for event in ends] == ["success", "success", "failure"]
+    assert len({event["subject"] for event in ends}) == 3
+    assert all(event["measures"]["phase.bundle"] >= 10 for event in ends)
+
+
+def test_coroutines_and_generators_are_measured_to_their_end(receiver: Receiver) -> None:
+    @suite("awaited")
+    async def awaited() -> str:
+        await asyncio.sleep(0.05)
+        return "done"
+
+    @suite("stream")
+    async def stream() -> AsyncGenerator[int, None]:
+        for n in range(3):
+            await asyncio.sleep(0.02)
+            yield n
+
+    @suite("generator")
+    def generator() -> Generator[int, None, str]:
+        time.sleep(0.05)
+        yield 1
+        return "end"
+
+    async def all_of_stream() -> list[int]:
+        return [n async for n in stream()]
+
+    assert asyncio.run(awaited()) == "done"
+    assert asyncio.run(all_of_stream()) == [0, 1, 2]
+    assert list(generator()) == [1]
+    _flush()
+    ends = {event["labels"]["suite"]: event for event in receiver.of("testsuiterun.finished")}
+    assert set(ends) == {"awaited", "stream", "generator"}
+    assert all(event["duration_ms"] >= 50 and event["outcome"] == "success" for event in ends.values())
+
+
+def test_calls_at_once_do_not_mix(receiver: Receiver) -> None:
+    part = phase("wait")
+
+    @build("parallel")
+    async def one(seconds: float) -> None:
+        async with part:
+            await asyncio.sleep(seconds)
+
+    async def both() -> None:
+        await asyncio.gather(one(0.3), one(0.05))
+
+    asyncio.run(both())
+    _flush()
+    short, long = sorted(event["measures"]["phase.wait"] for event in receiver.of("build.finished"))
+    assert 50 <= short < 250
+    assert long >= 300
 
 
 @pytest.mark.parametrize("name", [None, 7, "", "x" * 9999, b"x", object()])

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from bers_emit import __version__, folder
-from bers_emit.cli import emit_command, main, run_command
+from bers_emit.cli import main
+from bers_emit.commands.emit import emit_command
+from bers_emit.commands.run import run_command
 from bers_emit.durations import seconds
 from bers_emit.testing import Receiver
 
@@ -62,6 +64,27 @@ def test_a_heartbeat_says_that_a_job_ran_and_how(receiver: Receiver, capsys: pyt
     assert (first["type"], first["subject"], first["outcome"]) == ("heartbeat.received", "backup", "success")
     assert (second["subject"], second["outcome"], second["reason"]) == ("backup", "failure", "no room")
     assert main(["heartbeat"]) == 2
+
+
+def test_a_rollback_has_a_label(receiver: Receiver) -> None:
+    assert main(["deployment.finished", "--rollback", "--label", "team=web", "--strict"]) == 0
+    assert receiver.events[0]["labels"] == {"kind": "rollback", "team": "web"}
+
+
+def test_a_dry_run_shows_the_event_and_sends_nothing(
+    receiver: Receiver, spool: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEPLOY_TOKEN", "hunter2-hunter2")
+    monkeypatch.setenv("GITLAB_CI", "true")
+    monkeypatch.setenv("CI_COMMIT_SHA", "abc")
+    for _ in range(2):
+        assert main(["build.finished", "--subject", "B1", "--reason", "hunter2-hunter2", "--dry-run"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["type"], shown["subject"], shown["reason"]) == ("build.finished", "B1", "***")
+        assert shown["vcs"] == {"revision": "abc"}
+        monkeypatch.delenv("BERS_EMIT_URL", raising=False)  # It needs no server.
+    assert receiver.requests == []
+    assert not spool.exists()
 
 
 @pytest.mark.parametrize(("more", "code"), [([], 0), (["--strict"], 1)])
@@ -147,6 +170,8 @@ def test_flush_sends_what_is_left(nobody: str, spool: Path, capsys: pytest.Captu
         ("run --", "after --"),
         ("flush --deadline x", "930ms"),
         ("spool", "action"),
+        ("spool empty", "invalid choice"),
+        ("gate", "--env"),
     ],
 )
 def test_wrong_usage_is_2_and_names_the_remedy(line: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import time
@@ -75,7 +76,7 @@ def test_nobody_waits_for_a_time_beyond_the_budget(receiver: Receiver) -> None:
     assert len(receiver.requests) == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_what_is_refused_for_good_goes_to_the_dead_letters(status: int, receiver: Receiver, spool: Path) -> None:
     receiver.answer(status, body=b'{"success": false, "error": {"code": "x", "message": "no such thing"}}')
     with Emitter(receiver.url) as emitter:
@@ -89,6 +90,50 @@ def test_what_is_refused_for_good_goes_to_the_dead_letters(status: int, receiver
     assert reason.startswith(f"{status} ")
     assert reason.endswith(": no such thing")
     assert [event["type"] for event in receiver.events] == ["a.c"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
+def test_what_a_wrong_key_or_address_is_told_loses_nothing(
+    status: int, receiver: Receiver, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.answer(status, body=b'{"error": {"message": "this key does not open it"}}', times=99)
+    start = time.monotonic()
+    with Emitter(receiver.url, token="old-key-1") as emitter:
+        emitter.emit("a.b")
+        assert not emitter.flush(10)
+        assert "this key does not open it" in emitter.error
+        assert emitter.refused == 0
+    assert time.monotonic() - start < 5  # Nothing is gained by waiting for the same answer.
+    assert (folder.status(str(spool))["waiting"], folder.status(str(spool))["dead"]) == (1, 0)
+    with Receiver() as mended, Emitter(mended.url, token="new-key-1") as emitter:
+        assert emitter.flush(10)
+        assert [event["type"] for event in mended.events] == ["a.b"]
+
+
+def test_a_batch_that_is_too_large_for_a_proxy_is_halved(receiver: Receiver, spool: Path) -> None:
+    with Emitter(receiver.url, budget=0) as emitter:
+        receiver.limit = 60_000
+        for number in range(40):
+            emitter.emit("a.b", subject=str(number), data=os.urandom(3000).hex())
+        emitter.emit("a.large", data=os.urandom(100_000).hex())
+        assert emitter.flush(20)
+        assert emitter.refused == 1
+    assert sorted(int(event["subject"]) for event in receiver.of("a.b")) == list(range(40))
+    assert receiver.duplicates == 0
+    [(type, reason)] = _dead(spool)
+    assert (type, reason[:4]) == ("a.large", "413 ")
+
+
+def test_each_event_that_is_refused_has_a_reason_of_its_own(receiver: Receiver, spool: Path) -> None:
+    details = [{"path": "[0]", "message": "no such outcome"}, {"path": "[1].time", "message": "odd"}]
+    receiver.answer(422, body=json.dumps({"error": {"message": "none was taken", "details": details}}).encode())
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b")
+        emitter.emit("a.c")
+        emitter.flush(10)
+    reasons = dict(_dead(spool))
+    assert reasons["a.b"].endswith("none was taken: no such outcome")
+    assert reasons["a.c"].endswith("none was taken")
 
 
 def test_one_rejected_event_does_not_sink_its_batch(receiver: Receiver, spool: Path) -> None:
@@ -145,7 +190,7 @@ def test_a_server_in_trouble_costs_at_most_the_exit_budget(
         monkeypatch.setenv("BERS_EMIT_URL", "http://127.0.0.1:1")
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, timeout=20)
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 1.5 + 1.0  # A busy machine takes its time to start.
     assert (done.stdout, done.stderr) == (b"", b"")
     assert folder.status(str(spool))["waiting"] == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import json
 import math
@@ -9,6 +10,7 @@ import os
 import random
 import string
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -170,27 +172,69 @@ def test_without_a_url_or_switched_off_nothing_happens(
     assert not spool.exists()
 
 
-CI: list[tuple[dict[str, str], str]] = [
-    ({"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "org/app"}, "/ci/github/org/app"),
-    ({"GITLAB_CI": "true", "CI_PROJECT_PATH": "group/sub/app"}, "/ci/gitlab/group/sub/app"),
-    ({"JENKINS_URL": "http://j", "JOB_NAME": "my job"}, "/ci/jenkins/my%20job"),
-    ({"BUILDKITE": "true", "BUILDKITE_ORGANIZATION_SLUG": "o", "BUILDKITE_PIPELINE_SLUG": "p"}, "/ci/buildkite/o/p"),
-    ({"CIRCLECI": "true", "CIRCLE_PROJECT_USERNAME": "o", "CIRCLE_PROJECT_REPONAME": "r"}, "/ci/circleci/o/r"),
-    ({"TF_BUILD": "True", "SYSTEM_TEAMPROJECT": "t", "BUILD_DEFINITIONNAME": "b"}, "/ci/azure/t/b"),
-    ({"BITBUCKET_BUILD_NUMBER": "7", "BITBUCKET_REPO_FULL_NAME": "o/r"}, "/ci/bitbucket/o/r"),
-    ({"TEAMCITY_VERSION": "2026.1", "TEAMCITY_PROJECT_NAME": "t"}, "/ci/teamcity/t"),
-    ({"CODEBUILD_BUILD_ID": "app:0f5a"}, "/ci/codebuild/app"),
-    ({}, f"/host/{os.uname().nodename}"),
-]
+def test_secrets_are_known_by_their_shape_and_by_the_name_of_the_field(receiver: Receiver) -> None:
+    known = (
+        "ghp_" + "a1" * 15,
+        "glpat-" + "b2" * 10,
+        "AKIA" + "A1" * 8,
+        "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0",
+        "npm_" + "c" * 36,
+    )
+    with Emitter(receiver.url) as emitter:
+        emitter.emit(
+            "a.b",
+            reason=" ".join(known),
+            data={
+                "password": "p4ss",
+                "nested": [{"apiKey": "k", "API_KEY": 7, "tokens": ["t"], "keyboard": "qwerty", "monkey": "see"}],
+                "text": "curl -H 'Authorization: Bearer abcdefgh12345' http://x/?token=abcdef&page=2 --password=hunter",
+                "cert": "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- end",
+                "none": {"secret": None},
+            },
+            authorization="Bearer x",
+        )
+    [event] = receiver.events
+    assert event["reason"] == " ".join(["***"] * len(known))
+    assert event["authorization"] == "***"
+    assert event["data"] == {
+        "password": "***",
+        "nested": [{"apiKey": "***", "API_KEY": "***", "tokens": "***", "keyboard": "qwerty", "monkey": "see"}],
+        "text": "curl -H 'Authorization: Bearer ***' http://x/?token=***&page=2 --password=***",
+        "cert": "*** end",
+        "none": {"secret": None},
+    }
 
 
-@pytest.mark.parametrize(("settings", "expected"), CI)
-def test_the_source_names_the_ci_system_and_the_project(
-    settings: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+def test_variables_that_only_sound_like_secrets_leave_texts_alone(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    assert Emitter("http://127.0.0.1:1").source == expected
+    for name in ("BUILDKITE_STEP_KEY", "AWS_ACCESS_KEY_ID", "TOKEN_URL", "SSH_KEY_PATH"):
+        monkeypatch.setenv(name, "a-plain-word")
+    monkeypatch.setenv("CACHE_KEY", "production")
+    with Emitter(receiver.url) as emitter:
+        emitter.emit("a.b", environment="production", reason="a-plain-word")
+    [event] = receiver.events
+    assert (event["environment"], event["reason"]) == ("production", "a-plain-word")
+
+
+@pytest.mark.parametrize(
+    "hostile", ["eyJ" * 60_000, "token=" * 30_000, "-----BEGIN PRIVATE KEY-----" * 8000, "://" * 60_000]
+)
+def test_texts_made_to_be_slow_to_search_are_not(hostile: str, nobody: str) -> None:
+    with Emitter(nobody, budget=0) as emitter:
+        start = time.process_time()
+        emitter.emit("a.b", data=hostile)
+        assert time.process_time() - start < 1
+
+
+def test_await_is_the_same(receiver: Receiver) -> None:
+    async def both() -> tuple[bool, bool]:
+        with Emitter(receiver.url) as emitter:
+            return await emitter.aemit("a.b", subject="1"), await bers_emit.aemit("a.c")
+
+    assert asyncio.run(both()) == (True, True)
+    bers_emit.Emitter(receiver.url).flush(5)
+    assert receiver.of("a.b")[0]["subject"] == "1"
 
 
 def test_what_the_package_offers_is_what_it_names() -> None:

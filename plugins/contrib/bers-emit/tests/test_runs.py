@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from bers_emit import Emitter, folder, run
+from bers_emit import Activity, Emitter, folder, run
+from bers_emit.runs import Signals, run_with
 from bers_emit.testing import Receiver
 
 # The tests' own process has threads, and these commands and terminals are born by fork.
@@ -81,9 +83,20 @@ def test_a_command_that_cannot_start_is_127_or_126(receiver: Receiver, tmp_path:
     assert {event["outcome"] for event in receiver.of("task.finished")} == {"failure"}
 
 
+def test_a_script_that_names_no_interpreter_runs_as_in_a_shell(receiver: Receiver, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text('echo "$1"; exit 7\n')
+    script.chmod(0o755)
+    done = subprocess.run([*WRAPPED, "--", str(script), "a b"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (7, "a b\n")
+    script.write_bytes(b"\x7fELF\0\0")
+    done = subprocess.run([*WRAPPED, "--", str(script)], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Exec format error" in done.stderr) == (126, True)
+
+
 def test_the_duration_is_the_commands(receiver: Receiver) -> None:
     subprocess.run([*WRAPPED, "--", "sleep", "0.5"], check=True)
-    assert 500 <= receiver.of("task.finished")[0]["duration_ms"] <= 525 + 100
+    assert 500 <= receiver.of("task.finished")[0]["duration_ms"] < 1500
 
 
 def test_arguments_are_reported_on_demand_alone(receiver: Receiver) -> None:
@@ -110,15 +123,29 @@ def test_a_signal_reaches_the_child_which_cleans_up(name: str, receiver: Receive
     assert (finished["outcome"], finished["reason"]) == ("cancel", f"stopped by {name}")
 
 
-def test_sigusr1_is_passed_on_and_stops_nothing(receiver: Receiver) -> None:
-    script = "trap 'echo usr1; exit 0' USR1; echo up; while :; do sleep 0.05; done"
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2"])
+def test_signals_of_a_users_own_are_passed_on_and_stop_nothing(name: str, receiver: Receiver) -> None:
+    script = f"trap 'echo usr; exit 0' {name[3:]}; echo up; while :; do sleep 0.05; done"
     with _running("--", "sh", "-c", script) as wrapper:
         assert wrapper.stdout is not None
         assert wrapper.stdout.readline() == b"up\n"
-        wrapper.send_signal(signal.SIGUSR1)
-        assert wrapper.stdout.read() == b"usr1\n"
+        wrapper.send_signal(signal.Signals[name])
+        assert wrapper.stdout.read() == b"usr\n"
         assert wrapper.wait(10) == 0
     assert receiver.of("task.finished")[0]["outcome"] == "success"
+
+
+def test_an_interrupt_without_a_terminal_is_passed_on(receiver: Receiver) -> None:
+    """CI systems cancel a step so; only a terminal would have told the child already."""
+    script = "trap 'echo int; exit 130' INT; echo up; while :; do sleep 0.05; done"
+    with _running("--", "sh", "-c", script) as wrapper:
+        assert wrapper.stdout is not None
+        assert wrapper.stdout.readline() == b"up\n"
+        wrapper.send_signal(signal.SIGINT)
+        assert wrapper.stdout.read() == b"int\n"
+        assert wrapper.wait(10) == 130
+    [finished] = receiver.of("task.finished")
+    assert (finished["outcome"], finished["reason"]) == ("cancel", "stopped by SIGINT")
 
 
 def test_an_interrupt_at_the_terminal_reaches_the_child_once(receiver: Receiver) -> None:
@@ -164,6 +191,44 @@ def test_a_run_inside_a_run_names_its_parent(receiver: Receiver) -> None:
     assert inner["chain"] == outer["chain"] == outer["subject"]
 
 
+ECHO = ["sh", "-c", 'echo "$TRACEPARENT $BERS_PARENT"']
+
+
+def test_a_trace_is_kept_or_begun_and_is_that_of_all_inside(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = subprocess.run([*WRAPPED, "--", *WRAPPED, "--", *ECHO], check=True, capture_output=True, text=True)
+    trace, parent = done.stdout.split()
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", trace)
+    assert {event["traceparent"] for event in receiver.events} == {trace}
+    assert parent in {event["subject"] for event in receiver.events}
+    monkeypatch.setenv("TRACEPARENT", given := f"00-{'a' * 32}-{'b' * 16}-00")
+    done = subprocess.run([*WRAPPED, "--", *ECHO], check=True, capture_output=True, text=True)
+    assert done.stdout.split()[0] == given
+    assert receiver.of("task.finished")[-1]["traceparent"] == given
+
+
+def test_without_a_url_a_command_has_the_environment_that_it_had(spool: Path) -> None:
+    done = subprocess.run([*WRAPPED, "--", "env"], check=True, capture_output=True, text=True)
+    assert "BERS_PARENT" not in done.stdout
+    assert "TRACEPARENT" not in done.stdout
+    assert not spool.exists()
+
+
+def test_arguments_that_are_secrets_are_hidden(receiver: Receiver) -> None:
+    command = ["true", "--token", "abc", "--password=def", "https://user:pw@example.org/", "-v"]
+    subprocess.run([*WRAPPED, "--capture-args", "--", *command], check=True)
+    [finished] = receiver.of("task.finished")
+    assert finished["data"]["args"] == ["--token", "***", "--password=***", "https://***@example.org/", "-v"]
+
+
+def test_a_budget_of_its_own(receiver: Receiver) -> None:
+    receiver.hang_after = 0
+    start = time.monotonic()
+    subprocess.run([*WRAPPED, "--budget", "2.5s", "--", "true"], check=True)
+    assert 2.5 <= time.monotonic() - start < 6
+
+
 @pytest.mark.parametrize("trouble", ["down", "hung", "500", "unresolvable", "no disk"])
 def test_a_server_in_trouble_changes_nothing_and_costs_little(
     trouble: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
@@ -176,7 +241,7 @@ def test_a_server_in_trouble_changes_nothing_and_costs_little(
         monkeypatch.setenv("BERS_EMIT_SPOOL", "/dev/full/spool")
     start = time.monotonic()
     done = subprocess.run([*WRAPPED, "--", "sh", "-c", "echo out; exit 3"], capture_output=True, check=False)
-    assert time.monotonic() - start <= 1.5
+    assert time.monotonic() - start <= 1.5 + 1.0  # A busy machine takes its time to start.
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"")
 
 
@@ -185,7 +250,7 @@ def test_in_ci_the_budget_is_three_seconds(receiver: Receiver, monkeypatch: pyte
     monkeypatch.setenv("CI", "1")
     start = time.monotonic()
     assert subprocess.run([*WRAPPED, "--", "sh", "-c", "exit 137"], check=False).returncode == 137
-    assert time.monotonic() - start <= 3.5
+    assert time.monotonic() - start <= 3.5 + 1.0
 
 
 def test_without_a_url_the_command_runs_alone(spool: Path) -> None:
@@ -266,3 +331,36 @@ def _in_terminal(command: list[str], interrupt_after: bytes = b"") -> tuple[int,
             os.write(terminal, b"\x03")
     os.close(terminal)
     return os.WEXITSTATUS(os.waitpid(child, 0)[1]), output
+
+
+class Sizes:
+    """Goes along, tells the command what it needs, and reports what that left."""
+
+    def before(self, activity: Activity, environ: dict[str, str]) -> None:
+        environ["OUT"] = "7"
+
+    def after(self, activity: Activity, code: int) -> None:
+        time.sleep(0.3)
+        activity.measure("files", code)
+        activity.emit("artifact.packaged", data={"asset": "main.js"})
+
+
+class Broken:
+    """Does all that it can to spoil a run."""
+
+    def before(self, activity: Activity, environ: dict[str, str]) -> None:
+        raise RuntimeError("before")
+
+    def after(self, activity: Activity, code: int) -> None:
+        raise RuntimeError("after")
+
+
+def test_what_goes_along_reports_what_the_command_left_and_spoils_nothing(receiver: Receiver) -> None:
+    with Emitter(receiver.url) as emitter, Signals() as signals:
+        argv = ["sh", "-c", "exit $OUT"]
+        assert run_with(signals, argv, kind="build", emitter=emitter, companions=[Broken(), Sizes(), Broken()]) == 7
+    [finished], [asset] = receiver.of("build.finished"), receiver.of("artifact.packaged")
+    assert finished["measures"]["files"] == 7
+    assert finished["duration_ms"] < 300
+    assert asset["data"] == {"parent": finished["subject"], "asset": "main.js"}
+    assert asset["chain"] == finished["chain"]

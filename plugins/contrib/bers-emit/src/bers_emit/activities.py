@@ -7,12 +7,12 @@ import os
 from contextvars import ContextVar
 from time import perf_counter
 
-from bers_emit import shapes
-from bers_emit.emitter import emit
+from bers_emit import context, shapes
+from bers_emit.emitter import emit, process_emitter
+from bers_emit.wrapping import Wrapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from contextvars import Token
     from types import TracebackType
 
@@ -30,38 +30,46 @@ KINDS = {
 _current: ContextVar[Activity | None] = ContextVar("bers_emit_activity", default=None)
 
 
-class Activity:
-    """Emits ``started`` when entered and ``finished`` when left, with outcome and duration. Never raises by itself."""
+class Activity(Wrapping):
+    """Emits ``started`` when entered and ``finished`` when left, with outcome and duration. Never raises by itself.
 
+    It is entered by ``with`` or ``async with``; as a decorator it makes each call of the function one of its own.
+    """
+
+    subject: str
+    """What this is known by: both of its events have it."""
     chain: str
     """The subject of the outermost activity: one for the whole tree."""
+    traceparent: str
+    """The W3C trace that it is part of: that of the environment, else one that it begins."""
 
     def __init__(self, kind: str, name: str, fields: dict[str, object], emitter: Emitter | None = None) -> None:
-        self._type, label = KINDS.get(kind, (kind, kind))
-        self._emit = emit if emitter is None else emitter.emit
+        self._given = (kind, name, fields, emitter)
+        self._type, label = KINDS.get(_text(kind), (_text(kind), _text(kind)))
+        self._emitter = emitter
         self._fields = dict(fields)
         self._measures: dict[object, object] = {**(shapes.pairs(self._fields.pop("measures", None)) or {})}
         self._begun = 0.0
+        self._ended: float | None = None
         self._token: Token[Activity | None] | None = None
-        self.subject = _text(self._fields.get("subject") or f"{_text(name)}/{os.urandom(6).hex()}")
+        self.subject = _text(self._fields.get("subject")) or f"{_text(name)}/{os.urandom(6).hex()}"
         if label == "service":
             self._fields.setdefault("service", name)
         else:
             self._set_inner("labels", {label: name})
         parent = _current.get()
-        above = parent.subject if parent else os.environ.get("BERS_PARENT")
-        self.chain = _text(
-            self._fields.get("chain")
-            or (parent.chain if parent else os.environ.get("BERS_CHAIN"))
-            or above
-            or self.subject
-        )
+        above = parent.subject if parent else os.environ.get("BERS_PARENT", "")
+        around = parent.chain if parent else os.environ.get("BERS_CHAIN", "")
+        self.chain = _text(self._fields.get("chain")) or around or above or self.subject
+        self.traceparent = parent.traceparent if parent else context.traceparent(os.environ) or _new_trace()
         self._fields.update(subject=self.subject, chain=self.chain)
+        self._fields.setdefault("traceparent", self.traceparent)
         if above:
             self._set_inner("data", {"parent": above})
 
     def measure(self, name: str, value: float, kind: str = "") -> None:
         """Report a number with the end: ``measure("bundle.size", 412_331, kind="raw")`` is ``bundle.size.raw``."""
+        name, kind = _text(name), _text(kind)
         self._measures[f"{name}.{kind}" if kind else name] = value
 
     def set(self, **fields: object) -> None:
@@ -70,23 +78,44 @@ class Activity:
 
     def add_phase(self, name: str, milliseconds: float) -> None:
         """Add to the measure ``phase.NAME``; a phase may come in several parts."""
-        key = f"phase.{name}"
+        key = f"phase.{_text(name)}"
         before = self._measures.get(key, 0.0)
         self._measures[key] = milliseconds + (before if isinstance(before, float) else 0.0)
 
     def environ(self) -> dict[str, str]:
-        """The environment for a child process, whose activities then name this one as their parent."""
-        return {**os.environ, "BERS_PARENT": self.subject, "BERS_CHAIN": self.chain}
+        """The environment for a child process: its activities name this one as their parent, and share its trace.
+
+        It is left as it is where nothing is sent anyway.
+        """
+        emitter = self._emitter or process_emitter()
+        if emitter is None or not emitter.url:
+            return dict(os.environ)
+        ours = {"BERS_PARENT": self.subject, "BERS_CHAIN": self.chain, "TRACEPARENT": self.traceparent}
+        return {**os.environ, **ours}
+
+    def emit(self, type: str, /, **fields: object) -> bool:
+        """Emit an event that came of this activity: it names it as its parent, and is part of its chain."""
+        ours = {"chain": self.chain, "traceparent": self.traceparent}
+        return self._hand_in(type, {**ours, **fields, "data": _within(self.subject, fields.get("data"))})
 
     def start(self) -> None:
+        """Report the start."""
         self._begun = perf_counter()
-        self._emit(f"{self._type}.started", **self._fields)
+        self._hand_in(f"{self._type}.started", self._fields)
+
+    def stop(self) -> None:
+        """It has ended, though there is still something to measure: what is spent on that is not its time."""
+        self._ended = perf_counter()
 
     def finish(self, outcome: str, reason: str | None = None) -> None:
         """Report the end; an outcome or reason that was ``set`` goes before these."""
-        elapsed = (perf_counter() - self._begun) * 1000
+        elapsed = ((self._ended or perf_counter()) - self._begun) * 1000
         ended = {"duration_ms": elapsed, "outcome": outcome, "reason": reason, "measures": self._measures}
-        self._emit(f"{self._type}.finished", **{**ended, **self._fields})
+        self._hand_in(f"{self._type}.finished", {**ended, **self._fields})
+
+    def again(self) -> Activity:
+        """Another one like this, for another call of a function."""
+        return Activity(*self._given)
 
     def __enter__(self) -> Self:
         self._token = _current.set(self)
@@ -101,6 +130,9 @@ class Activity:
             with contextlib.suppress(ValueError):  # Left in another context: a generator that somebody else closed.
                 _current.reset(self._token)
 
+    def _hand_in(self, type: str, fields: dict[str, object]) -> bool:
+        return emit(type, **fields) if self._emitter is None else self._emitter.emit(type, **fields)
+
     def _set_inner(self, field: str, defaults: dict[str, object]) -> None:
         given = self._fields.get(field)
         pairs = {} if given is None else shapes.pairs(given)
@@ -109,6 +141,28 @@ class Activity:
             for name, value in defaults.items():
                 merged.setdefault(name, value)
             self._fields[field] = merged
+
+
+class Phase(Wrapping):
+    """A part of an activity; it is entered, or decorates, as an activity does."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._begun: list[tuple[Activity | None, float]] = []
+
+    def again(self) -> Phase:
+        """Another one like this, for another call of a function."""
+        return Phase(self._name)
+
+    def __enter__(self) -> None:
+        self._begun.append((_current.get(), perf_counter()))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        activity, begun = self._begun.pop()
+        if activity is not None:
+            activity.add_phase(self._name, (perf_counter() - begun) * 1000)
 
 
 def build(name: str, *, emitter: Emitter | None = None, **fields: object) -> Activity:
@@ -126,15 +180,15 @@ def deployment(name: str, *, emitter: Emitter | None = None, **fields: object) -
     return Activity("deploy", name, fields, emitter)
 
 
-@contextlib.contextmanager
-def phase(name: str) -> Generator[None, None, None]:
+def phase(name: str) -> Phase:
     """A part of the activity around it, which reports it as the measure ``phase.NAME``, in milliseconds."""
-    activity, begun = _current.get(), perf_counter()
-    try:
-        yield
-    finally:
-        if activity is not None:
-            activity.add_phase(name, (perf_counter() - begun) * 1000)
+    return Phase(name)
+
+
+def _within(parent: str, data: object) -> object:
+    """Data that names its parent, unless it is something that cannot."""
+    pairs = {} if data is None else shapes.pairs(data)
+    return data if pairs is None else {"parent": parent, **pairs}
 
 
 def _outcome(exc: BaseException | None) -> tuple[str, str | None]:
@@ -146,7 +200,13 @@ def _outcome(exc: BaseException | None) -> tuple[str, str | None]:
     return "cancel" if stopped else "failure", reason
 
 
+def _new_trace() -> str:
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+
+
 def _text(value: object) -> str:
+    if value is None:
+        return ""
     try:
         return str(value)
     except Exception:

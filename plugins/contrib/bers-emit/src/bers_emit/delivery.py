@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 import zlib
@@ -12,18 +11,24 @@ from bers_emit import shapes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from http.client import HTTPConnection, HTTPResponse
+
+    from bers_emit.wire import Answer, Wire
 
 PATH = "/api/monitoring/ingest"
 _TIMEOUT = 5.0
 _GZIP_FROM = 4096
-_LONGEST_ANSWER = 8 * 1024 * 1024
 _LONGEST_WAIT = 3600.0
-_RETRIED = (408, 429)
+# What is wrong with the events themselves. Anything else speaks of the key, the address, or the server: that is mended
+# some day, and then they are welcome.
+_FATAL = (400, 413, 415, 422)
 
 
 class Unreachable(Exception):
     """Nobody answered: more attempts now would only cost time."""
+
+
+class Denied(Unreachable):
+    """Somebody answered, and will not take events: the key or the address is wrong."""
 
 
 class Later(Exception):
@@ -35,74 +40,85 @@ class Later(Exception):
 
 
 class Delivery:
-    """A connection to the intake; it is opened when there is something to send."""
+    """Hands events to one intake; its connection is opened when there is something to send."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self._url = url
         self._token = token
-        self._connection: HTTPConnection | None = None
-        self._path = ""
+        self._wire: Wire | None = None
 
     def post(self, lines: Sequence[bytes]) -> list[tuple[int, str]]:
-        """Hand the events over; return those refused for good: index and reason. Raise Unreachable or Later."""
-        from http.client import HTTPException  # 30 to 70 ms of import, so on the sender's thread.
+        """Hand the events over; return those refused for good: index and reason. Raise Unreachable or Later.
 
+        A batch that is too large for whoever is in between is halved, until only an event that is too large by itself
+        is refused.
+        """
+        answer = self._exchange(lines)
+        if answer.status == 413 and len(lines) > 1:
+            half = len(lines) // 2
+            return self.post(lines[:half]) + [(half + index, reason) for index, reason in self.post(lines[half:])]
+        return _refused(answer, len(lines))
+
+    def abort(self) -> None:
+        """From another thread: end a request that is waited for."""
+        if self._wire is not None:
+            self._wire.abort()
+
+    def close(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+
+    def _exchange(self, lines: Sequence[bytes]) -> Answer:
         body = b"[" + b",".join(lines) + b"]"
-        headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        headers = {"Content-Type": "application/json", **_authorization(self._token)}
         if len(body) > _GZIP_FROM:
             packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: the gzip format.
             body = packer.compress(body) + packer.flush()
             headers["Content-Encoding"] = "gzip"
         try:
-            connection = self._open()
-            connection.request("POST", self._path, body, headers)
-            response = connection.getresponse()
-            answer = response.read(_LONGEST_ANSWER)
-        except (OSError, HTTPException, ValueError) as exc:  # ValueError: the address or the token is none.
+            if self._wire is None:
+                from bers_emit.wire import Wire  # 5 ms, on the sender's thread.
+
+                self._wire = Wire(self._url, _TIMEOUT)
+            return self._wire.ask("POST", PATH, headers, body)
+        except (OSError, ValueError) as exc:  # ValueError: the address or the token is none.
             self.close()
             raise Unreachable(f"{self._url}: {exc or type(exc).__name__}") from exc
-        return _refused(response, answer, len(lines))
-
-    def abort(self) -> None:
-        """From another thread: end a request that is waited for."""
-        connection = self._connection
-        sock = connection.sock if connection else None
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(2)  # SHUT_RDWR, without an import of socket where nothing was sent.
-
-    def close(self) -> None:
-        if self._connection:
-            self._connection.close()
-        self._connection = None
-
-    def _open(self) -> HTTPConnection:
-        if self._connection is None:
-            from http.client import HTTPConnection, HTTPSConnection
-            from urllib.parse import urlsplit
-
-            parts = urlsplit(self._url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError("no address of a server; write http://HOST:PORT")
-            connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-            self._connection = connect(parts.hostname, parts.port, timeout=_TIMEOUT)
-            self._path = parts.path.rstrip("/") + PATH
-        return self._connection
 
 
-def _refused(response: HTTPResponse, body: bytes, count: int) -> list[tuple[int, str]]:
-    status = response.status
-    answer = _json(body)
+def get(url: str, path: str, token: str, within: float) -> tuple[int, object]:
+    """Ask the server; status and what it says, as JSON. Raise Unreachable where it does not in so many seconds."""
+    from bers_emit.wire import Wire
+
+    try:
+        wire = Wire(url, within)
+        try:
+            answer = wire.ask("GET", path, _authorization(token))
+        finally:
+            wire.close()
+    except (OSError, ValueError) as exc:
+        raise Unreachable(f"{url}: {exc or type(exc).__name__}") from exc
+    return answer.status, _json(answer.body)
+
+
+def _authorization(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _refused(received: Answer, count: int) -> list[tuple[int, str]]:
+    status = received.status
+    answer = _json(received.body)
     if status == 202 or (200 <= status < 300 and _of(answer, "success") is True):
         return _rejected(_of(answer, "data"), count)
-    reason = f"{status} {response.reason}"
-    if 400 <= status < 500 and status not in _RETRIED:
-        detail = _of(_of(answer, "error"), "message")
-        return [(index, f"{reason}: {detail}" if detail else reason) for index in range(count)]
+    detail = _of(_of(answer, "error"), "message")
+    reason = f"{status} {received.reason}" + (f": {detail}" if detail else "")
+    if status in _FATAL:
+        told = _details(_of(_of(answer, "error"), "details"))
+        return [(index, f"{reason}: {told[index]}" if index in told else reason) for index in range(count)]
+    if 400 <= status < 500 and status not in (408, 429):
+        raise Denied(reason)
     # A redirect or another server's 200 (a proxy's login page) is no receipt: the events stay.
-    raise Later(reason, _retry_after(response.getheader("Retry-After")))
+    raise Later(reason, _retry_after(received.headers.get("retry-after")))
 
 
 def _rejected(data: object, count: int) -> list[tuple[int, str]]:
@@ -112,6 +128,16 @@ def _rejected(data: object, count: int) -> list[tuple[int, str]]:
         if isinstance(index, int) and 0 <= index < count:
             found.append((index, str(_of(one, "error") or "rejected")))
     return found
+
+
+def _details(details: object) -> dict[int, str]:
+    """What was told of single events, by their index."""
+    told: dict[int, str] = {}
+    for one in shapes.items(details) or ():
+        path = str(_of(one, "path"))
+        if path[:1] == "[" and path[-1:] == "]" and path[1:-1].isdigit():
+            told[int(path[1:-1])] = str(_of(one, "message"))
+    return told
 
 
 def _json(body: bytes) -> object:

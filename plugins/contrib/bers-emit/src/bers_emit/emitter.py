@@ -62,7 +62,7 @@ class Emitter:
         self.budget = _budget() if budget is None else budget
         self._token = token or ""
         self._redact = Redaction(os.environ, self._token)
-        self._chain = os.environ.get("BERS_CHAIN") or os.environ.get("BERS_PARENT")
+        self._surroundings = context.Surroundings(os.environ if self.url else {})
         self._forget()
         _emitters.add(self)
 
@@ -70,7 +70,8 @@ class Emitter:
         """Keep an event and send it soon; False says that it was not kept. Costs microseconds, and never raises.
 
         Fields are those of the event: subject, environment, outcome, reason, duration_ms, service, version, artifact,
-        measures, labels, chain, time, data, id. Others are kept with the event's data.
+        measures, labels, vcs, run, chain, time, data, id. Others are kept with the event's data. In a CI system ``vcs``
+        and ``run`` are filled in, as far as they are not given.
         """
         if not self.url or not isinstance(type, str) or not type:  # pyright: ignore[reportUnnecessaryIsInstance]
             return False
@@ -82,6 +83,15 @@ class Emitter:
         if kept and self.dropped > self._told:
             self._tell_losses()
         return kept
+
+    async def aemit(self, type: str, /, **fields: object) -> bool:
+        """The same as :meth:`emit`, for those who look for an ``await``: there is nothing to wait for."""
+        return self.emit(type, **fields)
+
+    def shown(self, type: str, fields: dict[str, object]) -> str:
+        """An event as it would be sent, redacted and completed, with an id that is not counted."""
+        self._surroundings.complete(fields)
+        return event.encode(type, f"{self._name}-0", self.source, fields, self._redact).decode().rstrip()
 
     def flush(self, deadline: float | None = None) -> bool:
         """Send now, for at most ``deadline`` seconds (default: the budget); True says that all of ours is answered."""
@@ -127,8 +137,7 @@ class Emitter:
         if self._spool is None:
             self._open()
         id = next(self._ids)
-        if self._chain is not None:
-            fields.setdefault("chain", self._chain)
+        self._surroundings.complete(fields)
         line = event.encode(type, id, self.source, fields, self._redact)
         try:
             if self._spool is None:
@@ -215,6 +224,11 @@ def emit(type: str, /, **fields: object) -> bool:
         return emitter is not None and emitter.emit(type, **fields)
     except Exception:
         return False
+
+
+async def aemit(type: str, /, **fields: object) -> bool:
+    """The same as :func:`emit`, for those who look for an ``await``: there is nothing to wait for."""
+    return emit(type, **fields)
 
 
 def _budget() -> float:

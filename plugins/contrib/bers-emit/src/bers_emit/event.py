@@ -9,7 +9,7 @@ import time as clock
 from datetime import date, datetime, timezone
 from enum import Enum
 
-from bers_emit import shapes
+from bers_emit import redaction, shapes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def encode(type: str, id: str, source: str, fields: Mapping[str, object], redact
     event: dict[str, object] = {"id": id, "source": source, "type": type}
     for name, value in fields.items():
         if value is not None and name != "type":
-            known = _field(name, value, cleaned)
+            known = redaction.MASK if redaction.is_secret(name) else _field(name, value, cleaned)
             if known is not None and known != "":
                 event[name if name in _KNOWN else cleaned.text(name, 200)] = known
     if "time" not in event:
@@ -137,13 +137,20 @@ class _Cleaning:
         if isinstance(value, float):
             return number(value)
         if shapes.pairs(value) is not None:
-            return {self.text(key, 1024): self.value(of, depth + 1) for key, of in self.items(value)}
+            named = [(self.text(key, 1024), of) for key, of in self.items(value)]
+            return {name: self._under(name, of, depth) for name, of in named}
         many = shapes.items(value)
         if many is not None:
             return [self.value(item, depth + 1) for item in itertools.takewhile(lambda _: self._left > 0, many)]
         if isinstance(value, (datetime, date)):
             return value.isoformat()
         return self.text(value, MAX_BYTES)
+
+    def _under(self, name: str, value: object, depth: int) -> object:
+        """What stands under a name; that tells a secret, too."""
+        if value is not None and redaction.is_secret(name):
+            return redaction.MASK
+        return self.value(value, depth + 1)
 
     def items(self, value: object) -> list[tuple[object, object]]:
         """The pairs of a mapping, as many as an event may have; of anything else none."""

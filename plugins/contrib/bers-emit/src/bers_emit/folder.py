@@ -1,21 +1,34 @@
-"""The folder of spools: what dead processes left, what the server refused, and the bounds of both."""
+"""The folder of spools: what dead processes left, and the bounds of that and of what the server refused."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 
+from bers_emit import dead_letters
 from bers_emit.spool import SUFFIX, Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import TypedDict
+
+    class Status(TypedDict):
+        """What there is in a folder of spools."""
+
+        folder: str
+        files: int
+        in_use: int
+        waiting: int
+        bytes: int
+        oldest_seconds: float | None
+        dead: int
+        reasons: dict[str, int]
+
 
 MAX_BYTES = 128 * 1024 * 1024
 MAX_AGE = 7 * 86400.0
-_DEAD = "dead"
 
 
 def default(environ: Mapping[str, str]) -> str:
@@ -34,7 +47,7 @@ def orphans(folder: str) -> Iterator[Spool]:
 
 def prune(folder: str) -> int:
     """Drop what is older than a week, then the oldest while the folder is over its bound; return the events lost."""
-    dead, lost = os.path.join(folder, _DEAD), 0
+    dead, lost = dead_letters.place(folder), 0
     files = sorted(_files(folder) + _files(dead))
     total, oldest = sum(size for _, size, _ in files), time.time() - MAX_AGE
     for modified, size, path in files:
@@ -52,22 +65,11 @@ def prune(folder: str) -> int:
     return lost
 
 
-def bury(folder: str, name: str, refused: list[tuple[bytes, str]]) -> None:
-    """Keep events that the server refused for good, each with the reason, where nobody sends them again."""
-    dead = os.path.join(folder, _DEAD)
-    os.makedirs(dead, mode=0o700, exist_ok=True)
-    fd = os.open(os.path.join(dead, name + SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        for line, reason in refused:
-            os.write(fd, json.dumps({"reason": reason, "event": _parsed(line)}).encode() + b"\n")
-    finally:
-        os.close(fd)
-
-
-def status(folder: str) -> dict[str, object]:
+def status(folder: str) -> Status:
     """What waits here, and what was refused."""
     live = waiting = 0
-    files, dead = _files(folder), _files(os.path.join(folder, _DEAD))
+    reasons = dead_letters.reasons(folder)
+    files, dead = _files(folder), _files(dead_letters.place(folder))
     for _, _, path in files:
         spool = Spool.adopt(path)
         if spool:
@@ -82,7 +84,8 @@ def status(folder: str) -> dict[str, object]:
         "waiting": waiting,
         "bytes": sum(size for _, size, _ in files + dead),
         "oldest_seconds": round(time.time() - files[0][0], 1) if files else None,
-        "dead": sum(_lines(path) for _, _, path in dead),
+        "dead": sum(reasons.values()),
+        "reasons": reasons,
     }
 
 
@@ -101,22 +104,6 @@ def _files(folder: str) -> list[tuple[float, int, str]]:
     except OSError:  # No folder yet, or none that we may read.
         pass
     return sorted(found)
-
-
-def _parsed(line: bytes) -> object:
-    try:
-        parsed: object = json.loads(line)
-        return parsed
-    except ValueError:
-        return line.decode("utf-8", "replace")
-
-
-def _lines(path: str) -> int:
-    try:
-        with open(path, "rb") as file:
-            return sum(1 for _ in file)
-    except OSError:
-        return 0
 
 
 def _unlink(path: str) -> None:

@@ -8,7 +8,7 @@ from argparse import ArgumentTypeError
 
 from bers_emit import durations, event
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_TIME = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)"
 
 
 def duration(text: str) -> float:
@@ -19,7 +19,7 @@ def duration(text: str) -> float:
 
 
 def time(text: str) -> str:
-    if not _TIME.fullmatch(text):
+    if not re.fullmatch(_TIME, text):
         raise ArgumentTypeError(f"{text!r} is no time; write RFC 3339 with a zone: 2026-01-31T12:00:00Z")
     return text
 

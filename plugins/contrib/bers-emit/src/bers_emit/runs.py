@@ -9,20 +9,31 @@ import select
 import signal
 import sys
 
+from bers_emit import redaction
 from bers_emit.activities import Activity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-    from typing import Any
+    from typing import Any, Protocol
 
     from typing_extensions import Self
 
     from bers_emit.emitter import Emitter
 
+    class Companion(Protocol):
+        """Goes along with a command, to report what that leaves behind. What it raises changes nothing."""
+
+        def before(self, activity: Activity, environ: dict[str, str]) -> None:
+            """The command is about to start, with this environment."""
+
+        def after(self, activity: Activity, code: int) -> None:
+            """It has ended with that exit code; what is measured or set now is part of the finished event."""
+
+
 _STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FORWARDED = (*_STOPPING, signal.SIGUSR1)
+_FORWARDED = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
 # Python ignores these for itself; a child that inherited that would never stop at a closed pipe.
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -34,6 +45,7 @@ def run(
     name: str | None = None,
     emitter: Emitter | None = None,
     capture_args: bool = False,
+    companions: Sequence[Companion] = (),
     **fields: object,
 ) -> int:
     """Run a command with our own standard streams; return its exit code as a shell tells it: 126, 127, 128 + signal.
@@ -41,7 +53,16 @@ def run(
     ``kind`` is build, test, deploy or task. Only the name of the executable is reported, unless ``capture_args``.
     """
     with Signals() as signals:
-        return run_with(signals, argv, kind=kind, name=name, emitter=emitter, capture_args=capture_args, **fields)
+        return run_with(
+            signals,
+            argv,
+            kind=kind,
+            name=name,
+            emitter=emitter,
+            capture_args=capture_args,
+            companions=companions,
+            **fields,
+        )
 
 
 class Signals:
@@ -55,6 +76,8 @@ class Signals:
         self._news: tuple[int, int] | None = None
         """A pipe that has something to read when a signal has come; none outside the main thread."""
         self._woken = -1
+        self._interrupts = not _at_terminal()
+        """Whether an interrupt is ours to pass on: a terminal interrupts its whole group, so also the child."""
 
     def __enter__(self) -> Self:
         for number in (*_FORWARDED, signal.SIGINT):
@@ -104,7 +127,7 @@ class Signals:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received.append(signal.Signals(number))
-        if number != signal.SIGINT:  # The terminal interrupts its whole group: the child has it already.
+        if number != signal.SIGINT or self._interrupts:
             if self.child:
                 self._send(number)
             else:
@@ -123,18 +146,22 @@ def run_with(
     name: str | None = None,
     emitter: Emitter | None = None,
     capture_args: bool = False,
+    companions: Sequence[Companion] = (),
     **fields: object,
 ) -> int:
     """Like :func:`run`, for a caller who holds the signals longer than the child lives."""
     command = os.path.basename(argv[0])
     data: dict[str, object] = {"command": command}
     if capture_args:
-        data["args"] = list(argv[1:])
+        data["args"] = redaction.arguments(argv[1:])
     activity = Activity(kind, name or command, {"data": data, **fields}, emitter)
     activity.start()
+    environ = activity.environ()
+    for companion in companions:
+        with contextlib.suppress(Exception):
+            companion.before(activity, environ)
     try:
-        # With posix_spawn the child cannot see a half-prepared state, and subprocess costs 10 ms of import.
-        child = os.posix_spawnp(argv[0], list(argv), activity.environ(), setsigdef=_RESTORED)
+        child = _spawn(argv, environ)
     except (OSError, ValueError) as exc:
         code, reason = _not_started(exc)
         print(f"bers-emit: {argv[0]!r}: {reason}", file=sys.stderr)
@@ -143,14 +170,53 @@ def run_with(
         return code
     signals.attach(child)
     status, usage = signals.wait(child)
+    activity.stop()
     signals.child = 0
     code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     activity.measure("exit_code", code)
     activity.measure("cpu_user_ms", usage.ru_utime * 1000)
     activity.measure("cpu_system_ms", usage.ru_stime * 1000)
     activity.measure("max_rss_bytes", usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    for companion in companions:
+        with contextlib.suppress(Exception):
+            companion.after(activity, code)
     activity.finish(*_outcome(status, signals.received))
     return code
+
+
+def _spawn(argv: Sequence[str], environ: dict[str, str]) -> int:
+    """Start the command as a shell would; its process id."""
+    try:
+        # With posix_spawn the child cannot see a half-prepared state, and subprocess costs 10 ms of import.
+        return os.posix_spawnp(argv[0], list(argv), environ, setsigdef=_RESTORED)
+    except OSError as exc:
+        if exc.errno != errno.ENOEXEC or not _is_text(argv[0]):
+            raise
+    # A script without a first line that names its interpreter: shells run it themselves.
+    return os.posix_spawn("/bin/sh", ["sh", *argv], environ, setsigdef=_RESTORED)
+
+
+def _is_text(path: str) -> bool:
+    """Whether it may be a script: like shells, we look for a zero byte in the first line or so."""
+    try:
+        with open(path, "rb") as file:
+            return b"\0" not in file.read(128)
+    except OSError:  # It was found on the PATH, not here: nothing that we would know how to run.
+        return False
+
+
+def _at_terminal() -> bool:
+    """Whether we are in the foreground of a terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def _notice(number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 from time import monotonic
 
+from bers_emit import dead_letters
 from bers_emit import folder as spools
 from bers_emit.delivery import Later, Unreachable
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
         @property
         def empty(self) -> bool: ...
+        @property
+        def crowded(self) -> bool: ...
 
         def batch(self) -> list[bytes]: ...
         def done(self) -> None: ...
@@ -189,13 +192,16 @@ class Sender:
             refused = [(good[index], reason) for index, reason in self._delivery.post(good)] if good else []
             self._bury(store, refused + bad)
             store.done()
+            if not store.empty and not store.crowded:
+                with self._changed:  # Whoever emits all the time would wait for the interpreter, batch after batch.
+                    self._changed.wait_for(self._urgent, _LINGER)
 
     def _bury(self, store: Store, refused: list[tuple[bytes, str]]) -> None:
         if refused:
             store.refused += len(refused)
             self.refusal = refused[0][1]
             try:
-                spools.bury(self._folder, store.name, refused)
+                dead_letters.bury(self._folder, store.name, refused)
             except OSError:
                 self._lost(len(refused))
 

@@ -16,10 +16,11 @@ import time
 
 SUFFIX = ".ndjson"
 MAX_BYTES = 16 * 1024 * 1024
+"""Of events that are not sent yet; what is sent takes up room in the file until all is, up to as much again."""
 BATCH_BYTES = 512 * 1024
 BATCH_EVENTS = 500
 _HEADER = '{"bers_spool": 1, "sent": %16d}\n'
-_HEADER_PATTERN = re.compile(rb'\{"bers_spool": 1, "sent": +(\d+)\}\n')
+_HEADER_PATTERN = rb'\{"bers_spool": 1, "sent": +(\d+)\}\n'
 _START = len(_HEADER % 0)
 
 
@@ -53,7 +54,7 @@ class Spool:
         path, hidden = os.path.join(folder, name + SUFFIX), os.path.join(folder, "." + name)
         fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            _lock(fd)
+            lock(fd)
             os.write(fd, (_HEADER % _START).encode())
             os.rename(hidden, path)  # Seen only once it is locked: nobody takes it for an orphan.
             spool = cls(path, fd, _START)
@@ -74,9 +75,9 @@ class Spool:
         except OSError:
             return None
         try:
-            _lock(fd)
+            lock(fd)
             found = os.fstat(fd)
-            header = _HEADER_PATTERN.fullmatch(os.pread(fd, _START, 0))
+            header = re.fullmatch(_HEADER_PATTERN, os.pread(fd, _START, 0))
             # Without a link it was sent and removed while we opened it.
             if header and found.st_nlink and stat.S_ISREG(found.st_mode):
                 end = _last_line(fd, found.st_size)
@@ -92,7 +93,8 @@ class Spool:
         with self._lock:
             if self._fd < 0:
                 raise OSError(errno.EBADF, "the spool is closed")
-            if self._size + len(line) > MAX_BYTES:
+            size = self._size + len(line)
+            if size - (self._sent - _START) > MAX_BYTES or size > 2 * MAX_BYTES:
                 raise Full(f"{self.path} has reached {MAX_BYTES} bytes")
             written = os.write(self._appender, line)
             if written != len(line):
@@ -130,6 +132,12 @@ class Spool:
     def empty(self) -> bool:
         with self._lock:
             return self._fd < 0 or self._sent >= self._end()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits that it had better be sent soon."""
+        with self._lock:
+            return self._fd >= 0 and self._end() - self._sent > MAX_BYTES // 4
 
     def waiting(self) -> int:
         """How many events are left to send."""
@@ -171,12 +179,13 @@ class Spool:
         self._fd = self._appender = -1
 
 
-def _lock(fd: int) -> None:
+def lock(fd: int, *, wait: bool = False) -> None:
+    """Have the file for us alone until it is closed; raise OSError where somebody else has it."""
     try:
         import fcntl
     except ImportError as exc:
         raise OSError(errno.ENOTSUP, "this system has no file locks") from exc
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _last_line(fd: int, size: int) -> int:

@@ -22,7 +22,10 @@ class Receiver:
         self.events: list[dict[str, Any]] = []
         self.duplicates = 0
         self.requests: list[tuple[Mapping[str, str], bytes]] = []
+        self.paths: list[str] = []
         self.hang_after: int | None = None
+        self.limit: int | None = None
+        """Bytes of a body, as it travels, beyond which it is too large."""
         self.rejects: Callable[[dict[str, Any]], bool] = lambda event: False
         self._answers: deque[tuple[int, Mapping[str, str], bytes]] = deque()
         self._changed = threading.Condition()
@@ -74,6 +77,8 @@ class Receiver:
             return None
         if self._answers:
             return self._answers.popleft()
+        if self.limit is not None and len(body) > self.limit:
+            return 413, {}, b""
         events: list[dict[str, Any]] = json.loads(gzip.decompress(body) if "Content-Encoding" in headers else body)
         rejected: list[dict[str, object]] = []
         accepted = duplicates = 0
@@ -107,10 +112,14 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # Else each answer on a kept connection waits 40 ms.
 
+    def do_GET(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
         assert isinstance(self.server, _Server)
         receiver = self.server.receiver
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        receiver.paths.append(self.path)
         answer = receiver.take(dict(self.headers), body)
         if answer is None:
             self.close_connection = True

@@ -1,0 +1,79 @@
+"""What several commands take and say: the server, the change that an event is about, and one line on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from bers_emit.emitter import Emitter
+
+
+class Usage(Exception):
+    """There is nothing to do: help was asked for, or the usage is wrong and that has been said."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def parser(prog: str, description: str, usage: str | None = None) -> ArgumentParser:
+    from argparse import ArgumentParser, HelpFormatter
+
+    def formatter(prog: str) -> HelpFormatter:
+        # With a width of its own argparse does not import shutil, which would bring its compression along.
+        columns = os.environ.get("COLUMNS", "")
+        return HelpFormatter(prog, width=int(columns) if columns.isdigit() and int(columns) > 20 else 100)
+
+    return ArgumentParser(
+        prog=prog, description=description, usage=usage, allow_abbrev=False, formatter_class=formatter
+    )
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    """Read the options; raise Usage, where argparse would end the process: we are also called as a function."""
+    try:
+        return parser.parse_args(list(argv))
+    except SystemExit as exc:
+        raise Usage(exc.code if isinstance(exc.code, int) else 2) from exc
+
+
+def add_server(parser: ArgumentParser) -> None:
+    parser.add_argument("--url", help="the server; default: BERS_EMIT_URL")
+    parser.add_argument(
+        "--token-env", default="BERS_EMIT_TOKEN", metavar="NAME", help="the variable that holds the key"
+    )
+
+
+def add_change(parser: ArgumentParser) -> None:
+    from bers_emit import options
+
+    parser.add_argument("--revision", metavar="SHA", help="the commit it is about")
+    parser.add_argument("--committed-at", type=options.time, metavar="RFC3339", help="when that was committed")
+    parser.add_argument("--run", metavar="ID", help="the run of the CI system that it is part of")
+    parser.add_argument("--attempt", type=int, metavar="N", help="which attempt of that run; default: 1")
+
+
+def change(given: Namespace) -> dict[str, object]:
+    """The commit and the run that were named, as the fields of an event."""
+    vcs = {"revision": given.revision, "committed_at": given.committed_at}
+    run = {"id": given.run, "attempt": given.attempt if given.run else None}
+    parts = {
+        name: {key: of for key, of in part.items() if of is not None} for name, part in (("vcs", vcs), ("run", run))
+    }
+    return {name: part for name, part in parts.items() if part}
+
+
+def emitter(given: Namespace, default_url: str | None, budget: float | None = None) -> Emitter:
+    from bers_emit.emitter import Emitter
+
+    url = given.url or os.environ.get("BERS_EMIT_URL") or default_url
+    return Emitter(url, os.environ.get(given.token_env), budget=budget)
+
+
+def say(prog: str, text: str) -> None:
+    print(f"{prog}: {text}", file=sys.stderr)

@@ -1,0 +1,76 @@
+"""``bers-emit run -- CMD``: a command as it is, reported."""
+
+from __future__ import annotations
+
+import sys
+
+from bers_emit import options
+from bers_emit.cli import found
+from bers_emit.commands import parsing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+    from typing import Any
+
+    from bers_emit.runs import Companion
+
+# What can go along with a command: the option, what argparse is told of it, and the class of the Companion, as
+# MODULE:NAME. It is imported where the option is given, and made from the option's value.
+COMPANIONS: dict[str, tuple[dict[str, Any], str]] = {}
+
+
+def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
+    """``[options] -- CMD...``: run a command and report it; the exit code is the command's."""
+    from bers_emit.activities import KINDS
+    from bers_emit.runs import Signals, run_with
+
+    parser = parsing.parser(f"{prog} run", "Run a command and report it.", f"{prog} run [options] -- CMD...")
+    parser.add_argument("--kind", choices=sorted(KINDS), default="task")
+    parser.add_argument("--name", help="default: the name of the executable")
+    parser.add_argument("--environment", "--env")
+    parser.add_argument("--version", help="the version that is built or deployed")
+    parser.add_argument("--label", action="append", default=[], type=options.label, metavar="K=V")
+    parsing.add_change(parser)
+    parser.add_argument("--capture-args", action="store_true", help="report the arguments, not only the executable")
+    parser.add_argument(
+        "--budget",
+        type=options.duration,
+        metavar="5s",
+        help="how long its end may wait for the server; default: 1s, 3s in CI",
+    )
+    for option, (about, _) in COMPANIONS.items():
+        parser.add_argument(option, dest=option, **about)
+    parsing.add_server(parser)
+    args = list(argv)
+    split = args.index("--") if "--" in args else len(args)
+    try:
+        given = parsing.parse(parser, args[:split])
+        if not args[split + 1 :]:
+            print(f"{parser.format_usage()}{prog} run: error: no command; write it after --", file=sys.stderr)
+            return 2
+    except parsing.Usage as exc:
+        return exc.code
+    with Signals() as signals:  # Until the last event is handed over: the exit code stays the command's.
+        emitter = parsing.emitter(given, default_url, given.budget)
+        code = run_with(
+            signals,
+            args[split + 1 :],
+            kind=given.kind,
+            name=given.name,
+            emitter=emitter,
+            capture_args=given.capture_args,
+            companions=_companions(given),
+            environment=given.environment,
+            version=given.version,
+            labels=dict(given.label),
+            **parsing.change(given),
+        )
+        emitter.close()
+    return code
+
+
+def _companions(given: Namespace) -> list[Companion]:
+    asked = [(getattr(given, option), place) for option, (_, place) in COMPANIONS.items()]
+    return [found(place)(value) for value, place in asked if value]

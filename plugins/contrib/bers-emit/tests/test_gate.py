@@ -1,0 +1,92 @@
+"""A deployment step that asks whether it may go."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from bers_emit.cli import main
+from bers_emit.testing import Receiver
+
+ASK = ["gate", "--env", "production", "--for", "staging-validation"]
+
+
+def _says(receiver: Receiver, state: str, status: int = 200) -> None:
+    data = {"state": state, "open": state == "open", "reason": f"it is {state}"}
+    receiver.answer(status, body=json.dumps({"data": data, "error": {"message": "no"}}).encode())
+
+
+@pytest.mark.parametrize(("state", "code"), [("open", 0), ("closed", 1), ("waiting", 1)])
+def test_the_exit_code_is_the_answer(
+    state: str, code: int, receiver: Receiver, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BERS_EMIT_TOKEN", "t0ken")
+    _says(receiver, state)
+    assert main([*ASK, "--service", "chat", "--version", "1.5+x", "--max-age", "24h"]) == code
+    captured = capsys.readouterr()
+    assert (captured.out if code == 0 else captured.err) == f"{state}: it is {state}\n"
+    assert receiver.paths == [
+        "/api/monitoring/gate/production?for=staging-validation&service=chat&version=1.5%2Bx&maxAge=86400.0"
+    ]
+    assert receiver.requests[0][0]["Authorization"] == "Bearer t0ken"
+
+
+def test_it_waits_for_a_validation_as_long_as_it_may(receiver: Receiver) -> None:
+    for state in ("waiting", "waiting", "open"):
+        _says(receiver, state)
+    assert main([*ASK, "--timeout", "20s"]) == 0
+    assert len(receiver.requests) == 3
+    for _ in range(9):
+        _says(receiver, "waiting")
+    start = time.monotonic()
+    assert main([*ASK, "--timeout", "1s"]) == 1
+    assert time.monotonic() - start < 5
+
+
+def test_a_closed_gate_is_not_waited_for(receiver: Receiver) -> None:
+    _says(receiver, "closed")
+    _says(receiver, "open")
+    assert main([*ASK, "--timeout", "20s"]) == 1
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(("more", "code"), [([], 0), (["--fail-closed"], 1)])
+@pytest.mark.parametrize("trouble", ["down", "hung", "500", "401", "404", "no json", "inert"])
+def test_where_nobody_says_it_may_go_with_a_warning_unless_told_otherwise(
+    trouble: str,
+    more: list[str],
+    code: int,
+    receiver: Receiver,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if trouble == "down":
+        monkeypatch.setenv("BERS_EMIT_URL", "http://127.0.0.1:1")
+    elif trouble == "inert":
+        monkeypatch.delenv("BERS_EMIT_URL")
+    elif trouble == "hung":
+        receiver.hang_after = 0
+    elif trouble == "no json":
+        receiver.answer(200, body=b"<html>please log in</html>")
+    else:
+        receiver.answer(int(trouble))
+    start = time.monotonic()
+    assert main([*ASK, *more]) == code
+    assert time.monotonic() - start < 6
+    error = capsys.readouterr().err
+    assert "nobody says whether it may go" in error
+    assert error.count("\n") == 1
+
+
+def test_a_server_that_comes_back_within_the_timeout_is_heard(receiver: Receiver) -> None:
+    receiver.answer(503)
+    _says(receiver, "open")
+    assert main([*ASK, "--fail-closed", "--timeout", "20s"]) == 0
+
+
+def test_a_wrong_question_is_wrong_usage(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    _says(receiver, "x", 422)
+    assert main([*ASK]) == 2
+    assert capsys.readouterr().err == "wrong: no\n"
