@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from bers import Config, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
 from bers_builtin.sources._changes import lead_time
+from bers_builtin.sources._drift import DRIFT, drift
 from bers_builtin.sources._runs import SUCCEEDED, Runs, Span, names, score
 
 
@@ -47,6 +48,7 @@ class DeploymentSource(Stage[DeploymentConfig]):
                     measures.setdefault("staging_validation_duration", event.duration_ms)
             case "environment.created" | "environment.modified" | "environment.deleted":
                 measures.setdefault("environment_change_total", 1.0)
+                return [*RUNS.join(event, measures, table), *drift(event, table)]
             case "change.merged":
                 measures.setdefault("change_total", 1.0)
             case _:
@@ -111,7 +113,12 @@ METRICS = (
     Metric("deployment_active", "{deployment}", "Deployments that have started and not finished.", better="neither"),
     Metric("deployment_lead_time", "ms", "Time from a commit to its deployment."),
     Metric("deployment_rollback_total", "{rollback}", "Deployments that were rolled back.", labels=("environment",)),
-    Metric("deployment_recovery_time", "ms", "Time from the finish of a deployment to its rollback."),
+    Metric(
+        "deployment_recovery_time",
+        "ms",
+        "Time from the finish of a deployment to its rollback.",
+        labels=("environment",),
+    ),
     Metric("staging_validation_success", "%", "Share of the validations on staging that succeed.", better="higher"),
     Metric("staging_validation_duration", "ms", "Time that a validation on staging takes."),
     Metric(
@@ -120,6 +127,7 @@ METRICS = (
         "Environments that were created, modified or deleted.",
         better="neither",
     ),
+    DRIFT,
     Metric("incident_active", "{incident}", "Incidents that were detected and not resolved."),
     Metric("incident_recovery_time", "ms", "Time from the detection of an incident to its resolution."),
     Metric("change_total", "{change}", "Changes that were merged.", better="neither"),

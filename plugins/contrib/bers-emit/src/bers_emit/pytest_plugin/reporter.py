@@ -74,6 +74,7 @@ class Reporter:
         self._redact = Redaction(os.environ)
         self._words: LastWords | None = None
         self._testament = b""
+        self._second = (0, "")
         self._told: tuple[object, ...] = ()
         self._over = threading.Event()
 
@@ -260,7 +261,10 @@ class Reporter:
         names = ", ".join(name[:_LONGEST_NAME] for name in running[-_NAMED:])
         what = _TEXT(self._redact(what or names))
         data = f',"data":{{"test":{what}}}' if running else ""
-        rest = f',"time":"{event.timestamp(time.time())}","reason":"the process died; last: {what[1:]}{data}}}'
+        now = int(time.time())
+        if now != self._second[0]:  # For a second the same text: a session has thousands of tests.
+            self._second = now, str(event.timestamp(now))
+        rest = f',"time":"{self._second[1]}","reason":"the process died; last: {what[1:]}{data}}}'
         self._words.say(self._testament + rest.encode())
 
 
