@@ -64,11 +64,14 @@ def test_never(): assert 0
 def test_always(): pass
 """
 
+QUICK = "-p no:schemathesis -p no:hypothesispytest -p no:anyio"
+"""Without what these sessions do not need, they start in a third of the time."""
+
 
 @pytest.fixture
 def session(pytester: pytest.Pytester, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Sessions in a folder of their own, which report though they run inside of a test."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "--bers")
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"--bers {QUICK}")
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
         monkeypatch.delenv(name)
     return pytester
