@@ -1,6 +1,6 @@
 """What reporting costs a session of pytest: CPU time with and without, by turns, so that a busy machine shows in both.
 
-    python tests/bench/pytest_plugin.py --tests 5000 --rounds 7
+python tests/bench/pytest_plugin.py --tests 5000 --rounds 7
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Builds, suites and deployments through the intake: what is told twice, late or the wrong way round changes nothing."""
+"""Builds, suites and deployments through the intake: what is told twice or the wrong way round changes nothing."""
 
 from collections.abc import Sequence
 from typing import Any

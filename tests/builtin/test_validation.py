@@ -269,7 +269,9 @@ async def test_a_suite_that_is_lost_is_told_with_where_it_was_last_seen(clock: V
 
     def seen(id: str, time: float, *names: str, subject: str = "t/1") -> Event:
         running = {"running": list(names)}
-        return told("testsuiterun.progress", time, id=id, subject=subject, measures={"progress.passed": 3}, data=running)
+        return told(
+            "testsuiterun.progress", time, id=id, subject=subject, measures={"progress.passed": 3}, data=running
+        )
 
     async with create_task_group() as group:
         group.start_soon(source.run, emit)
@@ -285,7 +287,7 @@ async def test_a_suite_that_is_lost_is_told_with_where_it_was_last_seen(clock: V
         "t/1": "lost: no finish within 1h; last seen in test_a.py::test_hangs, test_b.py::test_too",
         "t/3": "lost: no finish within 1h",
     }
-    assert not [key for key in table.keys() if key.endswith("t/2\ttestsuiterun.progress")]
+    assert not [key for key, _ in table.items() if key.endswith("t/2\ttestsuiterun.progress")]
 
 
 async def test_progress_is_no_figure() -> None:

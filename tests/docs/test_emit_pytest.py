@@ -29,7 +29,9 @@ def test_its_commands_run_as_they_stand(block: Block, tmp_path: Path) -> None:
         (project / "tests" / name / f"test_{name}.py").write_text("def test_it(): pass\n")
     with Receiver() as receiver:
         # It is installed already, and the server is another.
-        script = block.text.replace("pip install bers-emit\n", "").replace("http://monitoring.example:3003", receiver.url)
+        script = block.text.replace("pip install bers-emit\n", "").replace(
+            "http://monitoring.example:3003", receiver.url
+        )
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("BERS_", "PYTEST_"))}
         environ |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -37,7 +39,9 @@ def test_its_commands_run_as_they_stand(block: Block, tmp_path: Path) -> None:
             "BERS_EMIT_SPOOL": str(tmp_path / "spool"),
             "PYTEST_ADDOPTS": QUICK,
         }
-        done = subprocess.run(["sh", "-ec", script], cwd=project, env=environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["sh", "-ec", script], cwd=project, env=environ, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         lines = [line for line in done.stdout.splitlines() if line.startswith("bers: ")]
         sessions = len(re.findall(r"^pytest|-- pytest", script, re.MULTILINE))

@@ -51,9 +51,7 @@ def sizes(event: Event) -> dict[str, dict[str, float]]:
                 whole.setdefault(name, Counter())[kind] += int(size)
     largest = sorted(whole, key=lambda name: (-raw[name], name))[:MAX_ASSETS]
     return {
-        name: {
-            kind: float(whole[name][kind]) for kind in KINDS if kind in whole[name] and (name, kind) not in partial
-        }
+        name: {kind: float(whole[name][kind]) for kind in KINDS if kind in whole[name] and (name, kind) not in partial}
         for name in largest
     }
 

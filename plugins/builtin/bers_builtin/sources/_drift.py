@@ -1,4 +1,4 @@
-"""Drift: settings that one environment has and another one lacks. Values are no drift: that they differ is their use."""
+"""Drift: settings that one environment has and another lacks. That values differ is what environments are for."""
 
 from __future__ import annotations
 

@@ -323,7 +323,7 @@ def test_only_what_failed_last_is_counted_once(session: pytest.Pytester, receive
     result = session.runpytest_inprocess("--lf")
     first, second = (event["measures"] for event in receiver.of("testsuiterun.finished"))
     assert (first["tests.total"], second["tests.total"]) == (2, 1)
-    assert summary(second) == result.parseoutcomes() == {"failed": 1, "deselected": 1}
+    assert summary(second) == result.parseoutcomes() == {"failed": 1}
 
 
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--fixtures", "--version", "--help", "--markers"])
@@ -381,7 +381,11 @@ def test_a_server_that_is_down_changes_nothing(
     assert result.ret == 1
     [file] = spool.iterdir()
     types = [json.loads(line)["type"] for line in file.read_text().splitlines()[1:]]
-    assert types == ["testsuiterun.started", *["testcaserun.finished"] * 3, "testsuiterun.finished"]
+    assert [type for type in types if type != "testsuiterun.progress"] == [
+        "testsuiterun.started",
+        *["testcaserun.finished"] * 3,
+        "testsuiterun.finished",
+    ]
 
 
 def test_another_plugin_may_have_our_option(session: pytest.Pytester, receiver: Receiver) -> None:
@@ -420,7 +424,9 @@ def test_whatever_breaks_in_us_the_session_goes_on(
     else:
         monkeypatch.setattr(f"bers_emit.pytest_plugin.reporter.{name}", _fails)
     monkeypatch.setattr(reporter, "PROGRESS_EVERY", 0.01)
-    session.makepyfile(ALL, test_broken="import nothing_like_it", test_slow="import time\ndef test_it(): time.sleep(.1)")
+    session.makepyfile(
+        ALL, test_broken="import nothing_like_it", test_slow="import time\ndef test_it(): time.sleep(.1)"
+    )
     result = session.runpytest_inprocess("--continue-on-collection-errors")
     assert result.ret == 1
     assert result.parseoutcomes() == {
@@ -428,8 +434,7 @@ def test_whatever_breaks_in_us_the_session_goes_on(
     }  # fmt: skip
     assert len([line for line in result.outlines if line.startswith("bers: ")]) <= 1
     for event in receiver.of("testsuiterun.finished"):
-        counted = {key: value for key, value in event["measures"].items()} if "measures" in event else {}
-        assert counted == {} or summary(counted) == result.parseoutcomes()
+        assert "measures" not in event or summary(event["measures"]) == result.parseoutcomes()
 
 
 def test_what_was_counted_in_part_is_not_told(
@@ -451,8 +456,8 @@ def test_coverage_is_that_of_pytest_cov(spread: str, session: pytest.Pytester, r
     session.runpytest_subprocess(spread, "--cov=product", "--cov-branch", "--cov-report=json")
     totals = json.loads((session.path / "coverage.json").read_text())["totals"]
     measures = finished(receiver)["measures"]
-    assert measures["coverage.lines"] == 100 * totals["covered_lines"] / totals["num_statements"] == 4 / 6 * 100
-    assert measures["coverage.branches"] == 50
+    assert measures["coverage.lines"] == 100 * totals["covered_lines"] / totals["num_statements"]
+    assert (round(measures["coverage.lines"], 2), measures["coverage.branches"]) == (66.67, 50)
     assert not [name for name in measures if name.startswith("coverage") and name.count(".") != 1]
 
 

@@ -130,7 +130,8 @@ class Reporter:
 
     @guarded
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self._stopped = str(excinfo.value) or excinfo.typename
+        if not isinstance(excinfo.value, pytest.Session.Interrupted):  # That is pytest's own word for much else.
+            self._stopped = str(excinfo.value) or excinfo.typename
 
     @guarded
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -154,11 +155,15 @@ class Reporter:
         """End the report here, where the exit status is as it will be: others may still have changed it."""
         self._over.set()
         for part in (self._finish, self._take_back, self._close):
-            try:
-                if self._run is not None and os.getpid() == self._pid:
-                    part()
-            except (Exception, KeyboardInterrupt) as exc:  # Somebody is in a hurry; the spool keeps the rest.
-                self.fault = self.fault or exc
+            self._attempt(part)
+
+    def _attempt(self, part: Callable[[], None]) -> None:
+        """Do what must not keep the rest from being done, unless this is a child that the session has forked."""
+        try:
+            if self._run is not None and os.getpid() == self._pid:
+                part()
+        except (Exception, KeyboardInterrupt) as exc:  # Somebody is in a hurry; the spool keeps the rest.
+            self.fault = self.fault or exc
 
     def _finish(self) -> None:
         assert self._run is not None
