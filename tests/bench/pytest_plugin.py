@@ -18,7 +18,7 @@ from bers_emit.testing import Receiver
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(description="What reporting costs a session of pytest.")
     parser.add_argument("--tests", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cases", default="failed")

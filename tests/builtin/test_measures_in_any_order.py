@@ -1,13 +1,13 @@
 """Builds, suites and deployments through the intake: what is told twice or the wrong way round changes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bers import Catalog, Context, Event
+from bers import Catalog, Context, Event, Receiver
 from bers.claims import Owners
 from bers.intake import Intake
 from bers.log import Log
@@ -19,7 +19,7 @@ from bers_builtin.sources.validation import VALIDATION, ValidationConfig, Valida
 
 SPECS = (BUILD, VALIDATION, DEPLOYMENT)
 OWNERS = Owners({spec.name: list(spec.claims) for spec in SPECS})
-RECEIVERS = {
+RECEIVERS: Mapping[str, Receiver] = {
     "build": BuildSource(BuildConfig(), Context("build")),
     "validation": ValidationSource(ValidationConfig(), Context("validation")),
     "deployment": DeploymentSource(DeploymentConfig(), Context("deployment")),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 from bers import Event, Metric, Table
 from bers_builtin.sources._runs import labelled
@@ -32,7 +33,8 @@ _MAX_DEPTH = 16
 _WHERE = "\tconfigurations"
 
 
-class Pair(NamedTuple):
+@dataclass(frozen=True)
+class Pair:
     """Two environments, compared."""
 
     name: str

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bers_emit import Emitter
-from bers_emit.pytest_plugin import reporter
+from bers_emit.pytest_plugin import reporter, tally
 from bers_emit.testing import Receiver
 
 pytest_plugins = ["pytester"]
@@ -440,7 +440,7 @@ def test_whatever_breaks_in_us_the_session_goes_on(
 def test_what_was_counted_in_part_is_not_told(
     session: pytest.Pytester, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporter.Tally, "add", _fails)
+    monkeypatch.setattr(tally.Tally, "add", _fails)
     session.makepyfile("def test_it(): pass")
     result = session.runpytest_inprocess()
     event = finished(receiver)

@@ -50,7 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
             from bers_emit.pytest_plugin.reporter import Reporter
 
             suite = config.getoption("--bers-suite") or config.rootpath.name
-            config.pluginmanager.register(Reporter(config, url, suite, config.getoption("--bers-cases")), _NAME)
+            reporter = Reporter(config, url, suite, str(config.getoption("--bers-cases")))
+            config.pluginmanager.register(reporter, _NAME)
 
 
 def _address(config: pytest.Config, environ: Mapping[str, str]) -> str:

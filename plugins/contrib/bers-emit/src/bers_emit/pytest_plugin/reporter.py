@@ -282,7 +282,7 @@ def _why(report: Report) -> str | None:
         return None
     found: Any = report.longrepr
     if isinstance(found, tuple):  # A skip: file, line, reason.
-        return str(found[-1])[:_LONGEST_REASON]
+        return str(found[-1])[:_LONGEST_REASON]  # pyright: ignore[reportUnknownArgumentType]
     crash = getattr(found, "reprcrash", None)
     text = str(found) if crash is None else str(crash.message)
     return text[:_LONGEST_REASON] or None

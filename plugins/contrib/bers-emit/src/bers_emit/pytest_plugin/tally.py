@@ -13,7 +13,7 @@ class Tally:
 
     def __init__(self, *, apart: bool = False) -> None:
         """``apart``: each worker runs every test, and each of these counts."""
-        self.counts = dict.fromkeys(_STATUSES, 0)
+        self.counts: dict[str, int] = dict.fromkeys(_STATUSES, 0)
         self.flaky = self.reruns = self.deselected = self.subtests_failed = 0
         self._apart = apart
         self._open: dict[str, str] = {}
