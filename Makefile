@@ -51,7 +51,7 @@ bench: setup  ## Figures of the hot path, on this machine.
 
 fuzz: setup  ## Look for inputs that break us, by coverage: SECONDS for each target.
 	$(BIN)/uv pip install --quiet atheris==$(ATHERIS_VERSION)
-	for target in decoding configuration stream journal units; do \
+	for target in decoding binary webhooks configuration stream journal units; do \
 		$(BIN)/python tests/fuzz/coverage_guided.py $$target --seconds $(or $(SECONDS),60) || exit 1; done
 
 audit: setup  ## Known vulnerabilities of what is installed; it needs the network, and says so where there is none.

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bers.errors import Rejected as Rejected
     from bers.errors import Unwritable as Unwritable
     from bers.errors import unknown as unknown
+    from bers.formats import Delivery as Delivery
+    from bers.formats import Format as Format
     from bers.headers import header_faults as header_faults
     from bers.hookspecs import hookimpl as hookimpl
     from bers.notifications.channels import Channel as Channel
@@ -120,6 +122,7 @@ _HOMES = {
     "Conflict": "errors",
     "Context": "stages",
     "Database": "database",
+    "Delivery": "formats",
     "Durable": "stages",
     "DurableSpec": "stages",
     "Duration": "units",
@@ -127,6 +130,7 @@ _HOMES = {
     "Event": "records",
     "Explaining": "stages",
     "Finding": "checks",
+    "Format": "formats",
     "Full": "errors",
     "Interval": "units",
     "Labels": "records",

@@ -64,6 +64,19 @@ class Seat(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """What would become of an event: who would read it, and what that would make of it."""
+
+    owner: str
+    known: bool
+    """Whether it is a repeat, and would not be taken."""
+    events: Sequence[Event]
+    """The event with its measures, and those that would follow from it."""
+    error: str = ""
+    """What the source would raise: the event is kept as it comes then."""
+
+
 @dataclass
 class _Submission:
     events: Sequence[Event]
@@ -181,6 +194,31 @@ class Intake:
         if isinstance(mine.answer, Exception):
             raise mine.answer
         return mine.answer
+
+    def rehearse(self, events: Sequence[Event]) -> list[Rehearsal]:
+        """Let sources read events that are not taken, one after the other, and make it not have happened.
+
+        Nobody else has a turn meanwhile, because they would see what was undone: hand in few.
+        """
+        marks = {key: table.mark() for key, table in self._tables.items()}
+        try:
+            return [self._rehearsed(event) for event in events]
+        finally:
+            self.reading = ""
+            for key, table in self._tables.items():
+                table.undo(marks.get(key, 0))
+
+    def _rehearsed(self, event: Event) -> Rehearsal:
+        owner, known = self._owners.of(event.type), self._repeats.knows(event)
+        receiver = self._receivers.get(owner)
+        event = msgspec.structs.replace(event, received=self._clock.time(), cause="")
+        if receiver is None:
+            return Rehearsal(owner, known, [event])
+        self.reading = owner
+        try:
+            return Rehearsal(owner, known, _checked(receiver.receive(event, self.table(owner))))
+        except Exception as exc:  # Told to whoever asks, and to nobody else: nothing has happened.
+            return Rehearsal(owner, known, [event], f"{type(exc).__name__}: {exc}")
 
     async def snapshot(self) -> tuple[int, bytearray]:
         """A position of the bus, and what is remembered there, for :meth:`recover`."""

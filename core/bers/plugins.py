@@ -30,6 +30,8 @@ BUILTIN_PLUGINS = (
     "bers_builtin.sources.system_resources",
     "bers_builtin.sources.self_monitoring",
     "bers_builtin.sources.heartbeats",
+    "bers_builtin.sources.github",
+    "bers_builtin.sources.gitlab",
     "bers_builtin.processors.aggregation",
     "bers_builtin.processors.sampling",
     "bers_builtin.processors.retention",
@@ -131,10 +133,10 @@ def _check_paths(catalogue: Catalogue) -> None:
     """Refuse two specs that answer one path."""
     owners: dict[tuple[str, str], str] = {}
     for _, spec in catalogue.all():
-        for operation in spec.operations:
-            owner = owners.setdefault(_route(operation), spec.name)
+        for route in [*map(_route, spec.operations), *(("POST", format.path) for format in spec.formats)]:
+            owner = owners.setdefault(route, spec.name)
             if owner != spec.name:
-                raise PluginError(f"{owner!r} and {spec.name!r} both answer {' '.join(_route(operation))}")
+                raise PluginError(f"{owner!r} and {spec.name!r} both answer {' '.join(route)}")
 
 
 def _route(operation: AnyOperation) -> tuple[str, str]:

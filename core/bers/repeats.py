@@ -49,6 +49,9 @@ class _Digests:
         self._slots[at] = key
         return True
 
+    def has(self, key: int) -> bool:
+        return self._slots[self._find(key)] != 0
+
     def discard(self, key: int) -> None:
         slots, last = self._slots, self._last
         free = at = self._find(key)
@@ -99,6 +102,15 @@ class Repeats:
         if len(ranges) > MAX_RANGES:  # Numbers that do not count: of those, the lowest are forgotten.
             del ranges[0]
         return new
+
+    def knows(self, event: Event) -> bool:
+        """Whether :meth:`add` would say that it was known; nothing is remembered."""
+        prefix, number = _split(event.id)
+        if number is None:
+            return self._others.has(_digest(event.source, event.id))
+        ranges = self._counted.get((event.source, prefix), [])
+        at = bisect_right(ranges, number, key=lambda span: span[0])
+        return at > 0 and number < ranges[at - 1][1]
 
     def forget(self, events: Iterable[Event]) -> None:
         """Undo :meth:`add` for events that were new and could not be kept: all that came last, together."""

@@ -22,6 +22,7 @@ from bers.checks import Check
 from bers.clock import Clock, SystemClock
 from bers.database import Database
 from bers.errors import Refused
+from bers.formats import AnyFormat
 from bers.operations import AnyOperation
 from bers.recorded import NothingRecorded, Recorded
 from bers.records import Batch, Event, Outcome
@@ -251,6 +252,8 @@ class StageSpec(Generic[C, S_co]):
     metrics: Sequence[Metric] = ()
     operations: Sequence[AnyOperation] = ()
     checks: Sequence[Check[Any]] = ()
+    formats: Sequence[AnyFormat] = ()
+    """What others send in words of their own, and this stage reads: each at a place of its own below ``ingest/``."""
     verify: Callable[[C, Catalog], object] | None = None
     """Look at a config together with the metrics there are, before anything is started; raise ConfigError with paths
     that begin inside the config."""
@@ -272,8 +275,8 @@ class StageSpec(Generic[C, S_co]):
         return (inspect.getdoc(self.config) or "").partition("\n")[0]
 
 
-class SourceSpec(StageSpec[C, Source | Receiver]):
-    """A stage type that makes events, or reads those of others."""
+class SourceSpec(StageSpec[C, Source | Receiver | Stage[Any]]):
+    """A stage type that makes events, reads those of others, or reads what others send in a format of their own."""
 
 
 class ProcessorSpec(StageSpec[C, Processor]):

@@ -28,6 +28,28 @@ SEEDS: dict[str, Sequence[bytes]] = {
         ),
         b'{"type":"build-completed","detail":{"duration":5200,"coverage":{"lines":80},"tests":{"total":3}}}',
     ],
+    "binary": [
+        (
+            b'specversion: 1.0\nid: 1\nsource: /x\ntype: build.finished\nsubject: "a b"%20%E2%82%AC\n'
+            b'content-type: application/json\n\n{"outcome":"success","durationMs":5}'
+        ),
+        (
+            b'specversion: 1.0\nid: 1\nsource: /x\ntype: dev.tekton.event.pipelinerun.failed.v1\n\n{"pipelineRun":{'
+            b'"metadata":{"name":"a","uid":"u","labels":{"bers/kind":"build"}},"status":{"startTime":"2026-11-23T08:00:00Z",'
+            b'"completionTime":"2026-11-23T08:01:00Z","conditions":[{"type":"Succeeded","reason":"Cancelled"}]}}}'
+        ),
+    ],
+    "webhooks": [
+        (
+            b'{"action":"completed","repository":{"html_url":"https://x/y","full_name":"x/y","default_branch":"main"},'
+            b'"workflow_run":{"id":1,"name":"CI","conclusion":"success","run_started_at":"2026-11-23T08:00:00Z",'
+            b'"updated_at":"2026-11-23T08:01:00Z","head_commit":{"timestamp":"2026-11-23T07:00:00Z"}}}'
+        ),
+        (
+            b'{"object_kind":"pipeline","object_attributes":{"id":1,"status":"success","duration":63,'
+            b'"created_at":"2026-11-23 08:00:00 UTC","finished_at":"2026-11-23 09:01:00 +0100"},"project":{"name":"y"}}'
+        ),
+    ],
     "units": [b"5m", b"350ms", b"16MiB", b"80%", b"1.5e3s", b"300000"],
     "configuration": [(ROOT / "pipelines.yaml").read_bytes(), b"version: 1\nsources: {build: {}}\n"],
     "stream": [b"a\r\ndata: x\n\nid: 9", "\u2028\0\ufeff".encode()],

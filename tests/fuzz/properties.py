@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +15,8 @@ import msgspec
 
 from bers import (
     ConfigError,
+    Context,
+    Delivery,
     Duration,
     Event,
     Interval,
@@ -34,17 +37,21 @@ from bers.claims import Owners
 from bers.config import plan
 from bers.config.located import parse
 from bers.decoding import Decoded, Decoder
-from bers.decoding.documents import FIRST_TIME, LAST_TIME, MAX_NUMBER
+from bers.decoding.limits import FIRST_TIME, LAST_TIME, MAX_NUMBER
 from bers.decoding.vocabulary import RESERVED, TYPE
+from bers.formats import AnyFormat
 from bers.frames import Frame
 from bers.journal import Journal
 from bers.plugins import Catalogue, load
+from bers.schemas import decode
 from bers.stages import Receiver
 from bers.testing import step
 from bers_builtin.sinks.sse.frames import Frame as SseFrame
 from bers_builtin.sinks.sse.frames import event_frame
 from bers_builtin.sources.build import BUILD
 from bers_builtin.sources.deployment import DEPLOYMENT
+from bers_builtin.sources.github import GITHUB, Github, GithubConfig
+from bers_builtin.sources.gitlab import GITLAB, Gitlab, GitlabConfig
 from bers_builtin.sources.validation import VALIDATION
 
 T = TypeVar("T")
@@ -85,6 +92,69 @@ def decoding(body: bytes) -> Decoded | None:
         _check_event(event)
     _check_sources(first.events)
     return first
+
+
+def binary(request: bytes) -> Decoded | None:
+    """A CloudEvent in binary mode is refused or decoded: lines ``NAME: VALUE``, an empty one, and the body.
+
+    ``NAME`` is a header's, and ``content-type`` without ``ce-``.
+    """
+    head, _, body = request.partition(b"\n\n")
+    lines = [line.partition(b": ") for line in head.split(b"\n")]
+    headers = [(b"ce-" + name.lower(), value) for name, _, value in lines if name != b"content-type"]
+    media = next((value.decode("latin-1") for name, _, value in lines if name == b"content-type"), "")
+    decoder = Decoder(max_event=64 << 10, max_events=MOST)
+    try:
+        first = decoder.binary(headers, media, body, now=NOW)
+    except Refused as exc:
+        _check_reason(exc.reason, "bad_request")
+        return None
+    assert len(first.events) + len(first.rejected) == 1
+    for event in first.events:
+        _check_event(event)
+    _check_sources(first.events)
+    return first
+
+
+def webhooks(body: bytes) -> None:
+    """Whatever a code host could send is none of its webhooks, or is read into documents that are events or refused."""
+    for format, stage, headers in _hooks():
+        for media in format.media:
+            delivery = Delivery(headers, body, media, NOW)
+            if format.verify:
+                with suppress(Refused):
+                    format.verify(stage, delivery)
+                    raise AssertionError("nobody signed this")
+            try:
+                documents = list(format.decode(stage, delivery))
+            except ValueError:
+                continue
+            decoder = Decoder(max_event=64 << 10, max_events=MOST)
+            found = at_once(decoder.read(documents, now=NOW, size=len(body)))
+            for event in found.events:
+                _check_event(event)
+                assert event.origin.startswith(f"{format.name}/")
+            _check_sources(found.events)
+
+
+@cache
+def _hooks() -> Sequence[tuple[AnyFormat, object, Mapping[str, str]]]:
+    signing = "whsec_a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5"
+    github = {"secrets": ["a secret of some length"], "workflows": {"e2e*": "validation"}}
+    gitlab = {"secrets": [signing], "environments": {"*": "production"}}
+    stages = [
+        Github(msgspec.convert(github, GithubConfig, dec_hook=decode), Context("github")),
+        Gitlab(msgspec.convert(gitlab, GitlabConfig, dec_hook=decode), Context("gitlab")),
+    ]
+    kinds = ("deployment", "deployment_status", "workflow_run", "workflow_job", "pull_request", "push", "check_run")
+    signed = {"webhook-id": "1", "webhook-timestamp": "1700000000", "webhook-signature": "v1,AAAA"}
+    return [
+        *(
+            (GITHUB.formats[0], stages[0], {"x-github-event": kind, "x-hub-signature-256": "sha256=0"})
+            for kind in kinds
+        ),
+        (GITLAB.formats[0], stages[1], signed),
+    ]
 
 
 def _check_reason(reason: str, *expected: str) -> None:
@@ -319,6 +389,8 @@ def _streaming(data: bytes) -> None:
 
 TARGETS: Mapping[str, Callable[[bytes], object]] = {
     "decoding": decoding,
+    "binary": binary,
+    "webhooks": webhooks,
     "units": _text(reading_units),
     "configuration": _text(configuring),
     "stream": _streaming,

@@ -1,5 +1,6 @@
 """Bytes and texts that hypothesis makes up, against what has to hold for any of them."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,59 @@ EVENTS = st.builds(
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_or_decoded(body: bytes) -> None:
     properties.decoding(body)
+
+
+ATTRIBUTES = st.sampled_from([
+    b"specversion", b"id", b"source", b"type", b"time", b"subject", b"datacontenttype", b"data", b"traceparent",
+    b"mine",
+])  # fmt: skip
+HEADERS = st.one_of(
+    st.sampled_from(
+        [b"1.0", b"build.finished", b"/ci", b"dev.tekton.event.pipelinerun.failed.v1", b"%C0%A0", b'"a \\" b"']
+    ),
+    st.binary(max_size=12),
+)
+CARRIED = st.sampled_from([b"application/json", b"text/plain", b"image/png", b"application/x+json", b""])
+
+
+def in_headers(fields: dict[bytes, bytes], media: bytes, body: bytes) -> bytes:
+    named = {b"specversion": b"1.0", b"id": b"1", b"source": b"/ci", b"type": b"build.finished", **fields}
+    lines = [name + b": " + value.replace(b"\n", b"") for name, value in named.items()]
+    return b"\n".join([*lines, b"content-type: " + media]) + b"\n\n" + body
+
+
+@many(300)
+@given(
+    st.dictionaries(ATTRIBUTES, HEADERS), CARRIED, st.one_of(st.binary(max_size=60), VALUES.map(msgspec.json.encode))
+)
+def test_any_headers_and_body_are_refused_or_decoded(fields: dict[bytes, bytes], media: bytes, body: bytes) -> None:
+    properties.binary(in_headers(fields, media, body))
+
+
+HOOKED = st.sampled_from([
+    "action", "repository", "deployment", "deployment_status", "workflow_run", "workflow_job", "pull_request", "push",
+    "check_run", "head_commit", "commits", "id", "state", "status", "conclusion", "object_kind", "object_attributes",
+    "project", "commit", "created_at", "updated_at", "run_started_at", "ref", "sha", "environment", "default_branch",
+    "build_status", "duration", "run_attempt", "merged", "app", "before", "after", "commit_url", "timestamp", "name",
+])  # fmt: skip
+HOOK_TEXTS = st.sampled_from([
+    "created", "completed", "in_progress", "requested", "closed", "success", "failure", "failed", "running",
+    "deployment", "pipeline", "build", "merge_request", "push", "merge", "refs/heads/main", "main",
+    "2026-11-23T08:00:00Z", "2026-11-23 08:00:00 UTC", "2026-11-23 08:00:00 +0100", "x" * 5000,
+])  # fmt: skip
+HOOKS = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), HOOK_TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(HOOKED, inner, max_size=8)),
+    max_leaves=25,
+)
+
+
+@many(300)
+@given(st.dictionaries(HOOKED, HOOKS, max_size=8))
+@example({"action": "completed", "workflow_run": {"run_attempt": 2**70, "id": 1, "updated_at": 10**400}})
+@example({"object_kind": "build", "build_status": "failed", "build_duration": -1.5, "retries_count": 2**70})
+def test_whatever_a_code_host_sends_is_read_or_refused(body: dict[str, Any]) -> None:
+    properties.webhooks(json.dumps(body).encode())
 
 
 @many(250)

@@ -222,7 +222,7 @@ def test_a_file_is_described(tmp_path: Path) -> None:
     from bers_builtin.sinks.rest_store import REST_STORE
 
     routes = [Route(one, "rest-store", lambda: None) for one in REST_STORE.operations]
-    described = openapi.document(routes, ingest=False)["paths"]["/api/monitoring/metrics/report"]["get"]
+    described = openapi.document(routes, doors=None)["paths"]["/api/monitoring/metrics/report"]["get"]
     content = described["responses"]["200"]["content"]
     assert set(content) == {"application/json", "text/csv", "application/x-ndjson"}
     assert {"format", "period"} <= {one["name"] for one in described["parameters"]}

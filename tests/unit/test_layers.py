@@ -28,6 +28,7 @@ LAYERS = [
         "checks",
         "claims",
         "filters",
+        "formats",
         "log",
         "operations",
         "speedometer",

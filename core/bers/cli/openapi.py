@@ -23,6 +23,7 @@ def openapi(config: Path | None, surface: str) -> None:
     """Print the OpenAPI description of a listener. No server is needed."""
     from bers.supervisor import Supervisor
     from bers.web import api
+    from bers.web.doors import doors
     from bers.web.openapi import document
 
     async def make() -> Supervisor:  # In an event loop, which a node needs to be there, though it does not run.
@@ -35,4 +36,6 @@ def openapi(config: Path | None, surface: str) -> None:
         for route in node.directory.routes
         if surface == "control" or (route.method == "GET" and route.operation.surface == surface)
     ]
-    output.as_json(document(routes, ingest=surface == "control", closed=node.plan.settings.access.enabled))
+    taking = doors((spec for _, spec in node.plan.catalogue.all()), node.running).values()
+    taken = [*taking] if surface == "control" else None
+    output.as_json(document(routes, doors=taken, closed=node.plan.settings.access.enabled))

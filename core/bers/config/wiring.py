@@ -166,6 +166,7 @@ def _warn_order(stages: Stages, pipelines: Mapping[str, PipelineSettings]) -> It
 def _warn_unused(stages: Stages, pipelines: Mapping[str, PipelineSettings]) -> Iterator[str]:
     for kind in ("sources", "processors", "sinks"):
         used = {key for pipeline in pipelines.values() for key in getattr(pipeline, kind)}
-        for key in getattr(stages, kind):
-            if key not in used:
+        for key, stage in getattr(stages, kind).items():
+            # What a format is read into belongs to whoever claims it: a source of formats alone has nothing to send.
+            if key not in used and not (stage.spec.formats and not stage.claims):
                 yield f"{kind}.{key}: no pipeline names it"

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import count
-from typing import Annotated, Any
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 from anyio.lowlevel import checkpoint
-from msgspec import Meta
 
-from bers.decoding.documents import (
-    MAX_LABEL,
-    MAX_LABELS,
-    MAX_MEASURES,
-    MAX_NAME,
-    MAX_NUMBER,
-    check_data,
-    check_parts,
-    check_time,
-    event,
-)
+from bers.decoding import cloudevents
+from bers.decoding.documents import event
+from bers.decoding.limits import check_data, check_parts, check_time
+from bers.decoding.plain_events import ALL, ONE, Plain, seconds
 from bers.decoding.vocabulary import Canonical, canonical
 from bers.decoding.vocabulary import outcome as outcome
 from bers.errors import Refused
-from bers.records import Event, Outcome, Run, Vcs, weigh
+from bers.records import Event, weigh
 
 WHOLE = 128 << 10
 """Bodies of so many bytes are decoded at once: within a millisecond or two."""
@@ -44,8 +35,9 @@ MANY_PIECES = 200_000
 MAX_ERROR = 400
 """Characters of what is said of one event."""
 
-MEDIA = ("application/json", "application/cloudevents+json", "application/cloudevents-batch+json")
-"""The content types that are understood."""
+PLAIN = "application/json"
+MEDIA = (PLAIN, cloudevents.STRUCTURED, cloudevents.BATCH)
+"""The content types that are understood as they are; any other may be the data of a CloudEvent in binary mode."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -64,41 +56,6 @@ class Decoded:
     rejected: Sequence[Rejection]
 
 
-_Text = Annotated[str, Meta(min_length=1, max_length=100)]
-
-
-class _Plain(msgspec.Struct, forbid_unknown_fields=True):
-    """The exact shape that our own emitters send, within the limits: it decodes many times faster than a document that
-    may be anything. What does not fit is read the slow way, which says why.
-    """
-
-    type: str
-    id: Annotated[str, Meta(min_length=1, max_length=256)]
-    source: Annotated[str, Meta(min_length=1, max_length=1024)]
-    time: Annotated[datetime, Meta(tz=True)] | float | int
-    subject: Annotated[str, Meta(max_length=512)] = ""
-    environment: _Text | None = None
-    outcome: Outcome | None = None
-    reason: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
-    duration_ms: Annotated[float, Meta(ge=0, le=MAX_NUMBER)] | None = None
-    service: _Text | None = None
-    version: _Text | None = None
-    artifact: _Text | None = None
-    vcs: Vcs | None = None
-    run: Run | None = None
-    measures: Annotated[
-        dict[str, Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]], Meta(max_length=MAX_MEASURES)
-    ] = {}
-    labels: Annotated[
-        dict[Annotated[str, Meta(max_length=MAX_NAME)], Annotated[str, Meta(max_length=MAX_LABEL)]],
-        Meta(max_length=MAX_LABELS),
-    ] = {}
-    weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
-    chain: _Text | None = None
-    traceparent: _Text | None = None
-    data: dict[str, Any] = {}
-
-
 class Decoder:
     """Decodes what emitters send. An event without an id gets one, and is not recognised when it is sent again."""
 
@@ -115,17 +72,24 @@ class Decoder:
         self._measures: set[str] = set()
 
     async def decode(
-        self, body: bytes | bytearray, *, now: float, grow: Callable[[int], None] = lambda size: None
+        self,
+        body: bytes | bytearray,
+        *,
+        now: float,
+        media: str = PLAIN,
+        grow: Callable[[int], None] = lambda size: None,
     ) -> Decoded:
         """Decode one object or an array of them. Raise Refused where the body is neither.
 
-        ``grow`` is told, now and then, about how many bytes the events take that were made so far.
+        ``media`` is one of MEDIA: what says that it holds CloudEvents holds nothing else. ``grow`` is told, now and
+        then, about how many bytes the events take that were made so far.
         """
         if body[: len(_BOM)] == _BOM:
             body = body[len(_BOM) :]
-        if len(body) <= min(WHOLE, self._max_event) and (known := self._at_once(body)) is not None:
+        cloud = media != PLAIN
+        if not cloud and len(body) <= min(WHOLE, self._max_event) and (known := self._at_once(body)) is not None:
             return Decoded(known, [])
-        pieces = self._split(body)
+        pieces = self._split(body, media)
         events: list[Event] = []
         rejected: list[Rejection] = []
         size = weighed = read = 0
@@ -140,16 +104,52 @@ class Decoder:
             try:
                 if len(piece) > self._max_event:
                     raise ValueError(f"{len(piece)} bytes are too many; an event has at most {self._max_event:d}")
-                events.append(self._one(piece, now))
+                events.append(self._one(piece, now, cloud=cloud))
             except (ValueError, msgspec.DecodeError, RecursionError) as exc:
-                error = (str(exc) or type(exc).__name__)[:MAX_ERROR]
-                rejected.append(Rejection(index, error, self._find_id(piece)))
+                rejected.append(Rejection(index, _why(exc), self._find_id(piece)))
+        return Decoded(events, rejected)
+
+    async def read(
+        self,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: float,
+        size: int,
+        grow: Callable[[int], None] = lambda size: None,
+    ) -> Decoded:
+        """Read documents that somebody else has decoded; ``size`` is how many bytes they were. ``origin`` in one of
+        them says what it was before.
+        """
+        events: list[Event] = []
+        rejected: list[Rejection] = []
+        for index, document in enumerate(documents):
+            if index >= self._max_events:
+                raise self._too_many(f"more than {self._max_events} events are too many")
+            if index and not index % SLICE:
+                grow(weigh(events, size))
+                await checkpoint()
+            said = dict(document)
+            _take(self._tried(index, said, now, said.pop("origin", "")), events, rejected)
+        grow(weigh(events, size))
+        return Decoded(events, rejected)
+
+    def binary(
+        self, headers: Iterable[tuple[bytes, bytes]], content_type: str, body: bytes | bytearray, *, now: float
+    ) -> Decoded:
+        """Decode a CloudEvent whose attributes are the headers and whose data is the body."""
+        document = cloudevents.from_request(headers, content_type, body)
+        if len(body) > self._max_event:
+            message = f"{len(body)} bytes are too many; an event has at most {self._max_event:d}"
+            return Decoded([], [Rejection(0, message, str(document.get("id", ""))[:MAX_ID] or None)])
+        events: list[Event] = []
+        rejected: list[Rejection] = []
+        _take(self._tried(0, cloudevents.claimed(document), now), events, rejected)
         return Decoded(events, rejected)
 
     def _at_once(self, body: bytes | bytearray) -> list[Event] | None:
         """Decode a body of nothing but plain events whose words are known; None where it is not one."""
         try:
-            plains = _PLAINS.decode(body)
+            plains = ALL.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if len(plains) > self._max_events or not all(map(self._is_known, plains)):
@@ -159,8 +159,12 @@ class Decoder:
         except ValueError:
             return None  # One by one, each for itself.
 
-    def _split(self, body: bytes | bytearray) -> Sequence[msgspec.Raw | bytes | bytearray]:
+    def _split(self, body: bytes | bytearray, media: str) -> Sequence[msgspec.Raw | bytes | bytearray]:
         start = body[:100].lstrip()[:1] or body.lstrip()[:1]
+        if (media == cloudevents.STRUCTURED and start == b"[") or (media == cloudevents.BATCH and start == b"{"):
+            other = cloudevents.BATCH if start == b"[" else cloudevents.STRUCTURED
+            what = "an array of events" if start == b"[" else "one event alone"
+            raise Refused("bad_request", f"{media} does not hold {what}", hint=f"send it as {other}")
         if body.startswith(_UTF_16) or b"\0" in body[:4]:
             raise Refused("bad_request", "the body is not UTF-8", hint="send JSON in UTF-8")
         try:
@@ -196,14 +200,19 @@ class Decoder:
     def _too_many(self, message: str) -> Refused:
         return Refused("too_large", message, hint=f"send at most {self._max_events} at once")
 
-    def _one(self, piece: bytes | memoryview, now: float) -> Event:
-        try:
-            plain = _PLAIN.decode(piece)
-            if self._is_known(plain):
-                return self._event(plain)
-        except msgspec.DecodeError:
-            plain = None
-        made = event(self._document.decode(piece), now=now, fallback_id=f"{self._boot}-{next(self._numbers)}")
+    def _one(self, piece: bytes | memoryview, now: float, *, cloud: bool) -> Event:
+        plain = None
+        if not cloud:
+            try:
+                plain = ONE.decode(piece)
+                if self._is_known(plain):
+                    return self._event(plain)
+            except msgspec.DecodeError:
+                plain = None
+        document: Mapping[str, Any] = self._document.decode(piece)
+        if cloud:
+            document = cloudevents.claimed(document)
+        made = event(document, now=now, fallback_id=self._next_id())
         if plain:
             if len(self._types) < MAX_WORDS:
                 self._types[plain.type] = canonical(plain.type)
@@ -211,7 +220,17 @@ class Decoder:
                 self._measures.update(made.measures)
         return made
 
-    def _is_known(self, plain: _Plain) -> bool:
+    def _tried(self, index: int, document: Mapping[str, Any], now: float, origin: str = "") -> Event | Rejection:
+        try:
+            return event(document, now=now, fallback_id=self._next_id(), origin=origin)
+        except (ValueError, OverflowError, RecursionError) as exc:
+            id = document.get("id")
+            return Rejection(index, _why(exc), id[:MAX_ID] if isinstance(id, str) else None)
+
+    def _next_id(self) -> str:
+        return f"{self._boot}-{next(self._numbers)}"
+
+    def _is_known(self, plain: Plain) -> bool:
         """Whether its type and its measures were looked at before, and its source is not one of ours."""
         return (
             plain.type in self._types
@@ -219,7 +238,7 @@ class Decoder:
             and not plain.source.startswith("bers:")
         )
 
-    def _event(self, plain: _Plain) -> Event:
+    def _event(self, plain: Plain) -> Event:
         """Make the event. Raise ValueError where its time or its data are such that nobody could keep them."""
         kind = self._types[plain.type]
         if plain.data:
@@ -227,7 +246,7 @@ class Decoder:
         if plain.vcs or plain.run:
             check_parts(plain.vcs, plain.run)
         return Event(
-            plain.id, plain.source, kind.type, check_time(_seconds(plain.time)), plain.subject, plain.environment,
+            plain.id, plain.source, kind.type, check_time(seconds(plain.time)), plain.subject, plain.environment,
             plain.outcome or kind.outcome, plain.reason, plain.duration_ms, plain.service, plain.version,
             plain.artifact, plain.vcs, plain.run, plain.measures, plain.labels, plain.weight, plain.chain,
             plain.traceparent, kind.origin, plain.data,
@@ -251,11 +270,12 @@ class _Id(msgspec.Struct):
     id: str | None = None
 
 
-_PLAIN = msgspec.json.Decoder(_Plain)
-_PLAINS = msgspec.json.Decoder(list[_Plain])
+def _take(made: Event | Rejection, events: list[Event], rejected: list[Rejection]) -> None:
+    if isinstance(made, Event):
+        events.append(made)
+    else:
+        rejected.append(made)
 
 
-def _seconds(time: datetime | float) -> float:
-    if isinstance(time, datetime):
-        return time.timestamp()
-    return time / 1000 if abs(time) >= 1e11 else float(time)
+def _why(exc: Exception) -> str:
+    return (str(exc) or type(exc).__name__)[:MAX_ERROR]

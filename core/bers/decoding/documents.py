@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from math import isfinite
 from typing import Any
 
 import msgspec
 
+from bers.decoding import cdevents, cloudevents
+from bers.decoding.limits import (
+    MAX_LABEL,
+    MAX_LABELS,
+    MAX_MEASURES,
+    MAX_NAME,
+    MAX_NUMBER,
+    MAX_REASON,
+    check_data,
+    check_parts,
+    check_time,
+)
 from bers.decoding.vocabulary import Canonical, canonical, outcome
-from bers.plain import as_list, as_number, as_object
+from bers.plain import as_number, as_object
 from bers.records import Event, Run, Vcs
 
-MAX_LABELS = 20
-MAX_MEASURES = 200
-MAX_LABEL = 200
-MAX_NAME = 120
-MAX_PART = 1024
-"""Characters of a text in `vcs` and in `run`."""
-
-MAX_DEPTH = 32
-"""How deep `data` may be nested: its own objects and arrays, one in the other."""
-
-MAX_KEYS = 1_000
-"""Keys of one object in `data`."""
-
-MAX_KEY = 256
-"""Characters of a key in `data`."""
-
-MAX_STRING = 64 << 10
-"""Characters of a text in `data`."""
-
-MAX_VALUES = 10_000
-"""Values in `data`, on all levels: each takes many times its bytes in memory."""
-
-MAX_ATTEMPT = 1_000_000
-MAX_NUMBER = 1e18
-"""Beyond that a number is a mark for something else, and sums of some of them are no numbers any more."""
-
-FIRST_TIME, LAST_TIME = -62_135_769_600.0, 253_402_300_799.0
-"""The years 1 to 9999, in seconds since 1970: no calendar, and no database of ours, goes further."""
-
-_TEXTS = {"id": 256, "source": 1024, "subject": 512, "environment": 100, "reason": 4096, "service": 200, "version": 200,
-          "artifact": 512, "chain": 256, "traceparent": 128}  # fmt: skip
+_TEXTS = {"id": 256, "source": 1024, "subject": 512, "environment": 100, "reason": MAX_REASON, "service": 200,
+          "version": 200, "artifact": 512, "chain": 256, "traceparent": 128}  # fmt: skip
 _SYNONYMS = {
     "correlationId": "subject", "durationMs": "duration_ms", "duration": "duration_ms", "timestamp": "time",
     "error": "reason", "message": "reason",
@@ -53,19 +36,19 @@ _MEASURES = {
     "successRate": "success_rate", "bundleSize": "bundle.size", "queueTime": "queue", "leadTime": "lead_time",
     "cacheHitRate": "cache.hit_rate", "failureRate": "failure_rate",
 }  # fmt: skip
-_CLOUD = {"specversion", "datacontenttype", "dataschema"}
 _KNOWN = {
-    *_TEXTS, *_CLOUD, "type", "time", "outcome", "duration_ms", "vcs", "run", "measures", "labels", "weight", "data",
+    *_TEXTS, "type", "time", "outcome", "duration_ms", "vcs", "run", "measures", "labels", "weight", "data",
 }  # fmt: skip
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _MILLISECONDS_FROM = 1e11
 
 
-def event(document: Mapping[str, Any], *, now: float, fallback_id: str) -> Event:
-    """Read one document: plain JSON, a CloudEvent, a CDEvent inside one, or one of the runbook's browser events.
+def event(document: Mapping[str, Any], *, now: float, fallback_id: str, origin: str = "") -> Event:
+    """Read one document: plain JSON, a CloudEvent, a CDEvent, one inside the other, or one of the runbook's browser
+    events.
 
-    ``now`` and ``fallback_id`` serve where it names no time or no id. Raise ValueError naming the field, what is
-    wrong with it, and what would be right.
+    ``now`` and ``fallback_id`` serve where it names no time or no id; ``origin`` is what it was before. Raise
+    ValueError naming the field, what is wrong with it, and what would be right.
     """
     fields = _flat(document)
     kind = canonical(_text(fields, "type", 256) or _missing("type"))
@@ -96,22 +79,19 @@ def event(document: Mapping[str, Any], *, now: float, fallback_id: str) -> Event
         weight=_weight(fields.get("weight")),
         chain=texts["chain"],
         traceparent=texts["traceparent"],
-        origin=_origin(fields, kind),
+        origin=origin or _origin(fields, kind),
         data=check_data(_rest(fields)),
     )
 
 
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     """All that a document says, on one level and under our names; `null` is the same as not said."""
-    fields = _said(document)
-    if "specversion" in fields:
-        if fields["specversion"] != "1.0":
-            raise ValueError(f"specversion: {str(fields['specversion'])[:40]!r} is not supported; send CloudEvents 1.0")
-        for name in ("id", "source", "type"):
-            if not fields.get(name):
-                _missing(name)
-        if data := as_object(fields.get("data")):
-            fields |= _inner(data)
+    if cloudevents.is_one(document):
+        fields = cloudevents.fields(document)
+    elif cdevents.is_one(document):
+        fields = cdevents.fields(document)
+    else:
+        fields = _said(document)
     detail = fields.pop("detail", {})
     if (inner := as_object(detail)) is None:
         raise ValueError("detail: expected an object")
@@ -124,46 +104,6 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
-
-
-def _inner(data: dict[str, Any]) -> dict[str, Any]:
-    """What a CloudEvent's data adds: a CDEvent's fields under our names, or those of plain JSON."""
-    context, subject = as_object(data.get("context")), as_object(data.get("subject"))
-    reserved = {"id", "source", "type", "time", "subject", "data"}
-    if context is None or subject is None:
-        return {key: value for key, value in _said(data).items() if key not in reserved}
-    custom = as_object(data.get("customData")) or {}
-    given = _said(as_object(custom.get("bers")) or custom)
-    found = {key: value for key, value in given.items() if key not in reserved}
-    found |= _content(as_object(subject.get("content")) or {})
-    found["cdevents"] = context.get("specversion") or context.get("version") or ""
-    if subject.get("id"):
-        found["subject"] = subject["id"]
-    if context.get("timestamp"):
-        found.setdefault("time", context["timestamp"])
-    if context.get("chainId"):
-        found["chain"] = context["chainId"]
-    return found
-
-
-def _content(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for theirs, mine in (
-        ("outcome", "outcome"),
-        ("errors", "reason"),
-        ("reason", "reason"),
-        ("artifactId", "artifact"),
-    ):
-        if isinstance(content.get(theirs), str):
-            found[mine] = content[theirs]
-    for name in ("environment", "service"):
-        part = as_object(content.get(name))
-        if part and isinstance(part.get("id"), str):
-            found[name] = part["id"]
-    suite = as_object(content.get("testSuite"))
-    if suite and isinstance(suite.get("id"), str):
-        found["labels"] = {"suite": suite["id"]}
-    return found
 
 
 def _measures(fields: Mapping[str, Any]) -> dict[str, float]:
@@ -233,74 +173,6 @@ def _time(value: Any, now: float) -> float:
     raise ValueError(f"time: {str(value)[:40]!r} is not a time with a zone; write it as in '2026-11-23T08:00:00Z'")
 
 
-def check_time(seconds: float) -> float:
-    """The time, if a calendar has it. Raise ValueError where none has."""
-    if not FIRST_TIME <= seconds <= LAST_TIME:
-        raise ValueError(f"time: {seconds:g} s since 1970 is in no calendar; write it as in '2026-11-23T08:00:00Z'")
-    return seconds
-
-
-def check_data(data: dict[str, Any]) -> dict[str, Any]:
-    """The data, if it is within the limits and the journal can hold it. Raise ValueError where it is not."""
-    if data:
-        _check_shape(data)
-        try:
-            msgspec.msgpack.encode(data)
-        except OverflowError:
-            raise ValueError("data: a whole number is too large; at most 64 bits, or write it as text") from None
-    return data
-
-
-def _check_shape(data: dict[str, Any]) -> None:
-    """Go through the data level by level, so that depth costs no stack."""
-    level: list[dict[str, Any] | list[Any]] = [data]
-    count = 0
-    for _ in range(MAX_DEPTH):
-        inner: list[dict[str, Any] | list[Any]] = []
-        for one in level:
-            values: Iterable[Any] = one
-            if isinstance(one, dict):
-                _check_keys(one)
-                values = one.values()
-            count += len(one)
-            for value in values:
-                if isinstance(value, str):
-                    if len(value) > MAX_STRING:
-                        raise ValueError(f"data: a text of {len(value)} characters is too long; at most {MAX_STRING}")
-                elif (nested := as_object(value) or as_list(value)) is not None:
-                    inner.append(nested)
-        if count > MAX_VALUES:
-            raise ValueError(f"data: {count} values are too many; an event has at most {MAX_VALUES}")
-        if not inner:
-            return
-        level = inner
-    raise ValueError(f"data: is nested too deeply; at most {MAX_DEPTH} levels")
-
-
-def _check_keys(object: dict[str, Any]) -> None:
-    if len(object) > MAX_KEYS:
-        raise ValueError(f"data: an object with {len(object)} keys is too large; at most {MAX_KEYS}")
-    for key in object:
-        if len(key) > MAX_KEY:
-            raise ValueError(f"data: the key {key[:40]!r} is too long; at most {MAX_KEY} characters")
-
-
-def check_parts(vcs: Vcs | None, run: Run | None) -> None:
-    """Raise ValueError where a part of an event says more than anybody could mean."""
-    for name, part in (("vcs", vcs), ("run", run)):
-        for field in part.__struct_fields__ if part else ():
-            value = getattr(part, field)
-            if isinstance(value, str) and len(value) > MAX_PART:
-                raise ValueError(f"{name}.{field}: {len(value)} characters are too many; at most {MAX_PART}")
-    if run and abs(run.attempt) > MAX_ATTEMPT:
-        raise ValueError(f"run.attempt: is out of range; at most {MAX_ATTEMPT}")
-    if vcs and vcs.committed_at is not None:
-        try:
-            check_time(vcs.committed_at)
-        except ValueError as exc:
-            raise ValueError(f"vcs.committed_at: {str(exc).removeprefix('time: ')}") from None
-
-
 def _duration(value: Any) -> float | None:
     if value is None:
         return None
@@ -349,16 +221,19 @@ def _part(fields: Mapping[str, Any], name: str, type: type[Any]) -> Any:
 
 
 def _origin(fields: Mapping[str, Any], kind: Canonical) -> str:
-    version = fields.get("cdevents")
-    return f"cdevents/{version}" if version else kind.origin
+    if version := fields.get("cdevents"):
+        return f"cdevents/{version}"
+    if type := fields.get("tekton"):
+        return f"tekton/{type}"
+    return kind.origin
 
 
 def _rest(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What was said and has no field of its own."""
-    rest = {key: value for key, value in fields.items() if key not in _KNOWN and key != "cdevents"}
+    rest = {key: value for key, value in fields.items() if key not in _KNOWN and key not in ("cdevents", "tekton")}
     data = fields.get("data")
     if (inner := as_object(data)) is not None:
-        return rest if "specversion" in fields else {**inner, **rest}  # A CloudEvent's data is in the fields already.
+        return {**inner, **rest}
     return rest if data is None else {**rest, "data": data}
 
 

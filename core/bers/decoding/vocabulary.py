@@ -25,6 +25,8 @@ OUTCOMES: dict[str, Outcome] = {
 
 _SEED = re.compile(r"(build|validation|deployment)-(started|completed|finished|failed)")
 _CDEVENT = re.compile(r"dev\.cdevents\.([a-z]+)\.([a-z]+)\.[0-9].*")
+_CUSTOM_CDEVENT = re.compile(r"dev\.cdeventsx\.(?:bers-)?([A-Za-z][A-Za-z0-9-]*)\.([A-Za-z]+)\.[0-9].*")
+"""A type that a tool has made up: ``dev.cdeventsx.TOOL-SUBJECT.PREDICATE.VERSION``. Ours need not name their tool."""
 _OURS = re.compile(r"io\.bers\.(.+)\.v[0-9]+")
 
 
@@ -39,8 +41,8 @@ class Canonical(NamedTuple):
 def canonical(type: str) -> Canonical:
     """Find our word for an emitter's type. Raise ValueError where it cannot be one."""
     text = type.strip()
-    if cdevent := _CDEVENT.fullmatch(text):
-        found = Canonical(f"{cdevent[1]}.{cdevent[2]}", origin=f"cdevents/{text}")
+    if cdevent := _CDEVENT.fullmatch(text) or _CUSTOM_CDEVENT.fullmatch(text):
+        found = Canonical(f"{cdevent[1]}.{cdevent[2]}".lower(), origin=f"cdevents/{text}")
         _check_reserved(found.type)
         return found
     if ours := _OURS.fullmatch(text):

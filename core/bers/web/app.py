@@ -24,9 +24,11 @@ from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
-from bers.web import bodies, downloads, exposition, openapi, pages, prometheus
+from bers.web import bodies, downloads, exposition, handshake, openapi, pages, prometheus
 from bers.web.api import Api, offer
+from bers.web.doors import INGEST, Door, doors, welcome
 from bers.web.envelope import JSON, failure, refusal, success
+from bers.web.event_schema import EVENT
 from bers.web.health import BADGES
 from bers.web.ingest import Ingest
 from bers.web.login import LOGIN, LOGOUT, STYLE, Login
@@ -55,6 +57,8 @@ class App:
         self._ports: dict[str, int] = {surface: port for port, surface in surfaces.items()}
         self._node: Supervisor | None = None
         self._ingest: Ingest | None = None
+        self._doors: Mapping[str, Door] = {}
+        """Where formats of plugins are taken, by path."""
         self._login: Login | None = None
         self._closing = anyio.Event()
         self._waiting: Waiting | None = None
@@ -72,6 +76,7 @@ class App:
         self._redactor = node.redactor
         self._gate.attach(node.state, node.audit)
         self._login = Login(self._gate, node.audit)
+        self._doors = doors((spec for _, spec in node.plan.catalogue.all()), node.running)
         self._configure(node)
         node.listeners.append(self._configure)
         self._node = node
@@ -79,7 +84,7 @@ class App:
     def _configure(self, node: Supervisor) -> None:
         """Hold to the node's settings, as they are from now on."""
         intake = node.plan.settings.intake
-        self._ingest = Ingest(node.intake, intake, node.clock, node.memory, node.pace, node.redactor)
+        self._ingest = Ingest(node.intake, intake, node.clock, node.memory, node.pace, node.redactor, node.plan.metrics)
 
     def close(self) -> None:
         """End every stream, and take no more requests."""
@@ -119,10 +124,17 @@ class App:
         if node is None:
             await self._masked(self._absent(path, surface, source))(scope, receive, send)
             return
+        door = self._doors.get(path)
+        if surface == "control" and (door or path == INGEST) and handshake.is_asked(request.method, request.headers):
+            rate = node.plan.settings.intake.events_per_second
+            await handshake.answer(request.headers, rate)(scope, receive, send)
+            return
         method = "GET" if request.method == "HEAD" else request.method
         routes, values = node.directory.match(path)
         here = {name: route for name, route in routes.items() if _answered(route, surface)}
         errand = _errand(path, surface, here.get(method), badges=node.plan.settings.health.public_badges)
+        if door and surface == "control":
+            errand = Errand("ingest", public=method == "POST" and door.proves, counted=False)
         caller = await self._gate.admit(request, source, errand)
         if surface == "control" and (response := await self._enter(request, path, method, caller)):
             await response(scope, receive, send)
@@ -130,11 +142,18 @@ class App:
         own = {
             "/openapi.json": self._describe,
             "/metrics": self._expose if surface != "health" else None,
-            openapi.INGEST: self._take if surface == "control" else None,
         }
+        if surface == "control" and (path == INGEST or door):
+            if method not in ("GET", "POST"):
+                response = _not_allowed(["GET", "POST"])
+            elif method == "POST":
+                response = await self._take(request, caller, door)
+            else:
+                response = self._welcome(node, path)
+            await self._masked(response)(scope, receive, send)
+            return
         if (answer := own.get(path)) is not None:
-            wanted = "POST" if path == openapi.INGEST else "GET"
-            response = await answer(request, node, surface, caller) if method == wanted else _not_allowed([wanted])
+            response = await answer(request, node, surface, caller) if method == "GET" else _not_allowed(["GET"])
             await self._masked(response)(scope, receive, send)
             return
         if not here:
@@ -275,20 +294,24 @@ class App:
 
     async def _describe(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         routes = [route for route in node.directory.routes if _answered(route, surface)]
-        document = openapi.document(routes, ingest=surface == "control", closed=self._gate.settings.enabled)
+        taking = [*self._doors.values()] if surface == "control" else None
+        document = openapi.document(routes, doors=taking, closed=self._gate.settings.enabled)
         return Response(msgspec.json.encode(document), media_type=JSON)
 
     async def _expose(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         media = exposition.media(request.headers.get("accept", ""))
         return Response(await prometheus.exposition(node, media), headers={"Vary": "Accept"}, media_type=media)
 
-    async def _take(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
+    async def _take(self, request: Request, caller: Caller, door: Door | None) -> Response:
         assert self._ingest is not None, "it is there as long as the node is"
-        return await self._ingest.answer(request, self._gate.account(caller))
+        return await self._ingest.answer(request, self._gate.account(caller), door)
+
+    def _welcome(self, node: Supervisor, path: str) -> Response:
+        return success(welcome(path, [*self._doors.values()], node.plan.settings.intake, EVENT))
 
     def _not_found(self, path: str, routes: Mapping[str, Route], surface: Surface) -> Response:
         hint = "GET /openapi.json lists what is answered here"
-        if routes or path == openapi.INGEST:
+        if routes or path == INGEST or path in self._doors:
             at = {route.operation.surface for route in routes.values() if route.method == "GET"} - {"control", surface}
             own = "".join(f"{self._ports.get(one)} ({one}) and on " for one in sorted(at))
             hint = f"it is answered on port {own}{self._ports.get('control')} (everything)"
@@ -322,7 +345,7 @@ def _errand(path: str, surface: Surface, route: Route | None, *, badges: bool) -
 
     ``badges`` says that everybody may see those of checks.
     """
-    if path == openapi.INGEST:
+    if path == INGEST:
         return Errand("ingest", counted=False)  # The intake says how many events there may be.
     if path in ("/openapi.json", "/metrics"):
         return Errand("read")

@@ -1,22 +1,22 @@
-"""The door for emitters: `POST /api/monitoring/ingest`."""
+"""The doors for emitters: `POST /api/monitoring/ingest`, and one below it for each format that a plugin offers."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import anyio
 import msgspec
-import zstandard
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bers.catalog import Metric
 from bers.clock import Clock
 from bers.config.settings import IntakeSettings
-from bers.decoding import MEDIA, Decoder, Rejection
+from bers.decoding import MEDIA, PLAIN, WHOLE, Decoded, Decoder, Rejection, cloudevents
 from bers.errors import Full, Refused
+from bers.formats import Delivery
 from bers.intake import Intake
 from bers.memory import Hold, Memory
 from bers.pace import AT_A_TIME, Pace
@@ -24,21 +24,19 @@ from bers.rates import Rates
 from bers.records import EVENT_BYTES, Event
 from bers.redaction import Redactor
 from bers.web import bodies
+from bers.web.doors import ENCODINGS, Door
+from bers.web.dry_run import dry_run
 from bers.web.envelope import success
+from bers.web.inflating import inflate
 
-ENCODINGS = ("identity", "gzip", "deflate", "zstd")
+FORM = "application/x-www-form-urlencoded"
+"""What `curl -d` says without a header: the body tells whether it is one."""
 
 EXPANSION = 8
 """How many bytes of memory a byte of JSON becomes, until it is known better: 7 to 9 were measured, 1 of long texts."""
 
 TURNS = 4
 """How many requests are decoded at a time. More would take longer together, and their events would be there at once."""
-
-PIECE = 1 << 20
-"""Bytes that are decompressed at a time."""
-
-MAX_WINDOW = 8 << 20
-"""How far back a zstd stream may refer, in bytes: as much as its standard asks everybody to have."""
 
 SEARCHED = 256 << 10
 """Bytes that are searched for secrets at once, within a millisecond; larger bodies are searched a slice at a time."""
@@ -49,13 +47,6 @@ class Receipt(msgspec.Struct, frozen=True):
 
     accepted: int
     duplicates: int
-    rejected: list[Rejection]
-
-
-class DryRun(msgspec.Struct, frozen=True):
-    """What would become of the events of one request: each as it would be kept."""
-
-    events: list[Any]
     rejected: list[Rejection]
 
 
@@ -70,8 +61,10 @@ class Ingest:
         memory: Memory,
         pace: Pace,
         redactor: Redactor,
+        metrics: Mapping[str, Metric],
     ) -> None:
         self._redactor = redactor
+        self._metrics = metrics
         self._intake = intake
         self._settings = settings
         self._clock = clock
@@ -82,48 +75,44 @@ class Ingest:
         self._decoder = Decoder(max_event=settings.max_event, max_events=settings.max_events)
         self._turns = anyio.Semaphore(TURNS, fast_acquire=True)
 
-    async def answer(self, request: Request, principal: str) -> Response:
-        """Take what the request holds; 202 says that it survives ``kill -9``. ``principal`` is who is counted."""
+    async def answer(self, request: Request, principal: str, door: Door | None = None) -> Response:
+        """Take what the request holds; 202 says that it survives ``kill -9``. ``principal`` is who is counted.
+
+        Without a ``door`` it comes in the words that the server itself understands.
+        """
         try:
             with self._memory.hold() as hold:
-                return await self._take(request, principal, hold)
+                return await self._take(request, principal, hold, door)
         except Refused as refused:
             self._intake.refused[refused.reason] += 1
             raise
 
-    async def _take(self, request: Request, principal: str, hold: Hold) -> Response:
+    async def _take(self, request: Request, principal: str, hold: Hold, door: Door | None) -> Response:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media and media not in MEDIA and media != "application/x-www-form-urlencoded":
-            # curl -d without a header says "form": the body tells whether it is one.
-            raise Refused("unsupported_media_type", f"{media!r} is not understood", known=MEDIA)
-        dry_run = request.query_params.get("dry_run", "false")
-        if dry_run not in ("0", "1", "false", "true"):
-            raise Refused("invalid", f"dry_run: {dry_run[:40]!r} is neither 1 nor 0", hint="write dry_run=1")
+        _check_media(media, request, door)
+        rehearse = request.query_params.get("dry_run", "false")
+        if rehearse not in ("0", "1", "false", "true"):
+            raise Refused("invalid", f"dry_run: {rehearse[:40]!r} is neither 1 nor 0", hint="write dry_run=1")
         encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
-        if encoding not in ENCODINGS:
-            raise Refused("unsupported_encoding", f"{encoding!r} is not understood", known=ENCODINGS[1:])
+        # What is signed is what was sent, and whoever signs sends it as it is.
+        encodings = ENCODINGS[:1] if door and door.format.verify else ENCODINGS
+        if encoding not in encodings:
+            raise Refused("unsupported_encoding", f"{encoding!r} is not understood", known=encodings[1:])
         if self._rates is not None and (wait := self._rates.wait(principal)):
             raise self._too_fast(wait)
-        if (size := bodies.declared(request)) <= self._settings.max_body:
-            await self._memory.wait(size * EXPANSION)
-        body = await bodies.read(
-            request,
-            limit=self._settings.max_body,
-            within=self._settings.body_within,
-            grow=lambda size: hold.grow(size * EXPANSION),
-            hint="send fewer events at once",
-        )
+        body = await self._read(request, hold, door)
         async with self._turns:
             if encoding != "identity":
-                body = await self._inflate(body, encoding, hold)
-            decoded = await self._decoder.decode(body, now=self._clock.time(), grow=hold.grow)
-            clean = len(body) <= SEARCHED and self._redactor.is_clean(body, foreign=True)
+                body = await inflate(
+                    body, encoding, self._settings.max_inflated, lambda size: hold.grow(size * EXPANSION)
+                )
+            decoded = await self._decode(request, media, body, hold, door)
+            clean = door is None and len(body) <= SEARCHED and self._redactor.is_clean(body, foreign=True)
             del body
             hold.grow(len(decoded.events) * EVENT_BYTES)
-        if dry_run in ("1", "true"):
-            return success(
-                DryRun([_shown(self._redactor.event(event)) for event in decoded.events], list(decoded.rejected))
-            )
+        if rehearse in ("1", "true"):
+            masked = [self._redactor.event(event) for event in decoded.events]
+            return success(dry_run(masked, decoded.rejected, self._intake, self._metrics))
         if not decoded.events and decoded.rejected:
             raise Refused(
                 "invalid",
@@ -134,6 +123,46 @@ class Ingest:
             raise self._too_fast(wait)
         new, repeated = await self._hand_in(decoded.events, clean=clean)
         return success(Receipt(new, repeated, list(decoded.rejected)), status=202)
+
+    async def _read(self, request: Request, hold: Hold, door: Door | None) -> bytes | bytearray:
+        limit = int(self._settings.max_body)
+        if door:
+            door.reader()  # Nobody has to send everything to be told that nobody reads it.
+            limit = min(limit, door.format.max_bytes)
+        if (size := bodies.declared(request)) <= limit:
+            await self._memory.wait(size * EXPANSION)
+        return await bodies.read(
+            request,
+            limit=limit,
+            within=self._settings.body_within,
+            grow=lambda size: hold.grow(size * EXPANSION),
+            hint="send less at once" if door else "send fewer events at once",
+        )
+
+    async def _decode(
+        self, request: Request, media: str, body: bytes | bytearray, hold: Hold, door: Door | None
+    ) -> Decoded:
+        now = self._clock.time()
+        if door:
+            return await self._decode_format(request, media, bytes(body), hold, door)
+        if cloudevents.is_binary(request.headers, media):
+            content_type = request.headers.get("content-type", "")
+            return self._decoder.binary(request.headers.raw, content_type, body, now=now)
+        return await self._decoder.decode(body, now=now, media=media if media in MEDIA else PLAIN, grow=hold.grow)
+
+    async def _decode_format(self, request: Request, media: str, body: bytes, hold: Hold, door: Door) -> Decoded:
+        stage, now = door.reader(), self._clock.time()
+        delivery = Delivery(request.headers, body, media, now)
+        if verify := door.format.verify:
+            if len(body) > WHOLE:  # To sum up a large body takes milliseconds, without the lock of the interpreter.
+                await to_thread.run_sync(partial(verify, stage, delivery))
+            else:
+                verify(stage, delivery)
+        try:
+            documents = door.format.decode(stage, delivery)
+            return await self._decoder.read(documents, now=now, size=len(body), grow=hold.grow)
+        except ValueError as exc:  # As they are in JSON that is none, and where a format says so.
+            raise Refused("bad_request", f"the body is not what {door.format.name} sends: {exc}"[:400]) from exc
 
     async def _hand_in(self, events: Sequence[Event], *, clean: bool) -> tuple[int, int]:
         """Hand in events piece by piece, as fast as they are evaluated; how many were new, and how many were not."""
@@ -155,25 +184,6 @@ class Ingest:
             ) from full
         return new, repeated
 
-    async def _inflate(self, body: bytes | bytearray, encoding: str, hold: Hold) -> bytearray:
-        """Decompress piece by piece, and stop at the limit: a bomb costs no more than it."""
-        limit = self._settings.max_inflated
-        inflated = bytearray()
-        pieces = _pieces(body, encoding)
-        try:
-            while piece := await to_thread.run_sync(next, pieces, b""):
-                if len(inflated) + len(piece) > limit:
-                    raise Refused(
-                        "too_large",
-                        f"the decompressed body has more than {limit:d} bytes",
-                        hint="send fewer events at once",
-                    )
-                hold.grow((len(inflated) + len(piece)) * EXPANSION)
-                inflated += piece
-        except (zlib.error, zstandard.ZstdError, EOFError) as exc:
-            raise Refused("bad_request", f"the body is not {encoding}: {exc}") from exc
-        return inflated
-
     def _too_fast(self, wait: float) -> Refused:
         return Refused(
             "rate_limited",
@@ -183,26 +193,13 @@ class Ingest:
         )
 
 
-def _pieces(body: bytes | bytearray, encoding: str) -> Iterator[bytes]:
-    """What a body is when it is decompressed, so much at a time."""
-    if encoding == "zstd":
-        inflater = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
-        with inflater.stream_reader(body, read_across_frames=True) as reader:
-            while piece := reader.read(PIECE):
-                yield piece
+def _check_media(media: str, request: Request, door: Door | None) -> None:
+    """Raise Refused where nobody understands what is sent."""
+    if door:
+        known: Sequence[str] = door.format.media
+    elif cloudevents.is_binary(request.headers, media):
         return
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32 if encoding == "gzip" else zlib.MAX_WBITS)
-    rest: bytes | bytearray | memoryview = body
-    while not inflate.eof:
-        piece = inflate.decompress(rest, PIECE)
-        rest = inflate.unconsumed_tail
-        if piece:
-            yield piece
-        elif not inflate.eof:
-            raise EOFError("it ends too early")
-    if inflate.unused_data:
-        raise EOFError("there is more behind its end")
-
-
-def _shown(event: Event) -> Any:
-    return msgspec.to_builtins(event)
+    else:
+        known = (*MEDIA, FORM)
+    if media and media not in known:
+        raise Refused("unsupported_media_type", f"{media[:100]!r} is not understood", known=set(known) - {FORM})

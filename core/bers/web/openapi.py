@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 
 import bers
-from bers.decoding import MEDIA
-from bers.decoding.documents import MAX_LABEL, MAX_LABELS, MAX_MEASURES, MAX_NAME, MAX_NUMBER
-from bers.decoding.vocabulary import OUTCOMES
+from bers.decoding import PLAIN
+from bers.decoding.cloudevents import BATCH, STRUCTURED
 from bers.directory import Route
 from bers.errors import Reason
 from bers.operations import AnyOperation, Nothing, Operation, Page
 from bers.schemas import holds_config, schema_of
 from bers.stages import Config
+from bers.web.doors import INGEST, Door, Welcome
 from bers.web.downloads import MEDIA as FILES
+from bers.web.dry_run import DryRun
 from bers.web.envelope import STATUS
-from bers.web.ingest import DryRun, Receipt
-
-INGEST = "/api/monitoring/ingest"
+from bers.web.event_schema import CLOUD, EVENT
+from bers.web.ingest import Receipt
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `bers keys create`."},
@@ -80,16 +80,22 @@ class Error(msgspec.Struct, rename="camel", omit_defaults=True):
     details: list[Problem] = []
 
 
-def document(routes: Sequence[Route], *, ingest: bool, closed: bool = True) -> dict[str, Any]:
-    """Describe the routes of one listener; ``closed`` says whether it asks for a key."""
+def document(routes: Sequence[Route], *, doors: Sequence[Door] | None, closed: bool = True) -> dict[str, Any]:
+    """Describe the routes of one listener; ``closed`` says whether it asks for a key.
+
+    ``doors`` are those for formats of plugins; None where events are not taken at all.
+    """
     types = _types(routes)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     known = dict(zip(map(id, types), schemas, strict=True))
     paths: dict[str, Any] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, known)
-    if ingest:
-        paths[INGEST] = {"post": _ingest(known)}
+    if doors is not None:
+        paths[INGEST] = {"get": _welcome("ingest", known), "post": _ingest(known)}
+        for door in doors:
+            name = f"ingest_{door.format.name.replace('-', '_')}"
+            paths[door.format.path] = {"get": _welcome(name, known), "post": _format(door, name, known)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "BERS Monitoring", "version": bers.__version__, "license": {"name": "Apache-2.0"}},
@@ -123,7 +129,7 @@ def _public(operation: AnyOperation) -> bool:
 
 
 def _types(routes: Sequence[Route]) -> list[Any]:
-    types: list[Any] = [Error, Receipt, DryRun]
+    types: list[Any] = [Error, Receipt, DryRun, Welcome]
     for route in routes:
         if isinstance(route.operation, Operation):
             types += [one for one in (route.operation.request, route.operation.response, route.operation.beside) if one]
@@ -273,7 +279,35 @@ def _envelope(properties: dict[str, Any], required: str) -> dict[str, Any]:
 
 
 def _ingest(known: dict[int, Any]) -> dict[str, Any]:
-    body = {"oneOf": [_EVENT, {"type": "array", "items": _EVENT}]}
+    body = {"oneOf": [EVENT, {"type": "array", "items": EVENT}]}
+    return _taking(
+        "Hand in events: one, or an array of them.",
+        "An event may also be a CloudEvent 1.0 in structured, binary or batched mode, a CDEvent, or a CloudEvent that "
+        "carries one. `Content-Encoding` may be gzip, deflate or zstd.",
+        "ingest",
+        {
+            PLAIN: {"schema": body},
+            STRUCTURED: {"schema": CLOUD},
+            BATCH: {"schema": {"type": "array", "items": CLOUD}},
+        },
+        known,
+    )
+
+
+def _format(door: Door, name: str, known: dict[int, Any]) -> dict[str, Any]:
+    signed = door.format.verify is not None
+    content: dict[str, Any] = {media: {"schema": {}} for media in door.format.media}
+    taking = _taking(door.format.summary, "", name, content, known)
+    if signed:
+        taking["security"] = [{}]
+        taking["responses"] |= _problems(["unauthenticated"], known)
+    taking["tags"] = [door.owner]
+    return taking
+
+
+def _taking(
+    summary: str, description: str, name: str, content: dict[str, Any], known: dict[int, Any]
+) -> dict[str, Any]:
     receipt = _envelope({"success": {"const": True}, "data": known[id(Receipt)]}, "data")
     dry = _envelope({"success": {"const": True}, "data": known[id(DryRun)]}, "data")
     reasons: set[Reason] = {
@@ -281,10 +315,9 @@ def _ingest(known: dict[int, Any]) -> dict[str, Any]:
         "unsupported_encoding", "unsupported_media_type",
     }  # fmt: skip
     return {
-        "summary": "Hand in events: one, or an array of them.",
-        "description": "An event may also be a CloudEvent 1.0, or a CloudEvent that carries a CDEvent. "
-        "`Content-Encoding` may be gzip, deflate or zstd.",
-        "operationId": "post_ingest",
+        "summary": summary,
+        **({"description": description} if description else {}),
+        "operationId": f"post_{name}",
         "tags": ["node"],
         "x-scope": "ingest",
         "parameters": [
@@ -292,14 +325,14 @@ def _ingest(known: dict[int, Any]) -> dict[str, Any]:
                 "name": "dry_run",
                 "in": "query",
                 "required": False,
-                "description": "1: show the events as they would be kept, and keep none.",
+                "description": "1: show the events as they would be kept and what they would measure, and keep none.",
                 "schema": {"enum": ["0", "1", "false", "true"]},
             }
         ],
-        "requestBody": {"required": True, "content": {media: {"schema": body} for media in MEDIA}},
+        "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {
-                "description": "What would be kept, with `dry_run=1`.",
+                "description": "What would be kept and measured, with `dry_run=1`.",
                 "headers": _NUMBERED,
                 "content": {"application/json": {"schema": dry}},
             },
@@ -313,60 +346,23 @@ def _ingest(known: dict[int, Any]) -> dict[str, Any]:
     }
 
 
-def _text(most: int) -> dict[str, Any]:
-    return {"type": "string", "maxLength": most}
-
-
-_NUMBER: dict[str, Any] = {"type": "number", "minimum": -MAX_NUMBER, "maximum": MAX_NUMBER}
-_PLAIN: dict[str, Any] = {"anyOf": [{"type": ["string", "boolean", "null"]}, _NUMBER]}
-_EVENT: dict[str, Any] = {
-    "type": "object",
-    "required": ["type"],
-    "not": {"required": ["specversion"]},
-    "properties": {
-        "type": {
-            "type": "string",
-            "maxLength": 120,
-            "pattern": "^(?!(?:alert|health|stage|config|clock)[.]|emitter[.]report$)"
-            "[A-Za-z][A-Za-z0-9_-]*(?:[.][A-Za-z][A-Za-z0-9_-]*)*$",
-            "examples": ["build.finished", "build-completed"],
+def _welcome(name: str, known: dict[int, Any]) -> dict[str, Any]:
+    welcome = _envelope({"success": {"const": True}, "data": known[id(Welcome)]}, "data")
+    return {
+        "summary": "What is taken here: content types, limits, and what an event looks like.",
+        "operationId": f"get_{name}",
+        "tags": ["node"],
+        "x-scope": "ingest",
+        "parameters": [],
+        "responses": {
+            "200": {
+                "description": "The answer.",
+                "headers": _NUMBERED,
+                "content": {"application/json": {"schema": welcome}},
+            },
+            **_problems({"forbidden", "rate_limited", "unavailable"}, known),
         },
-        "id": _text(256),
-        "source": {**_text(1024), "pattern": "^(?!bers:)", "examples": ["/ci/main"]},
-        "time": {
-            "anyOf": [
-                {"type": "string", "format": "date-time"},
-                {"type": "number", "minimum": 0, "maximum": 253_402_300_799_000},
-            ]
-        },
-        "subject": _text(512),
-        "environment": _text(100),
-        "outcome": {"enum": sorted({*OUTCOMES.values(), *OUTCOMES})},
-        "reason": _text(4096),
-        "duration_ms": {**_NUMBER, "minimum": 0},
-        "service": _text(200),
-        "version": _text(200),
-        "artifact": _text(512),
-        "measures": {
-            "type": "object",
-            "maxProperties": MAX_MEASURES,
-            "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_.-]*$", "maxLength": MAX_NAME},
-            "additionalProperties": _NUMBER,
-        },
-        "labels": {
-            "type": "object",
-            "maxProperties": MAX_LABELS,
-            "propertyNames": {"maxLength": MAX_NAME},
-            "additionalProperties": _text(MAX_LABEL),
-        },
-        "weight": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
-        "chain": _text(256),
-        "traceparent": _text(128),
-        "data": {"type": "object", "additionalProperties": _PLAIN},
-    },
-    "additionalProperties": _PLAIN,
-}
-"""The plain form of an event. Others are understood too, so what does not fit here need not be refused."""
+    }
 
 
 def _name(route: Route) -> str:

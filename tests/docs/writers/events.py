@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from bers import Event, Outcome
-from bers.decoding import documents
+from bers.decoding import limits
 from bers.decoding.vocabulary import OUTCOMES, RESERVED, canonical
 from bers.plugins import load
 from bers_builtin.sinks.sse.frames import frame_name
@@ -29,6 +29,7 @@ TYPES: Mapping[str, str] = {
     "validation.environment": "One comparison between environments; its outcome is `cross_environment_validation`.",
     "validation.lost": "No finish came within `lost_after`. Told by the node.",
     "validation.measured": "What follows from other events of a validation. Told by the node.",
+    "deployment.queued": "A deployment waits, for a runner or for somebody who agrees. Nothing is measured of it.",
     "deployment.started": "A deployment begins.",
     "deployment.finished": "A deployment ends: time, outcome, and with `vcs.committed_at` the lead time.",
     "deployment.validated": "A validation on staging ended.",
@@ -42,6 +43,7 @@ TYPES: Mapping[str, str] = {
     "environment.modified": "An environment was changed.",
     "environment.deleted": "An environment was removed.",
     "change.merged": "A change was merged.",
+    "change.pushed": "Commits came to the default branch. Nothing is measured of it.",
     "incident.detected": "Something is wrong.",
     "incident.reported": "The same, as somebody reported it.",
     "incident.resolved": "It is over; the time since it was detected is `incident_recovery_time`.",
@@ -67,7 +69,9 @@ OWN: Mapping[str, str] = {
 """The types that the node itself tells."""
 
 CDEVENTS = (
-    "dev.cdevents.build.queued.0.2.0",
+    "dev.cdevents.build.queued.0.3.0",
+    "dev.cdeventsx.bers-build.measured.0.1.0",
+    "dev.cdeventsx.mytool-resource.created.0.1.0",
     "dev.cdevents.build.started.0.2.0",
     "dev.cdevents.build.finished.0.2.0",
     "dev.cdevents.testsuiterun.finished.0.2.0",
@@ -210,11 +214,11 @@ _FIELDS = {
 }
 _FIELDS_TEXT = f"""
 `vcs` has `repository`, `revision`, `ref`, `base_revision`, `change` and `committed_at`; `run` has `system`, `pipeline`,
-`id`, `job`, `attempt` and `url`. An event has at most {documents.MAX_MEASURES} measures and {documents.MAX_LABELS}
-labels; a label has at most {documents.MAX_LABEL} characters. What has no field of its own is kept in `data`:
-at most {documents.MAX_DEPTH} levels deep, {documents.MAX_VALUES} values, {documents.MAX_KEYS} keys in one object, keys
-of {documents.MAX_KEY} and texts of {documents.MAX_STRING} characters. A text in `vcs` or `run` has at most
-{documents.MAX_PART}.
+`id`, `job`, `attempt` and `url`. An event has at most {limits.MAX_MEASURES} measures and {limits.MAX_LABELS}
+labels; a label has at most {limits.MAX_LABEL} characters. What has no field of its own is kept in `data`:
+at most {limits.MAX_DEPTH} levels deep, {limits.MAX_VALUES} values, {limits.MAX_KEYS} keys in one object, keys
+of {limits.MAX_KEY} and texts of {limits.MAX_STRING} characters. A text in `vcs` or `run` has at most
+{limits.MAX_PART}.
 
 The runbook's spellings are understood too: `detail` around the fields, `correlationId` for `subject`, `duration` and
 `durationMs` for `duration_ms`, `timestamp` for `time`, `error` and `message` for `reason`, `successRate`, `bundleSize`,

@@ -224,8 +224,14 @@ _INGEST = f"""
 
 `POST /api/monitoring/ingest` takes one JSON object or an array of them, as {", ".join(f"`{one}`" for one in MEDIA)}
 (without a type, or with the type that `curl -d` sends, the body is read as JSON). `Content-Encoding` may be `gzip`,
-`deflate` or `zstd`. Each event is plain JSON with [these fields](events.md), a CloudEvent 1.0, or a CloudEvent that
-carries a CDEvent.
+`deflate` or `zstd`. Each event is plain JSON with [these fields](events.md), a
+[CDEvent](../how-to/emit/cdevents.md), or a [CloudEvent 1.0](../how-to/emit/cloudevents.md), which may carry one; in
+binary mode the headers `ce-*` are the attributes, and the body may be of any type.
+
+Below it there is a place for each format of a source that is declared: `ingest/github` for
+[GitHub](../how-to/emit/github-webhooks.md), `ingest/gitlab` for [GitLab](../how-to/emit/gitlab-webhooks.md). `GET` at
+any of them tells what is taken there: content types, limits, and the JSON Schema of an event. `OPTIONS` with
+`WebHook-Request-Origin` is the handshake of CloudEvents' webhooks.
 """
 _INGEST_ANSWERS = [
     [
@@ -236,7 +242,13 @@ _INGEST_ANSWERS = [
             "are taken."
         ),
     ],
-    ["200", "With `?dry_run=1`: `data.events` shows each event as it would be read, and nothing is kept."],
+    [
+        "200",
+        (
+            "With `?dry_run=1`, and nothing is kept: `data.events` shows each event as it would be read, `data.fates` "
+            "which source reads it and whether it is a repeat, `data.metrics` what it would write; of the first 100."
+        ),
+    ],
     ["400, 415, 413", "The body cannot be read, is of no known type, or is too large."],
     ["422", "None of the events can be taken; `details` says why of each."],
     ["408", "The body did not arrive in time. Nothing was kept, and the connection is closed."],

@@ -1,0 +1,55 @@
+"""How a plugin takes what others send in words of their own: a place to post to, who may, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+S = TypeVar("S")
+
+
+class Delivery(NamedTuple):
+    """One request, as it came: what a signature is over."""
+
+    headers: Mapping[str, str]
+    """By their names in lower case."""
+    body: bytes
+    media: str
+    """The content type in lower case, without its parameters; empty where none was told."""
+    now: float
+    """When it came, in seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Format(Generic[S]):
+    """What somebody else sends, and how it is read. Its stage is handed to every function first.
+
+    It is answered as ``POST /api/monitoring/ingest/NAME``, with everything that the door for events has: limits of
+    bytes and time, ``?dry_run=1``, one answer for each event, and 202 only when they survive ``kill -9``.
+    """
+
+    name: str
+    """As its users would look for it: ``github``."""
+    decode: Callable[[S, Delivery], Iterable[Mapping[str, Any]]]
+    """Tell what happened, as documents of plain JSON; nothing where nothing did that matters here. ``origin`` in a
+    document says what it was: ``github/push``. An ``id`` that depends on what happened alone makes every repeat one.
+
+    Raise ValueError where the body is none of this format. It is called in the event loop: a generator is taken a
+    slice at a time.
+    """
+    summary: str
+    verify: Callable[[S, Delivery], None] | None = None
+    """Who sent it is told by the request itself: raise Refused("unauthenticated", ...) where that is not so. Nobody is
+    asked for a key then. It may be called in a thread. Without, a key with the scope `ingest` is needed."""
+    media: tuple[str, ...] = ("application/json",)
+    """The content types that it may have."""
+    max_bytes: int = 2 << 20
+    """The largest body; `intake.max_body` may allow less."""
+
+    @property
+    def path(self) -> str:
+        return f"/api/monitoring/ingest/{self.name}"
+
+
+AnyFormat: TypeAlias = Format[Any]
