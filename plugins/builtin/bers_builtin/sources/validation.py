@@ -9,6 +9,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from bers import Config, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
+from bers_builtin.sources._reports import FORMATS
 from bers_builtin.sources._runs import COMPLETED, Part, Runs, Span, followers, names, score
 
 
@@ -139,6 +140,7 @@ VALIDATION = SourceSpec(
     ValidationSource,
     claims=("testsuiterun.*", "testcaserun.*", "validation.*", "coverage.*"),
     metrics=METRICS,
+    formats=FORMATS,
 )
 
 
