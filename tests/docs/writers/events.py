@@ -22,6 +22,7 @@ TYPES: Mapping[str, str] = {
     "build.lost": "No finish came within `lost_after`. Told by the node.",
     "build.measured": "What follows from other events of a build. Told by the node.",
     "testsuiterun.started": "A test suite begins.",
+    "coverage.reported": "What tests covered, where that is told by itself: `coverage.lines`, `coverage.branches`, ...",
     "testsuiterun.finished": "A test suite ends, with counts (`tests.passed`, ...) and `coverage.lines`, ...",
     "testsuiterun.lost": "No finish came within `lost_after`. Told by the node.",
     "validation.started": "A validation begins.",
