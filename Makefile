@@ -1,17 +1,19 @@
-# Two commands need nothing but Python 3.11, make and a package index: `make start` and `make test`.
+# Two commands need nothing but Python 3.11, make and a package index: `make start` and `make test`. Where npm is there
+# too, what is written for Node is tested as well.
 PYTHON ?= python3.11
 BIN := .venv/bin
+JS := plugins/contrib/bers-emit-js
 UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON := $(CURDIR)/.venv/bin/python
 
-.PHONY: start dev test test-unit test-long check types format lint docs dist bench fuzz audit clean setup
+.PHONY: start dev test test-unit test-long test-browser-setup check types format lint docs dist bench fuzz audit clean setup
 
-start: setup  ## Set up, and run the server in the foreground.
+start: .venv/.ready  ## Set up, and run the server in the foreground.
 	@$(BIN)/bers start
 
-dev: setup  ## The same, in development mode.
+dev: .venv/.ready  ## The same, in development mode.
 	@$(BIN)/bers dev
 
 test: setup check  ## Everything that has to hold.
@@ -23,6 +25,12 @@ test-unit: setup  ## The quick part: no processes, no real time.
 test-long: setup  ## Full counts: the fault tests with hundreds of kills, rules in real minutes.
 	BERS_TEST_LONG=1 $(BIN)/pytest -n 4 --dist worksteal
 
+test-browser-setup: setup  ## What tests in a browser need: Chromium; the program that CHROMIUM names, where it is set.
+	@command -v $${CHROMIUM:-chromium} >/dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+			&& apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
+		|| echo "There is no Chromium, and only root can install it here: tests in a browser are skipped."
+
 check: lint types
 
 lint: setup
@@ -33,14 +41,16 @@ types: setup
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/basedpyright -p plugins/contrib/bers-emit  # For Python 3.9, on which it runs, too.
+	@if test -e $(JS)/node_modules/.ready; then npm --prefix $(JS) run --silent types; fi
 
 format: setup  ## Put code and generated docs in order.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/python -m tests.docs.generate
 
-docs: setup  ## Write the generated reference again.
+docs: setup  ## Write the generated reference again, and what the server hands to browsers.
 	$(BIN)/python -m tests.docs.generate
+	@if test -e $(JS)/node_modules/.ready; then npm --prefix $(JS) run --silent serve; fi
 
 dist: setup  ## Build this project's own wheels.
 	$(BIN)/uv build --all-packages --wheel --out-dir dist -q
@@ -48,6 +58,7 @@ dist: setup  ## Build this project's own wheels.
 bench: setup  ## Figures of the hot path, on this machine.
 	$(BIN)/python tests/bench/hot_path.py --events 300000 --series 40
 	$(BIN)/python tests/bench/hot_path.py --events 300000 --series 1000
+	@if test -e $(JS)/dist/cjs/package.json; then node tests/bench/emit_js.mjs 50000; fi
 
 fuzz: setup  ## Look for inputs that break us, by coverage: SECONDS for each target.
 	$(BIN)/uv pip install --quiet atheris==$(ATHERIS_VERSION)
@@ -57,7 +68,7 @@ fuzz: setup  ## Look for inputs that break us, by coverage: SECONDS for each tar
 audit: setup  ## Known vulnerabilities of what is installed; it needs the network, and says so where there is none.
 	@$(BIN)/python tests/audit.py
 
-setup: .venv/.ready
+setup: .venv/.ready $(JS)/node_modules/.ready
 
 .venv/.ready: pyproject.toml $(wildcard plugins/contrib/*/pyproject.toml)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
@@ -65,5 +76,9 @@ setup: .venv/.ready
 	@$(BIN)/uv sync --quiet --all-packages --inexact
 	@touch $@
 
+$(JS)/node_modules/.ready: $(JS)/package.json $(JS)/package-lock.json
+	@if command -v npm >/dev/null; then npm --prefix $(JS) ci --silent && touch $@ \
+		|| echo "npm could not install what $(JS) needs: its tests are skipped."; fi
+
 clean:
-	rm -rf .venv dist
+	rm -rf .venv dist $(JS)/dist $(JS)/node_modules

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import anyio
 import msgspec
 import pytest
 
-from bers import ConfigError, Context, Delivery, config, plugins
+from bers import Batch, Config, ConfigError, Context, Delivery, SinkSpec, Stage, config, plugins
 from bers.config.located import parse
 from bers.schemas import decode
 from bers.testing.server import Server, serving
 from bers_builtin.sources.github import Github, GithubConfig
 from tests.unit.test_web import error
+
+
+class StuckConfig(Config, frozen=True):
+    """Take a batch, and never be done with it."""
+
 
 SECRET, FORMER = "a secret that is long enough", "the one before, not yet gone"
 NUMBERS = count(1000)
@@ -335,6 +341,26 @@ async def test_no_key_is_asked_for_where_a_signature_is(home: Path) -> None:
         assert error(await deliver(server, "workflow_run", body, secret="wrong"), 401)
         assert error(await server.get("ingest/github"), 401)
         assert error(await server.post("ingest", [{"type": "a.b"}]), 401)
+
+
+class Stuck(Stage[StuckConfig]):
+    async def write(self, batch: Batch) -> None:
+        await anyio.sleep_forever()
+
+
+async def test_the_answer_waits_for_no_sink(home: Path) -> None:
+    stuck = SinkSpec("stuck", StuckConfig, Stuck)
+    changes: list[tuple[tuple[str, ...], Any]] = [
+        (("sources", "github"), CONFIG),
+        (("sinks", "stuck"), {}),
+        (("supervision",), {"write_within": "1m", "close_within": "100ms"}),
+        (("pipelines", "stuck"), {"sources": ["build"], "sinks": ["stuck"]}),
+    ]
+    async with serving(home / "stuck", changes=changes, specs=[("sink", stuck)]) as server:
+        with anyio.fail_after(10):  # GitHub's patience.
+            for _ in range(20):
+                body = {"action": "completed", "workflow_run": run(conclusion="success")}
+                assert await counts(await deliver(server, "workflow_run", body)) == (1, 0)
 
 
 async def test_a_key_is_asked_for_where_nobody_could_look_at_a_signature(home: Path) -> None:

@@ -133,6 +133,7 @@ def test_addresses_are_answered(page: Path) -> None:
     ):
         if path.rstrip(".") in (
             "/",
+            "/emit.js",
             "/login",
             "/livez",
             "/readyz",

@@ -206,7 +206,7 @@ def reading(folder: Path, **variables: str) -> Generator[Reader]:
 
 @needs("bash", "curl", "jq")
 def test_the_first_steps_lead_where_they_say(tmp_path: Path) -> None:
-    assert "start: setup" in (makefile := (ROOT / "Makefile").read_text()) and "@$(BIN)/bers start\n" in makefile
+    assert "start: .venv/.ready" in (makefile := (ROOT / "Makefile").read_text()) and "@$(BIN)/bers start\n" in makefile
     (tmp_path / ".venv").symlink_to(sys.prefix)
     ports = "\nserver: {health: 0, metrics: 0, control: 0}\n"
     (tmp_path / "pipelines.yaml").write_text((ROOT / "pipelines.yaml").read_text() + ports)

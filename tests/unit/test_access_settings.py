@@ -107,7 +107,7 @@ def test_a_fault_in_the_environment_names_the_variable(environ: dict[str, str], 
             "access: {enabledd: true}",
             (
                 "pipelines.yaml:1:10: access.enabledd: unknown key 'enabledd'; did you mean 'enabled'? Known: "
-                "allow_loopback, allowed, enabled, hosts, key, rate, session, trusted_proxies"
+                "allow_loopback, allowed, enabled, hosts, key, origins, rate, session, trusted_proxies"
             ),
         ),
     ],

@@ -47,6 +47,8 @@ class Errand:
     """Whether the rate limit applies."""
     health: bool = False
     """Whether it reads health, which this machine itself may do as often as it likes."""
+    pages: bool = False
+    """Whether pages of the sites in ``access.origins`` may ask for it."""
 
 
 class Gate:
@@ -121,10 +123,11 @@ class Gate:
         """Who asks, and may; raise Refused where nobody is known, there were too many, or a scope is missing."""
         caller = Caller(address=source)
         try:
-            if _writes(request) and _from_elsewhere(request):
-                raise Refused(
-                    "forbidden", "a page of another site asked for this", hint="only pages of this server may"
-                )
+            if _writes(request) and _from_elsewhere(request) and not (errand.pages and self.guest(request)):
+                hint = "only pages of this server may"
+                if errand.pages:
+                    hint += ", and those of access.origins in pipelines.yaml"
+                raise Refused("forbidden", "a page of another site asked for this", hint=hint)
             if errand.public and not errand.counted:
                 return caller
             if not self.settings.enabled:
@@ -150,6 +153,11 @@ class Gate:
                 await self.note(request, caller, refused)
             raise
         return caller
+
+    def guest(self, request: Request) -> str | None:
+        """The site of the page that asks, where it is one that may hand in events."""
+        origin = request.headers.get("origin")
+        return origin if origin in self.settings.origins else None
 
     async def until_barred(self, request: Request, errand: Errand) -> None:
         """Return when whoever opened a stream may not any more."""

@@ -12,6 +12,7 @@ from bers.redaction import Secret
 from bers.stages import Config
 from bers.units import Interval
 
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 
 
@@ -75,6 +76,13 @@ class AccessSettings(Config, frozen=True):
             "Others are refused where there are any here, and wherever nobody is asked for a key."
         ),
     ] = []
+    origins: Annotated[
+        list[str],
+        Meta(
+            description="Sites whose pages may hand in events, as in `https://app.example`; of others only pages of "
+            "this node may."
+        ),
+    ] = []
     session: Annotated[SessionSettings, Meta(description="Logins of people.")] = SessionSettings()
     rate: Annotated[RateSettings, Meta(description="How many requests one caller may make.")] = RateSettings()
 
@@ -84,6 +92,10 @@ class AccessSettings(Config, frozen=True):
         for n, name in enumerate(self.hosts):
             if not _HOST.fullmatch(name):
                 raise ValueError(f"hosts[{n}]: {name!r} is no name of a host; write it without scheme, port and path")
+        for n, origin in enumerate(self.origins):
+            if not _ORIGIN.fullmatch(origin):
+                hint = "write scheme, host in lower case, and port where it is not the usual one: https://app.example"
+                raise ValueError(f"origins[{n}]: {origin!r} is no origin; {hint}")
         if self.key is not None and not usable(self.key.reveal()):
             raise ValueError("key: it is empty, or has other characters than visible ASCII; write another")
 

@@ -16,7 +16,7 @@ from bers.errors import ConfigError
 from bers.notifications.channels import Channels
 from bers.notifications.ledger import Ledger, Standing
 from bers.notifications.messengers import Messenger
-from bers.notifications.outbox import Outbox
+from bers.notifications.outbox import Looked, Outbox
 from bers.notifications.routing import is_meant
 from bers.notifications.sender import Sender, opened
 from bers.persisting import persist
@@ -79,18 +79,20 @@ class Notifier(Stage[N]):
             return
         now = self.context.clock.elapsed() + self._base
         async with self._turn:
+            looks = {name: sender.look() for name, sender in self.senders.items()}
 
-            def work(connection: Connection) -> set[str]:
+            def work(connection: Connection) -> dict[str, Looked | None]:
+                """Write down who is to be told, and see what of it is due: it leaves without being read once more."""
                 woken = self.outbox.add(connection, told, now)
                 self._positions.move(connection, batch.reader, batch.partition, batch.end)
-                return woken
+                return {name: look(connection) if look else None for name, look in looks.items() if name in woken}
 
             woken = await self.context.state.run(work, shared=True)
             self._positions.moved(batch.reader, batch.partition, batch.end)
             self._unsettled.pop((batch.reader, batch.partition), None)
             self._settled_at = self.context.clock.monotonic()
-        for name in woken & self.senders.keys():
-            self.senders[name].wake()
+        for name, looked in woken.items():
+            self.senders[name].take(looked)
 
     async def check(self) -> Finding:
         """Whether everybody who is to be told is told."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -25,6 +25,16 @@ class Due(NamedTuple):
     """Of its rows."""
     notice: Notice
     failing_since: float | None
+
+
+class Looked(NamedTuple):
+    """What is to be sent now, and what else waits."""
+
+    due: Sequence[Due]
+    more: bool
+    """Whether there may be more that is due."""
+    later: float | None
+    """When there is more; nothing where there is not."""
 
 
 class Outbox:
@@ -133,39 +143,37 @@ class Outbox:
 
     # What is to be done
 
-    async def due(self, channel: str, now: float, limit: int, busy: Iterable[int]) -> tuple[list[Due], float | None]:
+    async def look(self, ask: Callable[[sqlite3.Connection], Looked]) -> Looked:
+        """Ask what is due, in a transaction of its own."""
+        return await self._database.run(ask, shared=True)
+
+    def due(self, connection: sqlite3.Connection, channel: str, now: float, limit: int, busy: Iterable[int]) -> Looked:
         """What is to be sent now, but for the rows that somebody is busy with; and when there is more.
 
         What is told together gets its id here, and keeps it.
         """
-        taken = json.dumps(list(busy))
-
-        def work(connection: sqlite3.Connection) -> tuple[list[Due], float | None]:
-            rows = connection.execute(
-                "SELECT number, notice, batch FROM notifications WHERE sink = ?1 AND channel = ?2 AND"
-                " status = 'waiting' AND (next <= ?3 OR next > ?4) AND number NOT IN (SELECT value FROM json_each(?5))"
-                " ORDER BY next, number LIMIT ?6",
-                (self._sink, channel, now, now + LONGEST_WAIT, taken, limit),
-            ).fetchall()
-            found: dict[str, Due] = {}
-            for number, notice, batch in rows:
-                if notice in found:
-                    continue
-                if notice or not batch:
-                    due = self._read(connection, channel, notice, number)
-                elif all(number not in other.numbers for other in found.values()):
-                    due = self._form(connection, channel, batch, now)
-                else:
-                    continue
-                found[due.notice.id] = due
-            (later,) = connection.execute(
-                "SELECT min(next) FROM notifications WHERE sink = ? AND channel = ? AND status = 'waiting'"
-                " AND next > ?",
-                (self._sink, channel, now),
-            ).fetchone()
-            return list(found.values()), later
-
-        return await self._database.run(work, shared=True)
+        rows = connection.execute(
+            "SELECT number, notice, batch FROM notifications WHERE sink = ?1 AND channel = ?2 AND"
+            " status = 'waiting' AND (next <= ?3 OR next > ?4) AND number NOT IN (SELECT value FROM json_each(?5))"
+            " ORDER BY next, number LIMIT ?6",
+            (self._sink, channel, now, now + LONGEST_WAIT, json.dumps(list(busy)), limit),
+        ).fetchall()
+        found: dict[str, Due] = {}
+        for number, notice, batch in rows:
+            if notice in found:
+                continue
+            if notice or not batch:
+                due = self._read(connection, channel, notice, number)
+            elif all(number not in other.numbers for other in found.values()):
+                due = self._form(connection, channel, batch, now)
+            else:
+                continue
+            found[due.notice.id] = due
+        (later,) = connection.execute(
+            "SELECT min(next) FROM notifications WHERE sink = ? AND channel = ? AND status = 'waiting' AND next > ?",
+            (self._sink, channel, now),
+        ).fetchone()
+        return Looked(list(found.values()), len(rows) >= limit, later)
 
     def _form(self, connection: sqlite3.Connection, channel: str, batch: str, now: float) -> Due:
         """Make one notice of what waits for it in a group."""
@@ -211,18 +219,21 @@ class Outbox:
 
     # What came of it
 
-    async def delivered(self, due: Due, attempts: int, now: float, steady: float, answer: int | None) -> None:
-        """Note that a notice was taken; what is behind it may go. ``steady`` is what :meth:`due` goes by."""
+    async def delivered(self, due: Due, attempts: int, now: float, steady: float, answer: int | None) -> bool:
+        """Note that a notice was taken; what is behind it may go. ``steady`` is what :meth:`due` goes by.
 
-        def work(connection: sqlite3.Connection) -> None:
+        Return whether there was anything behind it.
+        """
+
+        def work(connection: sqlite3.Connection) -> bool:
             connection.executemany(
                 "UPDATE notifications SET status = 'delivered', attempts = ?, finished = ?, answer = ?, error = '',"
                 " failing_since = NULL WHERE number = ?",
                 [(attempts, now, answer, number) for number in due.numbers],
             )
-            self._let_go(connection, due, steady)
+            return self._let_go(connection, due, steady)
 
-        await self._database.run(work, shared=True)
+        return await self._database.run(work, shared=True)
 
     async def failed(self, due: Due, attempts: int, now: float, steady: float, answer: int | None, error: str) -> None:
         """Give a notice up; what is behind it may go."""
@@ -237,12 +248,13 @@ class Outbox:
 
         await self._database.run(work, shared=True)
 
-    def _let_go(self, connection: sqlite3.Connection, due: Due, now: float) -> None:
-        for event in due.notice.events:
-            if event.subject:
-                self._let_next_go(connection, due.notice.channel, event.subject, now)
+    def _let_go(self, connection: sqlite3.Connection, due: Due, now: float) -> bool:
+        """Let go what is behind a notice; say whether anything is."""
+        subjects = {event.subject: None for event in due.notice.events if event.subject}
+        gone = [self._let_next_go(connection, due.notice.channel, subject, now) for subject in subjects]
+        return any(gone)
 
-    def _let_next_go(self, connection: sqlite3.Connection, channel: str, subject: str, now: float) -> None:
+    def _let_next_go(self, connection: sqlite3.Connection, channel: str, subject: str, now: float) -> bool:
         row = connection.execute(
             f"SELECT number, batch, next {_ABOUT} AND status = 'waiting' ORDER BY number LIMIT 1",
             (self._sink, channel, subject),
@@ -250,6 +262,7 @@ class Outbox:
         if row and row[2] is None:
             next = self._next(connection, channel, row[1], now, wait=False)
             connection.execute("UPDATE notifications SET next = ? WHERE number = ?", (next, row[0]))
+        return bool(row)
 
     async def postpone(
         self, due: Due, attempts: int, *, since: float, next: float, answer: int | None, error: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from sqlite3 import Connection
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,7 +17,7 @@ from bers.notifications.channels import LONGEST_WAIT, Channel
 from bers.notifications.ledger import Ledger
 from bers.notifications.messengers import Messenger, NotTaken, Taken
 from bers.notifications.notices import Notice
-from bers.notifications.outbox import Due, Outbox
+from bers.notifications.outbox import Due, Looked, Outbox
 from bers.notifications.secrecy import Masked, mark_of
 from bers.persisting import persist
 from bers.stages import Context
@@ -29,6 +30,9 @@ ASKED_EVERY = 1.0
 
 SAID = 500
 """Characters of what a receiver says that are kept."""
+
+
+T = TypeVar("T")
 
 
 class Attempt(NamedTuple):
@@ -64,6 +68,8 @@ class Sender:
         self.busy: set[int] = set()
         """The rows that are being sent."""
         self._sending = 0
+        self._group: TaskGroup | None = None
+        """Whose tasks send, while the channel is at work."""
         self._base = context.clock.time() - context.clock.elapsed()
 
     def now(self) -> float:
@@ -73,6 +79,21 @@ class Sender:
     def wake(self) -> None:
         """Say that there may be something to send."""
         self._news.set()
+
+    def look(self) -> Callable[[Connection], Looked] | None:
+        """How to ask for what there is to send now, inside a transaction; nothing where nothing may be sent."""
+        room = self._room
+        if self._group is None or self._disabled or room <= 0 or self._paused_until > self._context.clock.monotonic():
+            return None
+        name, now, busy = self._channel.name, self.now(), list(self.busy)
+        return lambda connection: self._outbox.due(connection, name, now, room, busy)
+
+    def take(self, looked: Looked | None) -> None:
+        """Send what was found to be due, and look again where there may be more."""
+        if looked is not None:
+            self._start(looked.due)
+        if looked is None or looked.more or looked.later is not None:
+            self.wake()
 
     async def enable(self) -> None:
         """Try again all that was not taken, whatever was said of waiting."""
@@ -85,21 +106,17 @@ class Sender:
         """Send until cancelled."""
         name, clock = self._channel.name, self._context.clock
         self._disabled = await persist(partial(self._ledger.disabled, name, self._mark), clock)
-        async with self.messenger, anyio.create_task_group() as group:
+        async with self.messenger, anyio.create_task_group() as self._group:
             while True:
                 self._news = anyio.Event()  # Before we look: what is written meanwhile wakes us.
-                pause = self._paused_until - clock.monotonic()
-                at_once = self._channel.at_once if self._failed < MANY else 1
-                if self._disabled or pause > 0 or self._sending >= at_once:
+                if (look := self.look()) is None:
+                    pause = self._paused_until - clock.monotonic()
                     await self._rest(pause if pause > 0 and not self._disabled else None)
                     continue
-                limit = at_once - self._sending
-                look = partial(self._outbox.due, name, self.now(), limit, list(self.busy))
-                due, later = await persist(look, clock)
-                for one in due:
-                    self._start(group, one)
-                if len(due) < limit:
-                    await self._rest(None if later is None else min(LONGEST_WAIT, later - self.now()))
+                found = await persist(partial(self._outbox.look, look), clock)
+                self._start(found.due)
+                if not found.more:
+                    await self._rest(None if found.later is None else min(LONGEST_WAIT, found.later - self.now()))
 
     async def attempt(self, notice: Notice) -> Attempt:
         """Send a notice once, and say what came of it."""
@@ -122,35 +139,48 @@ class Sender:
         """A text without what nobody may read of this channel."""
         return self._masked(text)
 
-    def _start(self, group: TaskGroup, due: Due) -> None:
-        self.busy.update(due.numbers)
-        self._sending += 1
-        group.start_soon(self._deliver, due)
+    @property
+    def _room(self) -> int:
+        """How many more may be sent at the same time."""
+        return (self._channel.at_once if self._failed < MANY else 1) - self._sending
+
+    def _start(self, due: Iterable[Due]) -> None:
+        """Begin to send, but for what is being sent, and what is too much: two may have looked at the same time."""
+        assert self._group is not None
+        for one in due:
+            if self._room > 0 and self.busy.isdisjoint(one.numbers):
+                self.busy.update(one.numbers)
+                self._sending += 1
+                self._group.start_soon(self._deliver, one)
 
     async def _deliver(self, due: Due) -> None:
+        more = True
         try:
-            done = await self.attempt(due.notice)
-            await self._note(due, done)
+            more = await self._note(due, await self.attempt(due.notice)) or self._room <= 0
         finally:
             self.busy.difference_update(due.numbers)
             self._sending -= 1
-            self.wake()
+            if more:
+                self.wake()
 
-    async def _note(self, due: Due, done: Attempt) -> None:
-        """Write down what came of it, as soon as the disk lets us: else it would be sent again."""
+    async def _note(self, due: Due, done: Attempt) -> bool:
+        """Write down what came of it, as soon as the disk lets us: else it would be sent again.
+
+        Return whether there may be more to send, or at another time.
+        """
         now, attempts = self._context.clock.time(), due.notice.attempts + 1
         name, id, log = self._channel.name, due.notice.id, self._context.logger
         steady = self.now()  # Whoever sets the clock forward makes nobody give up.
         since = steady if due.failing_since is None else due.failing_since
         retries = self._channel.retries
         if done.taken is not None:
-            await self._write(partial(self._outbox.delivered, due, attempts, now, self.now(), done.status))
+            more = await self._write(partial(self._outbox.delivered, due, attempts, now, self.now(), done.status))
             log.info("channel %r was told: %s", name, id)
-            self._failed = 0
+            more, self._failed = more or self._failed > 0, 0
             if self._failing:
                 self._failing = False
                 await self._write(partial(self._outbox.hurry, name, self.now(), unanswered=True))
-            return
+            return more
         self._failing = self._failing or done.status is None
         self._failed += 1
         if done.gone:
@@ -165,7 +195,7 @@ class Sender:
             fail = partial(self._outbox.failed, due, attempts, now, self.now(), done.status, done.error)
             await self._write(fail)
             log.error("channel %r was not told and will not be: %s: %s (attempt %d)", name, id, done.error, attempts)
-            return
+            return True
         wait = 0.0 if done.gone else min(LONGEST_WAIT, max(done.wait, self._back_off(attempts)))
         pause = min(LONGEST_WAIT, done.wait)  # The receiver has too much: all deliveries wait, not this one alone.
         if self._failed >= MANY and not done.gone:
@@ -182,8 +212,10 @@ class Sender:
                 *(name, id, done.error, attempts, wait),
             )
 
-    async def _write(self, write: Callable[[], Awaitable[object]]) -> None:
-        await persist(write, self._context.clock)
+        return True
+
+    async def _write(self, write: Callable[[], Awaitable[T]]) -> T:
+        return await persist(write, self._context.clock)
 
     def _shortened(self, text: str) -> str:
         return self._masked(text)[:SAID]

@@ -24,7 +24,7 @@ from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
-from bers.web import bodies, downloads, exposition, handshake, openapi, pages, prometheus
+from bers.web import bodies, downloads, exposition, guests, handshake, openapi, pages, prometheus
 from bers.web.api import Api, offer
 from bers.web.doors import INGEST, Door, doors, welcome
 from bers.web.envelope import JSON, failure, refusal, success
@@ -96,6 +96,8 @@ class App:
             return
         request = Request(scope, receive)
         send = guarded(scope, send)
+        if scope["path"].rstrip("/") == INGEST:
+            send = guests.readable(send, self._gate.guest(request))
         try:
             await self._answer(request, scope, receive, send)
         except Refused as refused:
@@ -120,6 +122,10 @@ class App:
             why = self._waiting.why if self._waiting and not ready and self._may_know(source) else None
             await Response(why, 200 if ready else 503, media_type="text/plain")(scope, receive, send)
             return
+        if path == INGEST and surface == "control" and guests.asks_first(request):
+            await self._gate.admit(request, source, Errand("ingest", public=True, counted=False, pages=True))
+            await guests.permission()(scope, receive, send)
+            return
         node = self._node
         if node is None:
             await self._masked(self._absent(path, surface, source))(scope, receive, send)
@@ -136,6 +142,9 @@ class App:
         if door and surface == "control":
             errand = Errand("ingest", public=method == "POST" and door.proves, counted=False)
         caller = await self._gate.admit(request, source, errand)
+        if path == guests.SCRIPT and surface == "control" and method == "GET":
+            await guests.script(request)(scope, receive, send)
+            return
         if surface == "control" and (response := await self._enter(request, path, method, caller)):
             await response(scope, receive, send)
             return
@@ -346,12 +355,12 @@ def _errand(path: str, surface: Surface, route: Route | None, *, badges: bool) -
     ``badges`` says that everybody may see those of checks.
     """
     if path == INGEST:
-        return Errand("ingest", counted=False)  # The intake says how many events there may be.
+        return Errand("ingest", counted=False, pages=True)  # The intake says how many events there may be.
     if path in ("/openapi.json", "/metrics"):
         return Errand("read")
     if surface == "control" and path in (LOGIN, LOGOUT):
         return Errand(public=True)
-    if surface == "control" and path == STYLE:
+    if surface == "control" and path in (STYLE, guests.SCRIPT):
         return Errand(public=True, counted=False)
     if route is None:
         return Errand()

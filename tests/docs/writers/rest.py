@@ -160,6 +160,14 @@ may do everything.
 """
 _BESIDES = [
     ["`POST`", "[`/api/monitoring/ingest`](#handing-in-events)", "3003", "ingest", "Take events"],
+    [
+        "`OPTIONS`",
+        "`/api/monitoring/ingest`",
+        "3003",
+        "none",
+        "What a browser asks before a page of one of `access.origins` hands in events",
+    ],
+    ["`GET`", "`/emit.js`", "3003", "none", "What pages import to hand in events"],
     ["`GET`", "`/livez`", "all", "none", "200 while the process answers; no body"],
     [
         "`GET`",
