@@ -70,7 +70,9 @@ audit: setup  ## Known vulnerabilities of what is installed; it needs the networ
 
 setup: .venv/.ready $(JS)/node_modules/.ready
 
-.venv/.ready: pyproject.toml $(wildcard plugins/contrib/*/pyproject.toml)
+WEB := plugins/builtin/bers_builtin/dashboard/web
+
+.venv/.ready: pyproject.toml $(wildcard plugins/contrib/*/pyproject.toml $(WEB)/*.js* $(WEB)/src/* $(WEB)/src/views/*)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv sync --quiet --all-packages --inexact

@@ -48,7 +48,9 @@ def test_c183_a_page_without_any_memory_of_its_own_shows_everything_again(tmp_pa
         assert scripts
         for path in scripts:  # What a browser keeps may be gone: the page asks the API for all of it.
             script = server.get(path).text
-            assert not re.search("localStorage|sessionStorage|indexedDB|caches\\.", script)
+            assert not re.search("sessionStorage|indexedDB|caches\\.", script)
+            kept = re.findall(r"localStorage\.(?:get|set)Item\(.([a-z:]+).", script)
+            assert {*kept} == {"bers:theme", "bers:operator"} and len(kept) == script.count("localStorage")
 
 
 def _shown(page: str) -> set[str]:

@@ -1,6 +1,8 @@
+import gzip
 import re
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -9,8 +11,10 @@ import pytest
 
 from bers import Batch, Caller, Catalog, Context, Event, Metric, Nothing, Operation, Outcome, Page, Refused
 from bers.testing import VirtualClock, check_spec, step
+from bers_builtin import dashboard
 from bers_builtin.dashboard import DASHBOARD, Dashboard
-from bers_builtin.dashboard.view import Record, indicators, runs, uptime_text
+from bers_builtin.dashboard.stage import VIEWS, AskAsset, AskMetricView
+from bers_builtin.dashboard.view import KINDS, Record, indicators, runs, uptime_text
 
 NOW = 1_700_000_000.0
 CATALOG = Catalog(
@@ -41,9 +45,10 @@ ANSWERS: dict[str, Any] = {
             {"name": "system-resources", "status": "degraded", "message": "memory 84 %", "remediation": "Stop it."},
         ],
     },
+    "availability": {"percent": 99.93, "target": 99.9, "budgetMinutes": 43.2, "leftMinutes": 40.0},
     "metrics": {
         "build_performance": {"type": "build_performance", "unit": "ms", "current": 930.0, "p95": 2400.0,
-                              "target": 30_000.0, "healthStatus": "healthy"},
+                              "target": 30_000.0, "healthStatus": "healthy", "trend": "stable"},
         "test_coverage": {"unit": "%", "current": 93.1, "p95": 95.2, "target": 95.0, "healthStatus": "unhealthy"},
         "system_cpu_usage": {"unit": "%", "current": 7.25, "p95": 12.0, "target": None, "healthStatus": "healthy"},
     },
@@ -81,7 +86,18 @@ async def page(answers: Mapping[str, Any], events: Sequence[Event] = (), **optio
     async with step(DASHBOARD, context=context(answers), **options).open() as stage:
         assert isinstance(stage, Dashboard)
         await stage.write(Batch(events, end=len(events)))
-        return (await stage.page(Nothing(), Caller())).body.decode()
+        return (await stage.overview(Nothing(), Caller())).body.decode()
+
+
+async def script() -> str:
+    async with step(DASHBOARD, context=context(ANSWERS)).open() as stage:
+        assert isinstance(stage, Dashboard)
+        (name,) = [
+            str(attrs["src"]).removeprefix("/assets/")
+            for tag, attrs in _Text(await page(ANSWERS)).tags
+            if tag == "script"
+        ]
+        return (await stage.asset(AskAsset(name), Caller())).body.decode()
 
 
 class _Text(HTMLParser):
@@ -112,10 +128,12 @@ async def test_a30_the_first_paint_has_the_values() -> None:
     text = _Text(await page(ANSWERS)).text
     assert "degraded" in text
     assert "Up 1 d 2 h" in text
-    assert "Build 930 ms 2.4 s ≤ 30 s on target" in text
-    assert "Test coverage 93.1 % 95.2 % ≥ 95 % off target" in text
-    assert "CPU 7.25 % 12 % – no target" in text
-    assert "Error rate – – – no data" in text
+    assert "Build 930 ms on target P95 2.4 s Target ≤ 30 s Trend steady" in text
+    assert "Test coverage 93.1 % off target P95 95.2 % Target ≥ 95 % Trend –" in text
+    assert "CPU 7.25 % no target P95 12 % Target – Trend –" in text
+    assert "Error rate – no data P95 – Target – Trend –" in text
+    assert "Availability 99.9 % 40 of 43.2 min left at 99.9 %" in text
+    assert "system-resources: memory 84 % Stop it." in text, "what has to be done"
     assert "error Build Performance Degraded build took 6.1 s, more than 5 s active since 2023-11-14 22:13:20" in text
     assert "degraded system-resources memory 84 % Stop it." in text
 
@@ -157,7 +175,7 @@ async def test_malicious_text_is_shown_as_text() -> None:
     evil["records build.*"][0] |= {"subject": EVIL, "outcome": EVIL, "environment": EVIL}
     parsed = _Text(await page(evil, title=EVIL[:100]))
     assert EVIL in parsed.text
-    assert [attrs.get("src") for tag, attrs in parsed.tags if tag == "script"] == ["/assets/live.js"]
+    assert len([tag for tag, _ in parsed.tags if tag == "script"]) == 1
     assert "img" not in {tag for tag, _ in parsed.tags}
     assert not [name for _, attrs in parsed.tags for name in attrs if name.startswith("on")]
 
@@ -167,22 +185,45 @@ async def test_the_page_holds_to_its_content_security_policy() -> None:
     assert "style" not in {tag for tag, _ in parsed.tags}
     assert not [attrs for _, attrs in parsed.tags if "style" in attrs]
     asked = [attrs.get("src") or attrs.get("href") or "/" for tag, attrs in parsed.tags if tag in ("script", "link")]
-    assert asked == ["/assets/icon.svg", "/assets/style.css", "/assets/live.js"]
+    assert len(asked) == 3 and all(re.fullmatch(r"/assets/[\w.-]+\.(svg|css|js)", one) for one in asked)
 
 
-async def test_every_asset_that_the_page_asks_for_is_answered() -> None:
-    paths = {one.path: one for one in DASHBOARD.operations if isinstance(one, Operation)}
-    assert {path for path, one in paths.items() if one.public} == {
-        "/assets/live.js", "/assets/style.css", "/assets/icon.svg",
-    }  # fmt: skip
+async def test_every_view_and_asset_that_a_page_names_is_answered() -> None:
+    views = [one for one in DASHBOARD.operations if isinstance(one, Operation) and not one.public]
     async with step(DASHBOARD, context=context(ANSWERS)).open() as stage:
-        for one in paths.values():
-            assert isinstance(await one.handler(stage, Nothing(), Caller()), Page)
-        script = await stage.script(Nothing(), Caller())
-        assert script.media.startswith("text/javascript")
-        for unsafe in (b"innerHTML", b"insertAdjacentHTML", b"document.write", b"eval("):
-            assert unsafe not in script.body
-        assert b"addEventListener" in script.body
+        assert isinstance(stage, Dashboard)
+        for view in views:
+            ask = AskMetricView("build_performance") if "{name}" in view.path else view.request()
+            answer = await view.handler(stage, ask, Caller())
+            assert isinstance(answer, Page)
+            parsed = _Text(answer.body.decode())
+            named = [attrs.get("src") or attrs.get("href") or "" for _, attrs in parsed.tags]
+            assets = [one.removeprefix("/assets/") for one in named if one.startswith("/assets/")]
+            assert len(assets) == 3, view.path
+            for name in assets:
+                assert (await stage.asset(AskAsset(name), Caller())).max_age > 0
+            paths = {path for path, _ in VIEWS.values()}
+            assert paths <= {*named} and paths <= {one.path for one in views}
+        for wrong in ("", "../stage.py", "sources", "manifest.json", "main.js"):
+            with pytest.raises(Refused, match="there is no"):
+                await stage.asset(AskAsset(wrong), Caller())
+        with pytest.raises(Refused, match="build_performance"):
+            await stage.one_metric(AskMetricView("build_performence"), Caller())
+
+
+async def test_the_script_makes_text_of_what_it_is_told_and_no_markup() -> None:
+    text = await script()
+    for unsafe in ("innerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+        assert unsafe not in text, unsafe
+    assert "addEventListener" in text
+
+
+async def test_the_pages_weigh_less_than_100_kb() -> None:
+    async with step(DASHBOARD, context=context(ANSWERS)).open() as stage:
+        assert isinstance(stage, Dashboard)
+        weight = sum(len(gzip.compress(one.body)) for one in stage.assets.pages.values())
+        weight += len(gzip.compress((await page(ANSWERS)).encode()))
+        assert weight < 100_000
 
 
 async def test_c144_the_refresh_is_the_polling_interval() -> None:
@@ -192,14 +233,14 @@ async def test_c144_the_refresh_is_the_polling_interval() -> None:
     assert '<meta http-equiv="refresh" content="10">' in slower
 
 
-async def test_every_id_that_the_script_looks_for_is_on_the_page() -> None:
-    parsed = _Text(await page(ANSWERS))
-    ids = {attrs.get("id") for _, attrs in parsed.tags}
-    async with step(DASHBOARD, context=context(ANSWERS)).open() as stage:
-        script = (await stage.script(Nothing(), Caller())).body.decode()
-    wanted = set(re.findall(r'(?:byId|found)\("([a-z-]+)"\)', script)) | {"no-build", "no-validation", "no-deployment"}
-    assert len(wanted) > 10
-    assert wanted <= ids
+def test_every_id_that_a_view_looks_for_is_on_its_page() -> None:
+    web = Path(dashboard.__file__).parent
+    base = (web / "pages" / "base.html").read_text()
+    for view in VIEWS:
+        ids = {*re.findall(r'id="([a-z-]+)"', base + (web / "pages" / f"{view}.html").read_text())}
+        ids |= {*KINDS} if 'id="{{ kind }}"' in (web / "pages" / f"{view}.html").read_text() else set()
+        wanted = {*re.findall(r'byId\("([a-z-]+)"\)', (web / "web" / "src" / "views" / f"{view}.ts").read_text())}
+        assert wanted and wanted <= ids, view
 
 
 def test_a_run_that_is_told_late_that_it_began_stays_finished() -> None:

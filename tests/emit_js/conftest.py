@@ -7,21 +7,19 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright
 
 from bers_emit.testing import Receiver
+from tests.browsing import browser
 from tests.emit_js.node import Node
 from tests.emit_js.sites import Answer, Site
 
-PACKAGE = Path(__file__).parents[2] / "plugins" / "contrib" / "bers-emit-js"
+__all__ = ["browser"]
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
-"""What a browser must not do by itself while we look."""
+PACKAGE = Path(__file__).parents[2] / "plugins" / "contrib" / "bers-emit-js"
 
 _OURS = (
     "BERS_",
@@ -106,13 +104,3 @@ def site() -> Generator[Site]:
         yield site
         site.shutdown()
         thread.join()
-
-
-@pytest.fixture
-async def browser() -> AsyncGenerator[Browser]:
-    path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-    if path is None:
-        pytest.skip("there is no Chromium here; `make test-browser-setup` installs it, or CHROMIUM names it")
-    async with async_playwright() as playwright:
-        async with await playwright.chromium.launch(executable_path=path, args=list(FLAGS)) as browser:
-            yield browser

@@ -156,7 +156,7 @@ async def test_a23_a_login_opens_a_session_in_a_cookie_that_scripts_and_other_si
         assert re.fullmatch(r"bers=[0-9a-f]{64}; HttpOnly; Max-Age=43200; Path=/; SameSite=strict", cookie)
         assert (await browser.get(closed.url("alerts"))).status_code == 200
         page = await browser.get(closed.url("/"))
-        assert page.status_code == 200 and '<script src="/assets/live.js" defer>' in page.text
+        assert page.status_code == 200 and '<script src="/assets/main-' in page.text
         async with browser.stream("GET", closed.url("events")) as stream:
             assert stream.status_code == 200
             assert await anext(stream.aiter_lines()) == "event: connected"
@@ -178,10 +178,15 @@ async def test_a30_without_a_session_the_page_is_the_login_and_shows_nothing(clo
 
 
 async def test_a30_what_needs_no_key_is_a_list(closed: Server) -> None:
-    for path in ("/", "/login", "/assets/live.js", "/assets/style.css", "/assets/icon.svg", "/livez", "/readyz"):
+    for path in ("/", "/login", "/assets/icon.svg", "/livez", "/readyz"):
         assert (await closed.get(path)).status_code == 200, path
     assert (await closed.get("/assets/../api/monitoring/alerts")).status_code == 401
-    assert (await closed.get("/assets/other")).status_code == 401
+    assert (await closed.get("/assets/other")).status_code == 404
+    for view in ("/alerts", "/metric/build_performance", "/runs", "/pipelines"):
+        stranger = await closed.get(view)
+        assert stranger.status_code == 401 and '<form method="post" action="/login">' in stranger.text, view
+        assert "<script" not in stranger.text
+        assert (await closed.get(view, headers=AS_ADMIN)).status_code == 200
 
 
 async def test_a_wrong_key_shows_the_page_again_and_an_error_to_programs(closed: Server) -> None:
@@ -301,7 +306,6 @@ async def test_every_answer_tells_browsers_what_to_keep_from(closed: Server) -> 
         "/readyz",
         "/",
         "/login",
-        "/assets/live.js",
         "/metrics",
         "/openapi.json",
     ):
@@ -325,7 +329,7 @@ async def test_how_to_show_a_key_is_described(closed: Server) -> None:
     assert document["security"] == [{"bearer": []}, {"header": []}, {"session": []}]
     restart = document["paths"]["/api/monitoring/metrics/restart"]["post"]
     assert restart["x-scope"] == "admin" and {"401", "403", "429"} <= set(restart["responses"])
-    assert document["paths"]["/assets/live.js"]["get"]["security"] == []
+    assert document["paths"]["/assets/{name}"]["get"]["security"] == []
 
 
 # Addresses, names, rates: a gate alone, asked by whomever we like.

@@ -145,7 +145,8 @@ class App:
         if path == guests.SCRIPT and surface == "control" and method == "GET":
             await guests.script(request)(scope, receive, send)
             return
-        if surface == "control" and (response := await self._enter(request, path, method, caller)):
+        view = _is_view(here.get(method))
+        if surface == "control" and (response := await self._enter(request, path, method, caller, view=view)):
             await response(scope, receive, send)
             return
         own = {
@@ -194,7 +195,7 @@ class App:
         """Whether somebody may be told of this machine's folders who cannot show a key yet."""
         return not self._gate.settings.enabled or is_loopback(source)
 
-    async def _enter(self, request: Request, path: str, method: str, caller: Caller) -> Response | None:
+    async def _enter(self, request: Request, path: str, method: str, caller: Caller, *, view: bool) -> Response | None:
         """Where keys are asked for, the pages for people who have to log in first."""
         login = self._login
         if not self._gate.settings.enabled or login is None:
@@ -207,7 +208,9 @@ class App:
             return await login.page(caller) if method == "GET" else _not_allowed(["GET", "POST"])
         if path == LOGOUT:
             return await login.leave(request, caller) if method == "POST" else _not_allowed(["POST"])
-        return await login.page(caller) if path == "/" and method == "GET" and not caller.key else None
+        if not view or caller.key:
+            return None
+        return await (login.page(caller) if path == "/" else login.ask(caller))
 
     async def _operate(
         self, node: Supervisor, route: Route, request: Request, values: Mapping[str, str], caller: Caller
@@ -368,8 +371,13 @@ def _errand(path: str, surface: Surface, route: Route | None, *, badges: bool) -
     if isinstance(operation, Stream):
         return Errand(operation.scope, counted=False)  # It says how many it may have.
     public, health = operation.public, operation.surface == "health"
-    shown = path == "/" or (badges and operation in BADGES)
+    shown = _is_view(route) or (badges and operation in BADGES)
     return Errand(operation.scope, public=public or shown, counted=not public, health=health)
+
+
+def _is_view(route: Route | None) -> bool:
+    """Whether it is looked at by people, who are shown the login where nobody knows them."""
+    return route is not None and isinstance(route.operation, Operation) and route.operation.media == "text/html"
 
 
 def _answered(route: Route, surface: Surface) -> bool:

@@ -60,6 +60,12 @@ class Login:
         html = self._template.render(name=caller.principal if caller.key else "", message=message)
         return Response(html, status, FORM, "text/html; charset=utf-8")
 
+    async def ask(self, caller: Caller) -> Response:
+        """The login in the place of a view, which whoever is not known may not see."""
+        answer = await self.page(caller, status=401)
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
+
     def style(self) -> Response:
         return Response(_file("login.css"), 200, PAGE, "text/css; charset=utf-8")
 

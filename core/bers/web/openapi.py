@@ -371,4 +371,5 @@ def _welcome(name: str, known: dict[int, Any]) -> dict[str, Any]:
 
 def _name(route: Route) -> str:
     words = route.path.removeprefix("/api/monitoring").replace("{", "").replace("}", "").replace(".", "/").split("/")
-    return "_".join([route.method.lower(), *(word.replace("-", "_") for word in words if word)])
+    kind = ["page"] if isinstance(route.operation, Operation) and route.operation.media == "text/html" else []
+    return "_".join([route.method.lower(), *kind, *(word.replace("-", "_") for word in words if word)])

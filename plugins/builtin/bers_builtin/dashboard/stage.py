@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
@@ -26,15 +27,19 @@ from bers import (
     SinkSpec,
     Stage,
     hookimpl,
+    unknown,
 )
+from bers_builtin.dashboard.assets import Assets
 from bers_builtin.dashboard.view import (
     KINDS,
     TOLD,
     AlertRow,
+    Availability,
     Health,
     Indicator,
     Record,
     RunRow,
+    advice,
     clock_text,
     indicators,
     runs,
@@ -42,7 +47,7 @@ from bers_builtin.dashboard.view import (
 )
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment
 
 T = TypeVar("T")
 
@@ -50,6 +55,18 @@ PATIENCE = 2.0
 """How long the page waits for an answer before it is shown without, in seconds."""
 
 KEPT_RUNS = 20
+VIEWS = {
+    "overview": ("/", "Overview"),
+    "metric": ("/metric", "Metrics"),
+    "alerts": ("/alerts", "Alerts"),
+    "runs": ("/runs", "Runs"),
+    "pipelines": ("/pipelines", "Pipelines"),
+}
+"""Where each view is, and what it is called."""
+
+RANGES = ("5m", "15m", "1h", "6h", "24h", "7d", "30d")
+"""The spans of time that a metric is looked at over."""
+
 _RECORDS = {"build": ("build.*",), "validation": ("testsuiterun.*", "validation.*"), "deployment": ("deployment.*",)}
 
 
@@ -64,6 +81,33 @@ class DashboardConfig(Config, frozen=True):
     )
 
 
+class AskAlertsView(msgspec.Struct, frozen=True):
+    """Which alerts to look at."""
+
+    state: Annotated[
+        str, Meta(max_length=20, description="Which list: active, acknowledged, suppressed, history or silences.")
+    ] = "active"
+    id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
+
+
+class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """Which metric to look at, and how."""
+
+    name: Annotated[str, Meta(max_length=200, description="The metric's name.")]
+    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "1h"
+    since: Annotated[str, Meta(max_length=20, description="The start, in ms since 1970, instead of a range.")] = ""
+    until: Annotated[str, Meta(max_length=20, description="The end, in ms since 1970.")] = ""
+    labels: Annotated[str, Meta(max_length=1000, description="Only series with these labels.")] = ""
+    by: Annotated[str, Meta(max_length=200, description="A line for each value of this label.")] = ""
+    before: Annotated[str, Meta(max_length=1, description="1 compares with the period before.")] = ""
+
+
+class AskAsset(msgspec.Struct, frozen=True):
+    """Which part of the page."""
+
+    name: Annotated[str, Meta(max_length=200, description="The file's name.")]
+
+
 @dataclass
 class _Sections:
     """The parts of a page, and why one is missing."""
@@ -72,6 +116,7 @@ class _Sections:
     indicators: list[Indicator] = field(default_factory=list[Indicator])
     alerts: list[AlertRow] = field(default_factory=list[AlertRow])
     runs: dict[str, list[RunRow]] = field(default_factory=dict[str, list[RunRow]])
+    availability: Availability = field(default_factory=Availability)
     missing: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -84,10 +129,7 @@ class Dashboard(Stage[DashboardConfig]):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        self._template = await anyio.to_thread.run_sync(_template)
-        self._script = Page(_asset("live.js"), "text/javascript; charset=utf-8")
-        self._style = Page(_asset("style.css"), "text/css; charset=utf-8")
-        self._icon = Page(_asset("icon.svg"), "image/svg+xml")
+        self._pages, self.assets = await anyio.to_thread.run_sync(_loaded)
         yield self
 
     async def write(self, batch: Batch) -> None:
@@ -95,36 +137,60 @@ class Dashboard(Stage[DashboardConfig]):
             if event.type in TOLD:
                 self._seen.append(Record.of(event))
 
-    async def page(self, ask: Nothing, caller: Caller) -> Page:
+    async def overview(self, ask: Nothing, caller: Caller) -> Page:
+        return await self._page("overview", self._metrics, self._alerts, self._availability, *self._of_runs())
+
+    async def metric(self, ask: Nothing, caller: Caller) -> Page:
+        return await self._page("metric", name="build_performance")
+
+    async def one_metric(self, ask: AskMetricView, caller: Caller) -> Page:
+        if self.context.metrics.get(ask.name) is None:
+            raise Refused("not_found", unknown("metric", ask.name, self.context.metrics))
+        return await self._page("metric", name=ask.name)
+
+    async def alerts(self, ask: AskAlertsView, caller: Caller) -> Page:
+        return await self._page("alerts", self._alerts)
+
+    async def runs(self, ask: Nothing, caller: Caller) -> Page:
+        return await self._page("runs", *self._of_runs())
+
+    async def pipelines(self, ask: Nothing, caller: Caller) -> Page:
+        return await self._page("pipelines")
+
+    async def asset(self, ask: AskAsset, caller: Caller) -> Page:
+        return self.assets.get(ask.name)
+
+    async def _page(self, view: str, *parts: Callable[[_Sections], Coroutine[Any, Any, None]], name: str = "") -> Page:
+        """A view with all that can be said of it now, so that it says something before any script does."""
         sections = _Sections()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._health, sections)
-            group.start_soon(self._metrics, sections)
-            group.start_soon(self._alerts, sections)
-            for kind in KINDS:
-                group.start_soon(self._runs, sections, kind)
+            for part in (self._health, *parts):
+                group.start_soon(part, sections)
         health = sections.health or Health(environment=self.context.environment)
-        html = self._template.render(
+        html = self._pages.get_template(f"{view}.html").render(
+            view=view,
+            views=VIEWS,
+            name=name,
+            ranges=RANGES,
+            script=self.assets.script,
+            styles=self.assets.styles,
             title=self.config.title,
             refresh=int(self.config.refresh * 1000),
             now=clock_text(self.context.clock.time()),
             health=health,
+            advice=advice(health, sections.alerts),
             uptime=uptime_text(health.uptime),
             indicators=sections.indicators or indicators({}, self.context.metrics),
             alerts=sections.alerts,
+            available=sections.availability.said,
+            budget=sections.availability.budget,
             runs=[(kind, title, sections.runs.get(kind, [])) for kind, title in KINDS.items()],
             missing=sections.missing,
         )
         return Page(html.encode())
 
-    async def script(self, ask: Nothing, caller: Caller) -> Page:
-        return self._script
-
-    async def style(self, ask: Nothing, caller: Caller) -> Page:
-        return self._style
-
-    async def icon(self, ask: Nothing, caller: Caller) -> Page:
-        return self._icon
+    def _of_runs(self) -> Iterable[Callable[[_Sections], Coroutine[Any, Any, None]]]:
+        return [partial(self._runs, kind=kind) for kind in KINDS]
 
     async def _health(self, sections: _Sections) -> None:
         sections.health = await self._ask(sections, "health", "health", {}, lambda data: msgspec.convert(data, Health))
@@ -136,6 +202,10 @@ class Dashboard(Stage[DashboardConfig]):
     async def _alerts(self, sections: _Sections) -> None:
         read = _reader(list[AlertRow])
         sections.alerts = await self._ask(sections, "alerts", "alerts", {}, read) or []
+
+    async def _availability(self, sections: _Sections) -> None:
+        found = await self._ask(sections, "availability", "availability", {}, _reader(Availability))
+        sections.availability = found or Availability()
 
     async def _runs(self, sections: _Sections, kind: str) -> None:
         """The newest runs of a kind: out of the store, or, without one, those that came by."""
@@ -170,15 +240,21 @@ def _reader(type: type[T]) -> Callable[[Any], T]:
     return lambda data: msgspec.convert(data, type)
 
 
-def _asset(name: str) -> bytes:
-    return files("bers_builtin.dashboard").joinpath(name).read_bytes()
+def _loaded() -> tuple[Environment, Assets]:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("bers_builtin.dashboard", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return pages, Assets.read(files("bers_builtin.dashboard"))
 
 
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_asset("page.html").decode())
+def _view(path: str, answer: Any, ask: Any, says: str) -> Operation[Any, Any, Any]:
+    return Operation("GET", path, answer, ask, Page, says, media="text/html")
 
 
 DASHBOARD = SinkSpec(
@@ -186,20 +262,15 @@ DASHBOARD = SinkSpec(
     DashboardConfig,
     Dashboard,
     operations=[
+        _view("/", Dashboard.overview, Nothing, "Look at how things are, in a browser"),
+        _view("/metric", Dashboard.metric, Nothing, "Look at a metric, in a browser"),
+        _view("/metric/{name}", Dashboard.one_metric, AskMetricView, "Look at this metric, in a browser"),
+        _view("/alerts", Dashboard.alerts, AskAlertsView, "Look at alerts and answer them, in a browser"),
+        _view("/runs", Dashboard.runs, Nothing, "Look at builds, suites and deployments, in a browser"),
+        _view("/pipelines", Dashboard.pipelines, Nothing, "Look at what passes where, in a browser"),
         Operation(
-            "GET", "/", Dashboard.page, Nothing, Page, "Look at how things are, in a browser", media="text/html"
-        ),
-        Operation(
-            "GET", "/assets/live.js", Dashboard.script, Nothing, Page, "The page's script", public=True,
-            media="text/javascript",
-        ),
-        Operation(
-            "GET", "/assets/style.css", Dashboard.style, Nothing, Page, "The page's style sheet", public=True,
-            media="text/css",
-        ),
-        Operation(
-            "GET", "/assets/icon.svg", Dashboard.icon, Nothing, Page, "The page's icon", public=True,
-            media="image/svg+xml",
+            "GET", "/assets/{name}", Dashboard.asset, AskAsset, Page, "A script, style sheet or picture of the pages",
+            public=True, media="*/*",
         ),
     ],
     log="",

@@ -37,6 +37,7 @@ TOLD = frozenset(f"{subject}.{predicate}" for subject in TYPES for predicate in 
 
 MOST_RUNS = 8
 
+_TRENDS = {"improving": "improving", "stable": "steady", "degrading": "getting worse"}
 _VERDICTS = {"healthy": "on target", "degraded": "at risk", "unhealthy": "off target"}
 
 
@@ -64,7 +65,28 @@ class Summary(msgspec.Struct, rename="camel", frozen=True):
     current: float | None = None
     p95: float | None = None
     target: float | None = None
+    trend: str = "unknown"
     health_status: str = "unknown"
+
+
+class Availability(msgspec.Struct, rename="camel", frozen=True):
+    """What the page takes from the report of availability."""
+
+    percent: float | None = None
+    target: float | None = None
+    budget_minutes: float | None = None
+    left_minutes: float | None = None
+
+    @property
+    def said(self) -> str:
+        return format_value(self.percent, "%")
+
+    @property
+    def budget(self) -> str:
+        if self.left_minutes is None or self.budget_minutes is None:
+            return ""
+        left, whole = format_value(self.left_minutes, ""), format_value(self.budget_minutes, "")
+        return f"{left} of {whole} min left at {self.target:g} %"
 
 
 class AlertRow(msgspec.Struct, rename="camel", frozen=True):
@@ -74,6 +96,7 @@ class AlertRow(msgspec.Struct, rename="camel", frozen=True):
     severity: str = "warning"
     status: str = "active"
     timestamp: int = 0
+    annotations: Mapping[str, str] = {}
 
     @property
     def since(self) -> str:
@@ -122,6 +145,7 @@ class Indicator:
     target: str
     status: str
     verdict: str
+    trend: str
 
 
 @dataclass(frozen=True)
@@ -157,9 +181,22 @@ def indicators(metrics: Mapping[str, Any], catalog: Catalog) -> list[Indicator]:
                 "–" if target is None else f"{sign} {format_value(target, unit)}",
                 "unknown" if verdict in ("no data", "no target") else summary.health_status,
                 verdict,
+                _TRENDS.get(summary.trend, "–"),
             )
         )
     return rows
+
+
+def advice(health: Health, alerts: Sequence[AlertRow] = ()) -> str:
+    """What is to be done about what is worst: a check that is not well, or an alert that nobody looks after."""
+    for status in ("unhealthy", "degraded"):
+        for check in health.checks:
+            if check.status == status:
+                return f"{check.name}: {' '.join(filter(None, (check.message, check.remediation)))}"
+    for alert in alerts:
+        if alert.status == "active":
+            return f"{alert.title}: {alert.annotations.get('step') or alert.message}"
+    return "Nothing has to be done." if health.checks else "How things are is not known yet."
 
 
 def runs(records: Iterable[Record], most: int = MOST_RUNS) -> list[RunRow]:

@@ -1,0 +1,67 @@
+// A question before something is done: who does it, what they say of it, and what came of it.
+
+import { Refused, Unreachable } from "./api";
+import { h, show } from "./dom";
+
+export interface Question {
+  title: string;
+  /** What will happen, in a sentence. */
+  says: string;
+  /** The word on the button that does it. */
+  verb: string;
+  operator?: boolean;
+  fields?: readonly { name: string; label: string; value?: string; required?: boolean }[];
+  act: (answers: Record<string, string>) => Promise<string>;
+}
+
+/** Ask, do it, and say what came of it; resolves to whether it was done. */
+export function asked(question: Question): Promise<boolean> {
+  const fields = [
+    ...(question.operator ? [{ name: "operator", label: "Your name", value: localStorage.getItem("bers:operator") ?? "" }] : []),
+    ...(question.fields ?? []),
+  ];
+  const said = h("p", { class: "said", attributes: { role: "status" } });
+  const inputs = fields.map((one) => {
+    const input = h("input", { attributes: { name: one.name, value: one.value ?? "", autocomplete: "off" } });
+    input.required = "required" in one && one.required === true;
+    return h("label", {}, one.label, input);
+  });
+  const act = h("button", { class: "act", attributes: { type: "submit" } }, question.verb);
+  const close = h("button", { attributes: { type: "button" }, on: { click: () => dialog.close() } }, "Cancel");
+  const form = h("form", {}, h("h2", { attributes: { id: "dialog-title" } }, question.title), h("p", {}, question.says), ...inputs, said, h("p", { class: "buttons" }, act, close));
+  const dialog = h("dialog", { attributes: { "aria-labelledby": "dialog-title" } }, form);
+  document.body.append(dialog);
+  return new Promise((resolve) => {
+    let done = false;
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (done) return dialog.close();
+      act.disabled = true;
+      const answers = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
+      if (answers.operator) localStorage.setItem("bers:operator", answers.operator);
+      try {
+        show(said, await question.act(answers));
+        done = true;
+        show(act, "Done");
+        close.remove();
+      } catch (fault) {
+        show(said, worded(fault));
+      }
+      act.disabled = false;
+      return undefined;
+    });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(done);
+    });
+    dialog.showModal();
+  });
+}
+
+/** What is wrong, and what would be right. */
+export function worded(fault: unknown): string {
+  if (fault instanceof Unreachable) return `The server did not answer: ${fault.message}`;
+  if (!(fault instanceof Refused)) return String(fault);
+  const details = fault.details.map((one) => (one.path ? `${one.path}: ${one.message}` : one.message));
+  return [fault.message, ...details, fault.hint].filter(Boolean).join(" · ");
+}

@@ -1,0 +1,221 @@
+// How everything is: the indicators, what is wrong and what to do about it, and the last runs.
+
+import { type Alert, ask, type HealthReport, type MetricAnswer, type Stored, type Summary } from "../api";
+import { Chart, columns } from "../chart";
+import { byId, h, link, mark, renew, show } from "../dom";
+import { formatted, moment, span } from "../format";
+import type { Live } from "../live";
+import { isRun, joined, type Run, runOf, runRow } from "../runs";
+import type { View } from "../view";
+
+const PAST = "15m";
+const LIVE_POINTS = 2000;
+const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
+const TRENDS: Record<string, string> = { improving: "improving", stable: "steady", degrading: "getting worse" };
+const KINDS = ["build", "validation", "deployment"] as const;
+
+export function overview(main: HTMLElement): View {
+  const cards = [...main.querySelectorAll<HTMLElement>("[data-metric]")].map((node) => new Card(node));
+  const runs = new Map<string, Run[]>(KINDS.map((kind) => [kind, []]));
+  let healthDue: ReturnType<typeof setTimeout> | undefined;
+
+  const showHealth = async () => health(await ask<HealthReport>("health"));
+
+  async function load(): Promise<void> {
+    const [metrics, , list, available] = await Promise.all([
+      ask<Record<string, Summary>>("metrics"),
+      showHealth(),
+      ask<Alert[]>("alerts", { limit: 100 }),
+      ask<Availability>("availability"),
+      ...KINDS.map(loadRuns),
+      ...cards.map((card) => card.past()),
+    ]);
+    for (const card of cards) card.judge(metrics[card.name]);
+    alerts(list, list.length);
+    availability(available);
+  }
+
+  async function loadRuns(kind: string): Promise<void> {
+    const types = { build: "build.*", validation: "testsuiterun.*", deployment: "deployment.*" }[kind] ?? "";
+    const records = await ask<Stored[]>("records", { type: types, limit: 60 });
+    runs.set(kind, joined(records.map((record) => runOf(record.type, record.timestamp, record.subject, record.id, record))));
+    showRuns(kind);
+  }
+
+  function showRuns(kind: string): void {
+    const list = runs.get(kind) ?? [];
+    renew(byId(kind), ...list.slice(0, 8).map(runRow));
+    byId(kind).closest("table")!.hidden = list.length === 0;
+    byId(`no-${kind}`).hidden = list.length > 0;
+    found(kind);
+  }
+
+  return {
+    load,
+    every: 15_000, // The stream tells the newest values; percentiles and verdicts are REST's.
+    listen(live: Live) {
+      live.on("performance_metrics", (frame) => {
+        for (const card of cards) {
+          const value = frame.metrics[card.name];
+          if (value) card.add(value.lastUpdated, value.current);
+        }
+        touched();
+      });
+      live.on("active_alerts", (frame) => alerts(frame.alerts, frame.total));
+      live.on("ping", touched);
+      live.on("health_status", () => {
+        healthDue ??= setTimeout(() => {
+          healthDue = undefined;
+          void showHealth().catch(() => {});
+        }, 500);
+      });
+      live.on("event", (event) => {
+        const kind = isRun(event.type);
+        if (!kind) return;
+        const run = runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {});
+        runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]));
+        showRuns(kind);
+      });
+    },
+  };
+}
+
+/** One indicator: its newest value, how it stands to its target, and the last minutes. */
+class Card {
+  readonly name: string;
+  #unit: string;
+  #chart: Chart | undefined;
+  #data: (number | null)[][] = [[], []];
+
+  constructor(readonly node: HTMLElement) {
+    this.name = node.dataset.metric ?? "";
+    this.#unit = node.dataset.unit ?? "";
+  }
+
+  judge(summary: Summary | undefined): void {
+    if (!summary) return;
+    this.#unit = summary.unit;
+    const judged = typeof summary.target === "number";
+    this.#show("current", formatted(summary.current, summary.unit));
+    this.#show("p95", formatted(summary.p95, summary.unit));
+    this.#show("trend", TRENDS[summary.trend] ?? "–");
+    const status = this.#field("status");
+    if (status) status.dataset.status = judged ? summary.healthStatus : "unknown";
+    const none = summary.current !== null && !judged ? "no target" : "no data";
+    this.#show("status", (judged && VERDICTS[summary.healthStatus]) || none);
+  }
+
+  async past(): Promise<void> {
+    const answer = await ask<MetricAnswer>(`metrics/${this.name}`, { period: PAST, by: "", fields: "average", points: 450 });
+    this.#data = columns(answer.overall, 1, answer.stepMs);
+    this.#chart ??= this.#made(answer.target);
+    this.#chart.set(this.#data as never, answer.to - 15 * 60_000, answer.to);
+  }
+
+  add(at: number, value: number): void {
+    this.#show("current", formatted(value, this.#unit));
+    const [times, values] = this.#data;
+    if (!this.#chart || !times || !values) return;
+    const seconds = at / 1000;
+    if (seconds <= (times.at(-1) ?? 0)) return;
+    times.push(seconds);
+    values.push(value);
+    if (times.length > LIVE_POINTS) for (const column of this.#data) column.splice(0, LIVE_POINTS / 4);
+    this.#chart.set(this.#data as never, at - 15 * 60_000, at);
+  }
+
+  #made(target: number | null): Chart {
+    const place = this.node.querySelector<HTMLElement>(".chart")!;
+    return new Chart(place, { height: 56, unit: this.#unit, lines: [{ label: this.name, colour: 1 }], target, small: true });
+  }
+
+  #field(name: string): HTMLElement | null {
+    return this.node.querySelector(`[data-field="${name}"]`);
+  }
+
+  #show(name: string, text: string): void {
+    show(this.#field(name), text);
+  }
+}
+
+function health(report: HealthReport): void {
+  found("checks");
+  const title = document.title.split(" · ").slice(1).join(" · ");
+  document.title = `${report.overallStatus} · ${title}`;
+  byId("overall").dataset.status = report.overallStatus;
+  show(byId("overall"), report.overallStatus);
+  show(byId("environment"), report.environment);
+  show(byId("version"), report.version);
+  show(byId("uptime"), span(report.uptime));
+  renew(
+    byId("checks"),
+    ...report.checks.map((check) =>
+      h(
+        "li",
+        {},
+        h("p", {}, mark(check.status, check.status), " ", h("strong", {}, check.name), breaker(check.breaker)),
+        h("p", { class: "quiet" }, [check.message, check.remediation].filter(Boolean).join(" ")),
+      ),
+    ),
+  );
+  const worst = report.checks.find((check) => check.status === "unhealthy") ?? report.checks.find((check) => check.status === "degraded");
+  advise(worst ? `${worst.name}: ${[worst.message, worst.remediation].filter(Boolean).join(" ")}` : "");
+}
+
+let ofHealth = "";
+let ofAlerts = "";
+
+/** What is to be done about what is worst: a check that is not well, or an alert that nobody looks after. */
+function advise(health: string = ofHealth, alerts: string = ofAlerts): void {
+  ofHealth = health;
+  ofAlerts = alerts;
+  show(byId("advice"), health || alerts || "Nothing has to be done.");
+}
+
+function breaker(one: HealthReport["checks"][number]["breaker"]): HTMLElement | null {
+  if (!one || one.state === "closed") return null;
+  const next = one.nextAttempt ? `, tried again in ${span(Math.max(0, one.nextAttempt - Date.now()))}` : "";
+  return h("span", { class: "quiet" }, ` breaker ${one.state}${next}`);
+}
+
+function alerts(list: readonly Alert[], total: number): void {
+  found("alerts");
+  show(byId("alert-count"), String(total));
+  byId("no-alerts").hidden = total > 0;
+  const open = list.find((alert) => alert.status === "active");
+  advise(undefined, open ? `${open.title}: ${open.annotations.step ?? open.message}` : "");
+  renew(
+    byId("alerts"),
+    ...list.slice(0, 20).map((alert) =>
+      h(
+        "li",
+        { data: { severity: alert.severity } },
+        h("p", {}, h("span", { class: "mark", data: { severity: alert.severity } }, alert.severity), " ", link(`/alerts?id=${encodeURIComponent(alert.id)}`, alert.title)),
+        h("p", {}, alert.message),
+        alert.annotations.step ? h("p", { class: "step" }, alert.annotations.step) : null,
+        h("p", { class: "quiet" }, `${alert.status} since `, moment(alert.timestamp)),
+      ),
+    ),
+  );
+}
+
+interface Availability {
+  percent: number | null;
+  target: number;
+  budgetMinutes: number;
+  leftMinutes: number;
+  gapCount: number;
+}
+
+function availability(one: Availability): void {
+  show(byId("available"), one.percent === null ? "–" : `${formatted(one.percent)} %`);
+  show(byId("budget"), `${formatted(one.leftMinutes)} of ${formatted(one.budgetMinutes)} min left at ${one.target} %`);
+}
+
+function found(section: string): void {
+  byId(section).closest("section")?.querySelector(".missing")?.remove();
+}
+
+function touched(): void {
+  byId("now").replaceChildren(moment(Date.now()));
+}

@@ -1,0 +1,49 @@
+"""A page of a real server in a real browser, which must neither complain nor ask anybody else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request
+
+from tests.browsing import browser
+
+__all__ = ["browser"]
+
+Opening = Callable[..., AbstractAsyncContextManager[Page]]
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Opening:
+    """Opens a page; when it is left, nothing may have been complained of, and nobody else have been asked."""
+
+    @asynccontextmanager
+    async def open(url: str, *, excused: str = "", **options: object) -> AsyncGenerator[Page]:
+        context = await browser.new_context(**options)  # type: ignore[arg-type]
+        page = await context.new_page()
+        complaints: list[str] = []
+        asked: list[str] = []
+
+        def note(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning") and not (excused and excused in message.text):
+                complaints.append(message.text)
+
+        page.on("console", note)
+        page.on("pageerror", lambda fault: complaints.append(str(fault)))
+
+        def ask(request: Request) -> None:
+            asked.append(request.url)
+
+        page.on("request", ask)
+        await page.goto(url)
+        try:
+            yield page
+        finally:
+            await context.close()
+        origin = "/".join(url.split("/")[:3])
+        assert not complaints
+        assert not [one for one in asked if not one.startswith(f"{origin}/")]
+
+    return open
