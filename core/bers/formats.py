@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 S = TypeVar("S")
+Documents: TypeAlias = Iterable[Mapping[str, Any]]
 
 
 class Delivery(NamedTuple):
@@ -19,6 +20,8 @@ class Delivery(NamedTuple):
     """The content type in lower case, without its parameters; empty where none was told."""
     now: float
     """When it came, in seconds since 1970."""
+    query: Mapping[str, str] = {}
+    """What stood behind the question mark, but for `dry_run`."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,12 @@ class Format(Generic[S]):
 
     name: str
     """As its users would look for it: ``github``."""
-    decode: Callable[[S, Delivery], Iterable[Mapping[str, Any]]]
+    decode: Callable[[S, Delivery], Documents | Awaitable[Documents]]
     """Tell what happened, as documents of plain JSON; nothing where nothing did that matters here. ``origin`` in a
     document says what it was: ``github/push``. An ``id`` that depends on what happened alone makes every repeat one.
 
     Raise ValueError where the body is none of this format. It is called in the event loop: a generator is taken a
-    slice at a time.
+    slice at a time, and what takes longer is waited for, as a coroutine.
     """
     summary: str
     verify: Callable[[S, Delivery], None] | None = None
@@ -46,6 +49,8 @@ class Format(Generic[S]):
     """The content types that it may have."""
     max_bytes: int = 2 << 20
     """The largest body; `intake.max_body` may allow less."""
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What may stand behind the question mark, with what it means; anything else is refused, if there are any."""
 
     @property
     def path(self) -> str:
