@@ -40,8 +40,8 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 	$(BIN)/basedpyright
-	$(BIN)/basedpyright -p plugins/contrib/bers-emit  # For Python 3.9, on which it runs, too.
 	@if test -e $(JS)/node_modules/.ready; then npm --prefix $(JS) run --silent types; fi
+	$(BIN)/basedpyright -p plugins/contrib/bers-emit  # For Python 3.9, on which it runs, too.
 
 format: setup  ## Put code and generated docs in order.
 	$(BIN)/ruff format
