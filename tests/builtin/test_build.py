@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bers import Catalog, Context, Event, Interval, Outcome, Receiver, Table
 from bers.testing import VirtualClock, check_spec, run_processor, run_receive
 from bers_builtin.processors.aggregation import AGGREGATION
+from bers_builtin.sources._assets import normalized
 from bers_builtin.sources.build import BUILD, BuildConfig, BuildSource
 
 SOURCE = "/ci/local"
@@ -353,3 +354,49 @@ async def test_the_number_of_running_builds_is_told_when_it_changes(clock: Virtu
         group.cancel_scope.cancel()
     assert intake.active() == [1, 2, 3, 2]
     assert all(event.type == "build.measured" for event in intake.bus if "build_active" in event.measures)
+
+
+async def test_c163_each_file_of_a_bundle_is_measured_under_a_name_that_the_next_build_has_too() -> None:
+    listed = [
+        {"name": "assets/index-B3vZRz9l.js", "raw": 400, "gzip": 120, "brotli": 100},
+        {"name": "assets/index-Cq81xPaa.js", "raw": 100, "gzip": 40},
+        {"name": "main.5f3a9c1b77.css", "raw": 90},
+        {"name": "logo-transparent.svg", "raw": "many"},
+        "no file at all",
+    ]
+    event = Event("e", SOURCE, "build.finished", 5.0, subject="b/1", outcome="success", data={"assets": listed})
+    _, *more = await run_receive(BUILD, [event])
+    assert {(one.labels["asset"], one.labels["kind"]): one.measures for one in more} == {
+        ("assets/index-*.js", "raw"): {"bundle_asset_size": 500},
+        ("assets/index-*.js", "gzip"): {"bundle_asset_size": 160},
+        ("main.*.css", "raw"): {"bundle_asset_size": 90},
+    }  # Of one of both there is no size in brotli, so there is none of both.
+    assert {(one.type, one.cause) for one in more} == {("build.measured", "e")}
+
+
+async def test_c163_of_a_thousand_files_the_largest_are_measured() -> None:
+    listed = [{"name": f"page{n}.js", "raw": n} for n in range(1000)]
+    event = Event("e", SOURCE, "build.finished", 5.0, subject="b/1", data={"assets": listed})
+    _, *more = await run_receive(BUILD, [event])
+    assert sorted(value for one in more for value in one.measures.values()) == list(range(950, 1000))
+
+
+@pytest.mark.parametrize("assets", [None, {}, "x", [], [1], [{"name": 1}], [{"name": "a.js"}], [{"raw": 5}]])
+async def test_a_list_of_files_that_is_none_measures_nothing(assets: object) -> None:
+    event = Event("e", SOURCE, "build.finished", 5.0, data={"assets": assets})
+    assert len(await run_receive(BUILD, [event])) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("index-B3vZRz9l.js", "index-*.js"),
+        ("app.1a2b3c4d5e6f.js", "app.*.js"),
+        ("chunk-TW6RHQUZ.js", "chunk-*.js"),
+        ("polyfill-internet.js", "polyfill-internet.js"),
+        ("jquery.min.js", "jquery.min.js"),
+        ("main.js", "main.js"),
+    ],
+)
+def test_a_hash_in_a_name_is_no_part_of_it(name: str, wanted: str) -> None:
+    assert normalized(name) == normalized(wanted) == wanted

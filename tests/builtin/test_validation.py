@@ -254,3 +254,42 @@ async def test_a_suite_that_never_ends_is_lost_and_may_still_be_found(clock: Vir
         await emit([told("testsuiterun.finished", clock.time(), outcome="success")])
         assert bus[-1].measures == {"test_suite_duration": 3601_000}
         group.cancel_scope.cancel()
+
+
+async def test_a_suite_that_is_lost_is_told_with_where_it_was_last_seen(clock: VirtualClock) -> None:
+    table = Table()
+    source = ValidationSource(
+        ValidationConfig(lost_after=Interval("1h")), Context("validation", clock=clock, table=table)
+    )
+    bus: list[Event] = []
+
+    async def emit(events: Sequence[Event], *, durable: bool = False) -> None:
+        for event in events:
+            bus.extend(source.receive(event, table))
+
+    def seen(id: str, time: float, *names: str, subject: str = "t/1") -> Event:
+        running = {"running": list(names)}
+        return told(
+            "testsuiterun.progress", time, id=id, subject=subject, measures={"progress.passed": 3}, data=running
+        )
+
+    async with create_task_group() as group:
+        group.start_soon(source.run, emit)
+        now = clock.time()
+        await emit([told("testsuiterun.started", now, id=f"s{n}", subject=f"t/{n}") for n in (1, 2, 3)])
+        await emit([seen("late", now + 2, "test_a.py::test_hangs", "test_b.py::test_too"), seen("old", now + 1, "x")])
+        await emit([seen("of-2", now + 1, "x", subject="t/2")])
+        await emit([told("testsuiterun.finished", now + 3, id="f2", subject="t/2", outcome="success")])
+        await emit([seen("after", now + 4, "x", subject="t/2")])
+        await clock.advance(3602)
+        group.cancel_scope.cancel()
+    assert {event.subject: event.reason for event in bus if event.type == "testsuiterun.lost"} == {
+        "t/1": "lost: no finish within 1h; last seen in test_a.py::test_hangs, test_b.py::test_too",
+        "t/3": "lost: no finish within 1h",
+    }
+    assert not [key for key, _ in table.items() if key.endswith("t/2\ttestsuiterun.progress")]
+
+
+async def test_progress_is_no_figure() -> None:
+    event = told("testsuiterun.progress", measures={"progress.passed": 3}, data={"running": ["a"]})
+    assert await figures(await run_receive(VALIDATION, [event])) == []

@@ -94,6 +94,14 @@ def followers(event: Event, parts: Mapping[Part, float]) -> list[Event]:
     ]
 
 
+def labelled(event: Event, metric: str, labels: Mapping[str, str], value: float) -> Event:
+    """An event for a measure with several labels of its own."""
+    name = "/".join(labels.values())
+    return _follower(
+        event, f"{event.id}/{name}", cause=event, measures={metric: value}, labels={**event.labels, **labels}
+    )
+
+
 @dataclass(frozen=True)
 class Span:
     """The time between two events of one subject, and the metric it is measured as."""
@@ -109,6 +117,8 @@ class Span:
     """The type of the event that says that the end never came; empty where nobody waits for it."""
     active: str = ""
     """The metric that counts those that have begun and not ended."""
+    clue: str = ""
+    """The type of the event that says in its data what is ``running``: where it was, if the end never comes."""
 
 
 class Runs:
@@ -120,6 +130,7 @@ class Runs:
         self._begins = {span.begin: span for span in spans}
         self._ends = {span.end: span for span in spans}
         self._losses = {span.lost: span for span in spans if span.lost}
+        self._clues = {span.clue: span for span in spans if span.clue}
         self._active = [span.active for span in spans if span.active]
         self._watched = tuple(f"\t{span.begin}" for span in spans if span.lost or span.active)
 
@@ -133,6 +144,8 @@ class Runs:
         if not ended and not begun:
             if event.subject and (span := self._losses.get(role)):
                 self._lose(event, span, table)
+            elif event.subject and (span := self._clues.get(role)):
+                _note(event, span, table)
             return [event if measures == event.measures else replace(event, measures=measures)]
         run, taken = f"{event.source}\t{event.subject}\t", None
         if ended:
@@ -148,6 +161,8 @@ class Runs:
         table.put(run + role, _remembered(event, taken) if begun or taken is None else _over(event, taken))
         if ended and ended.lost:
             table.discard(run + ended.lost)
+        if ended and ended.clue:
+            table.discard(run + ended.clue)
         if ended and taken is not None and ended.begin not in self._ends:
             table.discard(run + ended.begin)  # They are joined: nobody asks when it began any more.
         if begun:
@@ -218,6 +233,17 @@ class Runs:
         run = f"{event.source}\t{event.subject}\t"
         if table.get(run + span.begin) is not None and table.get(run + span.end) is None:
             table.put(run + span.lost, _over(event, None))
+
+
+def _note(event: Event, span: Span, table: Table) -> None:
+    """Remember where a run is that has not ended, as far as the newest event that says so."""
+    key, running = f"{event.source}\t{event.subject}\t{span.clue}", event.data.get("running")
+    if not isinstance(running, list) or table.get(f"{event.source}\t{event.subject}\t{span.end}"):
+        return
+    if (known := table.get(key)) and known.time > event.time:
+        return
+    names = ", ".join(map(str, running))[:300]  # pyright: ignore[reportUnknownArgumentType]
+    table.put(key, Event("", "", "", event.time, subject=event.subject, reason=names, received=event.received))
 
 
 def _taken(span: Span, end: Event, measures: dict[str, float], begin: Event | None) -> float | None:
@@ -295,13 +321,15 @@ def _follower(event: Event, id: str, *, cause: Event, measures: dict[str, float]
 
 def _loss(context: Context, span: Span, begin: Event, lost_after: float, tries: int) -> Event:
     """Told by the source of the run itself: that is who its subject belongs to."""
+    clue = context.table.get(f"{begin.source}\t{begin.subject}\t{span.clue}") if span.clue else None
+    seen = clue.reason if clue else None
     event = context.event(
         span.lost,
         # A subject that was lost before, and is used again, would be taken for a repeat.
         id=f"{begin.id if tries else begin.subject}/lost",
         subject=begin.subject,
         outcome="error",
-        reason=f"lost: no finish within {format_duration(lost_after)}",
+        reason=f"lost: no finish within {format_duration(lost_after)}" + (f"; last seen in {seen}" if seen else ""),
         labels=begin.labels,
     )
     return replace(event, source=begin.source, environment=begin.environment, service=begin.service)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from bers import Config, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
-from bers_builtin.sources._runs import SUCCEEDED, Runs, Span, followers, names, score
+from bers_builtin.sources._assets import sizes
+from bers_builtin.sources._runs import SUCCEEDED, Runs, Span, followers, labelled, names, score
 
 
 class BuildConfig(Config, frozen=True):
@@ -29,7 +30,12 @@ class BuildSource(Stage[BuildConfig]):
         if event.type == "build.finished":
             measures.setdefault("build_total", 1.0)
             score(measures, "build_success_rate", event.outcome)
-        return [*RUNS.join(event, measures, table), *followers(event, parts)]
+        assets = [
+            labelled(event, "bundle_asset_size", {"asset": name, "kind": kind}, size)
+            for name, found in sizes(event).items()
+            for kind, size in found.items()
+        ]
+        return [*RUNS.join(event, measures, table), *followers(event, parts), *assets]
 
     async def run(self, emit: Emit) -> None:
         await RUNS.watch(self.context, emit, self.config.lost_after, "build.measured")
@@ -81,9 +87,25 @@ METRICS = (
     Metric("build_phase_time", "ms", "Time that one phase of a build takes.", labels=("phase",)),
     Metric("bundle_size_total", "By", "Size of everything that a build delivers.", labels=("kind",)),
     Metric("bundle_initial_size", "By", "Size of what a page loads first."),
+    Metric(
+        "bundle_asset_size",
+        "By",
+        "Size of one file that a build delivers, of its 50 largest; hashes in names are `*`.",
+        labels=("asset", "kind"),
+    ),
     Metric("bundle_asset_count", "{asset}", "Files that a build delivers."),
-    Metric("dependency_resolution_time", "ms", "Time to find out which versions of which packages are needed."),
-    Metric("dependency_install_time", "ms", "Time to download and install the packages that are needed."),
+    Metric(
+        "dependency_resolution_time",
+        "ms",
+        "Time to find out which versions of which packages are needed.",
+        labels=("tool",),
+    ),
+    Metric(
+        "dependency_install_time",
+        "ms",
+        "Time to download and install the packages that are needed.",
+        labels=("tool",),
+    ),
     Metric("build_cache_hit_rate", "%", "Share of a build's work that its cache spares.", target=60, better="higher"),
 )
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from bers import Caller, Config, Emit, Event, Interval, Metric, Operation, SourceSpec, Stage, Table, hookimpl
 from bers_builtin.sources import _gate
 from bers_builtin.sources._changes import lead_time
+from bers_builtin.sources._drift import DRIFT, drift
 from bers_builtin.sources._runs import SUCCEEDED, Runs, Span, names, score
 
 
@@ -49,6 +50,7 @@ class DeploymentSource(Stage[DeploymentConfig]):
                     measures.setdefault("staging_validation_duration", event.duration_ms)
             case "environment.created" | "environment.modified" | "environment.deleted":
                 measures.setdefault("environment_change_total", 1.0)
+                return [*RUNS.join(event, measures, table), *drift(event, table)]
             case "change.merged":
                 measures.setdefault("change_total", 1.0)
             case _:
@@ -117,7 +119,12 @@ METRICS = (
     Metric("deployment_active", "{deployment}", "Deployments that have started and not finished.", better="neither"),
     Metric("deployment_lead_time", "ms", "Time from a commit to its deployment."),
     Metric("deployment_rollback_total", "{rollback}", "Deployments that were rolled back.", labels=("environment",)),
-    Metric("deployment_recovery_time", "ms", "Time from the finish of a deployment to its rollback."),
+    Metric(
+        "deployment_recovery_time",
+        "ms",
+        "Time from the finish of a deployment to its rollback.",
+        labels=("environment",),
+    ),
     Metric("staging_validation_success", "%", "Share of the validations on staging that succeed.", better="higher"),
     Metric("staging_validation_duration", "ms", "Time that a validation on staging takes."),
     Metric(
@@ -126,6 +133,7 @@ METRICS = (
         "Environments that were created, modified or deleted.",
         better="neither",
     ),
+    DRIFT,
     Metric("incident_active", "{incident}", "Incidents that were detected and not resolved."),
     Metric("incident_recovery_time", "ms", "Time from the detection of an incident to its resolution."),
     Metric("change_total", "{change}", "Changes that were merged.", better="neither"),

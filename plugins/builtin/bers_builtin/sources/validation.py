@@ -9,6 +9,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from bers import Config, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
+from bers_builtin.sources._drift import AGREEMENT, DRIFT
 from bers_builtin.sources._reports import FORMATS
 from bers_builtin.sources._runs import COMPLETED, Part, Runs, Span, followers, names, score
 
@@ -86,6 +87,7 @@ RUNS = Runs(
         "testsuiterun.finished",
         outcomes=COMPLETED,
         lost="testsuiterun.lost",
+        clue="testsuiterun.progress",
     ),
     Span(
         "validation_duration", "validation.started", "validation.finished", outcomes=COMPLETED, lost="validation.lost"
@@ -110,28 +112,24 @@ NAMES = names(
 
 METRICS = (
     Metric("test_suite_duration", "ms", "Time from the start of a test suite to its end.", labels=("suite",)),
-    Metric("test_count", "{test}", "Tests that ran or were skipped.", better="neither", labels=("status",)),
-    Metric("test_failure_rate", "%", "Share of the tests that ran and did not pass.", target=1),
-    Metric("test_flaky_count", "{test}", "Tests that failed and passed without a change in between."),
+    Metric("test_count", "{test}", "Tests that ran or were skipped.", better="neither", labels=("suite", "status")),
+    Metric("test_failure_rate", "%", "Share of the tests that ran and did not pass.", target=1, labels=("suite",)),
+    Metric(
+        "test_flaky_count", "{test}", "Tests that failed and passed without a change in between.", labels=("suite",)
+    ),
     Metric(
         "test_coverage",
         "%",
         "Share of the code that tests reach.",
         target=95,
         better="higher",
-        labels=("kind",),
+        labels=("suite", "kind"),
         title="Test Coverage",
     ),
     Metric("validation_success_rate", "%", "Share of validations that succeed.", better="higher"),
     Metric("validation_duration", "ms", "Time from the start of a validation to its end."),
-    Metric("environment_drift_count", "{key}", "Settings in which environments differ that should agree."),
-    Metric(
-        "cross_environment_validation",
-        "%",
-        "Share of the comparisons between environments that find no fault.",
-        better="higher",
-        labels=("environment",),
-    ),
+    DRIFT,
+    AGREEMENT,
 )
 
 VALIDATION = SourceSpec(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bers import Check, Interval, Metric, Nothing, Operation, SourceSpec, hookimpl
+from bers_builtin.sources._drift import AGREEMENT, DRIFT
 from bers_builtin.sources.environment_resolver.config import EnvironmentResolverConfig
 from bers_builtin.sources.environment_resolver.source import Cleared, EnvironmentReport, EnvironmentResolver
 
@@ -48,6 +49,8 @@ ENVIRONMENT_RESOLVER = SourceSpec(
             target=100.0,
             better="higher",
         ),
+        DRIFT,
+        AGREEMENT,
         Metric(
             "error_rate",
             "%",

@@ -79,6 +79,15 @@ class EnvironmentResolverConfig(Config, frozen=True):
         str | None,
         Meta(description="Environment where nothing names one; without it, finding none is a failure."),
     ] = None
+    compare: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Environments whose files are to set the same variables; each look compares each with each, by names "
+                "and not by values. None are compared unless they are named here."
+            )
+        ),
+    ] = ()
     interval: Annotated[Interval, Meta(description="Time between two detections.")] = Interval("30s")
     ttl: Annotated[Interval, Meta(description="How long a resolution may be used again, at most.")] = Interval("300s")
     timeout: Annotated[Interval, Meta(description="How long the file system may take to answer.")] = Interval("5s")
@@ -109,6 +118,10 @@ class EnvironmentResolverConfig(Config, frozen=True):
             self._check(rule.environment, f"hostname_rules[{index}].environment")
         if self.fallback is not None:
             self._check(self.fallback, "fallback")
+        for index, environment in enumerate(self.compare):
+            self._check(environment, f"compare[{index}]")
+        if len(self.compare) == 1 or len(set(self.compare)) < len(self.compare):
+            raise ValueError("compare: name two environments or more, each once")
 
     def _check(self, environment: str, path: str) -> None:
         if environment not in self.allowed:

@@ -43,6 +43,11 @@ class Resolution(msgspec.Struct, frozen=True):
     faults: Sequence[Fault]
 
     @property
+    def set_by_files(self) -> Sequence[str]:
+        """The variables that a file sets. What the process sets alone holds in every environment."""
+        return [name for name, value in self.values.items() if value.origin != PROCESS or value.overrides]
+
+    @property
     def valid(self) -> bool:
         return not self.errors
 

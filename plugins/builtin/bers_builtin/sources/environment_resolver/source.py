@@ -12,6 +12,7 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from bers import Caller, Context, Emit, Event, Finding, Full, Nothing, Outcome, Refused, Stage, Table
+from bers_builtin.sources._drift import AGREEMENT, DRIFT, Pair, compare_all
 from bers_builtin.sources.environment_resolver.config import EnvironmentResolverConfig, Origin
 from bers_builtin.sources.environment_resolver.detection import Candidate, Confidence, Detection
 from bers_builtin.sources.environment_resolver.resolution import Resolution, Value
@@ -59,6 +60,8 @@ class EnvironmentReport(msgspec.Struct, frozen=True, rename="camel"):
     """Milliseconds; null where resolution failed."""
     cached: bool | None
     generation: int
+    drift: Mapping[str, Mapping[str, Sequence[str]]]
+    """What environments lack that others set, by the pair of both: the first 20 variables of each."""
 
 
 class _Timed(NamedTuple):
@@ -94,6 +97,7 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
         self._detected: _Detected | None = None
         self._resolved: _Resolved | None = None
         self._fault = ""
+        self._pairs: Sequence[Pair] = ()
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -110,15 +114,16 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
             await self._pause()
 
     async def look(self) -> Sequence[Event]:
-        """Detect and resolve once; return what there is to tell of it."""
+        """Detect, resolve and compare once; return what there is to tell of it."""
         detected = await self._detect()
-        return [detected, await self._resolve()]
+        return [detected, await self._resolve(), *await self._compare()]
 
     def receive(self, event: Event, table: Table) -> Sequence[Event]:
         """Name the measures as the catalogue does. Our own events have them already."""
         measures = {name.replace(".", "_"): value for name, value in event.measures.items()}
         labels = dict(event.labels)
-        if event.outcome in ("success", "failure", "error", "timeout"):
+        counts = event.type in ("environment.detected", "configuration.resolved")
+        if counts and event.outcome in ("success", "failure", "error", "timeout"):
             measures.setdefault("error_rate", 0.0 if event.outcome == "success" else 100.0)
         if event.type == "environment.detected":
             measures.setdefault("environment_detection_total", 1.0)
@@ -163,6 +168,10 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
             resolution_time=resolved.timed.ms if resolved else None,
             cached=resolved.cached if resolved else None,
             generation=self._resolver.generation,
+            drift={
+                pair.name: {name: list(lacks[:MAX_LISTED]) for name, lacks in pair.missing.items()}
+                for pair in self._pairs
+            },
         )
 
     async def check_detection(self) -> Finding:
@@ -200,6 +209,7 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
             return Finding("unknown", "the configuration was not resolved yet")
         resolution = self._resolved.resolution
         errors = resolution.errors
+        drifted = [pair for pair in self._pairs if pair.count]
         configured = len(resolution.files) + bool(self.config.schema) + len(self.config.required)
         details = {
             "configured": configured,
@@ -210,10 +220,20 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
             "warnings": len(resolution.faults) - len(errors),
             "faults": _listed(resolution),
             "cached": self._resolved.cached,
+            "drift": {pair.name: pair.count for pair in self._pairs},
         }
         if errors:
             message = f"{len(errors)} errors, the first at {errors[0].path}: {errors[0].message}"
             return Finding("unhealthy", message, details, "Correct what `faults` lists.")
+        if drifted:
+            worst = max(drifted, key=lambda pair: ("production" in pair.missing, pair.count))
+            message = f"{worst.name}: {worst.count} variables are set in one alone, as {_lacking(worst)}"
+            return Finding(
+                "unhealthy" if "production" in worst.missing else "degraded",
+                message,
+                details,
+                "Set them in both, or in neither; GET environment-resolver lists them.",
+            )
         if resolution.faults:
             first = resolution.faults[0]
             message = f"{len(resolution.faults)} warnings, the first at {first.path}: {first.message}"
@@ -285,6 +305,35 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
             },
         )
 
+    async def _compare(self) -> Sequence[Event]:
+        """Find what the files of one environment set, and those of another do not."""
+        if not self.config.compare:
+            return ()
+        now = self.context.clock.monotonic()
+
+        def resolved() -> Sequence[Pair]:
+            found = {one: self._resolver.resolve(one, now)[0].set_by_files for one in self.config.compare}
+            return compare_all(found)
+
+        pairs, timed = await self._work(resolved)
+        self._pairs = pairs or ()
+        if pairs is None:
+            return [self.context.event("configuration.compared", outcome=timed.outcome, reason=timed.reason)]
+        return [
+            self.context.event(
+                "configuration.compared",
+                measures={
+                    DRIFT.name: float(pair.count),
+                    AGREEMENT.name: 0.0 if pair.count else 100.0,
+                },
+                labels={"pair": pair.name},
+                outcome="failure" if pair.count else "success",
+                reason=f"{pair.count} variables are set in one alone" if pair.count else None,
+                data={"missing": {name: list(lacks[:MAX_LISTED]) for name, lacks in pair.missing.items()}},
+            )
+            for pair in pairs
+        ]
+
     async def _work(self, work: Callable[[], T]) -> tuple[T | None, _Timed]:
         """Do file work in a thread; say how long the work itself took, or why it failed."""
 
@@ -321,6 +370,11 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
 def _set_time(event: Event, measures: dict[str, float], name: str) -> None:
     if event.duration_ms is not None and event.outcome in (None, "success"):
         measures.setdefault(name, event.duration_ms)
+
+
+def _lacking(pair: Pair) -> str:
+    """One variable that one of them lacks."""
+    return next(f"{lacks[0]}, which {name} lacks" for name, lacks in pair.missing.items() if lacks)
 
 
 def _listed(resolution: Resolution) -> list[dict[str, str]]:
