@@ -206,6 +206,23 @@ async def test_beyond_its_threshold_it_fires_at_once_and_back_at_it_it_ends(
         assert await rig.names() == []
 
 
+async def test_what_an_emitter_lost_is_told_for_five_minutes() -> None:
+    async with shipped() as rig:
+        await rig.measure("emitter_events_lost", 3.0)
+        assert await rig.names() == ["Events Lost"]
+        await rig.keep_measuring("other", 1.0, 299)
+        assert await rig.names() == ["Events Lost"]
+        await rig.keep_measuring("other", 1.0, 4)
+        assert await rig.names() == []
+
+
+async def test_the_report_of_an_emitter_is_a_figure(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        await server.emit({"type": "emitter.report", "source": "/ci", "measures": {"dropped": 7}})
+        await server.until("metrics/emitter_events_lost", lambda data: data["current"] == 7)
+        await server.until("alerts", lambda found: [one["rule"] for one in found] == ["Events Lost"])
+
+
 @pytest.mark.parametrize(
     ("rule", "metric", "fine", "bad"),
     [

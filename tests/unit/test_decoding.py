@@ -198,7 +198,7 @@ def test_a_type_that_cannot_be_one_is_refused(type: str) -> None:
 
 @pytest.mark.parametrize(
     "type",
-    ["alert.fired", "Health.Checked", "stage.changed", "config.reloaded", "clock.jumped", "emitter.report",
+    ["alert.fired", "Health.Checked", "stage.changed", "config.reloaded", "clock.jumped",
      "io.bers.alert.fired.v1", "dev.cdevents.alert.fired.0.1.0"],
 )  # fmt: skip
 def test_what_only_the_server_may_say_is_refused_in_every_spelling(type: str) -> None:

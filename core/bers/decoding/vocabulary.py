@@ -61,7 +61,7 @@ def canonical(type: str) -> Canonical:
 
 
 def _check_reserved(type: str) -> None:
-    if type.startswith(RESERVED) or type == "emitter.report":
+    if type.startswith(RESERVED):
         raise ValueError(f"type {type!r} is reserved for this server's own events; choose another")
 
 

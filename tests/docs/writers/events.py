@@ -22,6 +22,7 @@ TYPES: Mapping[str, str] = {
     "build.lost": "No finish came within `lost_after`. Told by the node.",
     "build.measured": "What follows from other events of a build. Told by the node.",
     "testsuiterun.started": "A test suite begins.",
+    "emitter.report": "What an emitter says of itself: how many events it had to drop, as `dropped`.",
     "testsuiterun.progress": "How far a test suite is: `progress.passed`, ..., and in `data` what is `running`.",
     "coverage.reported": "What tests covered, where that is told by itself: `coverage.lines`, `coverage.branches`, ...",
     "testsuiterun.finished": "A test suite ends, with counts (`tests.passed`, ...) and `coverage.lines`, ...",
@@ -157,7 +158,7 @@ def owner_of(type: str, owners: Mapping[str, str]) -> str:
 
 def _reserved() -> str:
     words = ", ".join(f"`{one}*`" for one in RESERVED)
-    return f"Types {words} and `emitter.report`, and sources that begin with `bers:`, are the node's own, and refused."
+    return f"Types {words}, and sources that begin with `bers:`, are the node's own, and refused."
 
 
 def _seeds() -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""This server itself: what lags, waits, fails or is silent, and how late its own work is done."""
+"""This server itself: what lags, waits, fails or is silent, how late its own work is done, and what it never got."""
 
 from __future__ import annotations
 
@@ -7,8 +7,23 @@ from contextlib import suppress
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from bers import Clock, Config, Context, Emit, Event, Full, Interval, Metric, Refused, SourceSpec, Stage, hookimpl
+from bers import (
+    Clock,
+    Config,
+    Context,
+    Emit,
+    Event,
+    Full,
+    Interval,
+    Metric,
+    Refused,
+    SourceSpec,
+    Stage,
+    Table,
+    hookimpl,
+)
 
 TICK = 0.1
 """Seconds that the event loop is asked to wait, again and again, to see how much later it comes back."""
@@ -31,6 +46,13 @@ class SelfMonitoring(Stage[SelfMonitoringConfig]):
         self._told: dict[Key, tuple[float, float]] = {}
         """What was told last of each figure that has labels, and when."""
         self._missed = 0
+
+    def receive(self, event: Event, table: Table) -> Sequence[Event]:
+        """What an emitter reports of itself: what it had to drop before it could be sent."""
+        if event.type != "emitter.report":
+            return (event,)
+        lost = {"emitter_events_lost": event.measures["dropped"]} if "dropped" in event.measures else {}
+        return (replace(event, measures=lost),)
 
     async def run(self, emit: Emit) -> None:
         """Measure for ever."""
@@ -102,6 +124,7 @@ METRICS: Sequence[Metric] = (
         better="higher",
     ),
     Metric("events_refused", "{event}", "Events that the intake refused between two readings."),
+    Metric("emitter_events_lost", "{event}", "Events that an emitter dropped before they were sent, as it reports."),
     Metric("clock_step", "ms", "By how much the wall clock was set in the last five minutes."),
     Metric("reload_failed", "1", "Whether the last reload of the configuration failed: 1, else 0."),
 )  # fmt: skip
@@ -110,7 +133,7 @@ SELF_MONITORING = SourceSpec(
     "self-monitoring",
     SelfMonitoringConfig,
     SelfMonitoring,
-    claims=("monitoring.measured",),
+    claims=("monitoring.measured", "emitter.report"),
     metrics=METRICS,
     log="",
 )

@@ -20,6 +20,7 @@ import pytest
 
 import bers_emit
 from bers_emit import Emitter, emit
+from bers_emit.ring import MAX_EVENTS
 from bers_emit.testing import Receiver
 
 
@@ -241,3 +242,13 @@ def test_what_the_package_offers_is_what_it_names() -> None:
     assert all(getattr(bers_emit, name) is not None for name in bers_emit.__all__)
     with pytest.raises(AttributeError):
         bers_emit.__getattr__("nothing")
+
+
+def test_a_report_of_what_was_dropped_drops_nothing_itself(tmp_path: Path) -> None:
+    blocked = tmp_path / "a-file"
+    blocked.write_text("no folder can be here")
+    sending = Emitter("http://127.0.0.1:9", spool=blocked / "spool", budget=0.0)  # Nobody listens there.
+    for n in range(MAX_EVENTS + 200):
+        sending.emit("build.finished", subject=str(n))
+    assert sending.dropped == 200
+    sending.close()

@@ -75,12 +75,13 @@ class Emitter:
         """
         if not self.url or not isinstance(type, str) or not type:  # pyright: ignore[reportUnnecessaryIsInstance]
             return False
+        before = self.dropped
         try:
             kept = self._keep(type, fields)
         except Exception:  # Whatever is wrong with an event, the caller's work goes on.
             self._lose(1)
             return False
-        if kept and self.dropped > self._told:
+        if kept and before > self._told and self.dropped == before:  # Else the report would push out the next event.
             self._tell_losses()
         return kept
 

@@ -138,6 +138,18 @@ OURSELVES: Sequence[Rule] = (
         },
     ),
     Rule(
+        name="Events Lost",
+        severity="warning",
+        metric="emitter_events_lost",
+        above=Quantity("0"),
+        aggregate="count",
+        window=Interval("5m"),
+        annotations={
+            "summary": "An emitter dropped events before they were sent: its spool is full, or its disk refuses it.",
+            "step": "Run `bers-emit spool status` where it runs: see why nothing is sent, and make room.",
+        },
+    ),
+    Rule(
         name="Clock Was Set",
         severity="warning",
         metric="clock_step",
