@@ -23,7 +23,6 @@ TYPES: Mapping[str, str] = {
     "build.measured": "What follows from other events of a build. Told by the node.",
     "testsuiterun.started": "A test suite begins.",
     "testsuiterun.progress": "How far a test suite is: `progress.passed`, ..., and in `data` what is `running`.",
-    "coverage.reported": "What tests covered, where that is told by itself: `coverage.lines`, `coverage.branches`, ...",
     "testsuiterun.finished": "A test suite ends, with counts (`tests.passed`, ...) and `coverage.lines`, ...",
     "testsuiterun.lost": "No finish came within `lost_after`, told by the node; or the process died, as it left word.",
     "validation.started": "A validation begins.",
