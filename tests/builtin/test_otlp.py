@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -310,10 +311,6 @@ async def send(server: Server, path: str, body: Any, **headers: str) -> httpx2.R
     )
 
 
-async def kept(server: Server, type: str) -> list[Any]:
-    return await server.until(f"records?type={type}&period=90d", len)
-
-
 async def test_an_event_in_a_log_record_is_an_event_here(tmp_path: Path) -> None:
     body = logs(
         {
@@ -415,22 +412,90 @@ async def test_a_body_that_is_none_is_400_in_otlps_words(tmp_path: Path, body: b
         assert "retry-after" not in answer.headers
 
 
+async def squeezed(server: Server, body: bytes, media: str = "application/json") -> httpx2.Response:
+    headers = {"content-encoding": "gzip", "content-type": media}
+    return await send(server, "/v1/metrics", gzip.compress(body, 1), **headers)
+
+
+def wrapped(body: bytes, *fields: int) -> bytes:
+    """Bytes as a field of a message in protobuf, and that in a field of another, and so on outwards."""
+    for field in fields:
+        length = len(body)
+        head = bytearray([field << 3 | 2])
+        while length > 0x7F:
+            head.append(length & 0x7F | 0x80)
+            length >>= 7
+        body = bytes([*head, length]) + body
+    return body
+
+
 async def test_a_bomb_costs_no_more_than_its_limit(tmp_path: Path) -> None:
+    empty = b"{}," * 1_000_000 + b"{}"
     async with serving(tmp_path) as server:
-        bomb = gzip.compress(b'{"resourceMetrics": [' + b" " * (200 << 20) + b"]}")
-        answer = await send(server, "/v1/metrics", bomb, **{"content-encoding": "gzip"})
+        before = server.node.supervisor.memory.resident
+        answer = await squeezed(server, b'{"resourceMetrics": [' + b" " * (20 << 20) + b"]}")
         assert answer.status_code == 413 and "8388608" in answer.json()["message"]
         assert (await send(server, "/v1/metrics", b" " * (5 << 20))).status_code == 413
-        empty = gzip.compress(
-            b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [' + b"{}," * 2_000_000 + b"{}]}]}]}"
-        )
-        assert (await send(server, "/v1/metrics", empty, **{"content-encoding": "gzip"})).status_code == 200
-        many = [counter(*[point(n / 1000, 1, n=n) for n in range(11_000)])]
-        answer = await send(
-            server, "/v1/metrics", gzip.compress(json.dumps(export(*many)).encode()), **{"content-encoding": "gzip"}
-        )
+        for body in (
+            b'{"resourceMetrics": [' + empty + b"]}",
+            b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [' + empty + b"]}]}]}",
+            b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"sum": {"dataPoints": [' + empty + b"]}}]}]}]}",
+        ):
+            answer = await squeezed(server, body)
+            assert answer.status_code == 413 and "objects are too many" in answer.json()["message"]
+        few = b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [' + b"{}," * 30_000 + b"{}]}]}]}"
+        assert "with nothing in them" in (await squeezed(server, few)).json()["message"]
+        for inside in (wrapped(b"\x0a\x00" * 3_000_000, 1), wrapped(b"\x0a\x00" * 3_000_000, 7, 2, 2, 1)):
+            answer = await squeezed(server, inside, "application/x-protobuf")
+            assert answer.status_code == 413 and b"fields are too many" in answer.content
+        many = counter(*[point(n / 1000, 1, n=n) for n in range(11_000)])
+        answer = await squeezed(server, json.dumps(export(many)).encode())
         assert answer.status_code == 413 and "10000 events" in answer.json()["message"]
-        assert server.node.supervisor.memory.resident < 400 << 20
+        assert server.node.supervisor.memory.resident - before < 150 << 20
+
+
+@pytest.mark.parametrize("body", [b"\x0a", b"\x0a\x05abc", b"\xff" * 20, b"\x0b", b"\x0a\xff\xff\xff\xff\x7f"])
+async def test_bytes_that_are_no_protobuf_are_400_in_protobuf(tmp_path: Path, body: bytes) -> None:
+    from google.rpc.status_pb2 import Status
+
+    async with serving(tmp_path) as server:
+        for one in (body, body * 30_000):
+            answer = await send(server, "/v1/metrics", one, **{"content-type": "application/x-protobuf"})
+            assert (answer.status_code, answer.headers["content-type"]) == (400, "application/x-protobuf")
+            assert Status.FromString(answer.content).message.startswith("the body is not what otlp-metrics sends")
+
+
+async def test_what_is_rejected_is_said_in_protobuf_too(tmp_path: Path) -> None:
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+        ExportMetricsServiceRequest,
+        ExportMetricsServiceResponse,
+    )
+
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="jvm.threads")
+    for at in range(300):
+        metric.gauge.data_points.add(time_unix_nano=START + at, as_int=1)
+    async with serving(tmp_path) as server:
+        body = request.SerializeToString()
+        answer = await send(server, "/v1/metrics", body, **{"content-type": "application/x-protobuf"})
+        told = ExportMetricsServiceResponse.FromString(answer.content).partial_success
+        assert (answer.status_code, told.rejected_data_points) == (200, 300)
+        assert told.error_message.startswith("'jvm.threads' is no metric of this server")
+        answer = await send(server, "/v1/metrics", b"", **{"content-type": "application/x-protobuf"})
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_without_the_extra_protobuf_is_415_that_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [one for one in sys.modules if one.startswith("opentelemetry.proto")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto", None)
+    async with serving(tmp_path) as server:
+        answer = await send(server, "/v1/metrics", b"\x0a\x00", **{"content-type": "application/x-protobuf"})
+        assert answer.status_code == 415 and b"install `bers-monitoring[otlp]`" in answer.content
+        assert (await send(server, "/v1/metrics", b"", **{"content-type": "text/plain"})).status_code == 415
+        assert (await send(server, "/v1/metrics", {})).status_code == 200, "JSON needs nothing"
 
 
 async def test_a_full_intake_says_when_to_come_again(tmp_path: Path) -> None:

@@ -211,6 +211,5 @@ pipelines: {{metrics: {{sources: [build], processors: [windows], sinks: [store]}
         status = await server.data("dashboard/status")
         assert status["details"]["spool"]["handed_in"] == 1211 and status["unmapped"] == {}
         assert (await server.data("health/spool", "health"))["status"] == "healthy"
-        total = await server.data("metrics/build_total?period=30d", "metrics")
     log = (tmp_path / "logs" / "monitoring.log").read_text(encoding="utf-8")
     assert "does not claim" not in log

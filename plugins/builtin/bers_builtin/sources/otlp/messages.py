@@ -7,6 +7,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from bers_builtin.sources.otlp import bounds
+
 
 M = TypeVar("M", bound="Message")
 
@@ -225,6 +227,7 @@ _RECORD = msgspec.json.Decoder(LogRecord, strict=False)
 
 def read_metrics(body: bytes | bytearray) -> Iterator[MetricTold]:
     """The metrics of a request in JSON, decoded one by one. Raise ValueError where it is none."""
+    bounds.check_json(body)
     for sender in _read(body, _EXPORT_METRICS).resource_metrics:
         resource = attributes(sender.resource.attributes) if sender.resource else {}
         for scope in sender.scope_metrics:
@@ -234,6 +237,7 @@ def read_metrics(body: bytes | bytearray) -> Iterator[MetricTold]:
 
 def read_logs(body: bytes | bytearray) -> Iterator[RecordTold]:
     """The log records of a request in JSON, decoded one by one. Raise ValueError where it is none."""
+    bounds.check_json(body)
     for sender in _read(body, _EXPORT_LOGS).resource_logs:
         resource = attributes(sender.resource.attributes) if sender.resource else {}
         for scope in sender.scope_logs:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from bers import Catalog
-from bers_builtin.sources.otlp import conventions
+from bers_builtin.sources.otlp import bounds, conventions
 from bers_builtin.sources.otlp.messages import (
     CUMULATIVE,
     NO_VALUE,
@@ -84,8 +84,12 @@ class Names:
 
 def documents(told: Iterable[MetricTold], names: Names) -> Iterator[Document | ValueError]:
     """Each point as the document of an event, or what is wrong with it, in their order."""
+    idle = 0
     for resource, scope, metric in told:
         series = _series(metric)
+        idle += not (series and series.points)
+        if idle > bounds.MAX_IDLE:
+            raise bounds.idle_too_long()
         for point in series.points if series else ():
             if not series or point.flags & NO_VALUE:
                 continue

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from bers import Refused
+from bers_builtin.sources.otlp import bounds
 from bers_builtin.sources.otlp import messages as m
 from bers_builtin.sources.otlp.messages import (
     AnyValue,
@@ -26,6 +27,7 @@ REMEDY = "install `bers-monitoring[otlp]`, or let the sender use http/json"
 
 def read_metrics(body: bytes | bytearray) -> Iterator[MetricTold]:
     """The metrics of a request. Raise ValueError where it is none; Refused where nothing here can read it."""
+    bounds.check_protobuf("metrics", bytes(body))
     for sender in _parsed("metrics", "ExportMetricsServiceRequest", body).resource_metrics:
         resource = attributes(map(_pair, sender.resource.attributes))
         for scope in sender.scope_metrics:
@@ -35,6 +37,7 @@ def read_metrics(body: bytes | bytearray) -> Iterator[MetricTold]:
 
 def read_logs(body: bytes | bytearray) -> Iterator[RecordTold]:
     """The log records of a request. Raise ValueError where it is none; Refused where nothing here can read it."""
+    bounds.check_protobuf("logs", bytes(body))
     for sender in _parsed("logs", "ExportLogsServiceRequest", body).resource_logs:
         resource = attributes(map(_pair, sender.resource.attributes))
         for scope in sender.scope_logs:
