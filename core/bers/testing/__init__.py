@@ -134,7 +134,7 @@ async def emitting(
     """Run one source for as long as the block lasts, and receive what it emits: with a virtual clock, step by step."""
     source: Step[Source] = step(spec, context=context, **options)
     inlet, outlet = anyio.create_memory_object_stream[Event](1_000)
-    declared = {metric.name for metric in spec.metrics}
+    declared = {metric.name for metric in spec.metrics} | source.context.metrics.keys()
 
     async def emit(events: Sequence[Event], /, *, durable: bool = False) -> None:
         for event in events:

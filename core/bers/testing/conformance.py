@@ -74,7 +74,7 @@ async def _emitted(
     seen: list[Event] = []
     dropped = 0
     news = anyio.Event()
-    declared = {metric.name for metric in spec.metrics}
+    declared = {metric.name for metric in spec.metrics} | source.context.metrics.keys()
 
     async def emit(events: Sequence[Event], /, *, durable: bool = False) -> None:
         nonlocal refusals, dropped, news
