@@ -11,7 +11,7 @@ from bers.testing import check_source
 
 CATALOGUE = load(installed=False)
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "build": {}, "validation": {}, "deployment": {}, "system-resources": {"interval": "20ms"},
+    "build": {}, "deployment": {}, "system-resources": {"interval": "20ms"},
     "environment-resolver": {"interval": "20ms", "fallback": "production"},
 }  # fmt: skip
 """Sources that tell something without anybody's doing; the others have their own tests of it."""
