@@ -55,8 +55,8 @@ class Format(Generic[S]):
     """Tell what happened, as documents of plain JSON; nothing where nothing did that matters here. ``origin`` in a
     document says what it was: ``github/push``. An ``id`` that depends on what happened alone makes every repeat one.
 
-    A ValueError among them is a rejected one. Raise it where the body is none of this format, or Refused. It is called in the event loop: a generator is taken a
-    slice at a time.
+    A ValueError among them is a rejected one. Raise it where the body is none of this format, or Refused. It is called
+    in the event loop: a generator is taken a slice at a time.
     """
     summary: str
     verify: Callable[[S, Delivery], None] | None = None

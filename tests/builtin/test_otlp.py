@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bers.testing import check_spec, run_receive, step
 from bers.testing.server import Server, serving
 from bers_builtin.sources.build import BUILD
 from bers_builtin.sources.otlp import OTLP
+from bers_builtin.sources.otlp.config import Chosen, OtlpConfig
 from bers_builtin.sources.otlp.source import OtlpSource
 
 SECOND = 10**9
@@ -184,7 +186,7 @@ async def test_durations_of_pipeline_runs_are_builds_with_their_outcome() -> Non
     histogram = {"dataPoints": points, "aggregationTemporality": 1}
     metric = {"name": "cicd.pipeline.run.duration", "unit": "s", "histogram": histogram}
     async with source() as rig:
-        found = rig.take(export(metric, **{"deployment_environment_name": "staging"}))
+        found = rig.take(export(metric, deployment_environment_name="staging"))
     assert [(one.outcome, one.environment, dict(one.measures)) for one in found] == [
         ("success", "staging", {"build_total": 1, "build_performance": 4200, "build_success_rate": 100}),
         ("success", "staging", {"build_total": 1, "build_performance": 6000, "build_success_rate": 100}),
@@ -236,13 +238,16 @@ async def test_an_event_of_this_type_that_somebody_else_wrote_is_kept_as_it_came
 @pytest.mark.parametrize(
     ("metric", "reason"),
     [
-        ({"name": "nobody.knows", "gauge": {"dataPoints": [point(1, 1)]}}, "'nobody.knows' is no metric of this server"),
-        ({"name": "requests", "unit": "By", "gauge": {"dataPoints": [point(1, 1)]}}, "is in 'By', and request_total in"),
+        ({"name": "nobody.knows", "gauge": {"dataPoints": [point(1, 1)]}},
+         "'nobody.knows' is no metric of this server"),
+        ({"name": "requests", "unit": "By", "gauge": {"dataPoints": [point(1, 1)]}},
+         "is in 'By', and request_total in"),
         ({"name": "requests", "gauge": {"dataPoints": [{"asInt": "7"}]}}, "a point has no time"),
         ({"name": "requests", "gauge": {"dataPoints": [{"timeUnixNano": START}]}}, "a point has no value"),
         ({"name": "requests", "gauge": {"dataPoints": [point(1, 1e30)]}}, "beyond 1e+18"),
         ({"name": "requests", "gauge": {"dataPoints": [{**point(1, 1), "asDouble": "NaN"}]}}, "is not finite"),
-        ({"name": "requests", "gauge": {"dataPoints": [{"timeUnixNano": START, "asInt": "9" * 400}]}}, "beyond all numbers"),
+        ({"name": "requests", "gauge": {"dataPoints": [{"timeUnixNano": START, "asInt": "9" * 400}]}},
+         "beyond all numbers"),
         (
             {"name": "requests", "histogram": {"dataPoints": [{"timeUnixNano": 1, "count": 3, "bucketCounts": [1, 1],
              "explicitBounds": [5]}], "aggregationTemporality": 1}},
@@ -253,7 +258,8 @@ async def test_an_event_of_this_type_that_somebody_else_wrote_is_kept_as_it_came
             "a count is out of range",
         ),
         (
-            {"name": "requests", "histogram": {"dataPoints": [{"timeUnixNano": 1, "count": 1, "bucketCounts": [1] + [0] * 3000,
+            {"name": "requests", "histogram": {"dataPoints": [{"timeUnixNano": 1, "count": 1,
+             "bucketCounts": [1] + [0] * 3000,
              "explicitBounds": list(range(3000))}]}},
             "buckets are too many",
         ),
@@ -286,15 +292,14 @@ async def test_a_stream_that_ended_says_nothing() -> None:
 def test_a_name_that_leads_nowhere_is_a_fault_of_the_file(chosen: dict[str, str], fault: str) -> None:
     assert OTLP.verify
     with pytest.raises(ConfigError, match=fault):
-        OTLP.verify(step(OTLP, metrics=[chosen]).config, METRICS)
+        OTLP.verify(OtlpConfig((Chosen(**chosen),)), METRICS)
 
 
 # Over HTTP.
 
 
-def log(name: str, at: float = 0.0, **said: Any) -> dict[str, Any]:
-    record = {"timeUnixNano": str(START + int(at * SECOND)), "eventName": name, "attributes": attributes(said)}
-    return record
+def log(name: str, /, **said: Any) -> dict[str, Any]:
+    return {"timeUnixNano": str(START), "eventName": name, "attributes": attributes(said)}
 
 
 def logs(*records: dict[str, Any], **resource: Any) -> dict[str, Any]:
@@ -319,7 +324,8 @@ async def test_an_event_in_a_log_record_is_an_event_here(tmp_path: Path) -> None
                 "cicd.pipeline.run.id": "4711", "duration_ms": 900, "replicas": 3, "error.message": "no quota",
                 "team": "web", "log.record.uid": "u-1",
             }),
-            "severityNumber": 17, "traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "eee19b7ec3c1b174", "flags": 1,
+            "severityNumber": 17, "traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "eee19b7ec3c1b174",
+            "flags": 1,
             "body": {"stringValue": "gave up"},
         },
         service_name="chat", deployment_environment_name="production", service_version="1.5.0",
@@ -400,8 +406,9 @@ async def test_what_is_not_taken_is_said_and_nothing_is_to_be_sent_again(tmp_pat
     "body",
     [
         b"", b"hello", b"[]", b'{"resourceMetrics": 7}', b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [7]}]}]}',
-        b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "a", "sum": {"aggregationTemporality": "DELTA"}}]}]}]}',
-        b'{"resourceMetrics": [{"resource": {"attributes": [{"key": "a", "value": ' + b'{"arrayValue": {"values": [' * 5000
+        b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"sum": {"aggregationTemporality": "DELTA"}}]}]}]}',
+        b'{"resourceMetrics": [{"resource": {"attributes": [{"key": "a", "value": '
+        + b'{"arrayValue": {"values": [' * 5000
         + b"]}}" * 5000 + b"}]}}]}", b"\xff\xfe{}",
     ],
 )  # fmt: skip
@@ -456,13 +463,12 @@ async def test_a_bomb_costs_no_more_than_its_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", [b"\x0a", b"\x0a\x05abc", b"\xff" * 20, b"\x0b", b"\x0a\xff\xff\xff\xff\x7f"])
 async def test_bytes_that_are_no_protobuf_are_400_in_protobuf(tmp_path: Path, body: bytes) -> None:
-    from google.rpc.status_pb2 import Status
-
+    status = import_module("google.rpc.status_pb2").Status
     async with serving(tmp_path) as server:
         for one in (body, body * 30_000):
             answer = await send(server, "/v1/metrics", one, **{"content-type": "application/x-protobuf"})
             assert (answer.status_code, answer.headers["content-type"]) == (400, "application/x-protobuf")
-            assert Status.FromString(answer.content).message.startswith("the body is not what otlp-metrics sends")
+            assert status.FromString(answer.content).message.startswith("the body is not what otlp-metrics sends")
 
 
 async def test_what_is_rejected_is_said_in_protobuf_too(tmp_path: Path) -> None:
@@ -512,7 +518,8 @@ async def test_a_full_intake_says_when_to_come_again(tmp_path: Path) -> None:
 
 
 async def test_who_has_no_key_for_it_is_told_so_and_where_it_is_not_declared_too(tmp_path: Path) -> None:
-    text = "version: 1\nsources: {build: {}}\nsinks: {store: {use: rest-store}}\npipelines: {a: {sources: [build], sinks: [store]}}\n"
+    stages = "sources: {build: {}}\nsinks: {store: {use: rest-store}}\n"
+    text = f"version: 1\n{stages}pipelines: {{a: {{sources: [build], sinks: [store]}}}}\n"
     async with serving(tmp_path, text) as server:
         answer = await send(server, "/v1/metrics", {})
         assert answer.status_code == 503 and "declare 'otlp'" in answer.json()["message"]

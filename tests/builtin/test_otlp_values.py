@@ -101,7 +101,7 @@ def test_a_sum_grows_by_the_difference_and_begins_anew_where_its_start_says_so()
 
     def grown(before: Told, now: Told) -> float | None:
         found = growth(before, now)
-        return found and found.value
+        return found.value if found else None
 
     assert grown(told(10, 2), told(15, 3)) == 5
     assert grown(told(10, 2), told(4, 3, start=3)) == 4

@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio
 import pytest
-from bers_emit.spool import Spool
 
 from bers import Context, Event, Full
 from bers.testing import VirtualClock, check_source, step
 from bers.testing.server import serving
 from bers_builtin.sources.spool import SPOOL, SpoolSource
+from bers_emit.spool import Spool
 
 
 def build(number: int, name: str = "s", **fields: Any) -> bytes:

@@ -74,10 +74,11 @@ def python_sender(url: str, kind: Compression) -> None:
 async def check_what_both_say(server: Server) -> None:
     builds = await server.until("metrics/build_performance", lambda one: one["current"] == 6300)
     assert (builds["average"], builds["min"], builds["max"]) == (5250, 4200, 6300)
-    current = await server.data("metrics/current")
-    sums = {name: [one["sum"] for one in current[name]] for name in ("build_total", "request_total")}
-    assert sums == {"build_total": [2], "request_total": [12]}
-    assert (await server.data("metrics/queue_length"))["current"] == 7
+    sums = {"build_total": [2], "request_total": [12]}
+    await server.until(
+        "metrics/current", lambda one: {name: [series["sum"] for series in one[name]] for name in sums} == sums
+    )
+    await server.until("metrics/queue_length", lambda one: one["current"] == 7)
     deployments = await server.until("metrics/deployment_performance", lambda one: one["current"] is not None)
     assert deployments["current"] == 900
 

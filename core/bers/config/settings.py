@@ -177,8 +177,8 @@ class MetricSettings(Config, frozen=True):
         str,
         Meta(
             max_length=40,
-            description="Declares a metric of your own, in this unit: ms, s, By, By/s, %, 1, or a noun in braces such as "
-            "{request}.",
+            description="Declares a metric of your own, in this unit: ms, s, By, By/s, %, 1, or a noun in braces "
+            "such as {request}.",
         ),
     ] = ""
     description: Annotated[str, Meta(max_length=400, description="Of a metric of your own: what is measured.")] = ""

@@ -47,7 +47,7 @@ async def check_source(
     context: Context | None = None,
     **options: object,
 ) -> list[Event]:
-    """Assert what every source that runs promises, whether it measures, listens or follows a file; return what it emits.
+    """Assert what every source that runs promises, whether it measures, listens or follows; return what it emits.
 
     It is opened, runs, and ``provoke`` makes happen what it tells of; it has to emit ``count`` events. That is done
     twice, with an intake that is full at first the second time: what the source holds has to be free again, and who is
@@ -75,6 +75,7 @@ async def _emitted(
     dropped = 0
     news = anyio.Event()
     declared = {metric.name for metric in spec.metrics} | source.context.metrics.keys()
+    began = anyio.current_time()
 
     async def emit(events: Sequence[Event], /, *, durable: bool = False) -> None:
         nonlocal refusals, dropped, news

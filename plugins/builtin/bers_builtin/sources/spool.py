@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from anyio import to_thread
-from bers_emit import folder as spools
-from bers_emit.spool import Spool
 from msgspec import Meta
 
 from bers import (
@@ -27,6 +25,8 @@ from bers import (
     Stage,
     hookimpl,
 )
+from bers_emit import folder as spools
+from bers_emit.spool import Spool
 
 
 class SpoolConfig(Config, frozen=True):
@@ -36,8 +36,8 @@ class SpoolConfig(Config, frozen=True):
         str,
         Meta(
             min_length=1,
-            description="The folder of spools, as emitters have it in `BERS_EMIT_SPOOL`. This server has to be allowed to "
-            "read and delete the files in it.",
+            description="The folder of spools, as emitters have it in `BERS_EMIT_SPOOL`. This server has to be allowed "
+            "to read and delete the files in it.",
         ),
     ]
     interval: Annotated[Interval, Meta(description="The time between two looks into the folder.")] = Interval("1s")
@@ -120,7 +120,8 @@ class SpoolSource(Stage[SpoolConfig]):
                 poison[number] = str(refused)
             else:
                 events += alone.events
-                poison |= {number: one.error for one in alone.rejected}
+                if alone.rejected:
+                    poison[number] = alone.rejected[0].error
         return events, poison
 
     def _tell_once(self, fault: str) -> None:

@@ -1,6 +1,7 @@
-"""The source `bazel`, on streams of its Build Event Protocol written as the protocol says, in every order and cut off."""
+"""The source `bazel`, on streams written as the Build Event Protocol says, in every order, and cut off."""
 
 import json
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,10 +23,16 @@ Line = dict[str, Any]
 
 def started(**more: Any) -> Line:
     told = {
-        "uuid": UUID, "startTimeMillis": str(BEGAN * 1000), "startTime": "2026-11-18T11:06:40Z", "buildToolVersion": "8.1.0",
+        "uuid": UUID, "startTimeMillis": str(BEGAN * 1000), "startTime": "2026-11-18T11:06:40Z",
+        "buildToolVersion": "8.1.0",
         "command": "test", "workingDirectory": "/src/widget", "workspaceDirectory": "/src/widget", **more,
     }  # fmt: skip
-    children = [progress_id(0), {"pattern": {"pattern": ["//..."]}}, {"buildFinished": {}}, {"workspaceStatus": {}}]
+    children: list[Line] = [
+        progress_id(0),
+        {"pattern": {"pattern": ["//..."]}},
+        {"buildFinished": {}},
+        {"workspaceStatus": {}},
+    ]
     return {"id": {"started": {}}, "children": children, "started": told}
 
 
@@ -72,7 +79,8 @@ def result(label: str, status: str, attempt: int = 1) -> Line:
 
 def summary(label: str, status: str, first: float = 2.0, last: float = 7.0) -> Line:
     told = {
-        "totalRunCount": 1, "overallStatus": status, "runCount": 1, "firstStartTimeMillis": str(int((BEGAN + first) * 1000)),
+        "totalRunCount": 1, "overallStatus": status, "runCount": 1,
+        "firstStartTimeMillis": str(int((BEGAN + first) * 1000)),
         "lastStopTimeMillis": str(int((BEGAN + last) * 1000)),
     }  # fmt: skip
     return {"id": {"testSummary": {"label": label, "configuration": {"id": "c1"}}}, "testSummary": told}
@@ -81,7 +89,7 @@ def summary(label: str, status: str, first: float = 2.0, last: float = 7.0) -> L
 def finished(code: int = 0, name: str = "SUCCESS", seconds: float = 12.5) -> Line:
     exit = {"name": name, "code": code} if code else {"name": name}
     told: Line = {"exitCode": exit, "finishTimeMillis": str(int((BEGAN + seconds) * 1000)), "anomalyReport": {}}
-    children = [{"buildToolLogs": {}}, {"buildMetrics": {}}]
+    children: list[Line] = [{"buildToolLogs": {}}, {"buildMetrics": {}}]
     return {
         "id": {"buildFinished": {}},
         "children": children,
@@ -109,8 +117,9 @@ def status() -> Line:
 A, B = "//a:unit", "//b:web"
 GOOD = [
     started(), progress(0, progress_id(1)), status(), expanded(A, B), configured(A), configured(B),
-    progress(1, progress_id(2)), completed(A), result(A, "PASSED"), summary(A, "PASSED"), completed(B), result(B, "FAILED"),
-    result(B, "PASSED", 2), summary(B, "FLAKY", 3.0, 9.0), finished(), progress(2), metrics(), logs(),
+    progress(1, progress_id(2)), completed(A), result(A, "PASSED"), summary(A, "PASSED"), completed(B),
+    result(B, "FAILED"), result(B, "PASSED", 2), summary(B, "FLAKY", 3.0, 9.0), finished(), progress(2),
+    metrics(), logs(),
 ]  # fmt: skip
 
 
@@ -134,7 +143,7 @@ async def following(path: Path, clock: VirtualClock, told: list[Event]) -> Async
 
 async def read(path: Path, number: int, *, seconds: float = 0.0) -> list[Event]:
     """What a source tells of a file, when so many seconds have passed in which nobody wrote to it."""
-    clock, told = VirtualClock(path.stat().st_mtime if path.is_file() else BEGAN), list[Event]()
+    clock, told = VirtualClock(path.stat().st_mtime), list[Event]()
     async with following(path, clock, told):
         with anyio.fail_after(10):
             while len(told) < number:
@@ -215,7 +224,8 @@ async def test_a_build_that_was_interrupted_is_cancelled_and_its_tests_did_not_r
     ("reason", "outcome"), [("TIME_OUT", "timeout"), ("INTERNAL", "error"), ("USER_INTERRUPTED", "cancel")]
 )
 async def test_even_the_end_may_be_aborted(tmp_path: Path, reason: str, outcome: str) -> None:
-    end = {"id": {"buildFinished": {}}, "aborted": {"reason": reason, "description": "no more"}, "lastMessage": True}
+    aborted = {"reason": reason, "description": "no more"}
+    end: Line = {"id": {"buildFinished": {}}, "aborted": aborted, "lastMessage": True}
     _, build = await read(written(tmp_path / "b.json", [started(), end]), 2, seconds=12)
     assert (build.outcome, build.reason) == (outcome, f"{reason}: no more")
 
@@ -280,7 +290,7 @@ sinks: {{store: {{use: rest-store}}}}
 pipelines: {{metrics: {{sources: [build, validation], processors: [windows], sinks: [store]}}}}
 """
     (tmp_path / "bep").mkdir()
-    now = int(anyio.current_time()) and __import__("time").time()
+    now = time.time()
     events = json.loads(json.dumps(GOOD).replace(str(BEGAN)[:7], str(int(now))[:7]))
     async with serving(tmp_path, text) as server:
         written(tmp_path / "bep" / "build.json", events)

@@ -120,8 +120,9 @@ async def test_names_are_those_of_the_configuration_first(clock: VirtualClock) -
 
 
 async def test_what_nobody_understands_is_counted_and_costs_nobody_else(clock: VirtualClock) -> None:
-    wrong = ["", "job.total", "job.total:1", "job.total:x|c", "job.total:nan|c", "job.total:1e300|c", "job.total:1|c|@0",
-             "job.total:1|c|@7", "job.total:1|q", "job.total|c", "queue.length:|g", "\ufffd\x00"]  # fmt: skip
+    wrong = ["", "job.total", "job.total:1", "job.total:x|c", "job.total:nan|c", "job.total:1e300|c",
+             "job.total:1|c|@0", "job.total:1|c|@7", "job.total:1|q", "job.total|c", "queue.length:|g",
+             "\ufffd\x00"]  # fmt: skip
     told: list[Event] = []
     async with listening(clock, told) as stage:
         say(stage.port, *wrong, "nobody.knows:1|c", "job.total:1|c")

@@ -17,7 +17,7 @@ FORMATS = (
     Format(
         "otlp-metrics",
         OtlpSource.read_metrics,
-        "Metrics over OTLP/HTTP, in JSON; in protobuf with the extra `otlp`. Answered as OTLP says.",
+        "Metrics over OTLP/HTTP, in JSON or, with the extra `otlp`, in protobuf.",
         media=(JSON, PROTOBUF),
         max_bytes=MAX_BYTES,
         max_inflated=2 * MAX_BYTES,
@@ -28,7 +28,7 @@ FORMATS = (
     Format(
         "otlp-logs",
         OtlpSource.read_logs,
-        "Log records that are events, over OTLP/HTTP, in JSON; in protobuf with the extra `otlp`. Answered as OTLP says.",
+        "Log records that are events, over OTLP/HTTP, in JSON or, with the extra `otlp`, in protobuf.",
         media=(JSON, PROTOBUF),
         max_bytes=MAX_BYTES,
         max_inflated=2 * MAX_BYTES,

@@ -62,7 +62,7 @@ def check_protobuf(signal: Literal["metrics", "logs"], body: bytes) -> None:
     if len(body) <= SMALL:
         return
     left = MAX_FIELDS
-    waiting = [(0, len(body), signal)]
+    waiting: list[tuple[int, int, str]] = [(0, len(body), signal)]
     while waiting:
         at, end, message = waiting.pop()
         children = _CHILDREN.get(message, {})

@@ -38,7 +38,7 @@ class OtlpConfig(Config, frozen=True):
         tuple[Chosen, ...],
         Meta(
             description="Which metrics of OpenTelemetry are which of this server. Those that have the same name here, "
-            "with `_` for each dot, and those of the semantic conventions for CI/CD need no mention; others are rejected."
+            "with `_` for each dot, and those of the conventions for CI/CD need no mention; others are rejected."
         ),
     ] = ()
     count_from_start: Annotated[

@@ -54,7 +54,7 @@ def source(resource: Attributes) -> str:
 
 
 def fields(attributes: Attributes) -> dict[str, Any]:
-    """The fields of an event that attributes tell: where, of what, from which commit and which run, and how it ended."""
+    """The fields of an event that attributes tell: where, of what, from which commit and run, and how it ended."""
     found: dict[str, Any] = {}
     environment = attributes.get("deployment.environment.name", attributes.get("deployment.environment"))
     for name, value in (

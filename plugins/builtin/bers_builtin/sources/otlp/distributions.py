@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import inf, isfinite
 from typing import NamedTuple, TypeAlias
 
@@ -15,7 +16,7 @@ class Bucket(NamedTuple):
 
     low: float
     high: float
-    count: int
+    number: int
 
 
 def explicit(bounds: Sequence[float], counts: Sequence[int]) -> list[Bucket]:
@@ -24,7 +25,7 @@ def explicit(bounds: Sequence[float], counts: Sequence[int]) -> list[Bucket]:
         raise ValueError(
             f"{len(bounds)} bounds and {len(counts)} buckets do not fit; there is one bucket more than bounds"
         )
-    if any(one >= two for one, two in zip(bounds, bounds[1:], strict=False)):
+    if any(one >= two for one, two in pairwise(bounds)):
         raise ValueError("the bounds do not rise")
     edges = [-inf, *bounds, inf]
     return [Bucket(edges[n], edges[n + 1], count) for n, count in enumerate(counts) if count]
@@ -45,7 +46,7 @@ def exponential(scale: int, offset: int, counts: Sequence[int]) -> list[Bucket]:
 
 def mirrored(buckets: Iterable[Bucket]) -> list[Bucket]:
     """The buckets of the negative values, lowest first."""
-    return [Bucket(-one.high, -one.low, one.count) for one in reversed(list(buckets))]
+    return [Bucket(-one.high, -one.low, one.number) for one in reversed(list(buckets))]
 
 
 def values(buckets: Sequence[Bucket], total: float | None, least: float | None, greatest: float | None) -> Values:
@@ -53,7 +54,7 @@ def values(buckets: Sequence[Bucket], total: float | None, least: float | None, 
 
     So a mean is exact, and a quantile is off by the width of a bucket at most. Where there is one value, it is exact.
     """
-    count = sum(one.count for one in buckets)
+    count = sum(one.number for one in buckets)
     if count == 1 and (known := total if total is not None else least if least is not None else greatest) is not None:
         return [(known, 1)]
     if count == 2 and least is not None and greatest is not None:
@@ -62,9 +63,9 @@ def values(buckets: Sequence[Bucket], total: float | None, least: float | None, 
     rest = list(buckets)
     if least is not None and greatest is not None and rest and least < greatest and count > 2:
         ends = [(least, 1), (greatest, 1)]
-        rest[0] = rest[0]._replace(count=rest[0].count - 1)
-        rest[-1] = rest[-1]._replace(count=rest[-1].count - 1)
-        rest = [one for one in rest if one.count]
+        rest[0] = rest[0]._replace(number=rest[0].number - 1)
+        rest[-1] = rest[-1]._replace(number=rest[-1].number - 1)
+        rest = [one for one in rest if one.number]
     left = None if total is None else total - sum(value for value, _ in ends)
     return sorted([*ends, *_spread(rest, left, least, greatest)])
 
@@ -76,13 +77,13 @@ def _spread(buckets: Sequence[Bucket], total: float | None, least: float | None,
         closed[-1] = _open_ended(closed, total)
     middles = [(one.low + one.high) / 2 for one in closed]
     if total is None:
-        return [(middle, one.count) for middle, one in zip(middles, closed, strict=True)]
-    missing = total - sum(middle * one.count for middle, one in zip(middles, closed, strict=True))
+        return [(middle, one.number) for middle, one in zip(middles, closed, strict=True)]
+    missing = total - sum(middle * one.number for middle, one in zip(middles, closed, strict=True))
     edges = [one.high if missing > 0 else one.low for one in closed]
-    room = sum((edge - middle) * one.count for edge, middle, one in zip(edges, middles, closed, strict=True))
+    room = sum((edge - middle) * one.number for edge, middle, one in zip(edges, middles, closed, strict=True))
     share = min(1.0, missing / room) if room else 0.0
     return [
-        (middle + share * (edge - middle), one.count) for middle, edge, one in zip(middles, edges, closed, strict=True)
+        (middle + share * (edge - middle), one.number) for middle, edge, one in zip(middles, edges, closed, strict=True)
     ]
 
 
@@ -103,5 +104,5 @@ def _open_ended(buckets: Sequence[Bucket], total: float | None) -> Bucket:
     low, _, count = buckets[-1]
     if total is None:
         return Bucket(low, low, count)
-    others = sum((one.low + one.high) / 2 * one.count for one in buckets[:-1])
+    others = sum((one.low + one.high) / 2 * one.number for one in buckets[:-1])
     return Bucket(low, max(low, 2 * (total - others) / count - low), count)

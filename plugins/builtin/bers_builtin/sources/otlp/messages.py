@@ -9,7 +9,6 @@ import msgspec
 
 from bers_builtin.sources.otlp import bounds
 
-
 M = TypeVar("M", bound="Message")
 
 

@@ -202,7 +202,7 @@ def _check(told: Told) -> None:
         raise ValueError(f"{told.metric!r}: {len(counts)} buckets are too many; at most {MAX_BUCKETS}")
     if not all(0 <= count <= MAX_COUNT for count in counts):
         raise ValueError(f"{told.metric!r}: a count is out of range; at most {MAX_COUNT:g}")
-    found = sum(one.count for one in buckets(told))
+    found = sum(one.number for one in buckets(told))
     if found != told.count:
         raise ValueError(f"{told.metric!r}: the buckets hold {found} values, and the point says {told.count}")
 

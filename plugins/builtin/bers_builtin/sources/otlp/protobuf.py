@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, TypeVar
 
 from bers import Refused
@@ -45,25 +46,17 @@ def read_logs(body: bytes | bytearray) -> Iterator[RecordTold]:
                 yield resource, _message(record, m.LogRecord)
 
 
-def _service(signal: str) -> Any:
+def _parsed(signal: str, name: str, body: bytes | bytearray) -> Any:
+    # By their names: who has not installed them, and who checks types without them, need not know them.
     try:
-        if signal == "metrics":
-            from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as service
-        else:
-            from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
+        service = import_module(f"opentelemetry.proto.collector.{signal}.v1.{signal}_service_pb2")
+        errors = import_module("google.protobuf.message")
     except ImportError as exc:
         raise Refused("unsupported_media_type", f"this server does not read protobuf; {REMEDY}", hint=REMEDY) from exc
-    return service
-
-
-def _parsed(signal: str, name: str, body: bytes | bytearray) -> Any:
-    kind = getattr(_service(signal), name)
-    from google.protobuf.message import DecodeError
-
     try:
-        return kind.FromString(bytes(body))
-    except DecodeError as exc:
-        raise ValueError(f"the body is no {name}: {exc}") from exc
+        return getattr(service, name).FromString(bytes(body))
+    except errors.DecodeError as exc:
+        raise ValueError(f"it is no {name}: {exc}") from exc
 
 
 def _message(found: Any, kind: type[M]) -> M:
@@ -85,7 +78,7 @@ def _value(name: str, value: Any, kind: type[Message]) -> Any:
         return value.hex()
     inner = _INNER.get((kind.__name__, name))
     if inner is None:
-        return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        return [*value] if name in _NUMBERS else value
     return [_message(one, inner) for one in value] if name in _REPEATED else _message(value, inner)
 
 
@@ -97,14 +90,15 @@ def _any(value: Any) -> AnyValue:
     kind = value.WhichOneof("value")
     if kind is None:
         return AnyValue()
-    found = getattr(value, kind)
+    found: Any = getattr(value, kind)
     if kind == "array_value":
         found = Array([_any(one) for one in found.values])
     elif kind == "kvlist_value":
         found = KeyValues([_pair(one) for one in found.values])
     elif kind == "bytes_value":
         found = b64encode(found).decode()
-    return AnyValue(**{kind: found}) if kind in AnyValue.__struct_fields__ else AnyValue()
+    fields: dict[str, Any] = {kind: found} if kind in AnyValue.__struct_fields__ else {}
+    return AnyValue(**fields)
 
 
 _INNER: dict[tuple[str, str], type[Message]] = {
@@ -126,3 +120,6 @@ _INNER: dict[tuple[str, str], type[Message]] = {
 
 _REPEATED = ("data_points", "quantile_values")
 """Those of them that hold many."""
+
+_NUMBERS = ("bucket_counts", "explicit_bounds")
+"""The fields that hold many numbers."""

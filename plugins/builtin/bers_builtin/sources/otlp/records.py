@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
 from math import isfinite
-from re import compile
 from typing import Any
 
 import msgspec
@@ -14,8 +14,8 @@ from bers_builtin.sources.otlp import conventions
 from bers_builtin.sources.otlp.messages import Attributes, LogRecord, RecordTold, attributes
 from bers_builtin.sources.otlp.points import Document
 
-_NAME = compile(r"[A-Za-z][A-Za-z0-9_.-]{0,119}")
-_HEX = compile(r"[0-9a-f]+")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,119}")
+_HEX = re.compile(r"[0-9a-f]+")
 _IDS = ("log.record.uid", "event.id")
 _REASONS = ("error.message", "exception.message", "error.type", "exception.type")
 _ASIDE = frozenset({"event.name", "duration_ms", *_IDS}) | conventions.CONTEXT

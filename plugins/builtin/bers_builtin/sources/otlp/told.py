@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import inf
 from typing import Annotated, Literal, TypeAlias
 
@@ -107,13 +108,11 @@ def begins_anew(before: Told, now: Told) -> bool:
         return True
     if now.kind == "exponential":
         resolution = min(now.resolution, before.resolution)
-        sides = [(_coarser(one.positive, one.resolution - resolution), _coarser(one.negative, one.resolution - resolution))
-                 for one in (before, now)]  # fmt: skip
-        (old_up, old_down), (up, down) = sides
-        return (
-            any(old.get(index, 0) > new.get(index, 0) for old, new in ((old_up, up), (old_down, down)) for index in old)
-            or now.zero < before.zero
-        )
+        pairs = [
+            (_coarser(old, before.resolution - resolution), _coarser(new, now.resolution - resolution))
+            for old, new in ((before.positive, now.positive), (before.negative, now.negative))
+        ]
+        return now.zero < before.zero or any(old[index] > new.get(index, 0) for old, new in pairs for index in old)
     return any(new < old for new, old in zip(now.buckets, before.buckets, strict=True))
 
 
@@ -151,7 +150,7 @@ def _between(told: Told) -> list[Bucket]:
     edges: Sequence[tuple[float, float]] = [(0.0, known[0][1]), *known, (1.0, known[-1][1])]
     found: list[Bucket] = []
     given = 0
-    for (_, low), (share, high) in zip(edges, edges[1:], strict=False):
+    for (_, low), (share, high) in pairwise(edges):
         upto = round(share * told.count)
         if upto > given and high >= low:
             found.append(Bucket(low, high, upto - given))

@@ -80,9 +80,9 @@ class Build(msgspec.Struct):
             return  # All that was announced has to come; or for a while nothing has come.
         outcome = EXITS.get(self.code) or ABORTS.get(self.aborted.partition(":")[0], "error")
         yield bers.Event(
-            f"{uuid}/finished", source, "build.finished", ended := self.ended or max([began, *self.spans]), subject=uuid, outcome=outcome, labels=labels,
-            reason=f"{self.why} {self.aborted}".strip()[:4096] if outcome != "success" else None,
-            duration_ms=max(0.0, ended - began) * 1000, measures=self.measures,
+            f"{uuid}/finished", source, "build.finished", ended := self.ended or max(self.spans, default=began), subject=uuid,
+            reason=f"{self.why} {self.aborted}".strip()[:4096] if outcome != "success" else None, labels=labels,
+            outcome=outcome, duration_ms=round(max(0.0, ended - began) * 1000, 3), measures=self.measures,
         )  # fmt: skip
         if self.tests:
             counts = Counter(f"tests.{STATUS.get(status, 'errored')}" for status in self.tests.values())
@@ -90,7 +90,7 @@ class Build(msgspec.Struct):
             yield bers.Event(
                 f"{uuid}/tests", source, "testsuiterun.finished", ended, subject=f"{uuid}/tests",
                 outcome="failure" if counts["tests.failed"] + counts["tests.errored"] else "success",
-                duration_ms=(max(self.spans) - min(self.spans)) * 1000 if self.spans else None,
+                duration_ms=round((max(self.spans) - min(self.spans)) * 1000, 3) if self.spans else None,
                 measures={name: float(count) for name, count in counts.items()}, labels={"suite": "bazel"},
             )  # fmt: skip
 

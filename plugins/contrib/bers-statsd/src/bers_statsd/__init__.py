@@ -116,7 +116,7 @@ class Statsd(bers.Stage[StatsdConfig]):
     def _flush(self) -> Iterator[bers.Event]:
         """What was gathered, as events; gauges are remembered, because what comes next may be a difference."""
         sums, sets, timers, changed = self._sums, self._sets, self._timers, self._changed
-        self._sums, self._sets, self._timers, self._changed, self._held = {}, {}, [], set(), 0
+        self._sums, self._sets, self._timers, self._changed, self._held = {}, {}, [], set[Key](), 0
         found = [
             *((key, value, 1) for key, value in sums.items()),
             *((key, float(len(one)), 1) for key, one in sets.items()),
