@@ -56,6 +56,7 @@ TYPES: Mapping[str, str] = {
     "heartbeat.received": "A job reports that it ran; its `subject` is the job, its outcome whether it ran well.",
     "heartbeat.missed": "A job did not report in time. Told by the node.",
     "monitoring.measured": "Figures of the node itself. Told by the node.",
+    "otlp.point": "What OpenTelemetry tells of one stream of a metric. Made of what is sent to `/v1/metrics`.",
 }
 """The types that builtin sources read or tell, and what they mean."""
 

@@ -80,9 +80,9 @@ class Build(msgspec.Struct):
             return  # All that was announced has to come; or for a while nothing has come.
         outcome = EXITS.get(self.code) or ABORTS.get(self.aborted.partition(":")[0], "error")
         yield bers.Event(
-            f"{uuid}/finished", source, "build.finished", ended := self.ended or max(self.spans, default=began), subject=uuid,
+            f"{uuid}/finished", source, "build.finished", ended := self.ended or max(self.spans, default=began),
             reason=f"{self.why} {self.aborted}".strip()[:4096] if outcome != "success" else None, labels=labels,
-            outcome=outcome, duration_ms=round(max(0.0, ended - began) * 1000, 3), measures=self.measures,
+            subject=uuid, outcome=outcome, duration_ms=round(max(0.0, ended - began) * 1e3, 3), measures=self.measures,
         )  # fmt: skip
         if self.tests:
             counts = Counter(f"tests.{STATUS.get(status, 'errored')}" for status in self.tests.values())
