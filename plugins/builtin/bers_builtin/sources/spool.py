@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,17 +36,17 @@ class SpoolConfig(Config, frozen=True):
     folder: Annotated[
         str,
         Meta(
-            min_length=1,
-            description="The folder of spools, as emitters have it in `BERS_EMIT_SPOOL`. This server has to be allowed "
-            "to read and delete the files in it.",
+            description="The folder of spools, as emitters have it in `BERS_EMIT_SPOOL`; where this is empty, the one that "
+            "they use without. This server has to be allowed to read, lock and delete the files in it."
         ),
-    ]
+    ] = ""
     interval: Annotated[Interval, Meta(description="The time between two looks into the folder.")] = Interval("1s")
 
 
 class SpoolSource(Stage[SpoolConfig]):
     def __init__(self, config: SpoolConfig, context: Context) -> None:
         super().__init__(config, context)
+        self._folder = config.folder or spools.default(os.environ)
         self._decoder = Decoder()
         self._counts = Counter[str]()
         self._fault = ""
@@ -56,7 +57,7 @@ class SpoolSource(Stage[SpoolConfig]):
                 await self._look(emit)
                 self._fault = ""
             except OSError as exc:  # A folder that cannot be read now may be readable in a while.
-                self._tell_once(f"{self.config.folder}: {exc.strerror or exc}")
+                self._tell_once(f"{self._folder}: {exc.strerror or exc}")
             except Full as full:
                 self._tell_once(f"the intake takes nothing at present: {full}")
                 await self.context.clock.sleep(full.retry_after)
@@ -75,7 +76,7 @@ class SpoolSource(Stage[SpoolConfig]):
 
     async def _look(self, emit: Emit) -> None:
         """Hand in what processes left that live no more, oldest first."""
-        for path in await to_thread.run_sync(_files, Path(self.config.folder)):
+        for path in await to_thread.run_sync(_files, Path(self._folder)):
             spool = await to_thread.run_sync(Spool.adopt, str(path))
             if spool is None:  # Its owner lives, and sends by itself; or somebody else was faster.
                 continue
@@ -94,7 +95,7 @@ class SpoolSource(Stage[SpoolConfig]):
                 await emit(events, durable=True)
             if poison:
                 letters = [(lines[n], f"{path.name}, line {line + n + 1}: {why}") for n, why in sorted(poison.items())]
-                await to_thread.run_sync(spools.bury, self.config.folder, spool.name, letters)
+                await to_thread.run_sync(spools.bury, self._folder, spool.name, letters)
             await to_thread.run_sync(spool.done)
             line += len(lines)
             self._counts["events"] += len(events)
