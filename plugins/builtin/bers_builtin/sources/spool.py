@@ -36,8 +36,8 @@ class SpoolConfig(Config, frozen=True):
     folder: Annotated[
         str,
         Meta(
-            description="The folder of spools, as emitters have it in `BERS_EMIT_SPOOL`; where this is empty, the one that "
-            "they use without. This server has to be allowed to read, lock and delete the files in it."
+            description="The folder of spools, as emitters have it in `BERS_EMIT_SPOOL`; where this is empty, the one "
+            "that they use without. This server has to be allowed to read, lock and delete the files in it."
         ),
     ] = ""
     interval: Annotated[Interval, Meta(description="The time between two looks into the folder.")] = Interval("1s")
