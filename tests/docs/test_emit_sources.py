@@ -95,7 +95,7 @@ async def test_the_configuration_for_bazel_reads_a_stream(tmp_path: Path) -> Non
     now = int(time.time() * 1000)
     started = {"uuid": "b-1", "workspaceDirectory": "/src", "startTimeMillis": str(now)}
     finished = {"exitCode": {"name": "SUCCESS"}, "finishTimeMillis": str(now + 900)}
-    events = [
+    events: list[Any] = [
         {"id": {"started": {}}, "children": [{"buildFinished": {}}], "started": started},
         {"id": {"buildFinished": {}}, "finished": finished},
     ]
