@@ -22,6 +22,8 @@ const runs = meter.createHistogram('cicd.pipeline.run.duration', { unit: 's' })
 const requests = meter.createCounter('requests', { unit: '{request}' })
 runs.record(4.2, { 'cicd.pipeline.result': 'success', 'cicd.pipeline.run.state': 'executing' })
 requests.add(3)
+// Its clock has milliseconds: a start and a time that are the same say that nobody knows the start.
+await new Promise((resolve) => setTimeout(resolve, 20))
 await cumulative.forceFlush()
 runs.record(6.3, { 'cicd.pipeline.result': 'success', 'cicd.pipeline.run.state': 'executing' })
 requests.add(4)
