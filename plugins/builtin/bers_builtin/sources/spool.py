@@ -26,6 +26,7 @@ from bers import (
     Stage,
     hookimpl,
 )
+from bers_emit import dead_letters
 from bers_emit import folder as spools
 from bers_emit.spool import Spool
 
@@ -95,7 +96,7 @@ class SpoolSource(Stage[SpoolConfig]):
                 await emit(events, durable=True)
             if poison:
                 letters = [(lines[n], f"{path.name}, line {line + n + 1}: {why}") for n, why in sorted(poison.items())]
-                await to_thread.run_sync(spools.bury, self._folder, spool.name, letters)
+                await to_thread.run_sync(dead_letters.bury, self._folder, spool.name, letters)
             await to_thread.run_sync(spool.done)
             line += len(lines)
             self._counts["events"] += len(events)
