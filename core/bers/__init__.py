@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bers.cloudevents import as_cloudevent as as_cloudevent
     from bers.cloudevents import rfc3339 as rfc3339
     from bers.database import Database as Database
+    from bers.decoding import Decoder as Decoder
+    from bers.decoding import Rejection as Rejection
     from bers.disk import disk_fault as disk_fault
     from bers.errors import BersError as BersError
     from bers.errors import ConfigError as ConfigError
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from bers.errors import Rejected as Rejected
     from bers.errors import Unwritable as Unwritable
     from bers.errors import unknown as unknown
+    from bers.formats import Answer as Answer
     from bers.formats import Delivery as Delivery
     from bers.formats import Format as Format
+    from bers.formats import Manners as Manners
     from bers.headers import header_faults as header_faults
     from bers.hookspecs import hookimpl as hookimpl
     from bers.notifications.channels import Channel as Channel
@@ -107,6 +111,7 @@ __version__ = "1.0.0"
 # Where each public name lives. It is imported when it is asked for: `bers --help` needs none of them.
 _HOMES = {
     "Account": "notifications.notices",
+    "Answer": "formats",
     "Audit": "audit",
     "Batch": "records",
     "BersError": "errors",
@@ -122,6 +127,7 @@ _HOMES = {
     "Conflict": "errors",
     "Context": "stages",
     "Database": "database",
+    "Decoder": "decoding",
     "Delivery": "formats",
     "Durable": "stages",
     "DurableSpec": "stages",
@@ -134,6 +140,7 @@ _HOMES = {
     "Full": "errors",
     "Interval": "units",
     "Labels": "records",
+    "Manners": "formats",
     "Masked": "notifications.secrecy",
     "Messenger": "notifications.messengers",
     "Metric": "catalog",
@@ -159,6 +166,7 @@ _HOMES = {
     "Redactor": "redaction",
     "Refused": "errors",
     "Rejected": "errors",
+    "Rejection": "decoding",
     "Reply": "operations",
     "Run": "records",
     "Secret": "redaction",

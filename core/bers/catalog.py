@@ -14,6 +14,9 @@ Better: TypeAlias = Literal["lower", "higher", "neither"]
 RESERVED = frozenset({"report", "current", "restart", "clear-cache", "stats", "circuit-breakers"})
 """Names that routes beside ``metrics/{type}`` use."""
 
+UNIT = re.compile(r"ms|s|By|By/s|%|1|\{[a-z][a-z _-]*\}")
+"""What the unit of a metric can be."""
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 
 

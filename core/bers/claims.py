@@ -26,6 +26,11 @@ class Owners:
         self.of = Answers(partial(_find, owners)).__getitem__
 
 
+def covers(claim: str, type: str) -> bool:
+    """Whether a claim is for a type: ``build.finished``, ``build.*`` for all of a kind, ``*`` for all there are."""
+    return claim in ("*", type) or (claim.endswith(".*") and type.startswith(claim[:-1]))
+
+
 class Answers(dict[str, T]):
     """What a function says of each type, asked once for each: a look-up is all that an event costs."""
 

@@ -97,13 +97,25 @@ def compare(old: Plan, new: Plan, *, reopened: Collection[str] = ()) -> Changes:
     return Changes(sources, processors, sinks, pipelines, settings)
 
 
-def refused(changes: Changes, new: Plan) -> list[Fault]:
+def refused(changes: Changes, old: Plan, new: Plan) -> list[Fault]:
     """Every setting that differs and that a running node cannot change."""
     return [
         new.fault(steps_of(path), "cannot be changed while the server runs; change it back, or run `bers restart`")
         for path in changes.settings
-        if not any(path == live or path.startswith(f"{live}.") for live in LIVE)
+        if _declares(path, old, new) or not any(path == live or path.startswith(f"{live}.") for live in LIVE)
     ]
+
+
+def _declares(path: str, old: Plan, new: Plan) -> bool:
+    """Whether a path is in `metrics` and says what a metric is, rather than what is to be reached: who folds and keeps
+    its values knew it when they were opened.
+    """
+    section, _, rest = path.partition(".")
+    if section != "metrics":
+        return False
+    name = rest.partition(".")[0]
+    before, after = (plan.settings.metrics.get(name) for plan in (old, new))
+    return (before and before.own) != (after and after.own)
 
 
 def alone(declared: Declared) -> bool:

@@ -32,6 +32,8 @@ BUILTIN_PLUGINS = (
     "bers_builtin.sources.heartbeats",
     "bers_builtin.sources.github",
     "bers_builtin.sources.gitlab",
+    "bers_builtin.sources.otlp",
+    "bers_builtin.sources.spool",
     "bers_builtin.processors.aggregation",
     "bers_builtin.processors.sampling",
     "bers_builtin.processors.retention",

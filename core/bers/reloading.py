@@ -135,7 +135,7 @@ class Reloading:
         old = self._site.roster.plan
         left_behind = readers(plan) & self._left_behind
         changes = compare(old, plan, reopened={sink for sink, _ in left_behind})
-        if faults := refused(changes, plan):
+        if faults := refused(changes, old, plan):
             raise ConfigError(faults)
         for redactor in self._redactors:  # Before anybody is given what it has to mask.
             redactor.learn(plan.redactor)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bers.cells import Cell
+from bers.claims import UNMAPPED, covers
 from bers.errors import Full, PluginError
 from bers.intake import Intake, Seat
 from bers.metering import Cost, metered
@@ -37,13 +38,16 @@ class Seats:
             raise PluginError(f"{cell.name}: it emitted a {wrong[0]}; emit a list of events")
         owners = self._roster.plan.owners
         cell.sent += len(events)
-        strange = {event.type for event in events if owners.of(event.type) != cell.key}
-        for kind in strange - self._strange:
-            self._strange.add(kind)
-            _log.warning("stage %r emits %r and does not claim it: pipelines take it for unmapped", cell.key, kind)
+        owners_of = {event.type: owners.of(event.type) for event in events}
+        for kind in owners_of.keys() - self._strange:
+            if owners_of[kind] != cell.key and not any(covers(brought, kind) for brought in cell.spec.brings):
+                self._strange.add(kind)
+                _log.warning("stage %r emits %r and does not claim it: pipelines take it for unmapped", cell.key, kind)
+        # What another source has to read is refused while this node stops, because that source may have stopped.
+        own = set(owners_of.values()) <= {cell.key, UNMAPPED}
         try:
             # What it takes to take them in is the intake's, not the stage's that waits for it.
-            await metered(self._intake.submit(events, durable=durable, own=True), Cost(), within=cell.running)
+            await metered(self._intake.submit(events, durable=durable, own=own), Cost(), within=cell.running)
         except Full:
             if durable:
                 raise

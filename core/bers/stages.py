@@ -249,6 +249,9 @@ class StageSpec(Generic[C, S_co]):
     open: Callable[[C, Context], AbstractAsyncContextManager[S_co]]
     claims: Sequence[str] = ()
     """The types of the events that belong to a source: ``build.finished``, or ``build.*`` for all of a kind."""
+    brings: Sequence[str] = ()
+    """The types of events of others that a source hands in, as it found them: ``build.*``, or ``*`` for whatever comes.
+    They are read by the source that claims them, and go where its events go."""
     metrics: Sequence[Metric] = ()
     operations: Sequence[AnyOperation] = ()
     checks: Sequence[Check[Any]] = ()

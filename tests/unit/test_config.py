@@ -279,6 +279,30 @@ def test_a_target_replaces_that_of_the_metric() -> None:
     assert (found.metrics["speed"].target, found.metrics["share"].target) == (75.0, None)
 
 
+def test_a_metric_of_ones_own_has_a_unit_and_stands_beside_the_others() -> None:
+    found = planned("metrics: {queue_wait: {unit: ms, target: 2s, labels: [route], description: How long it waits.}}")
+    assert found.metrics["queue_wait"] == Metric("queue_wait", "ms", "How long it waits.", 2000.0, labels=("route",))
+    assert found.metrics["speed"].unit == "ms"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{wait: {target: 1s}}", "unknown metric 'wait'"),
+        ("{wait: {unit: minutes}}", "'minutes' is no unit; write ms, s, By"),
+        ("{speed: {unit: s}}", "'speed' is declared by a stage, in ms; choose another name, or remove `unit`"),
+        ("{speed: {labels: [a]}}", "a metric of your own has a unit; add `unit`, or remove this"),
+        ("{Wait: {unit: s}}", "'Wait' cannot name a metric"),
+        ("{wait: {unit: s, target: 5%}}", "'5%' is not understood; expected a duration"),
+        ("{wait: {unit: s}, wait_time: {unit: ms}}", "would both be 'bers_wait_seconds' in Prometheus"),
+    ],
+)
+def test_a_metric_that_cannot_be_is_refused(text: str, fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        planned(f"metrics: {text}")
+    assert fault in str(caught.value)
+
+
 def test_what_is_allowed_and_probably_not_meant_is_a_warning() -> None:
     text = """\
 sources: {build: {}, host: {}}

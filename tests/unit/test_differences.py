@@ -147,7 +147,7 @@ def test_what_is_durable_or_says_so_is_alone() -> None:
 def test_what_a_running_node_cannot_change_is_refused_where_it_stands() -> None:
     text = "server: {control: 4003, host: 127.0.0.1}\nenvironment: staging\nstop_within: 3s\n" + TEXT
     changed = read(text)
-    faults = refused(compare(read(), changed), changed)
+    faults = refused(compare(read(), changed), read(), changed)
     assert [(fault.place, fault.path) for fault in faults] == [
         ("pipelines.yaml:2:1", "environment"),
         ("pipelines.yaml:1:10", "server.control"),
@@ -156,5 +156,15 @@ def test_what_a_running_node_cannot_change_is_refused_where_it_stands() -> None:
 
 
 def test_a_setting_that_was_taken_out_is_refused_at_the_file() -> None:
-    (fault,) = refused(compare(read("data_dir: here\n" + TEXT), read()), read())
+    before = read("data_dir: here\n" + TEXT)
+    (fault,) = refused(compare(before, read()), before, read())
     assert (fault.path, fault.place) == ("data_dir", "pipelines.yaml:2:1")
+
+
+def test_what_a_metric_of_ones_own_is_takes_a_restart_and_its_target_does_not() -> None:
+    own = "metrics: {wait: {unit: ms, target: 5s}}\n"
+    before, other = read(own + TEXT), read(own.replace("5s", "6s") + TEXT)
+    assert refused(compare(before, other), before, other) == []
+    for one, two in ((before, read()), (read(), before), (before, read(own.replace("ms", "s") + TEXT))):
+        (fault,) = refused(compare(one, two), one, two)
+        assert fault.path.startswith("metrics.wait") and "bers restart" in fault.message

@@ -32,8 +32,10 @@ def test_the_builtin_stages_are_those_of_the_design() -> None:
         "github",
         "gitlab",
         "heartbeats",
+        "otlp",
         "providers",
         "self-monitoring",
+        "spool",
         "system-resources",
         "validation",
     ]

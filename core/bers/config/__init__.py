@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bers.access.certificates import Certificates
-from bers.catalog import Catalog
+from bers.catalog import UNIT, Catalog, Metric
 from bers.checks import NODE_CHECKS, apart
 from bers.claims import UNMAPPED, Owners
 from bers.config.convert import MISSING, convert
@@ -22,11 +22,11 @@ from bers.config.environment import overlay
 from bers.config.located import Document, Steps, parse, read, spell, steps_of
 from bers.config.migration import OLD, VERSION
 from bers.config.secret_values import redactor
-from bers.config.settings import RedactionSettings, Settings
+from bers.config.settings import MetricSettings, RedactionSettings, Settings
 from bers.config.substitution import substitute
 from bers.config.wiring import Declared, PipelineSettings, Stages, check
 from bers.delivery import Delivery
-from bers.errors import ConfigError, Fault, unknown
+from bers.errors import ConfigError, Fault, PluginError, unknown
 from bers.health.wiring import faults
 from bers.plain import as_object
 from bers.plugins import HOOKS, Catalogue, Kind
@@ -273,17 +273,47 @@ def _map(document: Document, key: str) -> dict[str, Any]:
 
 
 def _metrics(document: Document, catalogue: Catalogue, settings: Settings) -> Catalog:
-    metrics = catalogue.metrics()
+    known = catalogue.metrics()
+    metrics = _with_own(document, known, settings)
     targets: dict[str, float] = {}
     for name, setting in settings.metrics.items():
         if name not in metrics:
-            document.faults.append(document.fault(("metrics", name), unknown("metric", name, metrics)))
+            if not setting.unit:
+                message = f"{unknown('metric', name, metrics)}; with a `unit` it is one of your own"
+                document.faults.append(document.fault(("metrics", name), message))
         elif setting.target is not None:
             try:
                 targets[name] = quantity(setting.target, metrics[name].unit)
             except ValueError as exc:
                 document.faults.append(document.fault(("metrics", name, "target"), str(exc)))
     return metrics.with_targets(targets)
+
+
+def _with_own(document: Document, known: Catalog, settings: Settings) -> Catalog:
+    """The metrics of the stages, and those that the file declares."""
+    metrics = known
+    for name, setting in settings.metrics.items():
+        if not setting.unit:
+            for option in ("description", "labels", "better"):
+                if getattr(setting, option) != getattr(MetricSettings(), option):
+                    message = "a metric of your own has a unit; add `unit`, or remove this"
+                    document.faults.append(document.fault(("metrics", name, option), message))
+        elif name in known:
+            message = f"{name!r} is declared by a stage, in {known[name].unit}; choose another name, or remove `unit`"
+            document.faults.append(document.fault(("metrics", name, "unit"), message))
+        elif not UNIT.fullmatch(setting.unit):
+            message = (
+                f"{setting.unit!r} is no unit; write ms, s, By, By/s, %, 1, or a noun in braces such as {{request}}"
+            )
+            document.faults.append(document.fault(("metrics", name, "unit"), message))
+        else:
+            description = setting.description or "Declared in pipelines.yaml."
+            metric = Metric(name, setting.unit, description, better=setting.better, labels=setting.labels)
+            try:
+                metrics = Catalog([*metrics.values(), metric])
+            except PluginError as exc:
+                document.faults.append(document.fault(("metrics", name), str(exc)))
+    return metrics
 
 
 def _check_health(

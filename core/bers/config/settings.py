@@ -168,11 +168,33 @@ class SupervisionSettings(Config, frozen=True):
 
 
 class MetricSettings(Config, frozen=True):
-    """How one metric differs from what its stage says."""
+    """How one metric differs from what its stage says; or, with a unit, one that no stage declares."""
 
     target: Annotated[Quantity | None, Meta(description="What is to be reached, in the metric's unit, as in 75ms.")] = (
         None
     )
+    unit: Annotated[
+        str,
+        Meta(
+            max_length=40,
+            description="Declares a metric of your own, in this unit: ms, s, By, By/s, %, 1, or a noun in braces "
+            "such as {request}.",
+        ),
+    ] = ""
+    description: Annotated[str, Meta(max_length=400, description="Of a metric of your own: what is measured.")] = ""
+    labels: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$", max_length=60)], ...],
+        Meta(max_length=10, description="Of a metric of your own: the labels that make series of their own."),
+    ] = ()
+    better: Annotated[
+        Literal["lower", "higher", "neither"],
+        Meta(description="Of a metric of your own: on which side of its target a value should lie."),
+    ] = "lower"
+
+    @property
+    def own(self) -> tuple[str, str, tuple[str, ...], str] | None:
+        """What makes it a metric of its own; None where a stage declares it."""
+        return (self.unit, self.description, self.labels, self.better) if self.unit else None
 
 
 class RedactionSettings(Config, frozen=True):

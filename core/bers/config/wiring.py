@@ -167,6 +167,6 @@ def _warn_unused(stages: Stages, pipelines: Mapping[str, PipelineSettings]) -> I
     for kind in ("sources", "processors", "sinks"):
         used = {key for pipeline in pipelines.values() for key in getattr(pipeline, kind)}
         for key, stage in getattr(stages, kind).items():
-            # What a format is read into belongs to whoever claims it: a source of formats alone has nothing to send.
-            if key not in used and not (stage.spec.formats and not stage.claims):
+            # What a source brings, or reads of a format, belongs to whoever claims it.
+            if key not in used and (stage.claims or not (stage.spec.formats or stage.spec.brings)):
                 yield f"{kind}.{key}: no pipeline names it"

@@ -111,14 +111,14 @@ class Decoder:
 
     async def read(
         self,
-        documents: Iterable[Mapping[str, Any]],
+        documents: Iterable[Mapping[str, Any] | ValueError],
         *,
         now: float,
         size: int,
         grow: Callable[[int], None] = lambda size: None,
     ) -> Decoded:
         """Read documents that somebody else has decoded; ``size`` is how many bytes they were. ``origin`` in one of
-        them says what it was before.
+        them says what it was before; an error among them is why there is no document.
         """
         events: list[Event] = []
         rejected: list[Rejection] = []
@@ -128,6 +128,9 @@ class Decoder:
             if index and not index % SLICE:
                 grow(weigh(events, size))
                 await checkpoint()
+            if isinstance(document, ValueError):
+                rejected.append(Rejection(index, _why(document)))
+                continue
             said = dict(document)
             _take(self._tried(index, said, now, said.pop("origin", "")), events, rejected)
         grow(weigh(events, size))

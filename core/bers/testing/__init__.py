@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import anyio
-import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from bers import schemas
+from bers.claims import covers
 from bers.database import Database
 from bers.dead_letters import DeadLetters
 from bers.log import Log
 from bers.pipeline import Pipeline, Step, target
 from bers.records import Batch, Event
 from bers.stages import (
-    AnySpec,
     Config,
     Context,
     Processor,
@@ -33,13 +29,17 @@ from bers.stages import (
 )
 from bers.tables import Table
 from bers.testing.clock import VirtualClock
+from bers.testing.conformance import Provoke, check_emitted, check_source, check_spec
+from bers.testing.steps import step
 
 __all__ = [
     "Batch",
     "Log",
     "Pipeline",
+    "Provoke",
     "Step",
     "VirtualClock",
+    "check_source",
     "check_spec",
     "collect",
     "emitting",
@@ -61,15 +61,6 @@ class _List(Stage[_NoConfig]):
 
     async def write(self, batch: Batch) -> None:
         self.batches.append(batch)
-
-
-def step(spec: AnySpec, *, context: Context | None = None, **options: object) -> Step[Any]:
-    """Validate the options as pipelines.yaml would be, and make a step of them, named as the context says."""
-    config = msgspec.convert(options, spec.config, dec_hook=schemas.decode)
-    context = context or Context(spec.name)
-    if not context.metrics and spec.metrics:
-        context = replace(context, metrics=type(context.metrics)(spec.metrics))
-    return Step(context.stage_id, spec, config, context)
 
 
 async def feed(*frames: Sequence[Event]) -> Log:
@@ -143,12 +134,11 @@ async def emitting(
     """Run one source for as long as the block lasts, and receive what it emits: with a virtual clock, step by step."""
     source: Step[Source] = step(spec, context=context, **options)
     inlet, outlet = anyio.create_memory_object_stream[Event](1_000)
-    declared = {metric.name for metric in spec.metrics}
+    declared = {metric.name for metric in spec.metrics} | source.context.metrics.keys()
 
     async def emit(events: Sequence[Event], /, *, durable: bool = False) -> None:
         for event in events:
-            assert any(_claims(claim, event.type) for claim in spec.claims), f"{spec.name} does not claim {event.type}"
-            assert event.measures.keys() <= declared, f"{spec.name} declares no metric for {event.measures}"
+            check_emitted(spec, event, declared)
             inlet.send_nowait(event)
 
     with inlet, outlet:
@@ -167,7 +157,7 @@ async def run_receive(
     async with source.open() as stage:
         table, again = Table(), Table()
         for event in events:
-            assert any(_claims(claim, event.type) for claim in spec.claims), f"{spec.name} does not claim {event.type}"
+            assert any(covers(claim, event.type) for claim in spec.claims), f"{spec.name} does not claim {event.type}"
             first, *more = stage.receive(event, table)
             assert (first.source, first.id) == (event.source, event.id), "the event itself comes first"
             assert all(one.cause == event.id for one in more), "what follows from an event names it as its cause"
@@ -175,20 +165,3 @@ async def run_receive(
             assert again.keys() == table.keys(), "a restart would remember something else"
             seen += [first, *more]
     return seen
-
-
-async def check_spec(spec: AnySpec, *, context: Context | None = None, **options: object) -> None:
-    """Assert what every stage type promises; call it from the tests of a plugin."""
-    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", spec.name), "a stage name is lower-case-with-hyphens"
-    assert spec.summary, f"{spec.config.__name__} needs a docstring: it is the stage's documentation"
-    assert spec.config.__struct_config__.forbid_unknown_fields, "derive the config from bers.Config"
-    for option in schemas.options(spec.config):
-        assert option.description, f"{spec.config.__name__}.{option.name} needs a description"
-    assert schemas.json_schema(spec.config)["type"] == "object"
-    for _ in range(2):
-        async with step(spec, context=context, **options).open():
-            pass
-
-
-def _claims(claim: str, type: str) -> bool:
-    return type == claim or (claim.endswith(".*") and type.startswith(claim[:-1]))

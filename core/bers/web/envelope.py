@@ -46,7 +46,7 @@ def refusal(refused: Refused) -> Response:
         STATUS[refused.reason],
         refused.reason,
         str(refused),
-        headers=_headers(refused),
+        headers=headers_of(refused),
         hint=refused.hint,
         known=refused.known,
         details=[{"path": path, "message": message} for path, message in refused.details],
@@ -59,7 +59,8 @@ def failure(status: int, code: str, message: str, *, headers: Mapping[str, str] 
     return _answer(status, {"success": False, "error": error}, headers)
 
 
-def _headers(refused: Refused) -> dict[str, str]:
+def headers_of(refused: Refused) -> dict[str, str]:
+    """The headers that a refusal has, in whatever words it is told."""
     headers: dict[str, str] = {}
     if refused.retry_after is not None:
         headers["Retry-After"] = str(max(1, ceil(refused.retry_after)))

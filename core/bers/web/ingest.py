@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import anyio
@@ -17,7 +16,7 @@ from bers.clock import Clock
 from bers.config.settings import IntakeSettings
 from bers.decoding import MEDIA, PLAIN, WHOLE, Decoded, Decoder, Rejection, cloudevents
 from bers.errors import Full, Refused
-from bers.formats import Delivery, Documents
+from bers.formats import Delivery
 from bers.intake import Intake
 from bers.memory import Hold, Memory
 from bers.pace import AT_A_TIME, Pace
@@ -27,7 +26,7 @@ from bers.redaction import Redactor
 from bers.web import bodies
 from bers.web.doors import ENCODINGS, Door
 from bers.web.dry_run import dry_run
-from bers.web.envelope import success
+from bers.web.envelope import STATUS, headers_of, success
 from bers.web.inflating import inflate
 
 FORM = "application/x-www-form-urlencoded"
@@ -86,10 +85,13 @@ class Ingest:
                 return await self._take(request, principal, hold, door)
         except Refused as refused:
             self._intake.refused[refused.reason] += 1
+            if door and door.format.manners:
+                told = door.format.manners.refused(_media(request), refused)
+                return Response(told.body, STATUS[refused.reason], headers_of(refused), told.media)
             raise
 
     async def _take(self, request: Request, principal: str, hold: Hold, door: Door | None) -> Response:
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media = _media(request)
         _check_media(media, request, door)
         rehearse = request.query_params.get("dry_run", "false")
         if rehearse not in ("0", "1", "false", "true"):
@@ -101,26 +103,22 @@ class Ingest:
             raise Refused("unsupported_encoding", f"{encoding!r} is not understood", known=encodings[1:])
         if self._rates is not None and (wait := self._rates.wait(principal)):
             raise self._too_fast(wait)
-        body = await self._read(request, hold, door)
+        expansion = door.format.expansion if door else EXPANSION
+        body = await self._read(request, hold, door, expansion)
         async with self._turns:
             if encoding != "identity":
-                body = await inflate(
-                    body, encoding, self._settings.max_inflated, lambda size: hold.grow(size * EXPANSION)
-                )
-        # Who reads a format may take its time, and takes no turn meanwhile.
-        documents = await self._documents(request, media, bytes(body), door) if door else ()
-        async with self._turns:
-            if door:
-                decoded = await self._decode_format(documents, len(body), hold, door)
-            else:
-                decoded = await self._decode(request, media, body, hold)
+                limit = int(self._settings.max_inflated)
+                limit = min(limit, door.format.max_inflated) if door else limit
+                body = await inflate(body, encoding, limit, lambda size: hold.grow(size * expansion))
+            decoded = await self._decode(request, media, body, hold, door)
             clean = door is None and len(body) <= SEARCHED and self._redactor.is_clean(body, foreign=True)
             del body
             hold.grow(len(decoded.events) * EVENT_BYTES)
         if rehearse in ("1", "true"):
             masked = [self._redactor.event(event) for event in decoded.events]
             return success(dry_run(masked, decoded.rejected, self._intake, self._metrics))
-        if not decoded.events and decoded.rejected:
+        manners = door.format.manners if door else None
+        if not decoded.events and decoded.rejected and not manners:
             raise Refused(
                 "invalid",
                 f"none of the {len(decoded.rejected)} events was taken",
@@ -129,50 +127,50 @@ class Ingest:
         if self._rates is not None and (wait := self._rates.take(principal, len(decoded.events))):
             raise self._too_fast(wait)
         new, repeated = await self._hand_in(decoded.events, clean=clean)
+        if manners:
+            told = manners.taken(media, decoded.rejected)
+            return Response(told.body, 200, {"Cache-Control": "no-store"}, told.media)
         return success(Receipt(new, repeated, list(decoded.rejected)), status=202)
 
-    async def _read(self, request: Request, hold: Hold, door: Door | None) -> bytes | bytearray:
+    async def _read(self, request: Request, hold: Hold, door: Door | None, expansion: int) -> bytes | bytearray:
         limit = int(self._settings.max_body)
         if door:
             door.reader()  # Nobody has to send everything to be told that nobody reads it.
             limit = min(limit, door.format.max_bytes)
         if (size := bodies.declared(request)) <= limit:
-            await self._memory.wait(size * EXPANSION)
+            await self._memory.wait(size * expansion)
         return await bodies.read(
             request,
             limit=limit,
             within=self._settings.body_within,
-            grow=lambda size: hold.grow(size * EXPANSION),
+            grow=lambda size: hold.grow(size * expansion),
             hint="send less at once" if door else "send fewer events at once",
         )
 
-    async def _decode(self, request: Request, media: str, body: bytes | bytearray, hold: Hold) -> Decoded:
+    async def _decode(
+        self, request: Request, media: str, body: bytes | bytearray, hold: Hold, door: Door | None
+    ) -> Decoded:
         now = self._clock.time()
+        if door:
+            return await self._decode_format(request, media, bytes(body), hold, door)
         if cloudevents.is_binary(request.headers, media):
             content_type = request.headers.get("content-type", "")
             return self._decoder.binary(request.headers.raw, content_type, body, now=now)
         return await self._decoder.decode(body, now=now, media=media if media in MEDIA else PLAIN, grow=hold.grow)
 
-    async def _documents(self, request: Request, media: str, body: bytes, door: Door) -> Documents:
-        """What a request says in the words of a plugin's format."""
-        stage = door.reader()
-        query = {name: value for name, value in request.query_params.items() if name != "dry_run"}
-        known = door.format.parameters
-        if known and (others := sorted(query.keys() - known.keys())):
-            raise Refused("invalid", f"{others[0][:40]!r} is no parameter of this", known=[*known, "dry_run"])
-        delivery = Delivery(request.headers, body, media, self._clock.time(), query)
+    async def _decode_format(self, request: Request, media: str, body: bytes, hold: Hold, door: Door) -> Decoded:
+        stage, now = door.reader(), self._clock.time()
+        delivery = Delivery(request.headers, body, media, now)
         if verify := door.format.verify:
             if len(body) > WHOLE:  # To sum up a large body takes milliseconds, without the lock of the interpreter.
                 await to_thread.run_sync(partial(verify, stage, delivery))
             else:
                 verify(stage, delivery)
-        with _read_as(door):
+        try:
             documents = door.format.decode(stage, delivery)
-            return await documents if isinstance(documents, Awaitable) else documents
-
-    async def _decode_format(self, documents: Documents, size: int, hold: Hold, door: Door) -> Decoded:
-        with _read_as(door):  # A generator finds faults only now.
-            return await self._decoder.read(documents, now=self._clock.time(), size=size, grow=hold.grow)
+            return await self._decoder.read(documents, now=now, size=len(body), grow=hold.grow)
+        except ValueError as exc:  # As they are in JSON that is none, and where a format says so.
+            raise Refused("bad_request", f"the body is not what {door.format.name} sends: {exc}"[:400]) from exc
 
     async def _hand_in(self, events: Sequence[Event], *, clean: bool) -> tuple[int, int]:
         """Hand in events piece by piece, as fast as they are evaluated; how many were new, and how many were not."""
@@ -203,13 +201,8 @@ class Ingest:
         )
 
 
-@contextmanager
-def _read_as(door: Door) -> Generator[None]:
-    """Refuse what is no JSON, where it should be, and what the format says that it is not."""
-    try:
-        yield
-    except ValueError as exc:
-        raise Refused("bad_request", f"the body is not what {door.format.name} sends: {exc}"[:400]) from exc
+def _media(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _check_media(media: str, request: Request, door: Door | None) -> None:

@@ -298,15 +298,24 @@ def _format(door: Door, name: str, known: dict[int, Any]) -> dict[str, Any]:
     signed = door.format.verify is not None
     content: dict[str, Any] = {media: {"schema": {}} for media in door.format.media}
     taking = _taking(door.format.summary, "", name, content, known)
-    for parameter, meaning in door.format.parameters.items():
-        schema = {"type": "string", "maxLength": 1024}
-        told = {"name": parameter, "in": "query", "required": False, "description": meaning, "schema": schema}
-        taking["parameters"].append(told)
     if signed:
         taking["security"] = [{}]
         taking["responses"] |= _problems(["unauthenticated"], known)
+    if door.format.manners:
+        _in_own_words(taking["responses"], door.format.media)
     taking["tags"] = [door.owner]
     return taking
+
+
+def _in_own_words(responses: dict[str, Any], media: Sequence[str]) -> None:
+    """The answers of a format that has manners: their statuses are those of all doors, what they say is not."""
+    del responses["202"]
+    for answer in responses.values():
+        answer.pop("headers", None)
+        answer["content"] = {one: {"schema": {}} for one in ("application/json", *media)}
+    responses["200"]["description"] = (
+        "Taken, and safe; it says what was not. With `dry_run=1`, what would be kept and measured."
+    )
 
 
 def _taking(

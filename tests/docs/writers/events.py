@@ -24,7 +24,6 @@ TYPES: Mapping[str, str] = {
     "testsuiterun.started": "A test suite begins.",
     "emitter.report": "What an emitter says of itself: how many events it had to drop, as `dropped`.",
     "testsuiterun.progress": "How far a test suite is: `progress.passed`, ..., and in `data` what is `running`.",
-    "coverage.reported": "What tests covered, where that is told by itself: `coverage.lines`, `coverage.branches`, ...",
     "testsuiterun.finished": "A test suite ends, with counts (`tests.passed`, ...) and `coverage.lines`, ...",
     "testsuiterun.lost": "No finish came within `lost_after`, told by the node; or the process died, as it left word.",
     "validation.started": "A validation begins.",
@@ -58,6 +57,7 @@ TYPES: Mapping[str, str] = {
     "heartbeat.received": "A job reports that it ran; its `subject` is the job, its outcome whether it ran well.",
     "heartbeat.missed": "A job did not report in time. Told by the node.",
     "monitoring.measured": "Figures of the node itself. Told by the node.",
+    "otlp.point": "What OpenTelemetry tells of one stream of a metric. Made of what is sent to `/v1/metrics`.",
 }
 """The types that builtin sources read or tell, and what they mean."""
 

@@ -1,1 +1,0 @@
-"""What other tools have written down, as events: one file for each format."""
