@@ -247,7 +247,7 @@ def test_what_the_package_offers_is_what_it_names() -> None:
 def test_a_report_of_what_was_dropped_drops_nothing_itself(tmp_path: Path) -> None:
     blocked = tmp_path / "a-file"
     blocked.write_text("no folder can be here")
-    sending = Emitter("http://127.0.0.1:9", spool=blocked / "spool", budget=0.0)  # Nobody listens there.
+    sending = Emitter("http://127.0.0.1:9", spool=str(blocked / "spool"), budget=0.0)  # Nobody listens there.
     for n in range(MAX_EVENTS + 200):
         sending.emit("build.finished", subject=str(n))
     assert sending.dropped == 200
