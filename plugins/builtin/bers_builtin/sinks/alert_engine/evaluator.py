@@ -260,7 +260,7 @@ class Evaluator:
         series = verdict.series
         breaching = watch.hold(verdict, at)
         if breaching is not None:
-            self.register.judge(watch, Verdict(series, breaching), Moment(at, moment.wall))
+            self.register.judge(watch, Verdict(series, breaching), Moment(at, moment.wall, moment.at - at))
             series.firing = series.fingerprint in self.register.live
             if not (breaching and series.firing):
                 series.good = None
