@@ -575,8 +575,8 @@ async def test_a_rule_may_depend_on_a_shipped_one_and_on_silence() -> None:
         ({"metric": "", "event": "a.b", "aggregate": "mean", "window": "5m", "above": None}, "is `count` or `rate`"),
         ({"metric": "", "event": "a.b", "aggregate": "count", "above": "3"}, "`count` needs a `window`"),
         ({"metric": "", "event": "a.b", "above": None, "no_data_after": "5m"}, "`no_data_after` has no meaning"),
-        ({"metric": "", "event": "a.b", "above": None, "ratio": "101%", "window": "5m"}, "ratio: .*no share of failures"),
-        ({"metric": "", "event": "a.b", "above": None, "clears": {"event": "a.b"}}, "clears: .*would end an alert begins"),
+        ({"metric": "", "event": "a.b", "above": None, "ratio": "101%", "window": "5m"}, "ratio: .*no share"),
+        ({"metric": "", "event": "a.b", "above": None, "clears": {"event": "a.b"}}, "clears: .*would end"),
         ({"metric": "", "event": "a.b", "above": None, "clears": {"event": "a.b", "outcome": "success"}}, "clears: .*"),
         ({"keep_firing": "5m"}, "unknown field"),
     ],
@@ -633,23 +633,19 @@ def faults_of(text: str) -> Sequence[str]:
     return []
 
 
+_OUTCOMES = "unknown value 'good'; known: cancel, error, failure, skip, success, timeout"
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "fault"),
+    ("added", "fault"),
     [
-        ("        claer: 70%", "        depends_on: []\n      - {name: B, event: a.b, outcome: [failure, good]}",
-         "pipelines.yaml:11:48: sinks.alert-engine.rules[1].outcome[1]: unknown value 'good'; known: cancel, error, "
-         "failure, skip, success, timeout"),
-        ("        claer: 70%", "        depends_on: []\n      - {name: B, event: a.b, outcome: good}",
-         "pipelines.yaml:11:38: sinks.alert-engine.rules[1].outcome: unknown value 'good'; known: cancel, error, "
-         "failure, skip, success, timeout"),
-        ("    slos:", "    maintenance: [{name: a, from: '02:00', to: '03:00', time_zone: Mars/Base}]\n    slos:",
-         "maintenance window 'a': time_zone: unknown time zone 'Mars/Base'; there are "),
+        ("    maintenance: [{name: a, from: '02:00', to: '03:00', time_zone: Mars/Base}]", "'Mars/Base'; there are "),
+        ("      - {name: B, event: a.b, outcome: good}", f".outcome: {_OUTCOMES}"),
+        ("      - {name: B, event: a.b, outcome: [failure, good]}", f".outcome[1]: {_OUTCOMES}"),
     ],
-)  # fmt: skip
-def test_a_word_that_is_none_is_told_with_those_there_are_unless_they_are_hundreds(
-    old: str, new: str, fault: str
-) -> None:
-    (said,) = [one for one in faults_of(FILE.replace(old, new)) if fault in one]
+)
+def test_a_word_that_is_none_is_told_with_those_there_are_unless_they_are_hundreds(added: str, fault: str) -> None:
+    (said,) = [one for one in faults_of(FILE.replace("    slos:", f"{added}\n    slos:")) if fault in one]
     assert len(said) < 250
 
 
