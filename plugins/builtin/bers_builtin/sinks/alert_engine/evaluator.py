@@ -44,6 +44,8 @@ class Evaluator:
         self._looking = -inf
         self._touched: dict[tuple[str, Labels], tuple[Watch, Series]] = {}
         self._forgotten: set[tuple[str, Labels]] = set()
+        self._silences: dict[str, Watch] = {}
+        """Rules of which some series fell silent, or are heard again, and that was not judged yet."""
         self._step: Transition | None = None
         """The last step that an evaluation was kept for."""
         self._crowded = False
@@ -70,7 +72,7 @@ class Evaluator:
         self._latest = saved.latest
         self.register = Register(self._config)
         self._touched, self._forgotten = {}, set()
-        self._queue = []
+        self._queue, self._silences = [], {}
         moment = self.moment
         resolved = [
             (alert, moment.at - max(0.0, wall - alert.resolution.timestamp / 1000))
@@ -90,6 +92,7 @@ class Evaluator:
         while first < len(events):
             await cancel_shielded_checkpoint()
             first += self._read(events[first:])
+        self._judge_silences(self.moment)
 
     def measure(self, watch: Watch, event: Event, value: float) -> None:
         """Let one rule alone read a value, where what is recorded says something else to each of them."""
@@ -97,6 +100,7 @@ class Evaluator:
         at = self._arrival(event, moment, self._clock.settled())
         if at is not None and isfinite(value) and watch.wants(event):
             self._follow(watch, watch.measured(event, value, at), at, moment, event, value)
+            self._judge_silences(moment)
 
     @property
     def due(self) -> float | None:
@@ -134,6 +138,7 @@ class Evaluator:
             if due_now is not None and due_now <= moment.at:
                 self._follow(watch, watch.look(series, moment.at), moment.at, moment)
             self._wait_for(watch, series)
+        self._judge_silences(moment)
         self._looking = -inf
 
     def forget(self, alert: Alert) -> None:
@@ -274,6 +279,11 @@ class Evaluator:
             crowded = self._crowded and event is not None
             recent.note(watch, verdict, Moment(at, wall), self.register, timed=event is None, crowded=crowded)
         if watch.companion is not None and watch.silence_changed:
+            self._silences[watch.id] = watch  # Many fall silent together, and are judged together.
+
+    def _judge_silences(self, moment: Moment) -> None:
+        silences, self._silences = self._silences, {}
+        for watch in silences.values():
             self._judge_silence(watch, moment)
 
     def _judge_silence(self, watch: Watch, moment: Moment) -> None:
