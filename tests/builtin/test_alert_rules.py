@@ -387,6 +387,27 @@ async def test_a_step_of_the_clock_is_no_absence() -> None:
 # No data
 
 
+@pytest.mark.parametrize("aggregate", ["mean", "min", "max", "p95", "sum"])
+async def test_b10_what_nobody_measures_any_more_is_not_zero(aggregate: str) -> None:
+    async with engine(rules=[rule(aggregate=aggregate, window="60s")]) as rig:
+        await rig.measure("queue", 20)
+        for _ in range(20):
+            await rig.clock.advance(10)
+        assert [alert.status for alert in await rig.alerts()] == ["active"], "the window is empty, and it fires on"
+        await rig.measure("queue", 1)
+        assert await rig.alerts() == []
+
+
+async def test_b10_for_counts_from_when_a_value_arrives_and_not_from_when_it_was_measured() -> None:
+    async with engine(rules=[rule(**{"for": "60s"})]) as rig:
+        for seconds in (0, 59, 2):
+            await rig.clock.advance(seconds)
+            assert await rig.alerts() == []
+            late = rig.event("custom.measured", measures={"queue": 20.0}, time=rig.clock.time() - 120)
+            await rig.send(msgspec.structs.replace(late, received=rig.clock.time()))
+        assert [alert.status for alert in await rig.alerts()] == ["active"]
+
+
 async def test_silence_keeps_the_alert_and_raises_another_of_its_own() -> None:
     async with engine(rules=[rule(no_data_after="60s")], defaults=False) as rig:
         await rig.measure("queue", 11, name="a")
