@@ -400,11 +400,11 @@ async def test_b10_what_nobody_measures_any_more_is_not_zero(aggregate: str) -> 
 
 async def test_b10_for_counts_from_when_a_value_arrives_and_not_from_when_it_was_measured() -> None:
     async with engine(rules=[rule(**{"for": "60s"})]) as rig:
-        for seconds in (0, 59, 2):
-            await rig.clock.advance(seconds)
+        for wait, late in ((0, 120), (59, 0), (2, 0)):
+            await rig.clock.advance(wait)
             assert await rig.alerts() == []
-            late = rig.event("custom.measured", measures={"queue": 20.0}, time=rig.clock.time() - 120)
-            await rig.send(msgspec.structs.replace(late, received=rig.clock.time()))
+            measured = rig.event("custom.measured", measures={"queue": 20.0}, time=rig.clock.time() - late)
+            await rig.send(msgspec.structs.replace(measured, received=rig.clock.time()))
         assert [alert.status for alert in await rig.alerts()] == ["active"]
 
 

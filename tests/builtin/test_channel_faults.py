@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bers import ConfigError, config, plugins
-from bers.config import parse
+from bers.config.located import parse
 
 FILE = """\
 version: 1

@@ -79,8 +79,8 @@ def _event(rule: Rule) -> Iterator[tuple[str, str]]:
 
 def _begins_what_clears(rule: Rule, clears: Clears) -> bool:
     every: tuple[Outcome, ...] = get_args(Outcome)
-    outcomes = several(clears.outcome) if clears.outcome else (None, *every)
-    return {*several(clears.event)} <= {*rule.events} and all(map(rule.matches_outcome, outcomes))
+    begins = [rule.matches_outcome(one) for one in (None, *every) if clears.matches_outcome(one)]
+    return {*several(clears.event)} <= {*rule.events} and all(begins)
 
 
 def _absence(rule: Rule) -> Iterator[tuple[str, str]]:
