@@ -79,8 +79,8 @@ def once_escalated(alert: Alert, log: Log) -> Log:
 
 
 def of_webhook(one: Receipt) -> Sequence[Heard]:
-    said = msgspec.json.decode(one.body)
-    events = said if isinstance(said, list) else [said]
+    said: Any = msgspec.json.decode(one.body)
+    events: list[Any] = said if isinstance(said, list) else [said]
     return [Heard(event["id"], _kind(event["type"]), event["subject"]) for event in events]
 
 
