@@ -125,6 +125,10 @@ class Unwritable(BersError):
     """A disk does not take at present what has to be written; nothing of it was taken, and it is tried again."""
 
 
+MOST_NAMED = 200
+"""Names that are listed where one is not known."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that a name is not known, which one was probably meant, and which there are."""
     names = sorted(known)
@@ -132,6 +136,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
         return f"unknown {kind} {name!r}; there is none"
     close = get_close_matches(name, names, 1)
     guess = f"; did you mean {close[0]!r}?" if close else ""
+    if len(names) > MOST_NAMED:  # Nobody reads them all.
+        count = f"{guess} There" if guess else "; there"
+        return f"unknown {kind} {name!r}{count} are {len(names)}, such as {', '.join(names[:3])}"
     return (
         f"unknown {kind} {name!r}{guess} Known: {', '.join(names)}"
         if guess

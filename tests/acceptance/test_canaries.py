@@ -202,6 +202,7 @@ READING: Sequence[Sequence[str]] = [
     ["alerts", "show", "ID"], ["alerts", "log", "ID"], ["silence", "list"], ["silence", "list", "--json"],
     ["audit", "list"], ["audit", "list", "--json"], ["audit", "verify"], ["notify", "list"], ["health", "list"],
     ["health", "show", "sieve-check"], ["health", "history"],
+    ["rules", "list"], ["rules", "list", "--json"], ["rules", "backtest", "--since", "1h"],
     ["notify", "deliveries"], ["notify", "test", "chat"], ["journal", "inspect"], ["journal", "export"],
 ]  # fmt: skip
 """Commands that say something about what there is; the others are in the next list, and no command is in neither."""
@@ -210,8 +211,8 @@ SILENT = {
     "alerts ack", "alerts acknowledge", "alerts resolve", "alerts unack", "alerts unacknowledge", "backup create",
     "backup restore", "backup verify", "config migrate", "dead drop", "dead replay", "dead show", "dev", "emit",
     "env detect", "health reset", "journal verify", "keys create", "keys revoke", "notify give-up", "notify reset",
-    "notify retry", "plugins show", "reload", "restart", "rules backtest", "rules check", "rules list", "rules test",
-    "run", "silence add", "silence end", "stages restart", "start", "stop", "tap",
+    "notify retry", "plugins show", "reload", "restart", "rules check", "rules test", "run",
+    "silence add", "silence end", "stages restart", "start", "stop", "tap",
 }  # fmt: skip
 """They do something, or say what REST says anyway, or what has nothing to do with what there is."""
 

@@ -120,3 +120,22 @@ async def test_a_value_that_stays_bad_is_not_written_down_again_and_again() -> N
         mind.written()
         assert len(rows) == (1 if number == 0 else 0)
         await clock.advance(1)
+
+
+@pytest.mark.parametrize("late", [0.0, 1.5, 6.0])
+async def test_who_looks_late_waits_for_what_was_not_read_yet_and_misses_what_is_absent_all_the_same(
+    late: float,
+) -> None:
+    clock = VirtualClock()
+    mind = evaluator(clock, rules=[rule(above=None, absent="3s")])
+
+    async def look() -> bool:
+        await clock.advance((mind.idle or 0.0) + late)
+        await mind.look_again()
+        return bool(mind.register.live)
+
+    assert await look() is (late == 0), "what came meanwhile may wait in a socket"
+    looks = 1
+    while not await look():
+        looks += 1
+        assert looks < 5, "a machine that is late at every look misses nothing any more"

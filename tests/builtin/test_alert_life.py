@@ -241,6 +241,17 @@ async def test_a34_who_is_not_answered_goes_to_the_next_contact_and_each_is_told
         assert (escalation.step, escalation.contact) == (2, "escalation")
 
 
+async def test_a34_nobody_has_waited_for_an_answer_before_the_alert_was_told() -> None:
+    async with engine(**queue(escalation=_STEPS)) as rig:
+        late = rig.event("custom.measured", measures={"queue": 20.0})
+        await rig.clock.advance(240)  # It lay in the journal, as after a kill.
+        await rig.send(late)
+        await rig.clock.advance(290)
+        assert await contacts(rig) == []
+        await rig.clock.advance(20)
+        assert await contacts(rig) == [(540, "secondary")]
+
+
 async def test_a34_the_runbooks_three_contacts_are_there_from_the_start() -> None:
     shipped = [
         {"after": f"{step.after:g}s", "contact": step.contact, "severities": step.severities}

@@ -387,6 +387,27 @@ async def test_a_step_of_the_clock_is_no_absence() -> None:
 # No data
 
 
+@pytest.mark.parametrize("aggregate", ["mean", "min", "max", "p95", "sum"])
+async def test_b10_what_nobody_measures_any_more_is_not_zero(aggregate: str) -> None:
+    async with engine(rules=[rule(aggregate=aggregate, window="60s")]) as rig:
+        await rig.measure("queue", 20)
+        for _ in range(20):
+            await rig.clock.advance(10)
+        assert [alert.status for alert in await rig.alerts()] == ["active"], "the window is empty, and it fires on"
+        await rig.measure("queue", 1)
+        assert await rig.alerts() == []
+
+
+async def test_b10_for_counts_from_when_a_value_arrives_and_not_from_when_it_was_measured() -> None:
+    async with engine(rules=[rule(**{"for": "60s"})]) as rig:
+        for wait, late in ((0, 120), (59, 0), (2, 0)):
+            await rig.clock.advance(wait)
+            assert await rig.alerts() == []
+            measured = rig.event("custom.measured", measures={"queue": 20.0}, time=rig.clock.time() - late)
+            await rig.send(msgspec.structs.replace(measured, received=rig.clock.time()))
+        assert [alert.status for alert in await rig.alerts()] == ["active"]
+
+
 async def test_silence_keeps_the_alert_and_raises_another_of_its_own() -> None:
     async with engine(rules=[rule(no_data_after="60s")], defaults=False) as rig:
         await rig.measure("queue", 11, name="a")
@@ -575,6 +596,9 @@ async def test_a_rule_may_depend_on_a_shipped_one_and_on_silence() -> None:
         ({"metric": "", "event": "a.b", "aggregate": "mean", "window": "5m", "above": None}, "is `count` or `rate`"),
         ({"metric": "", "event": "a.b", "aggregate": "count", "above": "3"}, "`count` needs a `window`"),
         ({"metric": "", "event": "a.b", "above": None, "no_data_after": "5m"}, "`no_data_after` has no meaning"),
+        ({"metric": "", "event": "a.b", "above": None, "ratio": "101%", "window": "5m"}, "ratio: .*no share"),
+        ({"metric": "", "event": "a.b", "above": None, "clears": {"event": "a.b"}}, "clears: .*would end"),
+        ({"metric": "", "event": "a.b", "above": None, "clears": {"event": "a.b", "outcome": "success"}}, "clears: .*"),
         ({"keep_firing": "5m"}, "unknown field"),
     ],
 )  # fmt: skip
@@ -628,6 +652,22 @@ def faults_of(text: str) -> Sequence[str]:
     except ConfigError as error:
         return [str(fault) for fault in error.faults]
     return []
+
+
+_OUTCOMES = "unknown value 'good'; known: cancel, error, failure, skip, success, timeout"
+
+
+@pytest.mark.parametrize(
+    ("added", "fault"),
+    [
+        ("    maintenance: [{name: a, from: '02:00', to: '03:00', time_zone: Mars/Base}]", "'Mars/Base'; there are "),
+        ("      - {name: B, event: a.b, outcome: good}", f".outcome: {_OUTCOMES}"),
+        ("      - {name: B, event: a.b, outcome: [failure, good]}", f".outcome[1]: {_OUTCOMES}"),
+    ],
+)
+def test_a_word_that_is_none_is_told_with_those_there_are_unless_they_are_hundreds(added: str, fault: str) -> None:
+    (said,) = [one for one in faults_of(FILE.replace("    slos:", f"{added}\n    slos:")) if fault in one]
+    assert len(said) < 250
 
 
 def test_every_fault_is_told_by_file_line_and_column() -> None:

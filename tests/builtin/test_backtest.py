@@ -19,6 +19,7 @@ from bers_builtin.sinks.alert_engine.desk.answers import Acknowledge, Answer
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import AskBacktest, Backtest, Occurrence
 from bers_builtin.sinks.alert_engine.rehearsal.backtesting import run_backtest
+from bers_builtin.sinks.alert_engine.rehearsal.turns import Turns
 
 METRICS = Catalog(
     [Metric("queue", "{event}", "Waiting.", labels=("name", "environment")), Metric("latency", "ms", "Answering.")]
@@ -226,6 +227,28 @@ async def test_what_cannot_be_asked_is_refused() -> None:
         await rig.clock.advance(1)
         with pytest.raises(Refused, match="unknown metric 'queeu'"):
             await rig.run({**QUEUE, "metric": "queeu"})
-        await rig.stage.rehearsing.acquire()
-        with pytest.raises(Refused, match="another back-test is running"):
+        with (
+            rig.stage.rehearsing.taken("ada"),
+            pytest.raises(Refused, match="another back-test is running"),
+        ):
             await rig.run()
+
+
+async def test_who_was_refused_is_the_next_if_it_asks_again_and_nobody_else_is() -> None:
+    clock = VirtualClock()
+    turns = Turns(clock)
+
+    def may(principal: str) -> bool:
+        try:
+            with turns.taken(principal):
+                return True
+        except Refused:
+            return False
+
+    with turns.taken("ada"):
+        assert [may("ben"), may("ada"), may("ben")] == [False, False, False]
+    assert [may("ada"), may("ben"), may("ada")] == [False, True, True]
+    with turns.taken("ada"):
+        assert not may("ben")
+    await clock.advance(11)
+    assert may("ada"), "who does not come back keeps nobody waiting"

@@ -6,13 +6,14 @@ import re
 import ssl
 import warnings
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
@@ -306,3 +307,26 @@ async def test_where_an_e_mail_must_not_go_is_said_at_the_start(options: dict[st
         async with step(EMAIL, channels=[named]).open():
             pass
     assert re.search(fault, str(refusal.value).replace("channel 'team': ", "")), refusal.value
+
+
+async def test_a_server_that_drips_keeps_no_thread_when_the_time_is_over(tmp_path: Path) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while not reader.at_eof():
+                writer.write(b"220-patience\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    mail = Mail()
+    mail.port = server.sockets[0].getsockname()[1]
+    busy = anyio.to_thread.current_default_thread_limiter()
+    async with telling(tmp_path, box(mail, timeout="200ms", retries={"attempts": 1})) as stage:
+        await write(stage, alert(1))
+        (delivery,) = await finished(stage)
+        assert (delivery.status, delivery.last_error) == ("failed", "no answer within 0.2 s")
+        with anyio.fail_after(5):
+            while busy.borrowed_tokens:
+                await anyio.sleep(0.02)
+    server.close()

@@ -122,6 +122,8 @@ async def test_transitions_wait_for_the_disk_and_are_told_when_it_has_room(tmp_p
                 await stage.list_alerts(ListAlerts(), OPERATOR)
             await clock.advance(3600)
             assert told == [], "nobody is told what is not written down"
+            await until(clock, lambda: stage.heart.pulse.fault)
+            assert stage.heart.pulse.at is None and "cannot be written down" in stage.heart.pulse.fault
         await until(clock, lambda: told)
         assert await stage.position("alerts", 0, begin=0) == 1
         await stage.write(Batch([slow(2)], reader="alerts", end=2))

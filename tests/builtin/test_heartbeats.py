@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -254,3 +255,8 @@ async def test_a_missed_heartbeat_is_an_alert_until_the_next_one_and_through_a_r
         assert "no room" in failed["message"]
         await server.post("heartbeats/backup")
         await server.until("alerts", lambda data: not data or data[0]["rule"] == "Heartbeat Missed", seconds=3)
+
+
+def test_a_job_that_cannot_be_told_from_another_by_looking_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"'back\\tup' has characters that cannot be seen"):
+        step(HEARTBEATS, jobs={"back\tup": {"every": "1m"}})

@@ -1,5 +1,6 @@
 """Provider probes: real processes, real sockets, real functions."""
 
+import gzip
 import json
 import shutil
 import socket
@@ -52,9 +53,13 @@ class Health(BaseHTTPRequestHandler):
             body = b""
         else:
             self.send_response(200)
+            if self.path == "/packed":
+                self.send_header("content-encoding", "gzip")
             body = (
                 b"no json"
                 if self.path == "/text"
+                else gzip.compress(bytes(1 << 24))
+                if self.path == "/packed"
                 else json.dumps({"ok": True, "list": [{"a/b": 1}], "host": self.headers["host"]}).encode()
             )
         self.send_header("content-length", str(len(body)))
@@ -215,6 +220,7 @@ async def test_an_http_provider_is_asked_under_its_own_name() -> None:
         ("/", {"json": {"/ok": 1}}, "/ok in its answer is not 1"),
         ("/", {"json": {"/list/1": 1}}, "/list/1 in its answer is not 1"),
         ("/text", {"json": {"/ok": True}}, "its answer is not JSON"),
+        ("/packed", {"json": {"/ok": True}}, "its answer is compressed, unasked"),
     ],
 )
 async def test_an_http_answer_that_is_not_expected_is_a_failure(path: str, expect: dict[str, Any], reason: str) -> None:

@@ -7,21 +7,36 @@ import pytest
 
 from tests.faults.kills.alerts import oracle
 from tests.faults.kills.alerts.campaign import Campaign
+from tests.faults.kills.alerts.forms import PLAIN, SPARING
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
-KILLS = 500 if LONG else 25
 SETTLE_EVERY = 50
+
+
+def killed(campaign: Campaign, kills: int) -> None:
+    """Kill so often, and look at everything now and then."""
+    for kill in range(1, kills + 1):
+        campaign.kill()
+        if kill % SETTLE_EVERY == 0 or kill == kills:
+            assert campaign.settle() == []
+    assert campaign.kills.total() == kills
 
 
 @pytest.mark.parametrize("seed", [1, 2] if LONG else [1])
 def test_alerts_acknowledgements_and_notifications_outlive_kills(seed: int, tmp_path: Path) -> None:
-    with Campaign(tmp_path / "node", seed) as campaign:
-        for kill in range(1, KILLS + 1):
-            campaign.kill()
-            if kill % SETTLE_EVERY == 0 or kill == KILLS:
-                assert campaign.settle() == []
-        assert campaign.kills.total() == KILLS
+    with Campaign(tmp_path / "node", seed, PLAIN) as campaign:
+        killed(campaign, 500 if LONG else 25)
         told = {one.id for one in campaign.receiver.receipts if one.taken}
         assert len(told) > 100 and len(campaign.promises.made) > 50, "there was something to lose"
         refused = [one for one in campaign.receiver.receipts if not one.taken]
         assert len(refused) > 20 and oracle.repeated(campaign.receiver.receipts) > 0
+        others = {one.name: len({two.id for two in one.receipts if two.taken}) for one in campaign.channels()}
+        assert others.pop("second") == 0 and min(others.values()) > 10, others
+
+
+def test_c103_nothing_vanishes_and_nothing_critical_is_kept_back_where_people_are_spared(tmp_path: Path) -> None:
+    with Campaign(tmp_path / "node", 3, SPARING) as campaign:
+        killed(campaign, 500 if LONG else 15)
+        kinds = {entry["kind"] for log in campaign.account.logs.values() for entry in log}
+        assert kinds >= {"suppressed", "flapping", "escalated", "acknowledged"}, "there was something to spare"
+        assert {one.name for one in campaign.channels() if one.receipts} == {"digest", "second", "team", "pager"}

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.faults.kills.alerts import oracle
+from tests.faults.kills.alerts import channels, oracle, sparing
 from tests.faults.kills.alerts.campaign import Campaign
 from tests.faults.kills.alerts.operators import Alert, Promises
 from tests.faults.kills.alerts.receiver import Receipt
@@ -18,7 +18,7 @@ Change = Callable[[list[Receipt], list[Any]], object]
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     with Campaign(tmp_path_factory.mktemp("oracle") / "node", seed=4) as campaign:
-        for _ in range(3):
+        for _ in range(4):
             campaign.kill()
         assert campaign.settle() == []
     return campaign
@@ -98,6 +98,66 @@ def test_a_promise_that_is_broken_is_found(campaign: Campaign) -> None:
         id = next(one.alert["id"] for one in promises.made if one.action == "acknowledge")
         promises.check(change(known, id), silences)
         assert promises.broken != [], change
+
+
+# Channels of other kinds
+
+
+def lost(receipts: list[Receipt], kind: str) -> list[Receipt]:
+    gone = next(one.id for one in receipts if one.taken and kind in one.body.decode())
+    return [one for one in receipts if one.id != gone]
+
+
+@pytest.mark.parametrize("name", ["digest", "team", "pager"])
+def test_what_a_channel_was_not_told_or_told_otherwise_is_found(name: str, campaign: Campaign) -> None:
+    (channel,) = [one for one in campaign.account.channels if one.name == name]
+    history, logs = campaign.account.history, campaign.account.logs
+    assert list(channels.faults(channel, history, logs)) == []
+    told = [one for one in channel.receipts if one.taken]
+    for receipts, said in (
+        (lost(told, "firing"), "and is due as"),
+        (lost(told, "resolved"), "and is due as"),
+        (told[::-1], "and is due as"),
+        ([*told, told[0]._replace(body=told[0].body + b" ")], "was told as"),
+    ):
+        found = list(channels.faults(channel._replace(receipts=receipts), history, logs))
+        assert any(said in fault for fault in found), found
+    if name != "pager":  # What it is told is named by the id alone.
+        again = [*told, told[0]._replace(id="again")]
+        assert any("under two ids" in one for one in channels.faults(channel._replace(receipts=again), history, logs))
+
+
+def entry(seconds: float, kind: str, word: str = "breach", to: str = "active") -> dict[str, Any]:
+    return {"time": 1000 * seconds, "kind": kind, "to": to, "reason": {"word": word}, "told": True}
+
+
+OVER = entry(9.0, "resolved", "recovered", "resolved")
+
+
+@pytest.mark.parametrize(
+    ("rule", "log", "said"),
+    [
+        ("Down", [entry(0, "suppressed", "rate_limit", "suppressed"), OVER], "is critical, and was kept back"),
+        ("Crash", [entry(0, "firing"), entry(0.5, "escalated")], "was handed on after 0.500 s"),
+        ("Crash", [entry(0, "firing"), OVER], "had waited for 9.000 s, and was not handed on"),
+        ("Crash", [entry(0, "firing"), entry(1, "escalated"), entry(2, "escalated")], "was handed on 2 times"),
+        ("Crash", [entry(0, "flapping"), entry(0, "flapping")], "was said to flap while it did"),
+        ("Crash", [entry(0, "flapping"), OVER], "resolved because of .* while it flapped"),
+        ("Crash", [entry(0, "repeated", "steady")], "while it did not flap"),
+        ("Down", [], "was said to be down 2 times, and its alerts counted 1"),
+        ("Crash", [entry(n / 10, "firing") for n in range(6)], "and 5 had just before it"),
+        ("Crash", [entry(0, "firing"), entry(1, "escalated"), entry(2, "flapping"),
+                   entry(9, "resolved", "steady", "resolved")], None),
+    ],
+)  # fmt: skip
+def test_a_fault_of_who_spares_people_is_found(rule: str, log: list[Any], said: str | None) -> None:
+    alert = {"id": "a", "rule": rule, "labels": {"subject": "s"}, "count": 1}
+    downs = {"s": 2 if said and "down 2" in said else 1} if rule == "Down" else {}
+    found = list(sparing.faults([alert], {"a": log}, downs))
+    assert any(re.search(said, fault) for fault in found) if said else found == [], found
+
+
+# What somebody was promised
 
 
 def forgotten(known: dict[str, Alert], id: str) -> dict[str, Alert]:

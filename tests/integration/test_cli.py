@@ -89,6 +89,21 @@ def test_no_server_is_exit_code_3_and_one_line_that_helps(arguments: tuple[str, 
     assert done.stderr.count("\n") == 1
 
 
+def test_who_has_no_server_is_told_where_the_file_lets_it_listen(tmp_path: Path) -> None:
+    port = free_ports()["control"]
+    (tmp_path / "pipelines.yaml").write_text(f"version: 1\nserver: {{host: 0.0.0.0, control: {port}}}\n")
+    done = bers(tmp_path, "status")
+    assert done.returncode == 3 and done.stderr.startswith(f"no server answers at http://127.0.0.1:{port}:")
+
+
+@pytest.mark.parametrize("group", ["alerts", "silence", "rules", "notify", "health", "audit", "backup", "journal"])
+def test_the_help_of_a_group_says_whole_sentences_within_80_columns(group: str, tmp_path: Path) -> None:
+    said = bers(tmp_path, group, "--help", COLUMNS="80").stdout
+    _, _, commands = said.partition("Commands:")
+    assert "..." not in commands and max(map(len, said.splitlines())) <= 80
+    assert commands.strip().endswith(".")
+
+
 def test_status_is_columns_in_a_pipe_and_json_where_asked(server: Operator) -> None:
     done = bers(server.folder, "status")
     assert done.returncode == 0 and "\x1b" not in done.stdout

@@ -187,7 +187,7 @@ async def test_another_start_of_the_machine_begins_with_what_its_clock_says() ->
 async def test_what_waits_by_monotonic_time_does_not_mind(step: float) -> None:
     clock = VirtualClock()
     steady = SteadyClock(clock)
-    breaker, rates = Breaker(steady, failures=1, reset_after=60), Rates(steady, per_second=1, burst=2)
+    breaker, rates = Breaker(steady, failures=1, reset_after=60, successes=3), Rates(steady, per_second=1, burst=2)
     breaker.failed()
     taken = [rates.take("somebody") for _ in range(3)]
     clock.step(step)

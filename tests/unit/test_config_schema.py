@@ -87,3 +87,10 @@ def test_every_option_is_described_and_of_the_stage_that_is_used() -> None:
     jsonschema.validate(right, SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, SCHEMA)
+
+
+def test_the_check_of_a_stage_that_is_used_twice_may_be_changed() -> None:
+    file = {"version": 1, "health": {"checks": {"notifications-second": {"interval": "10s"}}}}
+    jsonschema.validate(file, SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"version": 1, "health": {"checks": {"another-second": {"interval": "10s"}}}}, SCHEMA)

@@ -10,6 +10,7 @@ from bers import Finding, Status
 from bers.health.board import Health
 from bers.health.breaker import Breaker, BreakerReport
 from bers.health.reports import CheckReport, overall, severity, summarize
+from bers.health.settings import BreakerSettings
 from bers.health.watch import Watch
 from bers.testing import VirtualClock
 
@@ -17,7 +18,8 @@ WELL = Finding("healthy", "well")
 
 
 def breaker(clock: VirtualClock) -> Breaker:
-    return Breaker(clock, failures=5, reset_after=60.0, successes=3)
+    usual = BreakerSettings()
+    return Breaker(clock, failures=usual.failures, reset_after=usual.reset_after, successes=usual.successes)
 
 
 def opened(clock: VirtualClock) -> Breaker:

@@ -65,7 +65,7 @@ async def test_what_flaps_is_told_of_once_in_and_once_out_and_the_whole_does_not
         told.append((report.status, report.flapping))
 
     health = Health(clock, publish)
-    watch = Watch("thing", thing, 30.0, 5.0, True, Breaker(clock))
+    watch = Watch("thing", thing, 30.0, 5.0, True, Breaker(clock, failures=5, reset_after=60, successes=3))
     watch.flapping = Flapping(clock, changes=4, within=600.0)
     health.add(watch)
     async with anyio.create_task_group() as group:
@@ -95,7 +95,9 @@ async def test_a_change_that_is_not_certain_yet_is_shown_and_looked_at_sooner(cl
         told.append(report.status)
 
     health = Health(clock, publish)
-    watch = Watch("thing", thing, 60.0, 5.0, True, Breaker(clock), Damper(3, 1))
+    watch = Watch(
+        "thing", thing, 60.0, 5.0, True, Breaker(clock, failures=5, reset_after=60, successes=3), Damper(3, 1)
+    )
     watch.confirm = 5.0
     health.add(watch)
     async with anyio.create_task_group() as group:

@@ -19,7 +19,15 @@ class Thing:
     def __init__(self, clock: VirtualClock, name: str, *depends_on: str, interval: float = 30.0) -> None:
         self.finds: Status | None = "healthy"
         self.looks = 0
-        self.watch = Watch(name, self.look, interval, 5.0, False, Breaker(clock, failures=3), depends_on=depends_on)
+        self.watch = Watch(
+            name,
+            self.look,
+            interval,
+            5.0,
+            False,
+            Breaker(clock, failures=3, reset_after=60, successes=3),
+            depends_on=depends_on,
+        )
         self.watch.remediation = f"Mend {name}."
 
     async def look(self) -> Finding:

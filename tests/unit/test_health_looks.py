@@ -16,12 +16,15 @@ from unittest.mock import Mock
 import anyio
 import msgspec
 import pytest
+from anyio.abc import SocketAttribute
 
 from bers import Clock, Finding, Metric, Secret, SystemClock
 from bers.health.command import MAX_LINE, Command
+from bers.health.connectivity import Connectivity
 from bers.health.http import Http
 from bers.health.kinds import CommandCheck, HttpCheck, MetricCheck, TcpCheck
 from bers.health.metric import MetricLook
+from bers.health.settings import ConnectivitySettings
 from bers.health.tcp import Tcp
 from bers.health.watch import NoAnswer
 from bers.schemas import decode
@@ -191,6 +194,19 @@ async def test_a_certificate_is_believed_where_it_is_named_and_warned_of_before_
         assert stranger.status == "unhealthy" and stranger.message.startswith("its certificate is not believed: ")
         later = http(url, VirtualClock(time.time() + 90_000), authority=authority, certificate="1d")
         assert (await later.look()).status == "degraded"
+
+
+async def test_one_place_that_answers_is_enough_not_to_be_cut_off() -> None:
+    gate = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    gone = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    places = [f"127.0.0.1:{one.extra(SocketAttribute.local_port)}" for one in (gone, gate)]
+    guard = Connectivity(ConnectivitySettings(targets=tuple(places)))
+    await gone.aclose()
+    found = await guard.look()
+    assert (found.status, found.message) == ("healthy", "1 of 2 places answer")
+    await gate.aclose()
+    found = await guard.look()
+    assert found.status == "unhealthy" and found.message.startswith("this node is cut off: ")
 
 
 async def test_a_port_that_takes_connections_is_healthy() -> None:

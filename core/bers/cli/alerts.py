@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from bers.cli import client, output
+from bers.cli.groups import Group
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,7 +29,7 @@ def _said(who: str, what: str) -> Callable[[F], F]:
     return added
 
 
-@click.group()
+@click.group(cls=Group)
 def alerts() -> None:
     """List, show, acknowledge and resolve alerts."""
 

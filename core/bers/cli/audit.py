@@ -10,6 +10,7 @@ import click
 
 from bers.audit import anchor_of, prove_offline
 from bers.cli import client, output
+from bers.cli.groups import Group
 from bers.cli.start import config_option, kept
 from bers.errors import BersError
 from bers.identity_key import known_key
@@ -17,7 +18,7 @@ from bers.identity_key import known_key
 _json = click.option("--json", "json_", is_flag=True, help="Print it as JSON, with times in milliseconds since 1970.")
 
 
-@click.group()
+@click.group(cls=Group)
 def audit() -> None:
     """List who changed what, and verify that nobody changed that."""
 

@@ -14,6 +14,7 @@ from bers.backup.manifest import Manifest
 from bers.backup.restore import restore
 from bers.backup.verify import Report, verify
 from bers.cli import output
+from bers.cli.groups import Group
 from bers.cli.start import CONFIG, config_option, kept, read
 from bers.clock import SystemClock
 from bers.errors import BersError, ConfigError
@@ -23,7 +24,7 @@ _json = click.option("--json", "json_", is_flag=True, help="Print what the backu
 _file = click.argument("file", type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(cls=Group)
 def backup() -> None:
     """Make, verify and restore backups: one file with everything that a node keeps, as it was at one instant."""
 

@@ -47,7 +47,18 @@ def address(data_dir: Path = Path(".bers")) -> str:
 
         with suppress(BersError):
             found = lock.announced(kept(None))
-    return found[0] if found else DEFAULT
+    return found[0] if found else _written()
+
+
+def _written() -> str:
+    """Where a server of this directory would listen, as its file says; the usual port where it says nothing."""
+    if not Path("pipelines.yaml").exists():
+        return DEFAULT
+    from bers.config import control  # As above.
+
+    with suppress(BersError):
+        return control(Path("pipelines.yaml")) or DEFAULT
+    return DEFAULT
 
 
 def ask(

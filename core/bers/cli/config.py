@@ -12,13 +12,14 @@ from typing import Any
 import click
 
 from bers.cli import output
+from bers.cli.groups import Group
 from bers.cli.start import CONFIG, config_option, read
 from bers.config import Declared, Plan
 from bers.config.located import text_of
 from bers.errors import ConfigError
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Show the whole configuration, or bring an old file up to date."""
 

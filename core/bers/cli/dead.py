@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from bers.cli import client, output
+from bers.cli.groups import Group
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,7 +38,7 @@ def _meant(command: F) -> F:
     return click.argument("ids", type=int, nargs=-1)(command)
 
 
-@click.group()
+@click.group(cls=Group)
 def dead() -> None:
     """List, show, replay and drop dead letters."""
 

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from bers.cli import client, output
+from bers.cli.groups import Group
 from bers.units import format_duration
 
 _GOOD = ("healthy", "degraded")
 
 
-@click.group()
+@click.group(cls=Group)
 def health() -> None:
     """How checks are, what became of them, and giving one that rests another try.
 

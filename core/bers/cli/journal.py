@@ -15,6 +15,7 @@ import click
 
 from bers.all_positions import held_positions
 from bers.cli import output
+from bers.cli.groups import Group
 from bers.cli.start import config_option, kept, read
 from bers.errors import BersError, ConfigError
 from bers.filters import Filter
@@ -28,7 +29,7 @@ from bers.segments import segment_files
 _json = click.option("--json", "json_", is_flag=True, help="Print it as JSON, with times in milliseconds since 1970.")
 
 
-@click.group()
+@click.group(cls=Group)
 def journal() -> None:
     """Look into the journal: offline, or beside a server that runs; nothing is changed."""
 

@@ -17,6 +17,7 @@ from bers import lock
 from bers.access.keys import SCOPES, Key, make, revoke, store, stored
 from bers.audit import Audit
 from bers.cli import output
+from bers.cli.groups import Group
 from bers.cli.start import config_option, kept
 from bers.clock import SystemClock
 from bers.database import Database
@@ -38,7 +39,7 @@ class NotFound(BersError):
     exit_code = 1
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """Make, list and revoke API keys. A server that runs knows of it within a second; none needs to run."""
 

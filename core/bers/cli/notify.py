@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bers.cli import client, output
+from bers.cli.groups import Group
 from bers.errors import BersError, unknown
 
 PATIENCE = 60.0
@@ -27,7 +28,7 @@ class NoSuchChannel(BersError):
     exit_code = 1
 
 
-@click.group()
+@click.group(cls=Group)
 def notify() -> None:
     """List channels, test them, and send again what they did not take."""
 

@@ -10,12 +10,13 @@ import click
 from bers import plugins as loading
 from bers import schemas
 from bers.cli import output
+from bers.cli.groups import Group
 from bers.errors import BersError, unknown
 from bers.operations import Operation
 from bers.stages import AnySpec
 
 
-@click.group()
+@click.group(cls=Group)
 def plugins() -> None:
     """The stages there are, and their options."""
 

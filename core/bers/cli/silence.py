@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bers.cli import client, output
+from bers.cli.groups import Group
 from bers.errors import BersError
 
 _url = click.option("--url", help="The server; that of this directory where not said.")
@@ -16,7 +17,7 @@ _json = click.option("--json", "json_", is_flag=True, help="Print what the serve
 _operator = click.option("--operator", default=getpass.getuser, show_default="you", help="Who says so.")
 
 
-@click.group()
+@click.group(cls=Group)
 def silence() -> None:
     """Silence alerts for a while, list silences and maintenance windows, and end silences."""
 

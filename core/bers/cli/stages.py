@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from bers.cli import client, output
+from bers.cli.groups import Group
 from bers.units import format_duration
 
 
-@click.group()
+@click.group(cls=Group)
 def stages() -> None:
     """How stages are doing, and starting one anew."""
 

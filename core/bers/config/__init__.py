@@ -107,6 +107,21 @@ def data_dir(path: Path | None) -> Path:
     return Path(found)
 
 
+def control(path: Path) -> str | None:
+    """Where a file lets everything be asked, for who wants to say that nobody answers there; None where it is silent.
+
+    Raise ConfigError where it cannot be read.
+    """
+    document = read(path)
+    substitute(document)
+    server = as_object(document.value.get("server")) or {}
+    host, port = server.get("host", "127.0.0.1"), server.get("control")
+    if not isinstance(host, str) or not isinstance(port, int) or not port:
+        return None
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"{'https' if server.get('tls') else 'http'}://{reached}:{port}"
+
+
 def plan(
     document: Document,
     catalogue: Catalogue,

@@ -38,6 +38,8 @@ def _convert(document: Document, value: Any, type: Any, steps: Steps) -> Any:
     bare = _bare(type)
     origin, arguments = get_origin(bare), get_args(bare)
     fields, items = as_object(value), as_list(value)
+    if origin in _UNIONS and (arm := _words(arguments, several=items is not None)) is not None:
+        return _convert(document, value, arm, steps)
     if origin is Literal and value is not None and value not in arguments:
         document.faults.append(document.fault(steps, _no_choice(value, arguments)))
         return None
@@ -71,6 +73,15 @@ def _bare(type: Any) -> Any:
         type = get_args(type)[0]
     options = [one for one in get_args(type) if one is not NoneType] if get_origin(type) in _UNIONS else []
     return _bare(options[0]) if len(options) == 1 else type
+
+
+def _words(options: Sequence[Any], *, several: bool) -> Any:
+    """The one word, or the list of them, where that is all that is expected; nothing where it is something else."""
+    lists = [one for one in options if _is_list(get_origin(_bare(one)), get_args(_bare(one)))]
+    words = [one for one in options if get_origin(_bare(one)) is Literal]
+    if (len(lists), len(words), len([one for one in options if one is not NoneType])) != (1, 1, 2):
+        return None
+    return lists[0] if several else words[0]
 
 
 def _no_choice(value: Any, choices: tuple[Any, ...]) -> str:

@@ -55,6 +55,8 @@ def _name_checks(checks: dict[str, Any], catalogue: Catalogue) -> None:
         name: {**one, "not": {"anyOf": [{"required": [kind]} for kind in KINDS]}} for name in sorted(catalogue.checks())
     }
     checks["propertyNames"] = {"anyOf": [{"enum": sorted(catalogue.checks())}, {"pattern": NAME}]}
+    # Where a stage is used twice, the check of the second has the stage's name behind its own.
+    checks["patternProperties"] = {f"^({'|'.join(sorted(catalogue.checks()))})-.": one}
     checks["additionalProperties"] = {**one, "anyOf": [{"required": [kind]} for kind in KINDS]}
 
 

@@ -34,7 +34,7 @@ class Rest(msgspec.Struct, array_like=True, frozen=True):
 class Breaker:
     """Ask :meth:`allows` before each attempt, and tell it how that went."""
 
-    def __init__(self, clock: Clock, *, failures: int = 5, reset_after: float = 60.0, successes: int = 3) -> None:
+    def __init__(self, clock: Clock, *, failures: int, reset_after: float, successes: int) -> None:
         self._clock = clock
         self._threshold = failures
         self._reset_after = reset_after

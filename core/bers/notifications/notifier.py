@@ -37,7 +37,7 @@ class Notifier(Stage[N]):
 
     def __init__(self, config: N, context: Context, messenger: Callable[[Any, Context], Messenger[Any]]) -> None:
         super().__init__(config, context)
-        _check_names(config, f"sinks.{context.stage_id}")
+        check_names(config, f"sinks.{context.stage_id}.")
         self.outbox = Outbox(context.state, context.stage_id, config.channels)
         self.ledger = Ledger(context.state, context.stage_id)
         self.senders = {
@@ -109,7 +109,7 @@ class Notifier(Stage[N]):
             return Finding("degraded", "; ".join(faults), details, remedy)
         if not names:
             return Finding("healthy", "no channel is configured, so nobody is told of alerts", details)
-        return Finding("healthy", f"{len(names)} channels are told in time", details)
+        return Finding("healthy", f"{len(names)} channel{'s are' if len(names) > 1 else ' is'} told in time", details)
 
     def _may_tell(self, type: str) -> bool:
         """Whether anybody may be told: the end of an alert may be news to who is not configured any more."""
@@ -184,12 +184,13 @@ class Notifier(Stage[N]):
             await clock.sleep(TIDY_EVERY)
 
 
-def _check_names(config: Channels, path: str) -> None:
+def check_names(config: Channels, path: str = "") -> None:
+    """Raise ConfigError, with the path in front of the place, where two channels cannot be told apart."""
     names: set[str] = set()
     for number, channel in enumerate(config.channels):
         if channel.name in names:
             raise ConfigError(
-                f"two channels are named {channel.name!r}; rename one", path=f"{path}.channels[{number}].name"
+                f"two channels are named {channel.name!r}; rename one", path=f"{path}channels[{number}].name"
             )
         names.add(channel.name)
     for number, channel in enumerate(config.channels):
@@ -197,7 +198,7 @@ def _check_names(config: Channels, path: str) -> None:
             fault = (
                 f"{channel.formerly!r} is the name of a channel now, so nothing of it can be taken over; leave it out"
             )
-            raise ConfigError(fault, path=f"{path}.channels[{number}].formerly")
+            raise ConfigError(fault, path=f"{path}channels[{number}].formerly")
 
 
 def _shown(standing: Standing) -> dict[str, Any]:

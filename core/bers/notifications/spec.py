@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 from bers.checks import NOTIFICATIONS, Check
+from bers.errors import ConfigError, Fault
 from bers.notifications.channels import Channels
 from bers.notifications.desk import operations
 from bers.notifications.messengers import Messenger
-from bers.notifications.notifier import Notifier
+from bers.notifications.notifier import Notifier, check_names
+from bers.notifications.sender import opened
 from bers.stages import Context, DurableSpec
 
 
@@ -32,6 +34,7 @@ def notifier(
         config,
         partial(Notifier, messenger=messenger),
         operations=operations(name),
+        verify=lambda channels, metrics: _verify(name, channels, messenger),
         checks=[
             Check(
                 check or f"{NOTIFICATIONS}-{name}",
@@ -40,3 +43,16 @@ def notifier(
             )
         ],
     )
+
+
+def _verify(name: str, config: Channels, messenger: Callable[[Any, Context], Messenger[Any]]) -> None:
+    """Raise ConfigError with all that a start would refuse: what messengers say when they are made, off the network."""
+    check_names(config)
+    context, faults = Context(name), list[Fault]()
+    for number, channel in enumerate(config.channels):
+        try:
+            opened(messenger, channel, context, f"channels[{number}]")
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError(faults)

@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from bers.cli import client, output
+from bers.cli.groups import Group
 from bers.cli.rules.backtesting import backtest
 from bers.cli.rules.files import json_option, part, plain, printable, ruled_by
 from bers.cli.rules.testing import test
 from bers.errors import ConfigError, Fault
 
 
-@click.group()
+@click.group(cls=Group)
 def rules() -> None:
     """Check rules, test them, and try them out on what was recorded."""
 

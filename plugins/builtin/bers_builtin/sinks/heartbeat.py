@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal, Self
 
@@ -48,16 +48,10 @@ class HeartbeatConfig(Config, frozen=True):
     timeout: Annotated[Interval, Meta(description="How long one attempt may take.")] = Interval("10s")
     max_age: Annotated[
         Interval,
-        Masked,
-        NotTaken,
-        Poster,
         Meta(description="A heartbeat older than this is not told any more: it says nothing of how we are now."),
     ] = Interval("30s")
     patience: Annotated[
         Interval,
-        Masked,
-        NotTaken,
-        Poster,
         Meta(description="How long there may be no call that succeeds before the check `heartbeat` is degraded."),
     ] = Interval("3m")
     allow_internal: Annotated[
@@ -79,11 +73,7 @@ class HeartbeatSink(Stage[HeartbeatConfig]):
         """When the engine beat last, or else the start."""
         self._error = ""
         self._masked = Masked(config, context.redactor)
-        try:
-            url = config.url.reveal() if config.url else ""
-            self._target = Target(url, context.own_addresses, internal=config.allow_internal) if url else None
-        except ValueError as exc:
-            raise ConfigError(str(exc), path=f"sinks.{context.stage_id}.url") from exc
+        self._target = _target(config, f"sinks.{context.stage_id}.", context.own_addresses)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -153,10 +143,21 @@ class HeartbeatSink(Stage[HeartbeatConfig]):
         return ""
 
 
+def _target(config: HeartbeatConfig, path: str = "", own: Sequence[tuple[str, int]] = ()) -> Target | None:
+    """Where to call. Raise ConfigError, with the path in front of the place, where nobody may call."""
+    if not config.url or not (url := config.url.reveal()):
+        return None
+    try:
+        return Target(url, own, internal=config.allow_internal)
+    except ValueError as exc:
+        raise ConfigError(str(exc), path=f"{path}url") from exc
+
+
 HEARTBEAT = SinkSpec(
     "heartbeat",
     HeartbeatConfig,
     HeartbeatSink,
+    verify=lambda config, metrics: _target(config),
     checks=(Check("heartbeat", HeartbeatSink.check, "Whether somebody is told that this server is well."),),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
@@ -38,6 +39,8 @@ LOOK_EVERY = 1.0
 AWAY = 5.0
 """Seconds that a look may come too late before nobody could have reached us meanwhile."""
 
+_NAME = r"^[^\x00-\x1f\x7f]+$"
+
 MOST_LEARNED = 1_000
 """How many jobs are learned, and how many unknown ones are told of: their names come from outside."""
 
@@ -65,11 +68,18 @@ class HeartbeatsConfig(Config, frozen=True):
         ),
     ] = None
 
+    def __post_init__(self) -> None:
+        for name in self.jobs:
+            if not re.fullmatch(_NAME, name):
+                raise ValueError(f"jobs: {name!r} has characters that cannot be seen; call the job differently")
+
 
 class Report(Struct, frozen=True):
     """What a job says of itself."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=200, description="The name of the job.")]
+    name: Annotated[
+        str, Meta(min_length=1, max_length=200, pattern=_NAME, description="The name of the job: printable text.")
+    ]
     status: Annotated[Literal["ok", "fail"], Meta(description="Whether it ran well.")] = "ok"
     message: Annotated[str, Meta(max_length=1000, description="What there is to say, such as why it failed.")] = ""
 

@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 from tests.faults.kills.alerts.campaign import Campaign
+from tests.faults.kills.alerts.forms import FORMS, PLAIN
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.kills.alerts")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=500, help="How many kills, each in a way that chance chooses.")
+    parser.add_argument("--form", choices=sorted(FORMS), default=PLAIN.name, help="How the node is set up.")
     parser.add_argument("--check-every", type=int, default=50, help="Kills between two comparisons of everything.")
     parser.add_argument("--folder", type=Path, help="Where everything is, and is left; else it is temporary.")
     given = parser.parse_args()
@@ -24,7 +26,7 @@ def main() -> int:
 
 def _kill(folder: Path, given: argparse.Namespace) -> int:
     began = time.monotonic()
-    with Campaign(folder, given.seed, say=_say) as campaign:
+    with Campaign(folder, given.seed, FORMS[given.form], say=_say) as campaign:
         for kill in range(1, given.kills + 1):
             campaign.kill()
             if kill % given.check_every == 0 or kill == given.kills:

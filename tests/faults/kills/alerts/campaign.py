@@ -13,11 +13,14 @@ from threading import Event as Flag
 from threading import Thread
 from typing import Self
 
-from tests.faults.kills.alerts import oracle
+from tests.faults.kills.alerts import channels, oracle
 from tests.faults.kills.alerts.ambushes import Ambush, ambushes
+from tests.faults.kills.alerts.forms import PLAIN, Form, pipelines
+from tests.faults.kills.alerts.mailbox import Mailbox
 from tests.faults.kills.alerts.operators import Alert, Line, Operator, Promises
+from tests.faults.kills.alerts.pager import Pager
 from tests.faults.kills.alerts.receiver import Receiver
-from tests.faults.kills.alerts.services import FOR, Due, Services
+from tests.faults.kills.alerts.services import Due, Services
 from tests.faults.kills.nodes import Gone, Node, started
 
 EMITTERS, OPERATORS = 2, 3
@@ -26,71 +29,52 @@ SETTLED_WITHIN = 60.0
 WELL_AGAIN = 3.0
 """Seconds after which it is said again that all is well: longer than the windows of the rules."""
 
-PIPELINES = """
-version: 1
-server: {{health: 0, metrics: 0, control: 0}}
-access: {{rate: {{per_second: 100000, burst: 100000}}}}
-intake: {{snapshot_every: 150ms, journal: {{max_bytes: 1MiB}}}}
-sinks:
-  store: {{use: rest-store, primary: true, commit_every: 20ms, events_keep: 365000d}}
-  alert-engine:
-    defaults: false
-    commit_every: 40ms
-    deduplication: {{enabled: false}}
-    rate_limiting: {{max_alerts: 1000000}}
-    flapping: {{enabled: false}}
-    escalation: []
-    rules:
-      - {{name: Down, severity: critical, event: service-is.down, clears: {{event: service-is.up}}, group: [subject]}}
-      - {{name: Crash, event: service-is.crashed, group: [subject]}}
-      - {{name: Failing, event: service-is.tried, consecutive: 3, group: [subject]}}
-      - {{name: Slow, metric: build_performance, above: 5s, for: {lasting:g}s, group: [subject]}}
-      - {{name: Busy, metric: validation_duration, above: 5s, aggregate: max, window: 2s, group: [subject]}}
-  webhooks:
-    channels:
-      - name: receiver
-        url: http://127.0.0.1:{port}/
-        allow_internal: true
-        events: [alert.*]
-        timeout: 300ms
-        retries: {{attempts: 1000000, initial: 20ms, max: 150ms}}
-pipelines:
-  details: {{sources: [unmapped, alert-engine], sinks: [store]}}
-  alerts: {{sources: [unmapped], sinks: [alert-engine]}}
-  notify: {{sources: [alert-engine], sinks: [webhooks]}}
-"""
-"""Nobody is spared and nothing is held back: no rate limit, no deduplication, and a receiver that is tried for ever."""
-
 
 class Campaign:
     """One folder, whoever hands events in, whoever answers alerts, and whoever is told; close it when all is over."""
 
-    def __init__(self, folder: Path, seed: int, *, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self, folder: Path, seed: int, form: Form = PLAIN, *, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.form = form
         self.rng = Random(seed)
         self.kills = Counter[str]()
         self.due = Due()
         self.promises = Promises()
         self.receiver = Receiver(Random(seed * 10 + 1))
+        """The one who is told everything, and springs ambushes."""
+        self.digest, self.second = Receiver(Random(seed * 10 + 8)), Receiver(Random(seed * 10 + 9))
+        self.mailbox, self.pager = Mailbox(Random(seed * 10)), Pager(folder)
         self.account: oracle.Account
         """Everything there was to compare when all was settled last."""
         self._services = [Services(n, Random(seed * 10 + 2 + n), self.due) for n in range(EMITTERS)]
-        self._operators = [Operator(n, Random(seed * 10 + 5 + n), self.promises) for n in range(OPERATORS)]
+        self._operators = [
+            Operator(n, Random(seed * 10 + 5 + n), self.promises, form.silenced) for n in range(OPERATORS)
+        ]
         self._ways = ambushes()
         self._say = say
-        folder.mkdir(parents=True, exist_ok=True)
-        text = PIPELINES.format(port=self.receiver.port, lasting=FOR)
+        text = pipelines(
+            form,
+            receiver=self.receiver.port,
+            digest=self.digest.port,
+            second=self.second.port,
+            mailbox=self.mailbox.port,
+            command=self.pager.command,
+        )
         (folder / "pipelines.yaml").write_text(text, encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.receiver.close()
+        for one in (self.receiver, self.digest, self.second, self.mailbox):
+            one.close()
 
     def kill(self) -> None:
         """Start a node, let everybody work with it, and kill it in some way."""
-        self.receiver.good = False
+        self._let_be_told(well=False)
         way = self.rng.choice(self._ways)
         with started(self.folder, lean=False, tracing=way.tracing(self.folder, self.rng)) as node:
             done = self._kill(node, way)
@@ -100,7 +84,7 @@ class Campaign:
 
     def settle(self) -> list[str]:
         """Let everything end and everybody be told; what is wrong then."""
-        self.receiver.good = True
+        self._let_be_told(well=True)
         with started(self.folder, lean=False) as node:
             node.wait_until_up()
             self._look(node)
@@ -123,16 +107,33 @@ class Campaign:
             node.signal(signal.SIGTERM)  # A node that stops by itself leaves its outbox empty.
             node.process.wait(SETTLED_WITHIN)
         receipts = list(self.receiver.receipts)
-        self.account = oracle.Account(self.folder / ".bers", self.due, receipts, history, logs, self.promises)
+        self.account = oracle.Account(
+            self.folder / ".bers", self.due, receipts, history, logs, self.promises, self.form, self.channels()
+        )
         return [*self.promises.broken, *oracle.faults(self.account)]
+
+    def channels(self) -> list[channels.Channel]:
+        """Who else was told, of what, and how."""
+        hears = channels.Channel
+        return [
+            hears("digest", list(self.digest.receipts), channels.of_webhook, channels.everything),
+            hears("second", list(self.second.receipts), channels.of_webhook, channels.once_escalated),
+            hears("team", list(self.mailbox.receipts), channels.of_message, channels.everything),
+            hears("pager", self.pager.receipts, channels.of_program, channels.critical),
+        ]
 
     def summary(self) -> str:
         receipts = self.receiver.receipts
         told = len({one.id for one in receipts if one.taken})
+        others = ", ".join(f"{one.name} {len({r.id for r in one.receipts if r.taken})}" for one in self.channels())
         return (
             f"{told} events told in {len(receipts)} attempts, {oracle.repeated(receipts)} of them more than once; "
-            f"{len(self.promises.made)} answers to operators, and {len(self.promises.silences)} silences; 0 lost"
+            f"{len(self.promises.made)} answers to operators, and {len(self.promises.silences)} silences; 0 lost; "
+            f"notices to others: {others}"
         )
+
+    def _let_be_told(self, *, well: bool) -> None:
+        self.receiver.good = self.digest.good = self.second.good = self.mailbox.good = self.pager.good = well
 
     def _kill(self, node: Node, way: Ambush) -> str:
         if way.name == "starting":
@@ -164,8 +165,8 @@ class Campaign:
             return False
         health = {check["name"]: check for check in line.get("health")["checks"]}
         untold = health["alert-engine"]["details"]["untold"]
-        waiting = line.get("webhooks/deliveries?status=waiting&limit=1")
-        return not untold and not waiting
+        waiting = [line.get(f"{sink}/deliveries?status=waiting&limit=1") for sink in ("webhooks", "email", "command")]
+        return not untold and not any(waiting)
 
     @contextmanager
     def _at_work(self, node: Node) -> Generator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from random import Random
@@ -115,7 +115,8 @@ class Promises:
 class Operator:
     """Looks at what there is, silences and acknowledges some, and resolves what nothing else does."""
 
-    def __init__(self, number: int, rng: Random, promises: Promises) -> None:
+    def __init__(self, number: int, rng: Random, promises: Promises, silenced: Sequence[str]) -> None:
+        self._silenced = silenced
         self._name = f"operator-{number}"
         self._rng = rng
         self._promises = promises
@@ -161,7 +162,7 @@ class Operator:
     def _silence(self, line: Line) -> None:
         """Silence a rule for a moment. What was not answered may be silenced too: nobody relies on that."""
         self._count += 1
-        rule, comment = self._rng.choice(["Busy", "Failing", "Down"]), f"silence {self._count} of {self._name}"
+        rule, comment = self._rng.choice(self._silenced), f"silence {self._count} of {self._name}"
         ask = {"matchers": [f"rule={rule}"], "comment": comment, "duration": "1s", "operator": self._name}
         status, answer = line.post("silences", ask)
         with self._promises.lock:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bers import Event
+from tests.faults.kills.alerts import channels, sparing
+from tests.faults.kills.alerts.forms import Form
 from tests.faults.kills.alerts.operators import Alert, Promise, Promises
 from tests.faults.kills.alerts.receiver import Receipt
 from tests.faults.kills.alerts.services import FOR, Due, Subject
@@ -20,6 +22,10 @@ from tests.faults.kills.oracle import details
 
 MOST_OFF = 1.0
 """Seconds by which a rule's `for` may be off, kills included."""
+
+
+MAY_FLAP = frozenset({"Down", "Failing"})
+"""Rules of which one subject has many alerts; those that come and go are held together."""
 
 
 class Told(NamedTuple):
@@ -40,6 +46,8 @@ class Account(NamedTuple):
     logs: Mapping[str, Sequence[Mapping[str, Any]]]
     """What REST says happened to each alert."""
     promises: Promises
+    form: Form
+    channels: Sequence[channels.Channel]
 
 
 def faults(account: Account) -> list[str]:
@@ -63,9 +71,11 @@ def faults(account: Account) -> list[str]:
         *(
             f"{key} has {occurred[key]} alerts, and {due.get(key, 0)} are due"
             for key in sorted({*occurred, *due})
-            if occurred[key] != due.get(key, 0)
+            if not _is_due(occurred[key], due.get(key, 0), may_flap=account.form.spares and key[0] in MAY_FLAP)
         ),
         *off,
+        *(fault for one in account.channels for fault in channels.faults(one, account.history, account.logs)),
+        *(sparing.faults(account.history, account.logs, account.due.downs) if account.form.spares else ()),
     ]
 
 
@@ -106,6 +116,10 @@ def _numbers(told: Sequence[Told], events: Sequence[Event], state: Path) -> list
         if len(numbers) > len({*numbers}):
             found.append(f"{who} was told of {len(numbers) - len({*numbers})} events under two ids")
     return found
+
+
+def _is_due(occurred: int, due: int, *, may_flap: bool) -> bool:
+    return 0 < occurred <= due if may_flap else occurred == due
 
 
 def _number(id: str) -> int:

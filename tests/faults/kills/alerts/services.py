@@ -34,6 +34,8 @@ class Due:
 
     occurrences: dict[Subject, int] = field(default_factory=dict[Subject, int])
     """How often each subject's alert begins, and ends."""
+    downs: dict[str, int] = field(default_factory=dict[str, int])
+    """How often each service is said to be down."""
     samples: dict[str, list[Sample]] = field(default_factory=dict[str, list[Sample]])
     """What was measured of each service, in order: when it was taken decides whether its alert fires."""
 
@@ -138,6 +140,8 @@ class Services:
         self._busy.clear()
 
     def _switched(self, subject: str, *, down: bool) -> Fields:
+        if down:
+            self._due.downs[subject] = self._due.downs.get(subject, 0) + 1
         if down and subject not in self._down:
             self._down.add(subject)
             self._begins("Down", subject)

@@ -36,6 +36,13 @@ class Moment(NamedTuple):
     """Seconds on the engine's own clock, that never steps; what is waited for is measured by it."""
     wall: float
     """Seconds since 1970; what is recorded says it."""
+    behind: float = 0.0
+    """Seconds since ``at``: evidence counts from when it arrived, and may be read later."""
+
+    @property
+    def now(self) -> float:
+        """The present on the engine's own clock: whoever is told now has heard nothing before."""
+        return self.at + self.behind
 
     @property
     def ms(self) -> int:

@@ -41,6 +41,7 @@ from bers_builtin.sinks.alert_engine.desk.answers import (
 )
 from bers_builtin.sinks.alert_engine.life.register import Deed
 from bers_builtin.sinks.alert_engine.pulse import Heart
+from bers_builtin.sinks.alert_engine.rehearsal.turns import Turns
 from bers_builtin.sinks.alert_engine.rules import Rule, Slo
 from bers_builtin.sinks.alert_engine.watches.never_firing import NeverFiring
 from bers_builtin.sinks.alert_engine.written.letters import as_event
@@ -63,7 +64,7 @@ class AlertEngine(Stage[AlertConfig]):
         self.books = Books(config, context)
         self.heart = Heart(config.heartbeat, context, self.books)
         self.never_firing = NeverFiring(context)
-        self.rehearsing = anyio.Semaphore(1)
+        self.rehearsing = Turns(context.clock)
         """Held by the back-test that runs."""
         self._me = f"bers:{context.stage_id}"
         self._sooner = anyio.Event()

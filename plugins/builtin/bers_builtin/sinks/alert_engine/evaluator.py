@@ -15,16 +15,11 @@ from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.life.register import Register
 from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches, saving
 from bers_builtin.sinks.alert_engine.watches.evaluations import CROWD
+from bers_builtin.sinks.alert_engine.watches.hearing import Hearing
 from bers_builtin.sinks.alert_engine.written.ledger import Changes, Clockwork, Memory
 
 SLICE = 100
 """How many events are judged, or series looked at, before others have their turn; about a millisecond."""
-
-LATE = 5.0
-"""Seconds by which we may be late at what was waited for; beyond, this process was stopped, and heard nobody."""
-
-GRACE = 60.0
-"""Seconds after we were away, at most, in which silence proves nothing: emitters try again what they kept."""
 
 
 class Evaluator:
@@ -45,17 +40,12 @@ class Evaluator:
         """What has to be looked at though nothing came, by when, on the evaluator's clock. A series may be in it more
         than once: what counts is what it was queued for last."""
         self._order = count()
-        self._resumed = 0.0
-        """From when on silence means something again."""
-        self._interrupted = 0
-        """How often in a row we were away again before that."""
-        self._came_back = False
-        """Whether that is to be written down."""
-        self._expected: float | None = None
-        """By when we are asked to look again."""
+        self._hearing = Hearing(self.watches.by_id.values())
         self._looking = -inf
         self._touched: dict[tuple[str, Labels], tuple[Watch, Series]] = {}
         self._forgotten: set[tuple[str, Labels]] = set()
+        self._silences: dict[str, Watch] = {}
+        """Rules of which some series fell silent, or are heard again, and that was not judged yet."""
         self._step: Transition | None = None
         """The last step that an evaluation was kept for."""
         self._crowded = False
@@ -68,7 +58,7 @@ class Evaluator:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to be written down besides a position."""
-        return bool(self._touched or self._forgotten or self._came_back or self.register.has_news)
+        return bool(self._touched or self._forgotten or self._hearing.has_news or self.register.has_news)
 
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
@@ -82,7 +72,7 @@ class Evaluator:
         self._latest = saved.latest
         self.register = Register(self._config)
         self._touched, self._forgotten = {}, set()
-        self._queue, self._expected = [], None
+        self._queue, self._silences = [], {}
         moment = self.moment
         resolved = [
             (alert, moment.at - max(0.0, wall - alert.resolution.timestamp / 1000))
@@ -92,17 +82,17 @@ class Evaluator:
         self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
         rules = {watch.id: watch.rule for watch in self.watches.by_id.values()}
         self.register.suppressions.resume(memory.silences, self.register.live.values(), rules, moment)
-        self._resumed, self._interrupted = saved.resumed, saved.interrupted
-        self._resume(moment.at, away)
+        self._hearing.restore(saved.resumed, saved.interrupted, moment.at, away)
         self._restore_series(memory.series, moment)
 
     async def read(self, events: Sequence[Event]) -> None:
         """Read events in their order; nobody may cancel it, because half of them have no position."""
-        self._notice(self.moment)
+        self._hearing.notice(self.moment.at)
         first = self._read(events)
         while first < len(events):
             await cancel_shielded_checkpoint()
             first += self._read(events[first:])
+        self._judge_silences(self.moment)
 
     def measure(self, watch: Watch, event: Event, value: float) -> None:
         """Let one rule alone read a value, where what is recorded says something else to each of them."""
@@ -110,6 +100,7 @@ class Evaluator:
         at = self._arrival(event, moment, self._clock.settled())
         if at is not None and isfinite(value) and watch.wants(event):
             self._follow(watch, watch.measured(event, value, at), at, moment, event, value)
+            self._judge_silences(moment)
 
     @property
     def due(self) -> float | None:
@@ -121,18 +112,18 @@ class Evaluator:
     def idle(self) -> float | None:
         """For how many seconds nothing can change by time alone; nothing where it never can."""
         moment = self.moment
-        self._notice(moment)
+        self._hearing.notice(moment.at)
         if (due := self.due) is None:
-            self._expected = None
+            self._hearing.expected = None
             return None
         wait = max(0.001, due - moment.at)
-        self._expected = moment.at + wait
+        self._hearing.expected = moment.at + wait
         return wait
 
     async def look_again(self) -> None:
         """Look at every series that waits, and at every alert that does, because time went on."""
         moment, queue = self.moment, self._queue
-        self._notice(moment)
+        self._hearing.notice(moment.at)
         self.register.pass_time(moment)
         self._looking, looked = moment.at, 0
         while queue and queue[0][0] <= moment.at:
@@ -147,6 +138,7 @@ class Evaluator:
             if due_now is not None and due_now <= moment.at:
                 self._follow(watch, watch.look(series, moment.at), moment.at, moment)
             self._wait_for(watch, series)
+        self._judge_silences(moment)
         self._looking = -inf
 
     def forget(self, alert: Alert) -> None:
@@ -166,8 +158,8 @@ class Evaluator:
                 self._latest,
                 list(register.suppressions.firings),
                 Stamp.of(self._clock),
-                self._resumed,
-                self._interrupted,
+                self._hearing.resumed,
+                self._hearing.interrupted,
             ),
             [
                 (digest, row)
@@ -196,7 +188,7 @@ class Evaluator:
             saving.written(series)
             if series.is_idle:
                 watch.series.pop(series.labels, None)
-        self._touched, self._forgotten, self._came_back = {}, set(), False
+        self._touched, self._forgotten, self._hearing.has_news = {}, set(), False
         self.register.written()
 
     def explain(self, event: Event) -> Iterator[str]:
@@ -273,7 +265,7 @@ class Evaluator:
         series = verdict.series
         breaching = watch.hold(verdict, at)
         if breaching is not None:
-            self.register.judge(watch, Verdict(series, breaching), Moment(at, moment.wall))
+            self.register.judge(watch, Verdict(series, breaching), Moment(at, moment.wall, moment.at - at))
             series.firing = series.fingerprint in self.register.live
             if not (breaching and series.firing):
                 series.good = None
@@ -287,6 +279,11 @@ class Evaluator:
             crowded = self._crowded and event is not None
             recent.note(watch, verdict, Moment(at, wall), self.register, timed=event is None, crowded=crowded)
         if watch.companion is not None and watch.silence_changed:
+            self._silences[watch.id] = watch  # Many fall silent together, and are judged together.
+
+    def _judge_silences(self, moment: Moment) -> None:
+        silences, self._silences = self._silences, {}
+        for watch in silences.values():
             self._judge_silence(watch, moment)
 
     def _judge_silence(self, watch: Watch, moment: Moment) -> None:
@@ -306,24 +303,6 @@ class Evaluator:
         if due is not None and (series.queued is None or due < series.queued):
             series.queued = max(due, self._looking + 0.001)  # What a look did not change waits for the next.
             heappush(self._queue, (series.queued, next(self._order), watch, series))
-
-    def _notice(self, moment: Moment) -> None:
-        """See whether this process stood still: then there may be events that nobody has read yet."""
-        if self._expected is not None and (late := moment.at - self._expected) > LATE:
-            self._resume(moment.at, late)
-            self._expected = None
-
-    def _resume(self, at: float, away: float) -> None:
-        """Hear again, after we were away for a while. Whoever is away again and again, before silence means anything,
-        has half the patience each time: else what is absent would never be missed.
-        """
-        grace = min(GRACE, away)
-        if grace:
-            self._interrupted = self._interrupted + 1 if self._resumed > at - away else 0
-            self._resumed = max(self._resumed, at + grace / 2**self._interrupted)
-            self._came_back = True
-        for watch in self.watches.by_id.values():
-            watch.heard_since, watch.resumed = at, self._resumed
 
     def _arrival(self, event: Event, moment: Moment, settled: float) -> float | None:
         """When the intake took an event, on our own clock; nothing if what it tells is too old to matter.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,10 +39,11 @@ class EmailMessenger(Messenger[Mailbox]):
             letter = self._letter(notice)
         except ValueError as exc:  # The template is the operator's, who may mend it before the last attempt.
             raise NotTaken(f"no message can be made of it: {exc}", again=True) from exc
-        from bers_builtin.sinks.email.smtp import deliver  # Not imported for nothing: it is needed by a channel.
+        from bers_builtin.sinks.email.smtp import Line, deliver  # Not imported for nothing: it is needed by a channel.
 
         addresses = await self._target.addresses()
-        return await to_thread.run_sync(deliver, letter, self.channel, addresses, abandon_on_cancel=True)
+        with closing(Line()) as line:  # Where our time is over, the thread's is: a server may go on for ever.
+            return await to_thread.run_sync(deliver, letter, self.channel, addresses, line, abandon_on_cancel=True)
 
     def preview(self, notice: Notice) -> str:
         letter = self._letter(notice)

@@ -5,16 +5,42 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
+import threading
+from contextlib import suppress
 from email.message import EmailMessage
 
 from bers import NotTaken, Taken
 from bers_builtin.sinks.email.config import Mailbox
 
 
-def deliver(letter: EmailMessage, channel: Mailbox, addresses: list[str]) -> Taken:
+class Line:
+    """A connection that somebody else may end, whatever a thread waits for in it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._closed = False
+
+    def hold(self, connected: socket.socket) -> None:
+        """End this one with the line; raise OSError where that is over."""
+        with self._lock:
+            if self._closed:
+                raise OSError("it took too long")
+            self._sockets.append(connected.dup())  # What is wrapped for TLS is another object, of the same connection.
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for one in self._sockets:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
+
+
+def deliver(letter: EmailMessage, channel: Mailbox, addresses: list[str], line: Line) -> Taken:
     """Hand a message to the mail server, from a thread: it waits for the network, and every wait has an end."""
     try:
-        with _connected(channel, addresses) as server:
+        with _connected(channel, addresses, line) as server:
             if channel.username:
                 server.login(channel.username, channel.password.reveal())
             refused = server.send_message(letter)
@@ -30,9 +56,9 @@ def deliver(letter: EmailMessage, channel: Mailbox, addresses: list[str]) -> Tak
     return Taken(250)
 
 
-def _connected(channel: Mailbox, addresses: list[str]) -> smtplib.SMTP:
+def _connected(channel: Mailbox, addresses: list[str], line: Line) -> smtplib.SMTP:
     wrap = None if channel.encryption == "none" else ssl.create_default_context(cafile=channel.authority or None)
-    server = _Server(channel.host, addresses, channel.timeout, wrap if channel.encryption == "tls" else None)
+    server = _Server(channel.host, addresses, channel.timeout, wrap if channel.encryption == "tls" else None, line)
     try:
         code, text = server.connect(channel.host, channel.port)
         if code != 220:
@@ -48,11 +74,14 @@ def _connected(channel: Mailbox, addresses: list[str]) -> smtplib.SMTP:
 class _Server(smtplib.SMTP):
     """Connects to the addresses that were checked, and verifies the name all the same."""
 
-    def __init__(self, host: str, addresses: list[str], timeout: float, wrap: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, host: str, addresses: list[str], timeout: float, wrap: ssl.SSLContext | None, line: Line
+    ) -> None:
         super().__init__(timeout=timeout)
         self._host = host  # What a certificate has to name; the library uses it for STARTTLS.
         self._addresses = addresses
         self._wrap = wrap
+        self._line = line
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         for address in self._addresses:
@@ -65,6 +94,7 @@ class _Server(smtplib.SMTP):
         else:
             raise OSError(f"{host} has no address")
         try:
+            self._line.hold(plain)
             return self._wrap.wrap_socket(plain, server_hostname=host) if self._wrap else plain
         except BaseException:
             plain.close()

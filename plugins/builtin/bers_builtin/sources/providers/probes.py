@@ -122,7 +122,7 @@ async def _http(probe: Probe, client: AsyncClient) -> Result:
         request = client.build_request(
             "GET",
             target.at(address),
-            headers={"host": target.authority, "connection": "close"},
+            headers={"accept-encoding": "identity", "host": target.authority, "connection": "close"},
             extensions={"sni_hostname": target.host},
         )
         try:
@@ -146,14 +146,15 @@ async def _answered(probe: Probe, response: Response, ms: float) -> Result:
     if not probe.expect.json:
         return Result("success", ms)
     body = b""
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():  # As it came: a kilobyte that is unpacked may fill the memory.
         body += chunk
         if len(body) > MAX_BODY:
             return Result("failure", reason="its answer is larger than 1 MiB")
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Result("failure", reason="its answer is not JSON")
+        packed = response.headers.get("content-encoding", "identity") != "identity"
+        return Result("failure", reason=f"its answer is {'compressed, unasked' if packed else 'not JSON'}")
     for path, expected in probe.expect.json.items():
         found = _at(document, path)
         if found is _MISSING or found != expected or isinstance(found, bool) != isinstance(expected, bool):

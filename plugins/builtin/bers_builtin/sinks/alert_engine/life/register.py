@@ -196,7 +196,7 @@ class Register(Steps):
         course = self.timers.courses[alert.fingerprint]
         if alert.flapping and course.bad_since is None:
             course.good_since, course.bad_since = None, moment.at
-            self.timers.follow(alert, moment.at)
+            self.timers.follow(alert, moment.now)
         self._weigh(alert, moment)
 
     def _recover(self, alert: Alert, why: str, moment: Moment) -> None:
@@ -206,7 +206,7 @@ class Register(Steps):
         if alert.flapping:
             if course.good_since is None:
                 course.good_since, course.bad_since = moment.at, None
-                self.timers.follow(alert, moment.at)
+                self.timers.follow(alert, moment.now)
         elif self.timers.flaps(fingerprint, moment.at):
             course.good_since, course.bad_since = moment.at, None
             often = f"it came and went {config.transitions} times within {format_duration(config.window)}"
@@ -240,7 +240,7 @@ class Register(Steps):
             why = Reason("unanswered", f"nobody has acknowledged it for {after}; {contact} is told")
             alert = self._step("escalated", alert, moment, why, escalation=Escalation(course.step, contact))
         if (repeats_at := timers.repeats_at(alert)) is not None and repeats_at <= now:
-            course.fired = moment.at
+            course.fired = moment.now
             alert = self._step(
                 "repeated",
                 alert,
@@ -258,7 +258,7 @@ class Register(Steps):
         if is_good:
             over = Reason("steady", f"it came and went, and is good for {steady} now")
             return self._end(alert, Resolution(None, "", moment.ms, "recovered"), over, moment)
-        course.fired = moment.at
+        course.fired = moment.now
         over = Reason("steady", f"it came and went, and fires without a break for {steady} now")
         return self._step("repeated", alert, moment, over, is_told=alert.told and alert.status == "active")
 

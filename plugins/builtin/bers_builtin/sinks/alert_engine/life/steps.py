@@ -60,14 +60,14 @@ class Steps:
             self._fire(alert, Reason(word, f"nothing suppresses it any more: {alert.message}"), moment)
         elif alert.suppressed_by:
             over = Reason("unsuppressed", "nothing suppresses it any more, and it still fires")
-            self.timers.courses[alert.fingerprint].fired = moment.at
+            self.timers.courses[alert.fingerprint].fired = moment.now
             alert = self._step("unsuppressed", alert, moment, over, is_told=False, status="active", suppressed_by=None)
             self._step("repeated", alert, moment, over)
 
     def _release(self, alert: Alert, reason: Reason, moment: Moment) -> Alert:
         """Take an acknowledgement back: the alert is active again, or whatever suppresses it applies."""
         course = self.timers.courses[alert.fingerprint]
-        course.expires, course.fired = None, moment.at
+        course.expires, course.fired = None, moment.now
         alert = self._step(
             "unacknowledged", alert, moment, reason, is_told=alert.told, status="active", acknowledgment=None
         )
@@ -88,7 +88,7 @@ class Steps:
     def _fire(self, alert: Alert, reason: Reason, moment: Moment) -> None:
         self.suppressions.fired(moment)
         course = self.timers.courses[alert.fingerprint]
-        course.fired = moment.at
+        course.fired = moment.now
         begins, course.incident = course.incidents and not course.incident, course.incident or course.incidents
         self._step(
             "firing",
@@ -141,7 +141,7 @@ class Steps:
         alert = msgspec.structs.replace(alert, reason=reason, updated_at=moment.ms, **fields)
         self.live[alert.fingerprint] = self.changed[alert.id] = alert
         self.transitions.append(Transition(kind, moment.wall, alert, reason, was, is_told, incident))
-        self.timers.follow(alert, moment.at)
+        self.timers.follow(alert, moment.now)
         return alert
 
     def _status_before(self, alert: Alert) -> Status | None:

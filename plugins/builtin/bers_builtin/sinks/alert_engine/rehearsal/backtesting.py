@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-import anyio
 import msgspec
 
 from bers import Caller, ConfigError, Refused
@@ -33,22 +32,16 @@ async def run_backtest(engine: AlertEngine, ask: AskBacktest, caller: Caller) ->
     since = max(0.0, until - USUAL) if ask.since is None else ask.since / 1000
     if not 0 < until - since <= LONGEST:
         raise Refused("invalid", f"since: it must lie before until, by at most {LONGEST / 86_400:g} days")
-    try:
-        engine.rehearsing.acquire_nowait()
-    except anyio.WouldBlock:
-        hint = "one is run at a time; ask again when it is done"
-        raise Refused("rate_limited", "another back-test is running", hint=hint, retry_after=5.0) from None
-    try:
-        rehearsal = Rehearsal(
-            ask.config or engine.config, context.metrics, since, until, clock=context.clock, within=WITHIN
-        )
-        did = await engine.books.ledger.read(lambda connection, stage: done(connection, stage, since))
-        return await rehearsal.run(Source(context.recorded, context.whole, did))
-    except ConfigError as exc:
-        details = [(f"config.{fault.path}", fault.message) for fault in exc.faults]
-        raise Refused("invalid", "; ".join(map(str, exc.faults)), details=details) from exc
-    finally:
-        engine.rehearsing.release()
+    with engine.rehearsing.taken(caller.principal):
+        try:
+            rehearsal = Rehearsal(
+                ask.config or engine.config, context.metrics, since, until, clock=context.clock, within=WITHIN
+            )
+            did = await engine.books.ledger.read(lambda connection, stage: done(connection, stage, since))
+            return await rehearsal.run(Source(context.recorded, context.whole, did))
+        except ConfigError as exc:
+            details = [(f"config.{fault.path}", fault.message) for fault in exc.faults]
+            raise Refused("invalid", "; ".join(map(str, exc.faults)), details=details) from exc
 
 
 def done(connection: sqlite3.Connection, stage: str, since: float) -> list[Did]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from bers import Outcome
 from bers_builtin.sinks.alert_engine.rules.words import FIELDS, several
 
 if TYPE_CHECKING:
+    from bers_builtin.sinks.alert_engine.rules.parts import Clears
     from bers_builtin.sinks.alert_engine.rules.rule import Rule
 
 OF_EVENTS = ("count", "rate")
@@ -62,6 +64,10 @@ def _event(rule: Rule) -> Iterator[tuple[str, str]]:
                 "clears",
                 "`clears` has no meaning where failures are counted; remove it: a success resolves the alert",
             )
+        if rule.clears and _begins_what_clears(rule, rule.clears):
+            yield "clears", "whatever would end an alert begins one; name another event, or say the `outcome` of both"
+        if rule.ratio is not None and not 0 < rule.ratio <= 100:
+            yield "ratio", "no share of failures is that; write more than 0% and at most 100%"
         if (rule.ratio is None) != (rule.window is None):
             yield "window", "`ratio` and `window` need each other; give both or neither"
         if rule.min_samples > 1 and rule.ratio is None:
@@ -69,6 +75,12 @@ def _event(rule: Rule) -> Iterator[tuple[str, str]]:
     watched = (*rule.events, *(several(rule.clears.event) if rule.clears else ()))
     if any(type.startswith("alert.") for type in watched):
         yield "event", "no rule watches alerts; name another event"
+
+
+def _begins_what_clears(rule: Rule, clears: Clears) -> bool:
+    every: tuple[Outcome, ...] = get_args(Outcome)
+    begins = [rule.matches_outcome(one) for one in (None, *every) if clears.matches_outcome(one)]
+    return {*several(clears.event)} <= {*rule.events} and all(begins)
 
 
 def _absence(rule: Rule) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,10 @@ class Clears(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
     def matches(self, type: str, outcome: Outcome | None) -> bool:
-        return type in several(self.event) and (self.outcome is None or outcome in several(self.outcome))
+        return type in several(self.event) and self.matches_outcome(outcome)
+
+    def matches_outcome(self, outcome: Outcome | None) -> bool:
+        return self.outcome is None or outcome in several(self.outcome)
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import inf
 
 import msgspec
 
@@ -28,6 +29,9 @@ class Lasting(ABC):
         """Since when, without a break, events could be heard, on the engine's clock."""
         self.resumed = 0.0
         """From when on silence means something: not while we were away."""
+        spans = [span for span in (rule.absent, rule.no_data_after, rule.window) if span]
+        self.patience = min(spans, default=inf) / 4
+        """Seconds by which a look may be late before what was not heard until then may only not have been read."""
 
     def passing(self, series: Series, now: float) -> bool | None:
         """What is to be said of a series because time went on."""

@@ -26,6 +26,7 @@ _SCHEMA = (
         PRIMARY KEY (stage, id)
     )""",
     "CREATE INDEX IF NOT EXISTS alert_alerts_by_end ON alert_alerts (stage, resolved)",
+    "CREATE INDEX IF NOT EXISTS alert_alerts_by_firing ON alert_alerts (stage, fired DESC, id)",
     f"""CREATE TABLE IF NOT EXISTS alert_series (
         stage TEXT, watch TEXT, labels TEXT, body BLOB NOT NULL, {summed("stage, watch, labels, body")},
         PRIMARY KEY (stage, watch, labels)

@@ -1,0 +1,77 @@
+"""Whether a node that spares people what it can keeps nothing from them that they need, kills or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tests.faults.kills.alerts.channels import Log
+from tests.faults.kills.alerts.forms import CRITICAL, ESCALATED_AFTER, FIRINGS_WITHIN, MOST_FIRINGS
+from tests.faults.kills.alerts.operators import Alert
+
+ROUNDED = 0.05
+"""Seconds by which the times of a log may be off from each other: they are wall time, and limits are not."""
+
+MOST_LATE = 1.0
+
+
+def faults(history: Sequence[Alert], logs: Mapping[str, Log], downs: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong; ``downs`` is how often each service was said to be down."""
+    for alert in history:
+        log, name = logs[alert["id"]], f"alert {alert['id']} of {alert['rule']} {alert['labels']}"
+        kept = [entry["reason"] for entry in log if entry["kind"] == "suppressed"]
+        if alert["rule"] == CRITICAL and kept:
+            yield f"{name} is critical, and was kept back: {kept}"
+        yield from (f"{name}: {fault}" for fault in (*_flapping(log), *_escalated(log)))
+    yield from _limited([(alert, entry["time"] / 1000) for alert in history for entry in logs[alert["id"]]
+                         if entry["kind"] == "firing"])  # fmt: skip
+    seen = dict.fromkeys(downs, 0)
+    for alert in history:
+        if alert["rule"] == CRITICAL:
+            seen[alert["labels"]["subject"]] += alert["count"]
+    for subject, count in downs.items():
+        if seen[subject] != count:
+            yield f"{subject} was said to be down {count} times, and its alerts counted {seen[subject]}"
+
+
+def _flapping(log: Log) -> Iterator[str]:
+    """One notice when it begins to come and go, one when that is over, and nothing of its turns between."""
+    flaps = False
+    for entry in log:
+        kind, steady = entry["kind"], entry["reason"]["word"] == "steady"
+        if kind == "flapping":
+            if flaps:
+                yield "was said to flap while it did"
+            flaps = True
+        elif kind in ("resolved", "repeated") and flaps != steady:
+            yield f"{kind} because of {entry['reason']} while it {'flapped' if flaps else 'did not flap'}"
+        if kind in ("resolved", "repeated"):
+            flaps = False
+
+
+def _escalated(log: Log) -> Iterator[str]:
+    """Handed on once, after it had waited for somebody for long enough, however many nodes it waited in."""
+    waited, since, steps = 0.0, None, 0
+    for entry in log:
+        now = entry["time"] / 1000
+        whole = waited + (now - since if since is not None else 0.0)
+        if entry["kind"] == "escalated":
+            steps += 1
+            if whole < ESCALATED_AFTER - ROUNDED:
+                yield f"was handed on after {whole:.3f} s"
+        elif not steps and whole > ESCALATED_AFTER + MOST_LATE:
+            yield f"had waited for {whole:.3f} s, and was not handed on"
+        if since is not None:
+            waited, since = whole, None
+        if entry["to"] == "active":
+            since = now
+    if steps > 1:
+        yield f"was handed on {steps} times"
+
+
+def _limited(firings: Sequence[tuple[Alert, float]]) -> Iterator[str]:
+    """What is critical fires in any case; anything else while fewer fired lately than may."""
+    times = sorted(at for _, at in firings)
+    for alert, at in firings:
+        lately = sum(at - FIRINGS_WITHIN + ROUNDED < other < at for other in times)
+        if alert["rule"] != CRITICAL and lately > MOST_FIRINGS:
+            yield f"alert {alert['id']} of {alert['rule']} fired at {at:.3f}, and {lately} had just before it"

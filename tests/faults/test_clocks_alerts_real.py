@@ -1,0 +1,268 @@
+"""Alerts of a real process whose wall clock is set, and that is stopped, while a rule, an answer and a silence are half
+way: each goes on by the clock that counts, and ends when it was to.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.acceptance.conftest import Operator
+from tests.faults.test_clocks_real import HOUR, wall
+from tests.integration.processes import at_leisure, started
+
+__all__ = ["wall"]
+
+FOR = 4.0
+EVERY = 0.25
+"""Seconds between two values."""
+
+PIPELINES = """
+version: 1
+server: {{health: 0, metrics: 0, control: 0}}
+access: {{rate: {{per_second: 100000, burst: 100000}}}}
+sinks:
+  store: {{use: rest-store, primary: true}}
+  alert-engine:
+    defaults: false
+    escalation: []
+    heartbeat: 0s
+    rules:
+      - {{name: Down, event: service-is.down, clears: {{event: service-is.up}}, group: [subject]}}
+      - {{name: Slow, metric: build_performance, above: 5s, for: {lasting:g}s, group: [subject]}}
+      - {{name: Kept, metric: validation_duration, above: 5s, keep_firing_for: 30s, group: [subject]}}
+      - {{name: Mean, metric: test_suite_duration, above: 5s, aggregate: mean, window: 60s, group: [subject]}}
+      - {{name: Few, metric: change_total, below: "1", aggregate: count, window: 3s}}
+      - {{name: Absent, event: service-is.seen, absent: 3s}}
+      - {{name: Unheard, metric: build_queue_time, above: 5m, no_data_after: 3s, on_no_data: alert}}
+    maintenance: [{maintenance}]
+pipelines:
+  details: {{sources: [unmapped, alert-engine], sinks: [store]}}
+  alerts: {{sources: [unmapped], sinks: [alert-engine]}}
+"""
+
+
+@dataclass
+class World:
+    """A server, and by how much its wall clock is wrong."""
+
+    server: Operator
+    wrong: Path
+    sent: int = 0
+
+    def set(self, seconds: float) -> None:
+        self.wrong.write_text(f"{seconds:.0f}")
+
+    def happen(self, kind: str, subject: str = "", **measures: float) -> None:
+        self.sent += 1
+        now = time.time() + float(self.wrong.read_text())
+        event = {"id": f"e-{self.sent}", "source": "/ci", "type": f"service-is.{kind}", "time": now, "subject": subject}
+        self.server.emit({**event, "measures": measures} if measures else event)
+
+    def slow(self, subject: str = "slow", seconds: float = 9.0) -> None:
+        self.happen("measured", subject, build_performance=seconds * 1000)
+
+    def heard(self) -> None:
+        """What is to come again and again does."""
+        self.happen("seen", change_total=1, build_queue_time=1)
+
+    def answer(self, path: str, body: Any) -> Any:
+        reply = self.server.post(path, {"operator": "ada", **body}).json()
+        assert reply["success"], reply
+        return reply["data"]
+
+    def acknowledge(self, subject: str, expires: str) -> None:
+        (id,) = [alert["id"] for alert in self.alerts() if alert["labels"].get("subject") == subject]
+        self.answer(f"alerts/{id}/acknowledge", {"expires": expires})
+
+    def alerts(self) -> Sequence[Any]:
+        found: Sequence[Any] = self.server.data("alerts?status=pending,active,acknowledged,suppressed")
+        return found
+
+    def statuses(self) -> dict[str, str]:
+        """Of every living alert, by its subject or else its rule."""
+        return {alert["labels"].get("subject", alert["rule"]): alert["status"] for alert in self.alerts()}
+
+
+@contextmanager
+def world(folder: Path, wall: Path, *, wrong: float = 0.0, maintenance: str = "", **more: str) -> Generator[World]:
+    (folder / "pipelines.yaml").write_text(PIPELINES.format(lasting=FOR, maintenance=maintenance))
+    file = folder / "wrong"
+    file.write_text(f"{wrong:.0f}")
+    with started(folder, LD_PRELOAD=str(wall), BERS_TEST_WALL=str(file), **more) as server:
+        yield World(server, file)
+
+
+def follow(one: World, seconds: float, began: float, steps: Sequence[tuple[float, float]]) -> dict[str, list[Any]]:
+    """Let values come and the clock be set; the statuses of each alert, each with the first and last time it was seen.
+
+    Times are seconds since ``began``, by the clock that counts.
+    """
+    seen, left = dict[str, list[Any]](), list(steps)
+    while (now := time.monotonic() - began) < seconds:
+        if left and left[0][0] <= now:
+            one.set(left.pop(0)[1])
+        one.slow()
+        one.heard()
+        asked = time.monotonic() - began
+        for name, status in one.statuses().items():
+            spans = seen.setdefault(name, [])
+            if not spans or spans[-1][0] != status:
+                spans.append([status, asked, asked, time.monotonic() - began])
+            spans[-1][2] = asked
+        time.sleep(EVERY)
+    return seen
+
+
+@pytest.mark.parametrize("steps", [[HOUR], [-HOUR], [HOUR, 0.0], [-HOUR, 0.0]], ids=str)
+def test_a_wall_clock_that_is_set_half_way_moves_nothing(steps: Sequence[float], tmp_path: Path, wall: Path) -> None:
+    ends = time.time() + 120
+    starts, over = (datetime.fromtimestamp(at).astimezone().isoformat() for at in (ends - 600, ends))
+    window = f'{{name: rack, starts: "{starts}", ends: "{over}", matchers: [labels.subject=moved]}}'
+    with world(tmp_path, wall, maintenance=window) as one:
+        for subject in ("bad", "taken", "moved"):
+            one.happen("down", subject)
+        one.happen("measured", "kept", validation_duration=9000)
+        one.happen("measured", "mean", test_suite_duration=9000)
+        one.heard()
+        began = time.monotonic()
+        one.slow()
+        by = time.monotonic() - began
+        one.acknowledge("taken", "5s")
+        taken = time.monotonic() - began
+        one.answer("silences", {"matchers": ["labels.subject=quiet"], "comment": "known", "duration": "5s"})
+        silenced = time.monotonic() - began
+        one.happen("down", "quiet")
+        seen = follow(one, 9.0, began, [(2.0 + number, step) for number, step in enumerate(steps)])
+
+        # The server is asked each so often, and answers in its own time.
+        late = EVERY + at_leisure(0.7)
+        (_, first, last, _), (fires, *_, fired) = [(word, *rest) for word, *rest in seen["slow"]]
+        assert (seen["slow"][0][0], fires) == ("pending", "active")
+        assert last < by + FOR + late and FOR <= fired < by + FOR + late
+        for name, status, asked in (("taken", "acknowledged", taken), ("quiet", "suppressed", silenced)):
+            (was, _, last, _), (now, first, _, answered) = seen[name]
+            assert (was, now) == (status, "active")
+            assert last < asked + 5 + late and answered >= 5 and first < asked + 5 + 2 * late
+        for name, status in (("bad", "active"), ("kept", "active"), ("mean", "active"), ("moved", "suppressed")):
+            assert [span[0] for span in seen[name]] == [status] and seen[name][0][2] > 8, name
+        assert set(seen) == {"slow", "bad", "taken", "quiet", "moved", "kept", "mean"}, "nothing else fired"
+        history = one.server.data("alerts/history?period=7d")
+        assert not [alert for alert in history if alert["status"] == "resolved"]
+
+
+@contextmanager
+def stopped(one: World, seconds: float) -> Generator[None]:
+    """Stop the process for so long, while the block runs."""
+    began = time.monotonic()
+    one.server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(began + seconds - time.monotonic())
+    finally:
+        one.server.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("seconds", [2.6, FOR + 0.5, FOR + 3])
+def test_a_process_that_is_stopped_half_way_concludes_nothing_from_that(
+    seconds: float, tmp_path: Path, wall: Path
+) -> None:
+    with world(tmp_path, wall) as one:
+        for subject in ("bad", "taken", "brief"):
+            one.happen("down", subject)
+        one.happen("measured", "kept", validation_duration=9000)
+        one.happen("measured", "mean", test_suite_duration=9000)
+        one.heard()
+        time.sleep(0.6)  # What was seen once is expected to come again.
+        one.heard()
+        one.acknowledge("brief", "2s")
+        one.acknowledge("taken", f"{seconds + 4:g}s")
+        one.answer("silences", {"matchers": ["labels.subject=quiet"], "comment": "known", "duration": "2s"})
+        one.happen("down", "quiet")
+        began = time.monotonic()
+        one.slow("stays bad")
+        one.slow("gets well")
+        with stopped(one, seconds):
+            pass
+        since = time.monotonic()
+        assert one.statuses()["stays bad"] == one.statuses()["gets well"] == "pending", "silence proves nothing"
+        one.heard()
+        one.slow("gets well", 1.0)
+        one.slow("stays bad")
+        lasted = time.monotonic() - began
+        assert one.statuses()["stays bad"] == ("active" if seconds > FOR else "pending"), "it is bad all the while"
+        usual = {"bad": "active", "kept": "active", "mean": "active", "brief": "active", "quiet": "active"}
+        while time.monotonic() - since < 3:
+            one.heard()
+            one.slow("stays bad")
+            now = time.monotonic()
+            found = one.statuses()
+            assert found.items() >= usual.items(), "what was to end meanwhile has, and nothing else has"
+            assert found.keys() <= {*usual, "taken", "stays bad"}, "and nothing fired"
+            if found["stays bad"] == "active":
+                assert time.monotonic() - began >= FOR
+            else:
+                assert now - began < FOR + at_leisure(0.7), lasted
+            time.sleep(EVERY)
+        while one.statuses()["taken"] != "active":
+            assert time.monotonic() - began < seconds + 4 + at_leisure(1.0)
+            one.heard()
+            time.sleep(EVERY)
+        assert time.monotonic() - began >= seconds + 3
+        history = one.server.data("alerts/history?period=7d")
+        assert {alert["rule"] for alert in history} == {"Down", "Slow", "Kept", "Mean"}
+        assert not [alert for alert in history if alert["status"] == "resolved"]
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+SPRING, AUTUMN = (2027, 3, 28), (2027, 10, 31)
+
+
+def at(day: tuple[int, int, int], clock: str, fold: int = 0) -> float:
+    hours, minutes = map(int, clock.split(":"))
+    return datetime(*day, hours, minutes, tzinfo=BERLIN, fold=fold).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "moment", "before", "after"),
+    [
+        pytest.param("02:30", "03:30", at(SPRING, "03:00"), "active", "suppressed", id="begins with what is skipped"),
+        pytest.param("01:30", "03:30", at(SPRING, "03:00"), "suppressed", "suppressed", id="goes on over it"),
+        pytest.param("01:30", "03:30", at(SPRING, "03:30"), "suppressed", "active", id="ends an hour sooner"),
+        pytest.param("02:10", "02:50", at(SPRING, "03:00"), "active", "active", id="is skipped"),
+        pytest.param("02:30", "02:45", at(AUTUMN, "02:30"), "active", "suppressed", id="begins the first time"),
+        pytest.param("02:30", "02:45", at(AUTUMN, "02:45"), "suppressed", "suppressed", id="does not end the first"),
+        pytest.param("02:30", "02:45", at(AUTUMN, "02:00", 1), "suppressed", "suppressed", id="comes twice"),
+        pytest.param("02:30", "02:45", at(AUTUMN, "02:45", 1), "suppressed", "active", id="ends the second time"),
+    ],
+)
+def test_maintenance_by_a_clock_that_is_set_for_summer(
+    begins: str, ends: str, moment: float, before: str, after: str, tmp_path: Path, wall: Path
+) -> None:
+    """The wall clock goes over the moment by itself, seconds after the process was started."""
+    window = f'{{name: night, from: "{begins}", to: "{ends}", time_zone: Europe/Berlin}}'
+    wrong = round(moment - time.time() - at_leisure(4.0))
+    with world(tmp_path, wall, wrong=wrong, maintenance=window, TZ="Europe/Berlin") as one:
+        one.happen("down", "bad")
+        left = moment - time.time() - wrong
+        assert left > 0.3, "the machine was too busy to start it in time"
+        while (now := time.time() + wrong) < moment - 0.1:
+            found = one.statuses()
+            assert found["bad"] == before or time.time() + wrong >= moment, now
+            time.sleep(0.05)
+        time.sleep(0.2)
+        deadline = time.monotonic() + at_leisure(1.0)
+        while one.statuses()["bad"] != after:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(1.0)
+        assert one.statuses()["bad"] == after
