@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from bers.decoding import Rejection
 from bers.errors import Refused
 
 S = TypeVar("S")
+Documents: TypeAlias = Iterable[Mapping[str, Any] | ValueError]
 
 
 class Delivery(NamedTuple):
@@ -22,6 +23,8 @@ class Delivery(NamedTuple):
     """The content type in lower case, without its parameters; empty where none was told."""
     now: float
     """When it came, in seconds since 1970."""
+    query: Mapping[str, str] = {}
+    """What stood behind the question mark, but for `dry_run`."""
 
 
 class Answer(NamedTuple):
@@ -51,12 +54,12 @@ class Format(Generic[S]):
 
     name: str
     """As its users would look for it: ``github``."""
-    decode: Callable[[S, Delivery], Iterable[Mapping[str, Any] | ValueError]]
+    decode: Callable[[S, Delivery], Documents | Awaitable[Documents]]
     """Tell what happened, as documents of plain JSON; nothing where nothing did that matters here. ``origin`` in a
     document says what it was: ``github/push``. An ``id`` that depends on what happened alone makes every repeat one.
 
     A ValueError among them is a rejected one. Raise it where the body is none of this format, or Refused. It is called
-    in the event loop: a generator is taken a slice at a time.
+    in the event loop: a generator is taken a slice at a time, and what takes longer is waited for, as a coroutine.
     """
     summary: str
     verify: Callable[[S, Delivery], None] | None = None
@@ -74,6 +77,8 @@ class Format(Generic[S]):
     """Where it is answered instead, for senders that know one place: ``/v1/metrics``."""
     manners: Manners | None = None
     """How it is answered, where its senders do not understand what everybody else is answered with."""
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What may stand behind the question mark, with what it means; anything else is refused, if there are any."""
 
     @property
     def path(self) -> str:

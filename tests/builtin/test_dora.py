@@ -290,6 +290,18 @@ async def test_events_of_one_run_and_attempt_are_one_deployment_and_a_rerun_is_a
     assert (lead.value, lead.n, lead.excluded) == (3.5 * HOURS, 2, {"redeployed": 1, "unknownCommit": 3})
 
 
+async def test_a_deployment_may_name_all_commits_that_it_brings() -> None:
+    commits = [["r2", NOW - 12 * HOUR], ["r1", NOW - 20 * HOUR], ["r0", NOW - 5 * HOUR], ["r2", NOW - 99 * HOUR]]
+    events = [
+        deployed(10 * HOUR, id="a", revision="r2", committed=12 * HOUR, data={"commits": commits}),
+        deployed(8 * HOUR, id="b", revision="r3", committed=9 * HOUR, data={"commits": "many"}),
+        deployed(7 * HOUR, id="c", revision="r4", committed=8 * HOUR, data={"commits": [["r9"], 7]}),
+    ]
+    lead = (await ask(events)).metrics.change_lead_time
+    # r2: 2 h, r1: 10 h, r3 and r4: 1 h; r0 is younger than what brought it. What is no list of commits says nothing.
+    assert (lead.value, lead.n) == (1.5 * HOURS, 4)
+
+
 async def test_a_run_ends_as_it_is_told_last() -> None:
     run = Run(id="7")
     failed_first = [deployed(9 * HOUR, "failure", id="a", run=run), deployed(8 * HOUR, id="b", run=run)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -126,15 +126,17 @@ def webhooks(body: bytes) -> None:
                     format.verify(stage, delivery)
                     raise AssertionError("nobody signed this")
             try:
-                documents = list(format.decode(stage, delivery))
+                found = format.decode(stage, delivery)
+                assert not isinstance(found, Awaitable), "these read at once"
+                documents = list(found)
             except ValueError:
                 continue
             decoder = Decoder(max_event=64 << 10, max_events=MOST)
-            found = at_once(decoder.read(documents, now=NOW, size=len(body)))
-            for event in found.events:
+            decoded = at_once(decoder.read(documents, now=NOW, size=len(body)))
+            for event in decoded.events:
                 _check_event(event)
                 assert event.origin.startswith(f"{format.name}/")
-            _check_sources(found.events)
+            _check_sources(decoded.events)
 
 
 @cache

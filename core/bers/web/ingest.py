@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import anyio
@@ -16,7 +17,7 @@ from bers.clock import Clock
 from bers.config.settings import IntakeSettings
 from bers.decoding import MEDIA, PLAIN, WHOLE, Decoded, Decoder, Rejection, cloudevents
 from bers.errors import Full, Refused
-from bers.formats import Delivery
+from bers.formats import Delivery, Documents
 from bers.intake import Intake
 from bers.memory import Hold, Memory
 from bers.pace import AT_A_TIME, Pace
@@ -105,12 +106,18 @@ class Ingest:
             raise self._too_fast(wait)
         expansion = door.format.expansion if door else EXPANSION
         body = await self._read(request, hold, door, expansion)
-        async with self._turns:
-            if encoding != "identity":
+        if encoding != "identity":
+            async with self._turns:
                 limit = int(self._settings.max_inflated)
                 limit = min(limit, door.format.max_inflated) if door else limit
                 body = await inflate(body, encoding, limit, lambda size: hold.grow(size * expansion))
-            decoded = await self._decode(request, media, body, hold, door)
+        # Who reads a format may take its time, and takes no turn meanwhile.
+        documents = await self._documents(request, media, bytes(body), door) if door else ()
+        async with self._turns:
+            if door:
+                decoded = await self._decode_format(documents, len(body), hold, door)
+            else:
+                decoded = await self._decode(request, media, body, hold)
             clean = door is None and len(body) <= SEARCHED and self._redactor.is_clean(body, foreign=True)
             del body
             hold.grow(len(decoded.events) * EVENT_BYTES)
@@ -147,30 +154,33 @@ class Ingest:
             hint="send less at once" if door else "send fewer events at once",
         )
 
-    async def _decode(
-        self, request: Request, media: str, body: bytes | bytearray, hold: Hold, door: Door | None
-    ) -> Decoded:
+    async def _decode(self, request: Request, media: str, body: bytes | bytearray, hold: Hold) -> Decoded:
         now = self._clock.time()
-        if door:
-            return await self._decode_format(request, media, bytes(body), hold, door)
         if cloudevents.is_binary(request.headers, media):
             content_type = request.headers.get("content-type", "")
             return self._decoder.binary(request.headers.raw, content_type, body, now=now)
         return await self._decoder.decode(body, now=now, media=media if media in MEDIA else PLAIN, grow=hold.grow)
 
-    async def _decode_format(self, request: Request, media: str, body: bytes, hold: Hold, door: Door) -> Decoded:
-        stage, now = door.reader(), self._clock.time()
-        delivery = Delivery(request.headers, body, media, now)
+    async def _documents(self, request: Request, media: str, body: bytes, door: Door) -> Documents:
+        """What a request says in the words of a plugin's format."""
+        stage = door.reader()
+        query = {name: value for name, value in request.query_params.items() if name != "dry_run"}
+        known = door.format.parameters
+        if known and (others := sorted(query.keys() - known.keys())):
+            raise Refused("invalid", f"{others[0][:40]!r} is no parameter of this", known=[*known, "dry_run"])
+        delivery = Delivery(request.headers, body, media, self._clock.time(), query)
         if verify := door.format.verify:
             if len(body) > WHOLE:  # To sum up a large body takes milliseconds, without the lock of the interpreter.
                 await to_thread.run_sync(partial(verify, stage, delivery))
             else:
                 verify(stage, delivery)
-        try:
+        with _read_as(door):
             documents = door.format.decode(stage, delivery)
-            return await self._decoder.read(documents, now=now, size=len(body), grow=hold.grow)
-        except ValueError as exc:  # As they are in JSON that is none, and where a format says so.
-            raise Refused("bad_request", f"the body is not what {door.format.name} sends: {exc}"[:400]) from exc
+            return await documents if isinstance(documents, Awaitable) else documents
+
+    async def _decode_format(self, documents: Documents, size: int, hold: Hold, door: Door) -> Decoded:
+        with _read_as(door):  # A generator finds faults only now.
+            return await self._decoder.read(documents, now=self._clock.time(), size=size, grow=hold.grow)
 
     async def _hand_in(self, events: Sequence[Event], *, clean: bool) -> tuple[int, int]:
         """Hand in events piece by piece, as fast as they are evaluated; how many were new, and how many were not."""
@@ -203,6 +213,15 @@ class Ingest:
 
 def _media(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@contextmanager
+def _read_as(door: Door) -> Generator[None]:
+    """Refuse what is no JSON, where it should be, and what the format says that it is not."""
+    try:
+        yield
+    except ValueError as exc:
+        raise Refused("bad_request", f"the body is not what {door.format.name} sends: {exc}"[:400]) from exc
 
 
 def _check_media(media: str, request: Request, door: Door | None) -> None:

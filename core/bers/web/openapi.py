@@ -298,6 +298,10 @@ def _format(door: Door, name: str, known: dict[int, Any]) -> dict[str, Any]:
     signed = door.format.verify is not None
     content: dict[str, Any] = {media: {"schema": {}} for media in door.format.media}
     taking = _taking(door.format.summary, "", name, content, known)
+    for parameter, meaning in door.format.parameters.items():
+        schema = {"type": "string", "maxLength": 1024}
+        told = {"name": parameter, "in": "query", "required": False, "description": meaning, "schema": schema}
+        taking["parameters"].append(told)
     if signed:
         taking["security"] = [{}]
         taking["responses"] |= _problems(["unauthenticated"], known)

@@ -24,6 +24,7 @@ TYPES: Mapping[str, str] = {
     "testsuiterun.started": "A test suite begins.",
     "emitter.report": "What an emitter says of itself: how many events it had to drop, as `dropped`.",
     "testsuiterun.progress": "How far a test suite is: `progress.passed`, ..., and in `data` what is `running`.",
+    "coverage.reported": "What tests covered, where that is told by itself: `coverage.lines`, `coverage.branches`, ...",
     "testsuiterun.finished": "A test suite ends, with counts (`tests.passed`, ...) and `coverage.lines`, ...",
     "testsuiterun.lost": "No finish came within `lost_after`, told by the node; or the process died, as it left word.",
     "validation.started": "A validation begins.",

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from bers import Config, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
 from bers_builtin.sources._drift import AGREEMENT, DRIFT
+from bers_builtin.sources._reports import FORMATS
 from bers_builtin.sources._runs import COMPLETED, Part, Runs, Span, followers, names, score
 
 
@@ -137,6 +138,7 @@ VALIDATION = SourceSpec(
     ValidationSource,
     claims=("testsuiterun.*", "testcaserun.*", "validation.*", "coverage.*"),
     metrics=METRICS,
+    formats=FORMATS,
 )
 
 

@@ -47,6 +47,9 @@ class Activity(Wrapping):
         self._given = (kind, name, fields, emitter)
         self._type, label = KINDS.get(_text(kind), (_text(kind), _text(kind)))
         self._emitter = emitter
+        self.kind = kind
+        self.heard = emitter is None or bool(emitter.url)
+        """Whether anybody is told: what is measured to be told need not be measured otherwise."""
         self._fields = dict(fields)
         self._measures: dict[object, object] = {**(shapes.pairs(self._fields.pop("measures", None)) or {})}
         self._begun = 0.0
@@ -75,6 +78,10 @@ class Activity(Wrapping):
     def set(self, **fields: object) -> None:
         """Add fields to the end: version, artifact, or an outcome of your own."""
         self._fields.update(fields)
+
+    def note(self, **data: object) -> None:
+        """Add to the data of the end."""
+        self._set_inner("data", data)
 
     def add_phase(self, name: str, milliseconds: float) -> None:
         """Add to the measure ``phase.NAME``; a phase may come in several parts."""

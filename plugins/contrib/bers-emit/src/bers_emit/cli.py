@@ -20,6 +20,11 @@ COMMANDS = {
         "report that a job ran, so that it is missed when it does not",
         "bers_emit.commands.heartbeat:heartbeat_command",
     ),
+    "import": (
+        "import KIND PATH...",
+        "report what another tool wrote: junit, coverage, jest, ...",
+        "bers_emit.commands.imports:import_command",
+    ),
     "gate": (
         "gate --env E [--for WHAT]",
         "ask whether a deployment may go, by what was validated",

@@ -140,6 +140,9 @@ def _changes(
             taken = told if told > 0 else None
         if taken is not None or changes.get(revision) is None:
             changes[revision] = taken
+        for name, when in one.commits:
+            if changes.get(name) is None:
+                changes[name] = lead_time(outcome, when, finished)
     if len(changes) > 1 and changes.get("", 0.0) is None:
         del changes[""]  # Another event of the same deployment knows the revision.
     return changes

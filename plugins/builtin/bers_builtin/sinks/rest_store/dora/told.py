@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -15,6 +16,9 @@ DETECTED = ("incident.detected", "incident.reported")
 RESOLVED = ("incident.resolved",)
 LOST = ("deployment.lost",)
 MERGED = ("change.merged",)
+MAX_COMMITS = 200
+"""The most commits of one event that are counted."""
+_Commits: TypeAlias = list[tuple[str, float]]
 TYPES = (*DEPLOYED, *ROLLED_BACK, *DETECTED, *RESOLVED, *LOST, *MERGED)
 """Everything that DORA's figures are made of."""
 
@@ -26,6 +30,8 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     """The name of what an incident came of, or of the incident that a deployment answers."""
     from_: Any = msgspec.field(default=None, name="from")
     """The version that was rolled back."""
+    commits: Any = None
+    """The commits that a deployment brought: pairs of a revision and its time, in seconds since 1970."""
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -55,6 +61,16 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     @property
     def taken_back(self) -> str:
         return self.data.from_ if isinstance(self.data.from_, str) else ""
+
+    @property
+    def commits(self) -> Sequence[tuple[str, float]]:
+        """The commits that it names besides the one that it is about, as far as they are any."""
+        if self.data.commits is None:  # As of nearly all.
+            return ()
+        try:
+            return msgspec.convert(self.data.commits, _Commits)[:MAX_COMMITS]
+        except msgspec.ValidationError:
+            return ()
 
     @property
     def order(self) -> tuple[float, str, str, str]:

@@ -40,12 +40,12 @@ def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
         fields["duration_ms"] = given.duration * 1000
     labels = {"kind": "rollback", **dict(given.label)} if given.rollback else dict(given.label)
     fields.update(measures=dict(given.measure), labels=labels, **parsing.change(given))
-    if given.cause:
+    more: dict[str, object] = {"cause": given.cause} if given.cause else {}
+    if brought := parsing.commits(fields):
+        more["commits"] = brought
+    if more:
         held = fields["data"]
-        fields["data"] = {
-            **(held if isinstance(held, dict) else {} if held is None else {"data": held}),
-            "cause": given.cause,
-        }
+        fields["data"] = {**(held if isinstance(held, dict) else {} if held is None else {"data": held}), **more}
     if given.dry_run:
         print(parsing.emitter(given, default_url or "dry-run").shown(given.type, fields))
         return 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+from bers_emit import shapes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bers_emit.emitter import Emitter
 
@@ -54,18 +56,38 @@ def add_change(parser: ArgumentParser) -> None:
 
     parser.add_argument("--revision", metavar="SHA", help="the commit it is about")
     parser.add_argument("--committed-at", type=options.time, metavar="RFC3339", help="when that was committed")
+    parser.add_argument("--base", metavar="SHA", help="the commit that was deployed before: all since then are told")
     parser.add_argument("--run", metavar="ID", help="the run of the CI system that it is part of")
     parser.add_argument("--attempt", type=int, metavar="N", help="which attempt of that run; default: 1")
 
 
-def change(given: Namespace) -> dict[str, object]:
-    """The commit and the run that were named, as the fields of an event."""
+def change(given: Namespace, *, from_git: bool = False) -> dict[str, object]:
+    """The commit and the run that were named, as the fields of an event; git is asked what was not said of a commit.
+
+    ``from_git`` says that it is the commit of the folder we are in, where none was named.
+    """
     vcs = {"revision": given.revision, "committed_at": given.committed_at}
+    if from_git or given.base or (given.revision and not given.committed_at):
+        from bers_emit import history
+
+        known = history.change(given.revision or history.worked_on(os.environ), given.base)
+        full = str(known.get("revision", ""))
+        vcs = {**known, **{name: of for name, of in vcs.items() if of is not None and not full.startswith(of)}}
     run = {"id": given.run, "attempt": given.attempt if given.run else None}
     parts = {
         name: {key: of for key, of in part.items() if of is not None} for name, part in (("vcs", vcs), ("run", run))
     }
     return {name: part for name, part in parts.items() if part}
+
+
+def commits(fields: Mapping[str, object]) -> list[tuple[str, float]]:
+    """The commits between the one that was there before and the one that an event is about, where both are known."""
+    vcs = shapes.pairs(fields.get("vcs")) or {}
+    if "base_revision" not in vcs or "revision" not in vcs:
+        return []
+    from bers_emit import history
+
+    return history.commits(str(vcs["base_revision"]), str(vcs["revision"]))
 
 
 def emitter(given: Namespace, default_url: str | None, budget: float | None = None) -> Emitter:

@@ -11,14 +11,35 @@ from bers_emit.commands import parsing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from bers_emit.runs import Companion
 
 # What can go along with a command: the option, what argparse is told of it, and the class of the Companion, as
 # MODULE:NAME. It is imported where the option is given, and made from the option's value.
-COMPANIONS: dict[str, tuple[dict[str, Any], str]] = {}
+COMPANIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "--junit": (
+        {"action": "append", "metavar": "GLOB", "help": "report the tests that the command wrote down as JUnit's XML"},
+        "bers_emit.imports.leavings:Tests",
+    ),
+    "--coverage": (
+        {"action": "append", "metavar": "PATH", "help": "report the coverage that it wrote down, in any known format"},
+        "bers_emit.imports.leavings:Covered",
+    ),
+    "--bundle": (
+        {"action": "append", "metavar": "GLOB", "help": "report the sizes of the files that it wrote: 'dist/**'"},
+        "bers_emit.imports.leavings:Bundles",
+    ),
+    "--npm-timing": (
+        {"action": "store_true", "help": "report how long npm took to resolve and to install dependencies"},
+        "bers_emit.imports.timings:NpmTiming",
+    ),
+    "--pip-timing": (
+        {"action": "store_true", "help": "the same of pip"},
+        "bers_emit.imports.timings:PipTiming",
+    ),
+}
 
 
 def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
@@ -33,6 +54,7 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
     parser.add_argument("--version", help="the version that is built or deployed")
     parser.add_argument("--label", action="append", default=[], type=options.label, metavar="K=V")
     parsing.add_change(parser)
+    parser.add_argument("--no-git", action="store_true", help="do not ask git which commit a deployment brings")
     parser.add_argument("--capture-args", action="store_true", help="report the arguments, not only the executable")
     parser.add_argument(
         "--budget",
@@ -54,6 +76,7 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
         return exc.code
     with Signals() as signals:  # Until the last event is handed over: the exit code stays the command's.
         emitter = parsing.emitter(given, default_url, given.budget)
+        change = parsing.change(given, from_git=given.kind == "deploy" and bool(emitter.url) and not given.no_git)
         code = run_with(
             signals,
             args[split + 1 :],
@@ -61,16 +84,18 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
             name=given.name,
             emitter=emitter,
             capture_args=given.capture_args,
-            companions=_companions(given),
+            companions=_companions(given, change),
             environment=given.environment,
             version=given.version,
             labels=dict(given.label),
-            **parsing.change(given),
+            **change,
         )
         emitter.close()
     return code
 
 
-def _companions(given: Namespace) -> list[Companion]:
+def _companions(given: Namespace, change: Mapping[str, Any]) -> list[Companion]:
     asked = [(getattr(given, option), place) for option, (_, place) in COMPANIONS.items()]
+    if "base_revision" in change.get("vcs", {}):
+        asked.append((change["vcs"], "bers_emit.history:Commits"))
     return [found(place)(value) for value, place in asked if value]
