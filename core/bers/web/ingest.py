@@ -126,9 +126,10 @@ class Ingest:
             return success(dry_run(masked, decoded.rejected, self._intake, self._metrics))
         manners = door.format.manners if door else None
         if not decoded.events and decoded.rejected and not manners:
+            count = len(decoded.rejected)
             raise Refused(
                 "invalid",
-                f"none of the {len(decoded.rejected)} events was taken",
+                f"none of the {count} events was taken" if count > 1 else "the event was not taken",
                 details=[(f"[{one.index}]", one.error) for one in decoded.rejected[:100]],
             )
         if self._rates is not None and (wait := self._rates.take(principal, len(decoded.events))):

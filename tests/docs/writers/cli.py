@@ -129,7 +129,7 @@ _CODES = [
     ["3", "No server answers."],
     ["any", "`bers run` ends with the exit code of its command."],
 ]
-_EMITTER_WORDS = {"spool": "spool status", "heartbeat": "heartbeat NAME"}
+_EMITTER_WORDS = {"spool": "spool status|retry|purge", "heartbeat": "heartbeat NAME", "import": "import KIND PATH..."}
 _EMITTER_USAGE = {"emit": "TYPE [OPTIONS]", "run": "[OPTIONS] -- COMMAND..."}
 _EMITTER_TEXT = {
     "emit": "The exit code is 0 even where the server is down: the event waits in the spool, and the next one to emit "

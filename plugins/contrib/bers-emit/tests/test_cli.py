@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bers_emit import __version__, folder
-from bers_emit.cli import main
+from bers_emit.cli import COMMANDS, main
 from bers_emit.commands.emit import emit_command
 from bers_emit.commands.run import run_command
 from bers_emit.durations import seconds
@@ -166,22 +166,45 @@ def test_flush_sends_what_is_left(nobody: str, spool: Path, capsys: pytest.Captu
         ("a.b --data @no-such-file", "@FILE"),
         ("a.b --time 2026-01-31", "RFC 3339"),
         ("a.b --outcom success", "--outcom"),
-        ("run true", "unrecognized"),
+        ("a.b --data @no-such-file", "cannot be read"),
+        ("run true", "after --"),
         ("run --", "after --"),
+        ("run --kind boil -- true", "deploy"),
+        ("flsh", "write flush"),
+        ("status", "write spool status"),
+        ("help", "write --help"),
+        ("gate --env production --for luck", "ENVIRONMENT-validation"),
         ("flush --deadline x", "930ms"),
-        ("spool", "action"),
+        ("spool", "ACTION"),
         ("spool empty", "invalid choice"),
         ("gate", "--env"),
     ],
 )
 def test_wrong_usage_is_2_and_names_the_remedy(line: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line.split()) == 2
-    assert remedy in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert remedy in said
+    assert said.count("\n") == 1
+    assert said.startswith("bers-emit")
+
+
+def test_a_type_of_one_word_is_an_event(receiver: Receiver) -> None:
+    assert main(["released"]) == 0
+    assert [event["type"] for event in receiver.events] == ["released"]
+
+
+@pytest.mark.parametrize("words", [[], ["a.b"], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_fits_a_terminal(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main([*words, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    assert "bers-emit run" in capsys.readouterr().out
+    assert "run [options] -- CMD..." in capsys.readouterr().out
     assert main([]) == 2
     assert main(["--version"]) == 0
     assert main(["a.b", "--help"]) == 0

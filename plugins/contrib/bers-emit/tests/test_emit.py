@@ -9,6 +9,8 @@ import math
 import os
 import random
 import string
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime, timedelta, timezone
@@ -236,6 +238,22 @@ def test_await_is_the_same(receiver: Receiver) -> None:
     assert asyncio.run(both()) == (True, True)
     bers_emit.Emitter(receiver.url).flush(5)
     assert receiver.of("a.b")[0]["subject"] == "1"
+
+
+def test_a_process_that_ends_without_an_exit_handler_flushes_first(receiver: Receiver) -> None:
+    script = """import os, bers_emit
+bers_emit.emit('a.b', subject='1')
+print(bers_emit.flush(10), flush=True)
+os._exit(0)"""
+    environment = {**os.environ, "BERS_EMIT_URL": receiver.url}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+    assert [event["subject"] for event in receiver.events] == ["1"]
+
+
+def test_without_a_url_there_is_nothing_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BERS_EMIT_URL", raising=False)
+    assert bers_emit.flush(1) is False
 
 
 def test_what_the_package_offers_is_what_it_names() -> None:

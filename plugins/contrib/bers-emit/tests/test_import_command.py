@@ -112,7 +112,7 @@ def test_what_cannot_be_delivered_fails_nothing(nobody: str, capsys: pytest.Capt
 
 
 def test_what_would_be_told_can_be_seen(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert main(["import", "junit", "junit.xml", "--print"]) == 0
+    assert main(["import", "junit", "junit.xml", "--dry-run"]) == 0
     [event] = json.loads(capsysbinary.readouterr().out)
     assert event["measures"]["tests.failed"] == 1
 

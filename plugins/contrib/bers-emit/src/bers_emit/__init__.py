@@ -12,14 +12,14 @@ emit("deployment.finished", service="chat", outcome="success", duration_ms=94_00
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bers_emit.activities import Activity, build, deployment, phase, suite
-    from bers_emit.emitter import Emitter, aemit, emit
+    from bers_emit.emitter import Emitter, aemit, emit, flush
     from bers_emit.runs import run
 
 __version__ = "1.0.0"
-__all__ = ["Activity", "Emitter", "aemit", "build", "deployment", "emit", "phase", "run", "suite"]
+__all__ = ["Activity", "Emitter", "aemit", "build", "deployment", "emit", "flush", "phase", "run", "suite"]
 
 _HOMES: dict[str, str] = dict.fromkeys(("Activity", "build", "deployment", "phase", "suite"), "activities")
-_HOMES.update(Emitter="emitter", aemit="emitter", emit="emitter", run="runs")
+_HOMES.update(Emitter="emitter", aemit="emitter", emit="emitter", flush="emitter", run="runs")
 
 
 def __getattr__(name: str) -> object:

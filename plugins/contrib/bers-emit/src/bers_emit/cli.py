@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     Command = Callable[[Sequence[str]], int]
 
 EMIT = "bers_emit.commands.emit:emit_command"
-# Each command: its usage, what it does, and where it is. What is none of them is the type of an event.
+# Each command: what stands after it, what it does, and where it is. What is none of them is the type of an event.
 COMMANDS = {
-    "run": ("run [options] -- CMD...", "run a command and report how it went", "bers_emit.commands.run:run_command"),
+    "run": ("[options] -- CMD...", "run a command and report how it went", "bers_emit.commands.run:run_command"),
     "heartbeat": (
-        "heartbeat NAME [--fail]",
-        "report that a job ran, so that it is missed when it does not",
+        "NAME [--fail]",
+        "report that a job ran, so that its absence is seen",
         "bers_emit.commands.heartbeat:heartbeat_command",
     ),
     "import": (
-        "import KIND PATH...",
-        "report what another tool wrote: junit, coverage, jest, ...",
+        "KIND PATH...",
+        "report what other tools wrote: junit, coverage, ...",
         "bers_emit.commands.imports:import_command",
     ),
     "gate": (
-        "gate --env E [--for WHAT]",
-        "ask whether a deployment may go, by what was validated",
+        "--env E [--for WHAT]",
+        "ask whether a deployment to E may go",
         "bers_emit.commands.gate:gate_command",
     ),
-    "flush": ("flush [--deadline 5s]", "send what is left in the spool", "bers_emit.commands.flush:flush_command"),
+    "flush": ("[--deadline 5s]", "send what is left in the spool", "bers_emit.commands.flush:flush_command"),
     "spool": (
-        "spool status|retry|purge",
-        "show the spool; send again or delete what was refused",
+        "status|retry|purge",
+        "show the spool; retry or delete what was refused",
         "bers_emit.commands.spool:spool_command",
     ),
 }
@@ -52,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args[0] in COMMANDS:
         return command(args[0])(args[1:])
+    if meant := _meant(args[0]):
+        remedy = f"write {meant}, or custom.{args[0]} where it is the type of an event"
+        print(f"bers-emit: {args[0]!r} is no command; {remedy}", file=sys.stderr)
+        return 2
     return command("")(args)
 
 
@@ -69,12 +73,24 @@ def found(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
+def _meant(word: str) -> str | None:
+    """What to write instead of a word that looks like a command, and would be an event without anybody noticing."""
+    if not word.isalpha():
+        return None
+    from difflib import get_close_matches
+
+    known = {**dict.fromkeys(COMMANDS, ""), "status": "spool ", "retry": "spool ", "purge": "spool ", "help": "--"}
+    return next((known[one] + one for one in get_close_matches(word, known, 1, 0.75)), None)
+
+
 def _help() -> str:
-    rows = [("TYPE [options]", "emit one event: bers-emit build.finished --outcome success")]
-    rows += [(usage, text) for usage, text, _ in COMMANDS.values()]
-    lines = [f"bers-emit {usage:<26} {text}\n" for usage, text in rows]
+    rows = "".join(f"  {f'{name} {usage}':<25} {text}\n" for name, (usage, text, _) in COMMANDS.items())
     return f"""\
-usage: {"       ".join(lines)}
-Each takes --help. The server is BERS_EMIT_URL, its key BERS_EMIT_TOKEN; without a URL nothing is sent.
-Nothing here fails or delays a build because the server is down: events wait in the spool.
+usage: bers-emit TYPE [options]      emit one event: build.finished, ...
+       bers-emit COMMAND [options]
+
+{rows}
+Each takes --help, and so does TYPE. The server is BERS_EMIT_URL, its key
+BERS_EMIT_TOKEN; without a URL nothing is sent. Nothing here fails or delays a
+build because the server is down: events wait in the spool.
 """

@@ -232,6 +232,16 @@ async def aemit(type: str, /, **fields: object) -> bool:
     return emit(type, **fields)
 
 
+def flush(deadline: float | None = None) -> bool:
+    """Send now what this process emitted, for at most ``deadline`` seconds (default: the budget); True says that the
+    server has answered all of it. It is for what ends with ``os._exit``, or is frozen between two calls."""
+    try:
+        emitter = process_emitter()
+        return emitter is not None and emitter.flush(deadline)
+    except Exception:
+        return False
+
+
 def _budget() -> float:
     """Seconds that the end of a process may be held up."""
     text = os.environ.get("BERS_EMIT_BUDGET", "")

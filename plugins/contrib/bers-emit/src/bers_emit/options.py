@@ -39,12 +39,22 @@ def label(text: str) -> tuple[str, str]:
     return name, value
 
 
+def validation(text: str) -> str:
+    if not re.fullmatch(".+-validation", text):
+        raise ArgumentTypeError(f"{text!r} is not understood; write ENVIRONMENT-validation: staging-validation")
+    return text
+
+
 def data(text: str) -> object:
     try:
         if text.startswith("@"):
             with open(text[1:], encoding="utf-8") as file:
-                text = file.read()
-        parsed: object = json.loads(text)
+                read = file.read()
+        else:
+            read = text
+        parsed: object = json.loads(read)
         return parsed
-    except (OSError, ValueError) as exc:
-        raise ArgumentTypeError(f"{text!r} is no JSON ({exc}); write JSON, or @FILE") from exc
+    except OSError as exc:
+        raise ArgumentTypeError(f"{text!r} cannot be read ({exc.strerror or exc}); write JSON, or @FILE") from exc
+    except ValueError as exc:
+        raise ArgumentTypeError(f"{text[:80]!r} is no JSON ({exc}); write JSON, or @FILE") from exc

@@ -21,10 +21,13 @@ _OPEN, _CLOSED, _WRONG = 0, 1, 2
 def gate_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
     """``gate``: 0 where it may go, 1 where it may not; 0 with a warning where nobody says, unless ``--fail-closed``."""
     parser = parsing.parser(f"{prog} gate", "Ask whether a deployment may go.")
-    parser.add_argument("--environment", "--env", required=True, help="where it is about to be deployed")
+    parser.add_argument(
+        "--environment", "--env", required=True, metavar="NAME", help="where it is about to be deployed"
+    )
     parser.add_argument(
         "--for",
         dest="wanted",
+        type=options.validation,
         default="staging-validation",
         metavar="WHAT",
         help="what has to have succeeded: ENVIRONMENT-validation; default: staging-validation",

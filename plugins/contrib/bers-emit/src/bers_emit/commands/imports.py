@@ -24,14 +24,18 @@ def import_command(argv: Sequence[str], *, default_url: str | None = None, prog:
     parser = parsing.parser(f"{prog} import", "Report what another tool has written down.")
     parser.add_argument("kind", metavar="KIND", choices=sorted(events.KINDS), help=", ".join(sorted(events.KINDS)))
     parser.add_argument("path", metavar="PATH", nargs="+", help="files or patterns; - is the standard input")
-    parser.add_argument("--suite", "--name", dest="name", default="", help="what the tests, or the build, are called")
-    parser.add_argument("--environment", "--env")
+    parser.add_argument(
+        "--suite", "--name", dest="name", metavar="NAME", default="", help="what the tests, or the build, are called"
+    )
+    parser.add_argument("--environment", "--env", metavar="NAME", help="where it ran: production, staging, ...")
     for name in _TEXTS[1:]:
-        parser.add_argument(f"--{name}")
+        parser.add_argument(f"--{name}", metavar="TEXT", help=f"the {name} of the event")
     parser.add_argument("--time", type=options.time, metavar="RFC3339", help="default: when the newest was written")
-    parser.add_argument("--label", action="append", default=[], type=options.label, metavar="K=V")
+    parser.add_argument(
+        "--label", action="append", default=[], type=options.label, metavar="K=V", help="what its figures are split by"
+    )
     parsing.add_change(parser)
-    parser.add_argument("--print", action="store_true", help="show the events, and send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the events, and send nothing")
     add_strict(parser)
     parsing.add_server(parser)
     try:
@@ -43,7 +47,7 @@ def import_command(argv: Sequence[str], *, default_url: str | None = None, prog:
     except Unreadable as exc:
         parsing.say(f"{prog} import", str(exc))
         return 1 if given.strict else 0
-    if given.print:
+    if given.dry_run:
         _print(found)
         return 0
     emitter = parsing.emitter(given, default_url)

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping, Sequence
+    from typing import NoReturn
 
     from bers_emit.emitter import Emitter
 
@@ -26,14 +27,22 @@ class Usage(Exception):
 def parser(prog: str, description: str, usage: str | None = None) -> ArgumentParser:
     from argparse import ArgumentParser, HelpFormatter
 
+    class Parser(ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            self.exit(wrong(self, message.removeprefix("argument ")))
+
     def formatter(prog: str) -> HelpFormatter:
         # With a width of its own argparse does not import shutil, which would bring its compression along.
         columns = os.environ.get("COLUMNS", "")
-        return HelpFormatter(prog, width=int(columns) if columns.isdigit() and int(columns) > 20 else 100)
+        return HelpFormatter(prog, width=int(columns) if columns.isdigit() and int(columns) > 20 else 80)
 
-    return ArgumentParser(
-        prog=prog, description=description, usage=usage, allow_abbrev=False, formatter_class=formatter
-    )
+    return Parser(prog=prog, description=description, usage=usage, allow_abbrev=False, formatter_class=formatter)
+
+
+def wrong(parser: ArgumentParser, message: str) -> int:
+    """Say in one line what is wrong with the usage; the exit code."""
+    say(parser.prog, f"{message}; see {parser.prog} --help")
+    return 2
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from bers_emit import options
 from bers_emit.cli import found
 from bers_emit.commands import parsing
@@ -47,12 +45,18 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
     from bers_emit.activities import KINDS
     from bers_emit.runs import Signals, run_with
 
-    parser = parsing.parser(f"{prog} run", "Run a command and report it.", f"{prog} run [options] -- CMD...")
-    parser.add_argument("--kind", choices=sorted(KINDS), default="task")
+    parser = parsing.parser(
+        f"{prog} run",
+        "Run a command and report it. The exit code is that of the command.",
+        f"{prog} run [options] -- CMD...",
+    )
+    parser.add_argument("--kind", choices=sorted(KINDS), default="task", help="what the command does; default: task")
     parser.add_argument("--name", help="default: the name of the executable")
-    parser.add_argument("--environment", "--env")
+    parser.add_argument("--environment", "--env", metavar="NAME", help="what it is for: production, staging, ...")
     parser.add_argument("--version", help="the version that is built or deployed")
-    parser.add_argument("--label", action="append", default=[], type=options.label, metavar="K=V")
+    parser.add_argument(
+        "--label", action="append", default=[], type=options.label, metavar="K=V", help="what its figures are split by"
+    )
     parsing.add_change(parser)
     parser.add_argument("--no-git", action="store_true", help="do not ask git which commit a deployment brings")
     parser.add_argument("--capture-args", action="store_true", help="report the arguments, not only the executable")
@@ -68,10 +72,9 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
     args = list(argv)
     split = args.index("--") if "--" in args else len(args)
     try:
+        if not args[split + 1 :] and not {"-h", "--help"} & set(args):
+            return parsing.wrong(parser, f"there is no command; write it after --, as in `{prog} run -- make`")
         given = parsing.parse(parser, args[:split])
-        if not args[split + 1 :]:
-            print(f"{parser.format_usage()}{prog} run: error: no command; write it after --", file=sys.stderr)
-            return 2
     except parsing.Usage as exc:
         return exc.code
     with Signals() as signals:  # Until the last event is handed over: the exit code stays the command's.

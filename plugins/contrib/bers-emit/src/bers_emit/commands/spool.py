@@ -18,6 +18,7 @@ def spool_command(argv: Sequence[str], *, default_url: str | None = None, prog: 
     parser = parsing.parser(f"{prog} spool", "Show what is left in the spool, send dead letters again, or delete them.")
     parser.add_argument(
         "action",
+        metavar="ACTION",
         choices=["status", "retry", "purge"],
         help="status: what waits and what was refused; retry: send again what was refused; purge: delete that",
     )

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
             _, most = resource.getrlimit(limit)
             resource.setrlimit(limit, (value if most == resource.RLIM_INFINITY else min(value, most), most))
     try:
-        return import_command([argv[0], "-", *argv[1:], "--print", "--strict"])
+        return import_command([argv[0], "-", *argv[1:], "--dry-run", "--strict"])
     except MemoryError:
         print("bers-emit import: -: takes more memory than there is for it", file=sys.stderr)
         return 1
