@@ -111,6 +111,12 @@ def test_what_cannot_be_delivered_fails_nothing(nobody: str, capsys: pytest.Capt
     assert main(["import", "junit", "junit.xml", "--strict"]) == 1
 
 
+def test_what_is_refused_is_a_dead_letter_and_is_said(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    receiver.answer(422, body=b'{"error": {"message": "no such type"}}')
+    assert main(["import", "junit", "junit.xml", "--strict"]) == 1
+    assert "refused by the server, kept in dead/ of" in capsys.readouterr().err
+
+
 def test_what_would_be_told_can_be_seen(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["import", "junit", "junit.xml", "--dry-run"]) == 0
     [event] = json.loads(capsysbinary.readouterr().out)

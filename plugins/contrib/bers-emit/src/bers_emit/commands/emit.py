@@ -72,4 +72,4 @@ def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
     if given.dry_run:
         print(parsing.emitter(given, default_url or "dry-run").shown(given.type, fields))
         return 0
-    return hand_in(given, prog, default_url, given.type, fields)
+    return hand_in(given, prog, default_url, [(given.type, fields)])

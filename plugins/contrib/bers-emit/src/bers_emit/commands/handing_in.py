@@ -1,4 +1,4 @@
-"""Emitting one event from the command line, and saying what became of it where that is not what was wanted."""
+"""Emitting events from the command line, and saying what became of it where that is not what was wanted."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from bers_emit.commands import parsing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterable, Mapping
 
 
 def add_strict(parser: ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 1 when the server did not take the event")
 
 
-def hand_in(given: Namespace, prog: str, default_url: str | None, type: str, fields: dict[str, object]) -> int:
-    """Emit the event; 0 even where it cannot be delivered, unless ``--strict``."""
+def hand_in(
+    given: Namespace, prog: str, default_url: str | None, events: Iterable[tuple[str, Mapping[str, object]]]
+) -> int:
+    """Emit each event, a type and its fields; 0 even where they cannot be delivered, unless ``--strict``."""
     emitter = parsing.emitter(given, default_url)
-    kept = emitter.emit(type, **fields)
+    taken = [emitter.emit(type, **fields) for type, fields in events]
+    kept = all(taken)
     delivered = emitter.close() and not emitter.refused
     if not emitter.url:
         parsing.say(prog, "BERS_EMIT_URL is not set, or BERS_EMIT is off; nothing was sent")

@@ -25,4 +25,4 @@ def heartbeat_command(argv: Sequence[str], *, default_url: str | None = None, pr
         return exc.code
     fields: dict[str, object] = {"subject": given.name, "outcome": "failure" if given.fail else "success"}
     fields.update(reason=given.reason, source=given.source)
-    return hand_in(given, prog, default_url, "heartbeat.received", fields)
+    return hand_in(given, prog, default_url, [("heartbeat.received", fields)])

@@ -7,7 +7,7 @@ import sys
 
 from bers_emit import context, options, shapes
 from bers_emit.commands import parsing
-from bers_emit.commands.handing_in import add_strict
+from bers_emit.commands.handing_in import add_strict, hand_in
 from bers_emit.imports import events
 from bers_emit.imports.documents import Unreadable
 
@@ -50,14 +50,7 @@ def import_command(argv: Sequence[str], *, default_url: str | None = None, prog:
     if given.dry_run:
         _print(found)
         return 0
-    emitter = parsing.emitter(given, default_url)
-    taken = [emitter.emit(type, **fields) for type, fields in found]
-    done = all(taken) and emitter.close() and not emitter.refused
-    if not emitter.url:
-        parsing.say(prog, "BERS_EMIT_URL is not set, or BERS_EMIT is off; nothing was sent")
-    elif not done:
-        parsing.say(prog, f"not delivered yet, kept in {emitter.folder}: {emitter.error or 'no answer in time'}")
-    return 1 if given.strict and not done else 0
+    return hand_in(given, prog, default_url, found)
 
 
 def _events(given: Namespace) -> list[events.Event]:
