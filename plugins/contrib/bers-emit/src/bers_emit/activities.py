@@ -119,8 +119,10 @@ class Activity(Wrapping):
             elif found.knows(family):
                 self._measures = {name: of for name, of in self._measures.items() if not str(name).startswith(family)}
                 data = {name: of for name, of in data.items() if name not in beside}
-        self._measures = {**found.measures, **self._measures}
-        self._fields["data"] = {**found.data, **data}
+        measures: dict[object, object] = dict(found.measures.items())
+        beside_ours: dict[object, object] = dict(found.data.items())
+        self._measures = {**measures, **self._measures}
+        self._fields["data"] = {**beside_ours, **data}
         if len(found.environments) == 1 and not self._fields.get("environment"):
             self._fields["environment"] = found.environments.pop()
         return found.reasons

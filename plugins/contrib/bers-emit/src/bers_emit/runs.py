@@ -170,12 +170,12 @@ def run_with(
     try:
         child = _spawn(argv, environ)
     except (OSError, ValueError) as exc:
-        code, reason = _not_started(exc)
-        print(f"bers-emit: {argv[0]!r}: {reason}", file=sys.stderr)
+        code, fault = _not_started(exc)
+        print(f"bers-emit: {argv[0]!r}: {fault}", file=sys.stderr)
         if parts:
             parts.take()
         activity.measure("exit_code", code)
-        activity.finish("failure", reason)
+        activity.finish("failure", fault)
         return code
     signals.attach(child)
     status, usage = signals.wait(child)

@@ -74,7 +74,7 @@ def _measures(parts: Sequence[Pairs], covered: dict[str, dict[str, float]]) -> d
                 found[name] = sum(values)
         elif len(values) == 1:  # Of percentages and peaks there is no sum.
             found[name] = values[0]
-        elif (of := covered.get(name.replace("coverage.", "", 1))) and of["parts"] == len(values) and of["total"]:
+        elif (of := covered.get(name)) and of["parts"] == len(values) and of["total"]:
             found[name] = 100 * of["covered"] / of["total"]
     return found
 
@@ -84,7 +84,7 @@ def _covered(parts: Iterable[Pairs]) -> dict[str, dict[str, float]]:
     for part in parts:
         for kind, counts in (shapes.pairs(part.get("covered")) or {}).items():
             pairs = shapes.pairs(counts) or {}
-            of = found.setdefault(str(kind), {"covered": 0, "total": 0, "parts": 0})
+            of = found.setdefault(f"coverage.{kind}", {"covered": 0, "total": 0, "parts": 0})
             of["covered"] += _number(pairs.get("covered"))
             of["total"] += _number(pairs.get("total"))
             of["parts"] += 1
@@ -100,7 +100,10 @@ def _data(parts: Sequence[Pairs]) -> dict[str, object]:
     _put(found, "sum_ms", sum(_number(part.get("sum_ms")) for part in parts))
     _put(found, "assets", _assets(parts))
     covered = _covered(parts)
-    _put(found, "covered", {kind: {key: int(of[key]) for key in ("covered", "total")} for kind, of in covered.items()})
+    counts = {
+        name.partition(".")[2]: {key: int(of[key]) for key in ("covered", "total")} for name, of in covered.items()
+    }
+    _put(found, "covered", counts)
     known = {name for _, names in FAMILIES.values() for name in names} | {*_OF_A_PART}
     for name in dict.fromkeys(str(name) for part in parts for name in part if name not in known):
         values = [part[name] for part in parts if name in part]
@@ -119,12 +122,12 @@ def _assets(parts: Iterable[Pairs]) -> list[Pairs]:
                 named.setdefault(pairs.get("name"), []).append(pairs)
     merged: list[Pairs] = []
     for name, several in named.items():
-        one: Pairs = {"name": name}
+        together: Pairs = {"name": name}
         for key in ("files", "raw", "gzip", "brotli"):
             if all(key in each for each in several):
-                one[key] = sum(int(_number(each[key])) for each in several)
-        one.update({mark: True for mark in ("entry", "initial") if any(each.get(mark) for each in several)})
-        merged.append(one)
+                together[key] = sum(int(_number(each[key])) for each in several)
+        together.update({mark: True for mark in ("entry", "initial") if any(each.get(mark) for each in several)})
+        merged.append(together)
     return sorted(merged, key=lambda one: -_number(one.get("raw")))[:_ASSETS]
 
 
