@@ -47,7 +47,7 @@ def test_its_commands_run_as_they_stand(block: Block, tmp_path: Path) -> None:
         sessions = len(re.findall(r"^pytest|-- pytest", script, re.MULTILINE))
         assert len(lines) == sessions == len(outcome(receiver))
         assert all(re.fullmatch(r"bers: reported to http://\S+ as [a-z]+/[0-9a-f]{12}", line) for line in lines)
-        names = re.findall(r"--bers-suite=(\w+)", script) or ["shop"] * sessions
+        names = re.findall(r"(?:--bers-suite=|--kind test --name )(\w+)", script) or ["shop"] * sessions
         assert outcome(receiver) == [(name, "success") for name in names]
         assert list((tmp_path / "spool").glob("*")) == []
 

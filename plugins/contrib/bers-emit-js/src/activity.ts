@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import type { Options as EmitterOptions } from './emitter.js';
+import { emitter, type Emitter, type Options as EmitterOptions, processEmitter } from './emitter.js';
 import type { Fields, Outcome } from './event.js';
-import { emit, emitter, flush } from './index.js';
+import { Around, inTest } from './parts.js';
 
 /** What the plugins and reporters may be told; all of it may be left out. */
 export interface Options extends EmitterOptions {
@@ -22,12 +22,25 @@ const STOPPING: Readonly<Record<number, string>> = { 1: 'SIGHUP', 2: 'SIGINT', 3
 
 /** Who did not answer in time: nobody waits for them again. */
 const silent = new WeakSet<object>();
-const shared = { emit, flush };
+
+/** What is needed of an emitter. */
+type Sender = Pick<Emitter, 'emit' | 'flush' | 'shown' | 'url'>;
+
+/** The emitter that the environment describes, whenever it is asked. */
+const shared: Sender = {
+  emit: (type, fields) => processEmitter().emit(type, fields),
+  flush: (deadline) => processEmitter().flush(deadline),
+  shown: (type, fields) => processEmitter().shown(type, fields),
+  get url() {
+    return processEmitter().url;
+  },
+};
 
 /** What one plugin or reporter has to do with the server; `safely` is around all of it. */
 export class Reports {
-  #emitter: Pick<typeof shared, 'emit' | 'flush'> | undefined;
+  #emitter: Sender | undefined;
   #warned = false;
+  readonly #tested = inTest(process.env);
 
   /** `warn` is the tool's own way to say something. */
   constructor(
@@ -55,14 +68,17 @@ export class Reports {
     const environment = this.options.environment ?? known.environment;
     const name = [this.options.name || known.name || projectName(folder), known.part].filter(Boolean).join('/');
     const subject = `${name}/${randomBytes(6).toString('hex')}`;
+    const emitter = this.#reporter();
+    const around = known.apart || this.#tested ? undefined : Around.of(this.kind, emitter.url, process.env);
+    const above = around?.subject ?? parent;
     const fields: Fields = {
       subject,
-      chain: chain || parent || subject,
+      chain: around?.chain || chain || parent || subject,
       labels: { [KINDS[this.kind]]: name },
       ...(environment ? { environment } : {}),
     };
     const since = known.since ?? performance.now();
-    return new Activity(this.kind, fields, parent ? { parent } : {}, this.#reporter(), since);
+    return new Activity(this.kind, fields, above ? { parent: above } : {}, emitter, since, around);
   }
 
   /** Wait until the events are delivered: for as long as the end of a process may be held up, and in vain only once. */
@@ -72,7 +88,7 @@ export class Reports {
     if (!(await emitter.flush())) silent.add(emitter);
   }
 
-  #reporter(): Pick<typeof shared, 'emit' | 'flush'> {
+  #reporter(): Sender {
     if (this.#emitter) return this.#emitter;
     const { url, token, spool, source, budget } = this.options;
     const own = [url, token, spool, source, budget].some((option) => option !== undefined);
@@ -87,6 +103,8 @@ export interface Begun {
   readonly environment?: string | undefined;
   /** Which part of it, where it has several. */
   readonly part?: string | undefined;
+  /** Whether it is one of many that follow from changes: each is told by itself, inside of a run, too. */
+  readonly apart?: boolean | undefined;
 }
 
 /** A build or a run of tests that is under way. */
@@ -100,11 +118,12 @@ export class Activity {
     private readonly kind: string,
     private readonly fields: Fields,
     private readonly data: Readonly<Record<string, unknown>>,
-    private readonly emitter: Pick<typeof shared, 'emit'>,
+    private readonly emitter: Sender,
     private readonly since: number,
+    private readonly around?: Around,
   ) {
     const time = new Date(Date.now() - (performance.now() - since));
-    this.told = emitter.emit(`${kind}.started`, { ...fields, time, data });
+    this.told = around !== undefined || emitter.emit(`${kind}.started`, { ...fields, time, data });
     // Before the emitter's own listener, which closes the spool.
     if (this.told) process.prependOnceListener('exit', this.#cutShort);
   }
@@ -120,7 +139,7 @@ export class Activity {
     this.ended = true;
     process.off('exit', this.#cutShort);
     const phases = [...this.#phases].map(([name, took]) => [`phase.${name}`, took] as const);
-    this.emitter.emit(`${this.kind}.finished`, {
+    this.#end({
       ...this.fields,
       ...more,
       outcome,
@@ -129,6 +148,18 @@ export class Activity {
       measures: { ...Object.fromEntries(phases), ...more.measures },
       data: { ...this.data, ...more.data },
     });
+  }
+
+  /** Let the run around us tell it; where that was killed, this is its end, and where it has ended, one of our own. */
+  #end(fields: Fields & { data: Readonly<Record<string, unknown>> }): void {
+    const type = `${this.kind}.finished`;
+    const told = this.around?.tell(this.emitter.shown(type, fields)) ?? 'gone';
+    if (told === 'gone') this.emitter.emit(type, fields);
+    if (told !== 'left') return;
+    const { subject, name } = this.around!;
+    const { parent: _, ...data } = fields.data;
+    const labels = Object.fromEntries(Object.keys(fields.labels ?? {}).map((label) => [label, name]));
+    this.emitter.emit(type, { ...fields, subject, labels, data });
   }
 
   /** The process ends before the tool has said how it went. */

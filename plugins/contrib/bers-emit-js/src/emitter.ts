@@ -91,6 +91,11 @@ export class Emitter {
     return kept;
   }
 
+  /** An event as it would be sent, redacted and completed, with an id that is not counted. */
+  shown(type: string, fields: Fields): Buffer {
+    return encode(type, `${this.#name}-0`, this.source, this.#surroundings.complete(fields), this.#redact);
+  }
+
   /** Send now, for at most so many seconds (default: the budget); true says that all of ours is answered. */
   async flush(deadline: number = this.budget): Promise<boolean> {
     if (!this.url) return false;
@@ -204,7 +209,7 @@ export class Emitter {
 const processEmitters = new Map<string, Emitter>();
 
 /** The emitter that BERS_EMIT_URL, BERS_EMIT_TOKEN and BERS_EMIT_SPOOL describe now: one for the whole process. */
-function processEmitter(): Emitter {
+export function processEmitter(): Emitter {
   const { BERS_EMIT_URL, BERS_EMIT_TOKEN, BERS_EMIT_SPOOL } = process.env;
   const key = JSON.stringify([BERS_EMIT_URL, BERS_EMIT_TOKEN, BERS_EMIT_SPOOL]);
   let found = processEmitters.get(key);

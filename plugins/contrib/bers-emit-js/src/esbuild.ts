@@ -19,7 +19,8 @@ export function bers(options: Options = {}): Plugin {
       let activity: Activity | undefined;
       initialOptions.metafile = true; // Nothing else says which files there are.
 
-      build.onStart(() => reports.safely(() => (activity = reports.begin(folder))));
+      // What begins again follows from a change.
+      build.onStart(() => reports.safely(() => (activity = reports.begin(folder, { apart: activity !== undefined }))));
       build.onEnd((result) => reports.safely(async () => {
         const at = performance.now();
         if (result.errors.length > 0) {

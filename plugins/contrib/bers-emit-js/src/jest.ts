@@ -25,7 +25,7 @@ export default class BersReporter implements Pick<Reporter, 'onRunStart' | 'onRu
   onRunStart({ startTime }: AggregatedResult): void {
     void this.#reports.safely(() => {
       const since = performance.now() - Math.max(0, Date.now() - startTime);
-      this.#run = this.#reports.begin(this.#folder, { since });
+      this.#run = this.#reports.begin(this.#folder, { since, apart: this.#watching });
     });
   }
 

@@ -46,7 +46,7 @@ export function bers(options: Options = {}): Plugin {
     // With several outputs it begins once more for each, and ends once.
     if (builds.get(environment)?.activity.ended === false) return builds.get(environment)!.mark();
     const part = environment === 'client' ? undefined : environment;
-    const known = { since: resolved, environment: config.mode, part };
+    const known = { since: resolved, environment: config.mode, part, apart: Boolean(config.build.watch) };
     builds.set(environment, new Build(reports.begin(config.root, known)));
     resolved = undefined;
   };

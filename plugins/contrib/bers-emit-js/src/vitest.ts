@@ -28,8 +28,8 @@ export default class BersReporter implements Reporter {
 
   onTestRunStart(): void {
     void this.#reports?.safely(() => {
-      const { name, root } = this.#vitest!.config;
-      this.#run = this.#reports!.begin(root, { name, since: this.#since });
+      const { name, root, watch } = this.#vitest!.config;
+      this.#run = this.#reports!.begin(root, { name, since: this.#since, apart: watch });
       this.#since = undefined; // The next run begins when it begins.
     });
   }

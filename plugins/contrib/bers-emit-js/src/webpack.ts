@@ -23,7 +23,7 @@ export class BersPlugin {
 
     const begin = () => {
       // A change in the midst of a build lets it begin again without an end.
-      if (build?.ended !== false) build = reports.begin(compiler.context);
+      if (build?.ended !== false) build = reports.begin(compiler.context, { apart: compiler.watchMode });
     };
     const phase = (name: string) => () => void reports.safely(() => {
       build?.phase(name, performance.now() - mark);

@@ -13,12 +13,14 @@ from bers_emit.wrapping import Wrapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextvars import Token
     from types import TracebackType
 
     from typing_extensions import Self
 
     from bers_emit.emitter import Emitter
+    from bers_emit.parts import Around
 
 # Kind: the event type's first part, and the field or label that carries the name.
 KINDS = {
@@ -43,8 +45,19 @@ class Activity(Wrapping):
     traceparent: str
     """The W3C trace that it is part of: that of the environment, else one that it begins."""
 
-    def __init__(self, kind: str, name: str, fields: dict[str, object], emitter: Emitter | None = None) -> None:
-        self._given = (kind, name, fields, emitter)
+    name: str
+    """What its label says."""
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        fields: dict[str, object],
+        emitter: Emitter | None = None,
+        around: Around | None = None,
+    ) -> None:
+        """Part of a run ``around``, it has that one's subject and name, and what it finds is told by that."""
+        self._given = (kind, name, fields, emitter, around)
         self._type, label = KINDS.get(_text(kind), (_text(kind), _text(kind)))
         self._emitter = emitter
         self.kind = kind
@@ -55,6 +68,10 @@ class Activity(Wrapping):
         self._begun = 0.0
         self._ended: float | None = None
         self._token: Token[Activity | None] | None = None
+        self._around = around
+        self._alone: dict[str, object] = {}
+        """What it says of itself where the run around takes nothing any more."""
+        self.name = _text(name)
         self.subject = _text(self._fields.get("subject")) or f"{_text(name)}/{os.urandom(6).hex()}"
         if label == "service":
             self._fields.setdefault("service", name)
@@ -62,12 +79,16 @@ class Activity(Wrapping):
             self._set_inner("labels", {label: name})
         parent = _current.get()
         above = parent.subject if parent else os.environ.get("BERS_PARENT", "")
-        around = parent.chain if parent else os.environ.get("BERS_CHAIN", "")
-        self.chain = _text(self._fields.get("chain")) or around or above or self.subject
+        chained = parent.chain if parent else os.environ.get("BERS_CHAIN", "")
+        self.chain = _text(self._fields.get("chain")) or chained or above or self.subject
         self.traceparent = parent.traceparent if parent else context.traceparent(os.environ) or _new_trace()
+        if around:
+            self._alone = {"subject": self.subject, "labels": self._fields.get("labels"), "parent": around.subject}
+            self.subject, self.chain, self.name = around.subject, around.chain, around.name
+            self._fields["labels"] = {label: around.name}
         self._fields.update(subject=self.subject, chain=self.chain)
         self._fields.setdefault("traceparent", self.traceparent)
-        if above:
+        if above and above != self.subject:
             self._set_inner("data", {"parent": above})
 
     def measure(self, name: str, value: float, kind: str = "") -> None:
@@ -82,6 +103,29 @@ class Activity(Wrapping):
     def note(self, **data: object) -> None:
         """Add to the data of the end."""
         self._set_inner("data", data)
+
+    def take(self, parts: Sequence[dict[object, object]]) -> Sequence[str]:
+        """Report with the end what parts of this have found; return what they say went wrong.
+
+        What is known already of the same tests or files is not added to theirs: the larger of both is told.
+        """
+        from bers_emit.sums import FAMILIES, Sum, knows
+
+        found = Sum(parts)
+        data = dict(shapes.pairs(self._fields.get("data")) or {})
+        for family, (_, beside) in FAMILIES.items():
+            if knows(family, self._measures, data) > found.knows(family):
+                found.drop(family)
+            elif found.knows(family):
+                self._measures = {name: of for name, of in self._measures.items() if not str(name).startswith(family)}
+                data = {name: of for name, of in data.items() if name not in beside}
+        measures: dict[object, object] = dict(found.measures.items())
+        beside_ours: dict[object, object] = dict(found.data.items())
+        self._measures = {**measures, **self._measures}
+        self._fields["data"] = {**beside_ours, **data}
+        if len(found.environments) == 1 and not self._fields.get("environment"):
+            self._fields["environment"] = found.environments.pop()
+        return found.reasons
 
     def add_phase(self, name: str, milliseconds: float) -> None:
         """Add to the measure ``phase.NAME``; a phase may come in several parts."""
@@ -108,7 +152,8 @@ class Activity(Wrapping):
     def start(self) -> None:
         """Report the start."""
         self._begun = perf_counter()
-        self._hand_in(f"{self._type}.started", self._fields)
+        if self._around is None:
+            self._hand_in(f"{self._type}.started", self._fields)
 
     def stop(self) -> None:
         """It has ended, though there is still something to measure: what is spent on that is not its time."""
@@ -118,7 +163,9 @@ class Activity(Wrapping):
         """Report the end; an outcome or reason that was ``set`` goes before these."""
         elapsed = ((self._ended or perf_counter()) - self._begun) * 1000
         ended = {"duration_ms": elapsed, "outcome": outcome, "reason": reason, "measures": self._measures}
-        self._hand_in(f"{self._type}.finished", {**ended, **self._fields})
+        fields = {**ended, **self._fields}
+        if self._around is None or not self._part_of(self._around, fields):
+            self._hand_in(f"{self._type}.finished", fields)
 
     def again(self) -> Activity:
         """Another one like this, for another call of a function."""
@@ -136,6 +183,17 @@ class Activity(Wrapping):
         if self._token is not None:
             with contextlib.suppress(ValueError):  # Left in another context: a generator that somebody else closed.
                 _current.reset(self._token)
+
+    def _part_of(self, around: Around, fields: dict[str, object]) -> bool:
+        """Let the run around have our end; where it takes none, say in the fields whose end it is."""
+        emitter = self._emitter or process_emitter()
+        if emitter is None:
+            return True
+        subject = around.tell(emitter.shown(f"{self._type}.finished", dict(fields)).encode())
+        if subject == "":
+            fields.update(subject=self._alone["subject"], labels=self._alone["labels"])
+            fields["data"] = {**(shapes.pairs(fields.get("data")) or {}), "parent": self._alone["parent"]}
+        return subject is None
 
     def _hand_in(self, type: str, fields: dict[str, object]) -> bool:
         return emit(type, **fields) if self._emitter is None else self._emitter.emit(type, **fields)

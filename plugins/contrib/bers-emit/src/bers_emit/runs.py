@@ -11,6 +11,8 @@ import sys
 
 from bers_emit import redaction
 from bers_emit.activities import Activity
+from bers_emit.emitter import process_emitter
+from bers_emit.parts import VARIABLES, Around, Parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,19 +156,26 @@ def run_with(
     data: dict[str, object] = {"command": command}
     if capture_args:
         data["args"] = redaction.arguments(argv[1:])
-    activity = Activity(kind, name or command, {"data": data, **fields}, emitter)
+    sending = emitter or process_emitter()
+    around = Around.of(kind, sending.url if sending else "", os.environ)
+    if around and name not in (None, around.name):  # Who names a run of his own wants one.
+        around = None
+    activity = Activity(kind, name or command, {"data": data, **fields}, emitter, around)
     activity.start()
     environ = activity.environ()
+    parts = None if around else _parts(activity, sending, environ)
     for companion in companions:
         with contextlib.suppress(Exception):
             companion.before(activity, environ)
     try:
         child = _spawn(argv, environ)
     except (OSError, ValueError) as exc:
-        code, reason = _not_started(exc)
-        print(f"bers-emit: {argv[0]!r}: {reason}", file=sys.stderr)
+        code, fault = _not_started(exc)
+        print(f"bers-emit: {argv[0]!r}: {fault}", file=sys.stderr)
+        if parts:
+            parts.take()
         activity.measure("exit_code", code)
-        activity.finish("failure", reason)
+        activity.finish("failure", fault)
         return code
     signals.attach(child)
     status, usage = signals.wait(child)
@@ -180,8 +189,29 @@ def run_with(
     for companion in companions:
         with contextlib.suppress(Exception):
             companion.after(activity, code)
-    activity.finish(*_outcome(status, signals.received))
+    outcome, reason = _outcome(status, signals.received)
+    if parts:
+        with contextlib.suppress(Exception):  # Whatever they have written, the command has ended as it has.
+            wrong = [said for said in activity.take(parts.take()) if said != reason]
+            if outcome == "failure" and wrong:
+                reason = f"{reason}: {'; '.join(wrong)}"
+    activity.finish(outcome, reason)
     return code
+
+
+def _parts(activity: Activity, emitter: Emitter | None, environ: dict[str, str]) -> Parts | None:
+    """Where those that report inside of the command tell what they found; None where they send it themselves."""
+    variable = VARIABLES.get(activity.kind)
+    if variable is None or emitter is None or not emitter.url:
+        return None
+    environ.pop(variable, None)  # That of a run around us, which has another name.
+    head = {"subject": activity.subject, "name": activity.name, "chain": activity.chain, "url": emitter.url}
+    try:
+        parts = Parts(emitter.folder, head)
+    except OSError:
+        return None
+    environ[variable] = parts.path
+    return parts
 
 
 def _spawn(argv: Sequence[str], environ: dict[str, str]) -> int:

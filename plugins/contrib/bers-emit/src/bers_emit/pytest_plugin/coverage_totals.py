@@ -7,6 +7,8 @@ import os
 import tempfile
 
 from bers_emit import shapes
+from bers_emit.event import number
+from bers_emit.imports.counted import Coverage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +17,12 @@ if TYPE_CHECKING:
     import pytest
 
 
-def covered(config: pytest.Config) -> dict[str, float]:
-    """Measures of coverage in percent; none where pytest-cov is not there or has made no report."""
+def covered(config: pytest.Config) -> Coverage:
+    """What is covered; nothing is known where pytest-cov is not there or has made no report."""
+    found = Coverage()
     plugin: Any = config.pluginmanager.get_plugin("_cov")
     if plugin is None or plugin.cov_total is None:
-        return {}
+        return found
     coverage: Any = plugin.cov_controller.cov
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "coverage.json")
@@ -27,12 +30,9 @@ def covered(config: pytest.Config) -> dict[str, float]:
         with open(path, encoding="utf-8") as file:
             document: object = json.load(file)
     totals = shapes.pairs((shapes.pairs(document) or {}).get("totals")) or {}
-    found: dict[str, float] = {}
     for kind, part, whole in (
-        ("coverage.lines", "covered_lines", "num_statements"),
-        ("coverage.branches", "covered_branches", "num_branches"),
+        ("lines", "covered_lines", "num_statements"),
+        ("branches", "covered_branches", "num_branches"),
     ):
-        reached, of = totals.get(part), totals.get(whole)
-        if isinstance(reached, int) and isinstance(of, int) and of > 0:
-            found[kind] = 100 * reached / of
+        found.add(kind, number(totals.get(part)), number(totals.get(whole)))
     return found

@@ -21,6 +21,7 @@ class LastWords:
     def __init__(self, folder: str) -> None:
         self.name = new_name()
         self._spool = Spool.create(folder, self.name)
+        self.path = self._spool.path
         self._fd = os.open(self._spool.path, os.O_WRONLY)
         self._start = os.fstat(self._fd).st_size
         _all.add(self)

@@ -13,6 +13,7 @@ import pytest
 from bers_emit import event
 from bers_emit.activities import Activity
 from bers_emit.emitter import Emitter
+from bers_emit.parts import Around
 from bers_emit.pytest_plugin.coverage_totals import covered
 from bers_emit.pytest_plugin.last_words import LastWords
 from bers_emit.pytest_plugin.tally import BAD, Tally
@@ -86,12 +87,17 @@ class Reporter:
             return
         self._session = session
         self._emitter = emitter
-        self._run = Activity("test", self._suite, {"data": {"runner": f"pytest {pytest.__version__}"}}, emitter)
+        around = Around.of("test", emitter.url, os.environ)
+        runner = {"runner": f"pytest {pytest.__version__}"}
+        self._run = Activity("test", self._suite, {"data": runner}, emitter, around)
+        self._suite = self._run.name
         self._run.start()
         try:
             self._words = LastWords(emitter.folder)
             self._testament = self._last_will(self._words, emitter.source)
             self._say_last("no test had begun")
+            if around:
+                around.keep(self._words.path)
         except OSError:  # Then a death of this process is known by its silence alone.
             self._words = None
         threading.Thread(target=self._go_on, name="bers-emit-pytest", daemon=True).start()
@@ -173,8 +179,12 @@ class Reporter:
         measures: dict[str, float] = {}
         if self.fault is None:  # What is counted in part is not counted.
             measures.update(self._tally.measures(reruns=bool(getattr(self._config.option, "reruns", 0))))
+            self._run.note(**self._tally.named)
         try:
-            measures.update(covered(self._config))
+            found = covered(self._config)
+            measures.update(found.measures())
+            if found.kinds:
+                self._run.note(covered=found.data())
         except Exception as exc:  # The tests are told without it.
             self.fault = self.fault or exc
         for name, value in measures.items():

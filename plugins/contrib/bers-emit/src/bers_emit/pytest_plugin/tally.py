@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 BAD = ("failed", "errored")
+NAMED = 20
+"""How many tests that failed, and how many that are flaky, are named."""
+
+_LONGEST_NAME = 300
 _STATUSES = ("passed", "xpassed", "failed", "errored", "skipped", "xfailed")
 
 
@@ -14,6 +18,8 @@ class Tally:
     def __init__(self, *, apart: bool = False) -> None:
         """``apart``: each worker runs every test, and each of these counts."""
         self.counts: dict[str, int] = dict.fromkeys(_STATUSES, 0)
+        self.named: dict[str, list[str]] = {}
+        """The tests that failed, and those that are flaky, as far as they are named."""
         self.flaky = self.reruns = self.deselected = self.subtests_failed = 0
         self._apart = apart
         self._open: dict[str, str] = {}
@@ -60,6 +66,8 @@ class Tally:
         self._uncollected.add(report.nodeid)
         status = "skipped" if report.outcome == "skipped" else "errored"
         self.counts[status] += 1
+        if status in BAD:
+            self._name("failed", report.nodeid)
         return status
 
     def finish(self) -> None:
@@ -120,6 +128,15 @@ class Tally:
         if status is None:  # An attempt that is made again.
             return
         self.counts[status] += 1
+        if status in BAD:
+            self._name("failed", test)
         if test in self._reran:
             self._reran.discard(test)
-            self.flaky += status in ("passed", "xpassed")
+            if status in ("passed", "xpassed"):
+                self.flaky += 1
+                self._name("flaky", test)
+
+    def _name(self, what: str, test: str) -> None:
+        names = self.named.setdefault(what, [])
+        if len(names) < NAMED:
+            names.append(test[:_LONGEST_NAME])
