@@ -226,9 +226,7 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("status", "end"), [(status, end) for end, statuses in ANSWERS.items() for status in statuses]
-)
+@pytest.mark.parametrize(("status", "end"), [(status, end) for end, statuses in ANSWERS.items() for status in statuses])
 def test_an_answer_means_the_same(
     status: int, end: str, node: Node, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
