@@ -366,7 +366,7 @@ async def test_the_answer_waits_for_no_sink(home: Path) -> None:
 
 
 async def test_a_redelivery_counts_as_what_is_remembered_says(tmp_path: Path) -> None:
-    """Who has the store's database made anew finds in it what the journal has, and a redelivery is a duplicate still."""
+    """A store whose database is made anew has what the journal has, and a redelivery is a duplicate still."""
     github = [(("sources", "github"), CONFIG)]
     now = datetime.now(UTC).isoformat()  # Details of what is long past are not kept.
     body = {"action": "completed", "workflow_run": run(conclusion="success", run_started_at=now, updated_at=now)}

@@ -101,7 +101,7 @@ def rendered(event: Event) -> dict[str, Any]:
 
 
 def kind(event: Event) -> str:
-    return rendered(event)["context"]["type"].removeprefix("dev.").removesuffix(".0")
+    return str(rendered(event)["context"]["type"]).removeprefix("dev.").removesuffix(".0")
 
 
 PRODUCTION: dict[str, Any] = {"environment": "production", "service": "chat", "artifact": "pkg:oci/chat@sha256:1"}

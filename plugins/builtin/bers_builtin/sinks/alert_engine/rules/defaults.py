@@ -162,7 +162,7 @@ DEFAULTS: Sequence[Rule] = (
         above=Quantity("0"),
         annotations={
             "summary": "Production lacks settings that staging has, or staging what production has.",
-            "step": "Compare what both tell of their configuration; what a release needs has to be in production first.",
+            "step": "Compare what both tell of their configuration; what a release needs has to be there before it.",
         },
     ),
 )

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 def _summary(emitter: Emitter, left: Status) -> str:
     """Five lines of Markdown, without secrets: everybody who sees the job sees them."""
     redact = Redaction(os.environ)
+    server = _cell(redact(emitter.url)) if emitter.url else "none: BERS_EMIT_URL is not set, or BERS_EMIT is off"
     waits = f"{left['waiting']} events wait, {left['in_use']} files in use"
     lines = [
         "**BERS Monitoring**",
-        f"- Server: {_cell(redact(emitter.url)) if emitter.url else 'none: BERS_EMIT_URL is not set, or BERS_EMIT is off'}",
+        f"- Server: {server}",
         f"- Spool: {waits if left['waiting'] or left['in_use'] else 'everything was handed over'}",
         f"- Dead letters: {left['dead']}" + (", see `bers-emit spool status`" if left["dead"] else ""),
         f"- Why: {_cell(redact(emitter.error)) if emitter.error else 'nothing is wrong'}",
