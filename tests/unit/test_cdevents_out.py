@@ -96,7 +96,8 @@ def schema(type: str) -> dict[str, Any]:
 def rendered(event: Event) -> dict[str, Any]:
     """The event as it travels, which is as it has to be."""
     document: dict[str, Any] = json.loads(json.dumps(as_cdevent(event)))
-    Draft202012Validator(schema(document["context"]["type"])).validate(document)
+    validator = Draft202012Validator(schema(document["context"]["type"]))
+    validator.validate(document)  # pyright: ignore[reportUnknownMemberType]
     return document
 
 
