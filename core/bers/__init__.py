@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from bers.audit import Audit as Audit
     from bers.catalog import Catalog as Catalog
     from bers.catalog import Metric as Metric
+    from bers.cdevents import as_cdevent as as_cdevent
     from bers.checks import Check as Check
     from bers.checks import Finding as Finding
     from bers.checks import Status as Status
@@ -193,6 +194,7 @@ _HOMES = {
     "Vital": "stages",
     "Window": "records",
     "Written": "stages",
+    "as_cdevent": "cdevents",
     "as_cloudevent": "cloudevents",
     "disk_fault": "disk",
     "format_duration": "units",

@@ -113,6 +113,8 @@ class Operation(Generic[S, Q, R]):
     """Whether its handler writes what was done into the audit itself, with the deed; what is refused others write."""
     sheet: Callable[[Q, Reply[R]], Sheet] | None = None
     """How its answer is a table, where it can be had as CSV and as NDJSON too."""
+    shapes: tuple[str, ...] = ()
+    """What `format` may ask for besides, as the handler answers it; the request has that field then."""
 
 
 @dataclass(frozen=True)

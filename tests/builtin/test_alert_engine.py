@@ -28,6 +28,7 @@ METRICS = Catalog(
         Metric("deployment_performance", "ms", "Deploying.", 300_000.0, labels=("environment",)),
         Metric("test_coverage", "%", "Coverage.", 95.0, better="higher", labels=("kind",)),
         Metric("test_failure_rate", "%", "Failing tests."),
+        Metric("environment_drift_count", "{key}", "Drift.", labels=("pair",)),
         Metric("queue", "{event}", "Waiting.", labels=("name",)),
     ]
 )
@@ -649,7 +650,7 @@ async def test_rules_say_what_they_see() -> None:
         await rig.measure("build_performance", 6000.0)
         await rig.measure("system_memory_usage", 85.0)
         reports = {report.name: report for report in await rig.stage.list_rules(None, OPERATOR)}
-        assert len(reports) == 16  # The two about heartbeats too: the others read what is not declared here.
+        assert len(reports) == 17  # The two about heartbeats too: the others read what is not declared here.
         build, memory = reports["Build Performance Degraded"], reports["Memory Usage High"]
         assert (build.id, build.state, build.alerts, build.last_value) == (
             "build-performance-degraded",

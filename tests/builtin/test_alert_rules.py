@@ -533,6 +533,17 @@ async def test_a_lost_build_fires_until_the_next_good_one() -> None:
         assert await rig.told() == ["firing", "resolved"]
 
 
+async def test_drift_of_production_from_staging_fires_until_they_agree() -> None:
+    async with engine() as rig:
+        await rig.measure("environment_drift_count", 5, pair="development/production")
+        assert not await alive(rig)
+        await rig.measure("environment_drift_count", 2, pair="production/staging")
+        alert = await rig.only()
+        assert (alert.rule, alert.severity) == ("Production Configuration Drifted", "warning")
+        await rig.measure("environment_drift_count", 0, pair="production/staging")
+        assert await rig.told() == ["firing", "resolved"]
+
+
 # What cannot be
 
 

@@ -2,7 +2,9 @@
 
 import hmac
 import json
+import shutil
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -361,6 +363,28 @@ async def test_the_answer_waits_for_no_sink(home: Path) -> None:
             for _ in range(20):
                 body = {"action": "completed", "workflow_run": run(conclusion="success")}
                 assert await counts(await deliver(server, "workflow_run", body)) == (1, 0)
+
+
+async def test_a_redelivery_counts_as_what_is_remembered_says(tmp_path: Path) -> None:
+    """A store whose database is made anew has what the journal has, and a redelivery is a duplicate still."""
+    github = [(("sources", "github"), CONFIG)]
+    now = datetime.now(UTC).isoformat()  # Details of what is long past are not kept.
+    body = {"action": "completed", "workflow_run": run(conclusion="success", run_started_at=now, updated_at=now)}
+
+    async def redelivered(forgotten: list[Path]) -> tuple[tuple[int, int], int]:
+        for path in forgotten:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        async with serving(tmp_path, changes=github) as server:
+            taken = await counts(await deliver(server, "workflow_run", body))
+            with anyio.fail_after(10):
+                while not (found := (await server.get("records?type=build.finished")).json()["data"]):
+                    await anyio.sleep(0.02)
+        return taken, len(found)
+
+    store = [tmp_path / ".bers" / f"metrics.db{end}" for end in ("", "-wal", "-shm")]
+    assert await redelivered([]) == ((1, 0), 1)
+    assert await redelivered(store) == ((0, 1), 1)
+    assert await redelivered([tmp_path / ".bers"]) == ((1, 0), 1)
 
 
 async def test_a_key_is_asked_for_where_nobody_could_look_at_a_signature(home: Path) -> None:

@@ -197,6 +197,35 @@ async def test_durations_of_pipeline_runs_are_builds_with_their_outcome() -> Non
     assert found[1].cause == found[0].id and rig.rejected == []
 
 
+async def test_jenkins_plugin_counts_each_run_once() -> None:
+    """Its histogram has the result of each run; its counters, and those of the conventions, say the same again."""
+
+    def runs(result: str, seconds: float) -> dict[str, Any]:
+        said = {"ci.pipeline.id": "acme/app", "ci.pipeline.run.result": result}
+        return {
+            "attributes": attributes(said), "startTimeUnixNano": START, "timeUnixNano": START + SECOND, "count": 1,
+            "sum": seconds, "min": seconds, "max": seconds, "bucketCounts": [0, 1, 0], "explicitBounds": [0, 100],
+        }  # fmt: skip
+
+    results = {"SUCCESS": 4.2, "UNSTABLE": 1.0, "ABORTED": 2.0, "NOT_BUILT": 0.1}
+    points = [runs(result, seconds) for result, seconds in results.items()]
+    histogram = {"dataPoints": points, "aggregationTemporality": 2}
+    async with source() as rig:
+        found = rig.take(export({"name": "ci.pipeline.run.duration", "unit": "s", "histogram": histogram}))
+        for name in ("ci.pipeline.run.started", "ci.pipeline.run.completed", "ci.pipeline.run.failed",
+                     "ci.pipeline.run.active", "cicd.pipeline.run.active", "cicd.pipeline.run.errors"):  # fmt: skip
+            one = {"startTimeUnixNano": START, "timeUnixNano": START + SECOND, "asInt": "3"}
+            told = {"dataPoints": [one], "aggregationTemporality": 2, "isMonotonic": "active" not in name}
+            assert rig.take(export({"name": name, "unit": "{runs}", "sum": told})) == []
+    assert [(one.outcome, one.run and one.run.pipeline, dict(one.measures)) for one in found] == [
+        ("success", "acme/app", {"build_total": 1, "build_performance": 4200, "build_success_rate": 100}),
+        ("failure", "acme/app", {"build_total": 1, "build_success_rate": 0}),
+        ("cancel", "acme/app", {"build_total": 1}),
+        ("skip", "acme/app", {"build_total": 1}),
+    ]
+    assert rig.rejected == []
+
+
 async def test_a_histogram_since_its_start_brings_what_came_since_with_its_number_and_its_sum() -> None:
     def told(at: float, counts: list[int], total: float) -> dict[str, Any]:
         one = {

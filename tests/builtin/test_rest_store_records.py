@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bers import Batch, Event
+from bers import Batch, Event, as_cdevent
 from bers.testing import VirtualClock
 from bers_builtin.sinks.rest_store import details
 from bers_builtin.sinks.rest_store.answers import AskRecords
@@ -45,3 +45,14 @@ async def test_pages_hold_every_record_once_while_others_come(tmp_path: Path) ->
 )  # fmt: skip
 def test_a_place_is_read_back_as_it_was(time: float, source: str, id: str) -> None:
     assert details.place(details.as_text((time, source, id))) == (time, source, id)
+
+
+async def test_records_are_told_as_cdevents_to_whoever_asks_for_them(tmp_path: Path) -> None:
+    event = Event("e-1", "/ci", "build.finished", NOW - 5, "b-1", outcome="failure", data={"password": "hunter-22"})
+    async with opened(tmp_path, VirtualClock(NOW)) as store:
+        await store.write(Batch([event], (), "metrics", 0, 1))
+        await store.commit()
+        (told,) = (await store.records(AskRecords(format="cdevents"), CALLER)).data
+    assert told == as_cdevent(event)
+    assert told["context"]["type"] == "dev.cdevents.build.finished.0.3.0"
+    assert "hunter-22" not in str(told)

@@ -8,7 +8,7 @@ import anyio
 import msgspec
 import pytest
 
-from bers import Batch, Catalog, Context, Event, Metric, Outcome, Refused
+from bers import Batch, Catalog, Context, Event, Metric, Outcome, Refused, as_cdevent
 from bers.testing import VirtualClock, check_spec, step
 from bers_builtin.sinks.sse import SSE, Ask, Sse
 
@@ -168,6 +168,18 @@ async def test_a28_message_format_names_no_frame(clock: VirtualClock) -> None:
         await clock.advance(0)
         assert set(ear.names()) == {""}
         assert {told.data["type"] for told in ear.told} >= {"connected", "io.bers.alert.firing.v1", "active_alerts"}
+
+
+async def test_events_are_told_as_cdevents_to_whoever_asks_for_them(clock: VirtualClock) -> None:
+    async with live(clock) as stage, listening(stage, clock, format="cdevents") as ear:
+        told = event(1, data={"password": "hunter-22"})
+        await stage.write(batch(told))
+        await clock.advance(0)
+        (document,) = ear.of("build-completed")
+        assert document == as_cdevent(told)
+        assert document["context"]["type"] == "dev.cdevents.build.finished.0.3.0"
+        assert ear.of("connected")[0]["type"] == "connected"  # What is no event is told as ever.
+        assert b"hunter-22" not in b"".join(ear.raw)
 
 
 async def test_a_filter_lets_only_its_types_through(clock: VirtualClock) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bers_emit import Emitter
+from bers_emit import Emitter, folder
+from bers_emit.testing import Receiver
 from tests.emit_js.node import Node, lines
 
 GITHUB = {
@@ -216,3 +217,38 @@ def test_the_spool_is_in_the_same_place(
         for variable, value in environ.items():
             monkeypatch.setenv(variable, value)
         assert node.run(program).strip() == Emitter(nobody).folder
+
+
+ANSWERS = {
+    "dead": (400, 413, 415, 422),
+    # They speak of the key, the address, or the server: somebody mends that, and then the events are welcome.
+    "waits": (200, 301, 401, 403, 404, 405, 408, 409, 410, 418, 421, 425, 426, 429, 451, 500, 501, 502, 503, 504),
+}
+
+
+@pytest.mark.parametrize(("status", "end"), [(status, end) for end, statuses in ANSWERS.items() for status in statuses])
+def test_an_answer_means_the_same(
+    status: int, end: str, node: Node, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One event alone, so that nothing is left to halve; with a Retry-After, so that nobody asks again meanwhile."""
+    monkeypatch.setenv("BERS_EMIT_URL", receiver.url)
+    receiver.answer(status, {"Retry-After": "60"}, b'{"error": {"message": "so it is"}}', times=99)
+    program = """
+        import { emitter } from '@bers/emit';
+        const e = emitter({ budget: 5 });
+        e.emit('a.b', {});
+        await e.flush(0.5);
+        console.log(JSON.stringify([e.refused, e.error]));
+        process.exit();
+    """
+    ours = json.loads(node.run(program, BERS_EMIT_SPOOL=str(tmp_path / "of_node")))
+    with Emitter(receiver.url, spool=str(tmp_path / "of_python"), budget=0) as python:
+        python.emit("a.b")
+        python.flush(0.5)
+        theirs = [python.refused, python.error]
+    assert ours == theirs
+    assert ours[1].startswith(f"{status} ")
+    assert ours[1].endswith(": so it is")
+    for name in ("of_node", "of_python"):
+        told = folder.status(str(tmp_path / name))
+        assert (told["waiting"], told["dead"]) == ((0, 1) if end == "dead" else (1, 0))

@@ -217,6 +217,23 @@ def said(done: Done) -> list[float]:
     return [float(number) * (1000 if unit == "s" else 1) for number, unit in found]
 
 
+def test_webpack_tells_what_its_cache_spared_where_there_is_one(make: Make, server: Operator) -> None:
+    def rate(name: str, *options: str) -> float | None:
+        app.write({"package.json": json.dumps({"name": name, "type": "module"})})
+        done = app.run(*COMMANDS["webpack"], *options)
+        assert done.code == 0, done.said
+        found: float | None = ended(server, name)[1].get("measures", {}).get("build_cache_hit_rate")
+        return found
+
+    app = make(server.url("/"), "no-cache")
+    assert rate("no-cache") is None
+    cached = ("--cache-type", "filesystem")
+    assert rate("cold-cache", *cached) == 0
+    assert rate("warm-cache", *cached) == 100
+    app.write({"src/later.js": "export const later = () => console.log('something else')\n"})
+    assert rate("one-changed", *cached) == pytest.approx(100 * 22 / 23)
+
+
 def ended(server: Operator, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The beginning and the end of the only build of that name."""
     until(lambda: finished(server, name))

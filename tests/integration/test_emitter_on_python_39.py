@@ -99,8 +99,10 @@ def test_everything_works_once(tmp_path: Path) -> None:
 def test_all_its_tests_pass_there(tmp_path: Path) -> None:
     subprocess.run([python39(), "-m", "venv", str(tmp_path / "venv")], check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", "pytest", "hypothesis"], check=True, timeout=300)
-    environ = {**os.environ, "PYTHONPATH": str(EMITTER / "src")}
+    packages = ["pytest", "hypothesis", "pytest-cov", "pytest-rerunfailures", "pytest-xdist", "brotli"]
+    # Installed, and not merely found: the plugin for pytest is an entry point.
+    subprocess.run([python, "-m", "pip", "install", "-q", str(EMITTER), *packages], check=True, timeout=300)
+    environ = {**os.environ}
     environ.pop("BERS_TEST_LONG")
     tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     done = subprocess.run(tests, cwd=EMITTER, env=environ, capture_output=True, text=True, check=False, timeout=900)

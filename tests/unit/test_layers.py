@@ -36,7 +36,7 @@ LAYERS = [
         "timekeeping",
     },
     {"audit", "cloudevents", "recorded"},
-    {"stages"},
+    {"cdevents", "stages"},
     {"delivery", "hookspecs", "letters", "notifications", "storage"},
     {"attempts", "letter_rows"},
     {"dead_letters", "in_hand"},

@@ -43,16 +43,17 @@ def wanted(operation: Operation[Any, Any, Any], request: Request) -> Format | No
     asked = request.query_params.get("format")
     if asked is None:
         return _accepted(request.headers.get("accept", ""))
-    if asked == "json":
+    if asked == "json" or asked in operation.shapes:
         return None
-    for known in MEDIA:
-        if asked == known:
-            return known
+    for format in MEDIA:
+        if asked == format:
+            return format
+    known = ["json", *MEDIA, *operation.shapes]
     raise Refused(
         "invalid",
-        f"format: {unknown('format', asked[:40], ['json', *MEDIA])}",
-        known=["json", *MEDIA],
-        details=[("format", "it is csv, ndjson or json")],
+        f"format: {unknown('format', asked[:40], known)}",
+        known=known,
+        details=[("format", f"it is {', '.join(known[1:])} or json")],
     )
 
 

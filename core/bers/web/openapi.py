@@ -205,7 +205,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                     "schema": {"minLength": 1, **schema} if field.encode_name in inside else schema,
                 }
             )
-    if isinstance(route.operation, Operation) and route.operation.sheet:
+    if isinstance(route.operation, Operation) and route.operation.sheet and not route.operation.shapes:
         found.append(_FORMAT)
     return found
 

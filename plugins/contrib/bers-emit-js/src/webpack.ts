@@ -1,9 +1,9 @@
 /** The plugin for webpack: each build, and each rebuild while it watches, reports itself. */
 
 import { join } from 'node:path';
-import type { Compiler, Stats } from 'webpack';
+import type { Compiler, Module, Stats } from 'webpack';
 import { type Activity, type Options, reason, Reports } from './activity.js';
-import { bundle, normalised, type Output } from './bundle.js';
+import { type Bundle, bundle, normalised, type Output } from './bundle.js';
 
 export type { Options } from './activity.js';
 
@@ -45,9 +45,9 @@ export class BersPlugin {
       const at = performance.now();
       const { errors } = stats.compilation;
       if (stats.hasErrors()) build?.finish('failure', { reason: reason(errors) }, at);
-      let found = {};
+      let found: Bundle | undefined;
       if (build?.told && !build.ended) await reports.safely(async () => (found = await bundle(outputs(stats))));
-      build?.finish('success', found, at);
+      build?.finish('success', { ...found, measures: { ...found?.measures, ...cached(stats) } }, at);
       if (!compiler.watchMode) await reports.leave();
     }));
     // Only here can be waited after an error that was fatal.
@@ -56,6 +56,17 @@ export class BersPlugin {
 }
 
 export default BersPlugin;
+
+/** The share of modules that did not have to be built. Told only where something may be in the cache already. */
+function cached({ compilation }: Stats): Record<string, number> {
+  const { cache } = compilation.compiler.options;
+  if (typeof cache !== 'object' || cache.type !== 'filesystem') return {};
+  // Modules that were joined may be among the others, and in the one that they became.
+  const all = [...compilation.modules].flatMap((module) => ('modules' in module ? [...(module.modules as Iterable<Module>)] : [module]));
+  const files = [...new Set(all)].filter((module) => 'resource' in module); // Others are never built.
+  const spared = files.filter((module) => !compilation.builtModules.has(module));
+  return files.length > 0 ? { 'cache.hit_rate': (100 * spared.length) / files.length } : {};
+}
 
 function outputs({ compilation }: Stats): Output[] {
   const entrypoints = [...compilation.entrypoints.values()];

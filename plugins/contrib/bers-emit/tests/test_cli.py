@@ -136,6 +136,37 @@ def test_url_and_token_can_be_named(receiver: Receiver, monkeypatch: pytest.Monk
     assert {request[0]["Authorization"] for request in receiver.requests} == {"Bearer t0ken"}
 
 
+def test_flush_appends_five_lines_to_a_summary(
+    receiver: Receiver, spool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    assert main(["flush", "--summary", str(summary)]) == 0
+    monkeypatch.setenv("DEPLOY_TOKEN", "hunter-22")
+    receiver.answer(403, body=b'{"error": {"message": "not `hunter-22`\\n# of yours"}}', times=9)
+    main(["a.b"])
+    url = receiver.url.replace("//", "//me:pass@")
+    assert main(["flush", "--summary", str(summary), "--url", url, "--deadline", "1s", "--strict"]) == 1
+    lines = summary.read_text().splitlines()
+    assert lines[:6] == [
+        "before",
+        "**BERS Monitoring**",
+        f"- Server: `{receiver.url}`",
+        "- Spool: everything was handed over",
+        "- Dead letters: 0",
+        "- Why: nothing is wrong",
+    ]
+    assert lines[6:] == [
+        "**BERS Monitoring**",
+        f"- Server: `{receiver.url.replace('//', '//***@')}`",
+        "- Spool: 1 events wait, 0 files in use",
+        "- Dead letters: 0",
+        "- Why: `403 Forbidden: not '***' # of yours`",
+    ]
+    assert main(["flush", "--url", receiver.url, "--summary", str(tmp_path)]) == 0  # A folder is no file.
+    assert "no summary was written" in capsys.readouterr().err
+
+
 def test_flush_sends_what_is_left(nobody: str, spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(3):
         main(["a.b"])

@@ -140,8 +140,21 @@ def test_what_an_earlier_build_left_is_not_counted_and_that_is_said(receiver: Re
     told = receiver.of("build.finished")[0]["measures"]
     assert (told["bundle.raw"], told["bundle.assets"]) == (2, 1)
     run("--kind", "build", "--bundle", "dist/**/*.js", "mkdir dist/a; echo 1 > dist/a/b.js")
-    assert receiver.of("build.finished")[1]["data"]["assets"] == [{"name": "a/b.js", "files": 1, "raw": 2, "gzip": 22}]
+    (asset,) = receiver.of("build.finished")[1]["data"]["assets"]
+    asset.pop("brotli", None)  # It is told where there is something that measures it.
+    assert asset == {"name": "a/b.js", "files": 1, "raw": 2, "gzip": 22}
     assert "bundle.initial" not in told  # No page says what is loaded at once.
+
+
+def test_brotli_sizes_are_those_of_the_module(receiver: Receiver, folder: Path) -> None:
+    brotli = pytest.importorskip("brotli")
+    text = "".join(f"const part{number} = {number * number};\n" for number in range(500)).encode()
+    (folder / "app.js").write_bytes(text)
+    assert run("--kind", "build", "--bundle", "dist/**", "mkdir dist; cp app.js dist/; echo 1 > dist/b.js") == ""
+    finished = receiver.of("build.finished")[0]
+    sizes = {asset["name"]: asset["brotli"] for asset in finished["data"]["assets"]}
+    assert sizes == {name: len(brotli.compress(body, quality=6)) for name, body in (("app.js", text), ("b.js", b"1\n"))}
+    assert finished["measures"]["bundle.brotli"] == sum(sizes.values())
 
 
 def test_measuring_is_no_part_of_the_duration(receiver: Receiver, folder: Path) -> None:

@@ -76,6 +76,7 @@ REST_STORE = DurableSpec(
         Operation(
             "GET", "records", RestStore.records, AskRecords, list[Record],
             "The details of events, newest first, without secrets", beside=NextBeside, sheet=sheets.records,
+            shapes=("cdevents",),
         ),
     ],
     checks=[

@@ -152,6 +152,13 @@ class AskRecords(msgspec.Struct):
             extra_json_schema={"pattern": "^(?:[0-9a-f]{20}(?:[0-9a-f]{2})*)?$"},
         ),
     ] = ""
+    format: Annotated[
+        Literal["json", "csv", "ndjson", "cdevents"],
+        Meta(
+            description="As what to answer: `csv` or `ndjson` is a file to download, which Accept asks for too; with"
+            " `cdevents`, each event is a CDEvent 0.5.1."
+        ),
+    ] = "json"
 
 
 class MetricSummary(msgspec.Struct, rename="camel", kw_only=True):

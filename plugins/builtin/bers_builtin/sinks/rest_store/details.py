@@ -12,7 +12,7 @@ from zlib import crc32
 
 import msgspec
 
-from bers import Event, Refused, redact, rfc3339
+from bers import Event, Refused, as_cdevent, redact, rfc3339
 from bers_builtin.sinks._types import matches
 
 from . import marks
@@ -267,3 +267,8 @@ def as_record(body: bytes) -> dict[str, Any]:
     event = _decoder.decode(body)
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return {"specversion": "1.0", **redact(fields), "time": rfc3339(event.time), "timestamp": round(event.time * 1000)}
+
+
+def rendered(body: bytes) -> dict[str, Any]:
+    """An event as a CDEvent, without secrets."""
+    return as_cdevent(_decoder.decode(body))

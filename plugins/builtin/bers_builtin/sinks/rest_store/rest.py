@@ -178,10 +178,11 @@ class RestStore(Store):
 
         found = await self._database.run(read)
         more = len(found) == limit and not ask.id
+        render = details.rendered if ask.format == "cdevents" else details.as_record
         pace, told = Pace(), list[Record]()
         for _place, body in found:
             if body is not None:
-                told.append(details.as_record(body))
+                told.append(render(body))
             await pace()
         return Reply(told, {"next": details.as_text(found[-1][0]) if more else None})
 

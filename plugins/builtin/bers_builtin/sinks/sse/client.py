@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
+from operator import attrgetter
+from typing import Literal, TypeAlias
 
 import anyio
 
 from bers import Clock, Outlet
 from bers_builtin.sinks.sse.frames import Frame
 
+Format: TypeAlias = Literal["named", "message", "cdevents"]
+
+_ENCODED: Mapping[Format, Callable[[Frame], bytes]] = {
+    "named": attrgetter("named"),
+    "message": attrgetter("unnamed"),
+    "cdevents": attrgetter("as_cdevent"),
+}
 _CHUNK = 64 * 1024
 
 
 class Client:
     """A bounded queue in front of one outlet. A state that waits is replaced; of the rest the oldest goes first."""
 
-    def __init__(self, outlet: Outlet, clock: Clock, *, named: bool, capacity: int, since: int) -> None:
+    def __init__(self, outlet: Outlet, clock: Clock, *, format: Format, capacity: int, since: int) -> None:
         """``since`` is the position that broadcasts begin after, for this client."""
         self.since = since
         self.scope = anyio.CancelScope()
@@ -25,7 +34,7 @@ class Client:
         """When something was put on its way to this client last."""
         self._outlet = outlet
         self._clock = clock
-        self._named = named
+        self._encoded = _ENCODED[format]
         self._capacity = capacity
         self._waiting: dict[str | int, Frame] = {}
         self._numbers = count()
@@ -54,7 +63,7 @@ class Client:
         chunk: list[bytes] = []
         size = 0
         for frame in frames:
-            data = frame.named if self._named else frame.unnamed
+            data = self._encoded(frame)
             chunk.append(data)
             size += len(data)
             if size >= _CHUNK:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bers import Event, as_cloudevent, redact
+from bers import Event, as_cdevent, as_cloudevent, redact
 
 URGENT = (
     "alert.",
@@ -53,13 +53,27 @@ class Frame:
     @cached_property
     def named(self) -> bytes:
         """The frame for clients that listen to names."""
-        return b"event: %s\n%s" % (self.name.encode(), self.unnamed)
+        return self._named(self.unnamed)
+
+    @cached_property
+    def as_cdevent(self) -> bytes:
+        """The frame for clients that listen to names and read CDEvents; what is no event is told as ever."""
+        if not isinstance(self.content, Event):
+            return self.named
+        return self._named(self._frame(as_cdevent(self.content)))
 
     @cached_property
     def unnamed(self) -> bytes:
         """The frame for clients that know ``onmessage`` alone; the ``type`` in its data tells what it is."""
         content = self.content
-        document = as_cloudevent(content) if isinstance(content, Event) else redact({"type": self.name, **content})
+        return self._frame(
+            as_cloudevent(content) if isinstance(content, Event) else redact({"type": self.name, **content})
+        )
+
+    def _named(self, frame: bytes) -> bytes:
+        return b"event: %s\n%s" % (self.name.encode(), frame)
+
+    def _frame(self, document: Mapping[str, Any]) -> bytes:
         retry = b"retry: 2000\n" if self.name == "connected" else b""
         return b"%sid: %d\ndata: %s\n\n" % (retry, self.position, msgspec.json.encode(document))
 

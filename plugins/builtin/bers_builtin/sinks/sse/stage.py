@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -27,7 +27,7 @@ from bers import (
     hookimpl,
 )
 from bers_builtin.sinks.sse.audience import Audience, filters
-from bers_builtin.sinks.sse.client import Client
+from bers_builtin.sinks.sse.client import Client, Format
 from bers_builtin.sinks.sse.frames import URGENT, Frame, event_frame
 from bers_builtin.sinks.sse.readings import Readings
 from bers_builtin.sinks.sse.ring import Ring
@@ -62,8 +62,11 @@ class Ask(Struct, rename="camel", frozen=True):
     """What a client wants to hear."""
 
     format: Annotated[
-        Literal["named", "message"],
-        Meta(description="named: each frame has the name of its kind; message: none has one, for plain onmessage."),
+        Format,
+        Meta(
+            description="named: each frame has the name of its kind; message: none has one, for plain onmessage;"
+            " cdevents: as named, and each event is a CDEvent 0.5.1."
+        ),
     ] = "named"
     types: Annotated[
         str,
@@ -149,7 +152,7 @@ class Sse(Stage[SseConfig]):
             )
         patterns, clock = filters(ask.types), self.context.clock
         audience = self._audiences.setdefault(patterns, Audience(patterns, clock.monotonic()))
-        client = Client(outlet, clock, named=ask.format == "named", capacity=self.config.buffer, since=self._ring.end)
+        client = Client(outlet, clock, format=ask.format, capacity=self.config.buffer, since=self._ring.end)
         opening = self._opening(ask, audience)
         audience.clients.add(client)
         self.clients += 1

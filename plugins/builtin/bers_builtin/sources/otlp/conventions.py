@@ -14,15 +14,25 @@ RUN: Final = "cicd.pipeline.run"
 
 _OUTCOMES: Final[Mapping[str, Outcome]] = {
     **dict.fromkeys(("success", "succeeded", "pass"), "success"),
-    **dict.fromkeys(("failure", "failed", "fail"), "failure"),
+    **dict.fromkeys(("failure", "failed", "fail", "unstable"), "failure"),
     **dict.fromkeys(("cancellation", "aborted"), "cancel"),
     **dict.fromkeys(("timeout", "timed_out"), "timeout"),
-    **dict.fromkeys(("skip", "skipped"), "skip"),
+    **dict.fromkeys(("skip", "skipped", "not_built", "not_build"), "skip"),
     "error": "error",
 }
+DURATIONS: Final = ("cicd.pipeline.run.duration", "ci.pipeline.run.duration")
+"""How long pipeline runs took; the second is what Jenkins' plugin calls it."""
+
+SAID_AGAIN: Final = frozenset({
+    "cicd.pipeline.run.active", "cicd.pipeline.run.errors",
+    "ci.pipeline.run.active", "ci.pipeline.run.launched", "ci.pipeline.run.started", "ci.pipeline.run.completed",
+    "ci.pipeline.run.success", "ci.pipeline.run.failed", "ci.pipeline.run.aborted",
+})  # fmt: skip
+"""What durations and events say, too: counted beside those, each run would count twice."""
+
 _TOLD_BY: Final = (
     "cicd.pipeline.result", "cicd.pipeline.task.run.result", "deployment.status", "test.suite.run.status",
-    "test.case.result.status",
+    "test.case.result.status", "ci.pipeline.run.result",
 )  # fmt: skip
 _KINDS: Final = {"build": "build", "test": "testsuiterun", "deploy": "deployment"}
 _VERBS: Final = {
@@ -35,7 +45,8 @@ _VCS: Final = {
     "vcs.ref.base.revision": "base_revision", "vcs.change.id": "change",
 }  # fmt: skip
 _RUN: Final = {
-    "cicd.pipeline.name": "pipeline", "cicd.pipeline.run.id": "id", "cicd.pipeline.task.name": "job",
+    "ci.pipeline.id": "pipeline", "cicd.pipeline.name": "pipeline", "cicd.pipeline.run.id": "id",
+    "cicd.pipeline.task.name": "job",
     "cicd.pipeline.run.url.full": "url", "cicd.system.name": "system",
 }  # fmt: skip
 

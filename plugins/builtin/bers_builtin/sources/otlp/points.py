@@ -68,7 +68,9 @@ class Names:
         name = goal
         if not goal:
             name = metric.name.replace(".", "_")
-            if metric.name == "cicd.pipeline.run.duration":
+            if metric.name in conventions.SAID_AGAIN:
+                return None
+            if metric.name in conventions.DURATIONS:
                 found = conventions.pipeline_runs(said)
                 if found is None:
                     return None

@@ -153,5 +153,17 @@ DEFAULTS: Sequence[Rule] = (
         above=Quantity("1%"),
         annotations={"summary": "Tests fail.", "step": "Check the report of the test run."},
     ),
+    Rule(
+        name="Production Configuration Drifted",
+        severity="warning",
+        metric="environment_drift_count",
+        # Development is ahead of both all the time.
+        where={"pair": "production/staging"},
+        above=Quantity("0"),
+        annotations={
+            "summary": "Production lacks settings that staging has, or staging what production has.",
+            "step": "Compare what both tell of their configuration; what a release needs has to be there before it.",
+        },
+    ),
 )
 """A threshold of ``target`` follows the metric's target, where an operator set another."""

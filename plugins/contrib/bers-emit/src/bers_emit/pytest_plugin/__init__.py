@@ -20,6 +20,8 @@ _LOOKING = ("collectonly", "setupplan", "setuponly", "showfixtures", "show_fixtu
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    if _taken(parser, "--bers"):
+        return
     with contextlib.suppress(Exception):  # Somebody else has such an option: the session goes before us.
         group = parser.getgroup("bers", "reporting to BERS Monitoring")
         group.addoption(
@@ -41,6 +43,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             default="failed",
             help="Which tests report by themselves: all, failed (default) or none. All are counted.",
         )
+
+
+def _taken(parser: pytest.Parser, option: str) -> bool:
+    """Whether another plugin has such an option: pytest 8 sees that only when it is too late to go without ours."""
+    with contextlib.suppress(Exception):
+        groups = [*getattr(parser, "_groups", ()), getattr(parser, "_anonymous", None)]
+        return any(option in known.names() for group in groups for known in getattr(group, "options", ()))
+    return False
 
 
 def pytest_configure(config: pytest.Config) -> None:
