@@ -32,6 +32,7 @@ from bers.web.event_schema import EVENT
 from bers.web.health import BADGES
 from bers.web.ingest import Ingest
 from bers.web.login import LOGIN, LOGOUT, STYLE, Login
+from bers.web.strangers import Strangers
 from bers.web.waiting import Waiting
 
 MAX_BODY = 64 << 10
@@ -84,7 +85,10 @@ class App:
     def _configure(self, node: Supervisor) -> None:
         """Hold to the node's settings, as they are from now on."""
         intake = node.plan.settings.intake
-        self._ingest = Ingest(node.intake, intake, node.clock, node.memory, node.pace, node.redactor, node.plan.metrics)
+        metrics, strangers = node.plan.metrics, Strangers(node.clock, self._gate.settings.rate, int(intake.memory))
+        self._ingest = Ingest(
+            node.intake, intake, node.clock, node.memory, node.pace, node.redactor, metrics, strangers
+        )
 
     def close(self) -> None:
         """End every stream, and take no more requests."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import anyio
 import msgspec
 from anyio import to_thread
+from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bers.catalog import Metric
 from bers.clock import Clock
 from bers.config.settings import IntakeSettings
-from bers.decoding import MEDIA, PLAIN, WHOLE, Decoded, Decoder, Rejection, cloudevents
+from bers.decoding import MEDIA, PLAIN, SLICE, WHOLE, Decoded, Decoder, Rejection, cloudevents
 from bers.errors import Full, Refused
 from bers.formats import Delivery, Documents
 from bers.intake import Intake
@@ -29,6 +31,7 @@ from bers.web.doors import ENCODINGS, Door
 from bers.web.dry_run import dry_run
 from bers.web.envelope import STATUS, headers_of, success
 from bers.web.inflating import inflate
+from bers.web.strangers import Strangers, Visit
 
 FORM = "application/x-www-form-urlencoded"
 """What `curl -d` says without a header: the body tells whether it is one."""
@@ -63,7 +66,9 @@ class Ingest:
         pace: Pace,
         redactor: Redactor,
         metrics: Mapping[str, Metric],
+        strangers: Strangers,
     ) -> None:
+        self._strangers = strangers
         self._redactor = redactor
         self._metrics = metrics
         self._intake = intake
@@ -83,15 +88,20 @@ class Ingest:
         """
         try:
             with self._memory.hold() as hold:
-                return await self._take(request, principal, hold, door)
+                if door is None or door.format.verify is None:
+                    return await self._take(request, principal, hold, door)
+                with self._strangers.visit(principal) as visit:
+                    return await self._take(request, principal, hold, door, visit)
         except Refused as refused:
             self._intake.refused[refused.reason] += 1
             if door and door.format.manners:
-                told = door.format.manners.refused(_media(request), refused)
+                told = door.format.manners.refused(_media(request), self._masked_refusal(refused))
                 return Response(told.body, STATUS[refused.reason], headers_of(refused), told.media)
             raise
 
-    async def _take(self, request: Request, principal: str, hold: Hold, door: Door | None) -> Response:
+    async def _take(
+        self, request: Request, principal: str, hold: Hold, door: Door | None, visit: Visit | None = None
+    ) -> Response:
         media = _media(request)
         _check_media(media, request, door)
         rehearse = request.query_params.get("dry_run", "false")
@@ -105,7 +115,10 @@ class Ingest:
         if self._rates is not None and (wait := self._rates.wait(principal)):
             raise self._too_fast(wait)
         expansion = door.format.expansion if door else EXPANSION
-        body = await self._read(request, hold, door, expansion)
+        if visit:
+            body = await self._proven(request, media, hold, door, visit)
+        else:
+            body = await self._read(request, lambda size: hold.grow(size * expansion), door, expansion)
         if encoding != "identity":
             async with self._turns:
                 limit = int(self._settings.max_inflated)
@@ -136,11 +149,34 @@ class Ingest:
             raise self._too_fast(wait)
         new, repeated = await self._hand_in(decoded.events, clean=clean)
         if manners:
-            told = manners.taken(media, decoded.rejected)
+            told = manners.taken(media, await self._masked_rejections(decoded.rejected))
             return Response(told.body, 200, {"Cache-Control": "no-store"}, told.media)
         return success(Receipt(new, repeated, list(decoded.rejected)), status=202)
 
-    async def _read(self, request: Request, hold: Hold, door: Door | None, expansion: int) -> bytes | bytearray:
+    async def _proven(
+        self, request: Request, media: str, hold: Hold, door: Door | None, visit: Visit
+    ) -> bytes | bytearray:
+        """The body of somebody who shows no key, when it has proven whose it is. Until then nothing is made of it."""
+        assert door and door.format.verify
+
+        def grow(size: int) -> None:
+            visit.grow(size)
+            hold.grow(size)
+
+        body = bytes(await self._read(request, grow, door, 1))
+        delivery = self._delivery(request, media, body)
+        async with self._strangers.turn:
+            if len(body) > WHOLE:  # To sum up a large body takes milliseconds, without the lock of the interpreter.
+                await to_thread.run_sync(partial(door.format.verify, door.reader(), delivery))
+            else:
+                door.format.verify(door.reader(), delivery)
+        visit.believe()
+        hold.grow(len(body) * door.format.expansion)
+        return body
+
+    async def _read(
+        self, request: Request, grow: Callable[[int], None], door: Door | None, expansion: int
+    ) -> bytes | bytearray:
         limit = int(self._settings.max_body)
         if door:
             door.reader()  # Nobody has to send everything to be told that nobody reads it.
@@ -151,7 +187,7 @@ class Ingest:
             request,
             limit=limit,
             within=self._settings.body_within,
-            grow=lambda size: hold.grow(size * expansion),
+            grow=grow,
             hint="send less at once" if door else "send fewer events at once",
         )
 
@@ -164,20 +200,17 @@ class Ingest:
 
     async def _documents(self, request: Request, media: str, body: bytes, door: Door) -> Documents:
         """What a request says in the words of a plugin's format."""
-        stage = door.reader()
-        query = {name: value for name, value in request.query_params.items() if name != "dry_run"}
+        stage, delivery = door.reader(), self._delivery(request, media, body)
         known = door.format.parameters
-        if known and (others := sorted(query.keys() - known.keys())):
+        if known and (others := sorted(delivery.query.keys() - known.keys())):
             raise Refused("invalid", f"{others[0][:40]!r} is no parameter of this", known=[*known, "dry_run"])
-        delivery = Delivery(request.headers, body, media, self._clock.time(), query)
-        if verify := door.format.verify:
-            if len(body) > WHOLE:  # To sum up a large body takes milliseconds, without the lock of the interpreter.
-                await to_thread.run_sync(partial(verify, stage, delivery))
-            else:
-                verify(stage, delivery)
         with _read_as(door):
             documents = door.format.decode(stage, delivery)
             return await documents if isinstance(documents, Awaitable) else documents
+
+    def _delivery(self, request: Request, media: str, body: bytes) -> Delivery:
+        query = {name: value for name, value in request.query_params.items() if name != "dry_run"}
+        return Delivery(request.headers, body, media, self._clock.time(), query)
 
     async def _decode_format(self, documents: Documents, size: int, hold: Hold, door: Door) -> Decoded:
         with _read_as(door):  # A generator finds faults only now.
@@ -202,6 +235,20 @@ class Ingest:
                 retry_after=full.retry_after,
             ) from full
         return new, repeated
+
+    async def _masked_rejections(self, rejected: Sequence[Rejection]) -> Sequence[Rejection]:
+        """The same without what nobody may read, for those who are told of them in words of their own."""
+        masked: list[Rejection] = []
+        for at in range(0, len(rejected), SLICE):
+            masked += (replace(one, error=self._redactor.text(one.error)) for one in rejected[at : at + SLICE])
+            await checkpoint()
+        return masked
+
+    def _masked_refusal(self, refused: Refused) -> Refused:
+        """The same without what nobody may read: in words of others nothing can be masked when they are bytes."""
+        text = self._redactor.text
+        hint, details = text(refused.hint), [(text(path), text(message)) for path, message in refused.details]
+        return Refused(refused.reason, text(str(refused)), hint=hint, details=details, retry_after=refused.retry_after)
 
     def _too_fast(self, wait: float) -> Refused:
         return Refused(
