@@ -32,6 +32,9 @@ SLICE = 97
 """How many events are handled before others have their turn. The reading of one of them is timed, and stands for all:
 the number is a prime, because what is handed in repeats itself."""
 
+FIRST, QUICK = 8, 0.002
+"""How many events are masked at first, and within how many seconds for more at once: some have much data."""
+
 AT_ONCE = 4_000
 """How many of the events that sources remember are looked at before others have their turn."""
 
@@ -276,11 +279,14 @@ class Intake:
 
     async def _mask(self, events: Sequence[Event], clean: bool) -> Sequence[Event]:
         masked: list[Event] = []
-        step = 2 * SLICE if clean else SLICE  # To look at names alone is quick.
-        for start in range(0, len(events), step):
+        most, step, start = (2 * SLICE if clean else SLICE), FIRST, 0  # To look at names alone is quick.
+        while start < len(events):
             if start:
                 await checkpoint()
+            began = perf_counter()
             masked += self._redactor.events(events[start : start + step], clean=clean)
+            start += step
+            step = min(most, 4 * step) if perf_counter() - began < QUICK else max(1, step // 4)
         return masked
 
     async def _charged(self, group: Sequence[_Submission]) -> None:

@@ -29,6 +29,9 @@ MAX_WORDS = 1_000
 SLICE = 100
 """How many events are decoded before others have their turn."""
 
+PIECE = 64 << 10
+"""After how many bytes of them at the latest: of much data, a hundred would take half a second."""
+
 MANY_PIECES = 200_000
 """From so many commas on, the events of a body are counted before anything is made of them."""
 
@@ -90,12 +93,14 @@ class Decoder:
         if not cloud and len(body) <= min(WHOLE, self._max_event) and (known := self._at_once(body)) is not None:
             return Decoded(known, [])
         pieces = self._split(body, media)
+        if len(body) > WHOLE:
+            await checkpoint()
         events: list[Event] = []
         rejected: list[Rejection] = []
         size = weighed = read = 0
         for index, raw in enumerate(pieces):
             piece = memoryview(raw)
-            if index and not index % SLICE:
+            if index and (read > PIECE or not index % SLICE):
                 size += weigh(events[weighed:], read)
                 weighed, read = len(events), 0
                 grow(size)

@@ -27,7 +27,7 @@ from bers.supervisor import Supervisor
 from bers.web import bodies, downloads, exposition, guests, handshake, openapi, pages, prometheus
 from bers.web.api import Api, offer
 from bers.web.doors import INGEST, Door, doors, welcome
-from bers.web.envelope import JSON, failure, refusal, success
+from bers.web.envelope import JSON, Masked, failure, refusal, success
 from bers.web.event_schema import EVENT
 from bers.web.health import BADGES
 from bers.web.ingest import Ingest
@@ -292,9 +292,9 @@ class App:
 
     def _masked(self, response: Response) -> Response:
         """The answer without what nobody may read, whoever put it in: an error's text, a stage, what was kept before
-        a pattern was configured. A download is masked while it is made.
+        a pattern was configured. A download is masked while it is made, and so are receipts.
         """
-        if isinstance(response, StreamingResponse):
+        if isinstance(response, (StreamingResponse, Masked)):
             return response
         body = bytes(response.body)
         if response.media_type == JSON:

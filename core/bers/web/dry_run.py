@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from bers.catalog import Metric
-from bers.decoding import Rejection
+from bers.decoding import Decoded, Rejection
 from bers.intake import Intake, Rehearsal
 from bers.records import Event
+from bers.redaction import Redactor
 
 AT_MOST = 100
-"""Of how many events it is told what they measure: sources read them at once."""
+"""How many events are shown, and what they measure: sources read them at once."""
+
+MAX_SHOWN = 256 << 10
+"""Bytes of events beyond which no more are shown: nobody reads them, and sources read them at once."""
 
 _FIELDS = ("environment", "outcome", "service")
 """Labels that an event need not repeat, because it has them as fields."""
@@ -46,26 +50,42 @@ class Fate(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why the source could not read it; it would be kept as it came."""
 
 
-class DryRun(msgspec.Struct, frozen=True):
-    """What would become of the events of one request: each as it would be kept, and the metrics that it would write."""
+class DryRun(msgspec.Struct, frozen=True, rename="camel"):
+    """What would become of the events of one request: each as it would be kept, and the metrics that it would write.
+    Of many, the first are shown.
+    """
 
+    total: int
+    """How many events would be taken, unless they are repeats."""
+    total_rejected: int
     events: list[Any]
     rejected: list[Rejection]
     fates: list[Fate]
     metrics: list[Figure]
 
 
-def dry_run(
-    events: Sequence[Event], rejected: Sequence[Rejection], intake: Intake, metrics: Mapping[str, Metric]
-) -> DryRun:
+def dry_run(decoded: Decoded, redactor: Redactor, intake: Intake, metrics: Mapping[str, Metric]) -> DryRun:
     """Let sources read the events, and look at what they make of them; nothing is kept."""
-    found = list(enumerate(intake.rehearse(events[:AT_MOST])))
+    shown = list(_shown(decoded.events, redactor))
+    found = list(enumerate(intake.rehearse(shown)))
     return DryRun(
-        [msgspec.to_builtins(event) for event in events],
-        list(rejected),
+        len(decoded.events),
+        len(decoded.rejected),
+        [msgspec.to_builtins(event) for event in shown],
+        list(decoded.rejected[:AT_MOST]),
         [_fate(index, one, metrics) for index, one in found],
         [figure for index, one in found if not one.known for figure in _figures(index, one, metrics)],
     )
+
+
+def _shown(events: Sequence[Event], redactor: Redactor) -> Iterator[Event]:
+    """The first events, as they would be kept."""
+    size = 0
+    for event in events[:AT_MOST]:
+        yield redactor.event(event)
+        size += len(msgspec.json.encode(event))
+        if size > MAX_SHOWN:
+            return
 
 
 def _fate(index: int, rehearsal: Rehearsal, metrics: Mapping[str, Metric]) -> Fate:

@@ -35,9 +35,13 @@ JSON = "application/json"
 _encode = msgspec.json.Encoder(enc_hook=encode).encode
 
 
-def success(data: Any, *, beside: Mapping[str, Any] | None = None, status: int = 200) -> Response:
-    """An answer with data, and with what stands beside it."""
-    return _answer(status, {"success": True, "data": data, **(beside or {})})
+class Masked(Response):
+    """An answer of which everything was masked while it was made."""
+
+
+def success(data: Any, *, beside: Mapping[str, Any] | None = None, status: int = 200, masked: bool = False) -> Response:
+    """An answer with data, and with what stands beside it; ``masked`` says that nobody has to look at it again."""
+    return _answer(status, {"success": True, "data": data, **(beside or {})}, kind=Masked if masked else Response)
 
 
 def refusal(refused: Refused) -> Response:
@@ -71,9 +75,9 @@ def headers_of(refused: Refused) -> dict[str, str]:
     return headers
 
 
-def _answer(status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+def _answer(
+    status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None, kind: type[Response] = Response
+) -> Response:
     request = uuid4().hex
     body |= {"timestamp": int(time() * 1000), "requestId": request}
-    return Response(
-        _encode(body), status, {"Cache-Control": "no-store", "X-Request-Id": request, **(headers or {})}, JSON
-    )
+    return kind(_encode(body), status, {"Cache-Control": "no-store", "X-Request-Id": request, **(headers or {})}, JSON)

@@ -10,7 +10,6 @@ import anyio
 import msgspec
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
-from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -135,8 +134,7 @@ class Ingest:
             del body
             hold.grow(len(decoded.events) * EVENT_BYTES)
         if rehearse in ("1", "true"):
-            masked = [self._redactor.event(event) for event in decoded.events]
-            return success(dry_run(masked, decoded.rejected, self._intake, self._metrics))
+            return success(dry_run(decoded, self._redactor, self._intake, self._metrics))
         manners = door.format.manners if door else None
         if not decoded.events and decoded.rejected and not manners:
             count = len(decoded.rejected)
@@ -148,10 +146,11 @@ class Ingest:
         if self._rates is not None and (wait := self._rates.take(principal, len(decoded.events))):
             raise self._too_fast(wait)
         new, repeated = await self._hand_in(decoded.events, clean=clean)
+        rejected = await self._masked_rejections(decoded.rejected)
         if manners:
-            told = manners.taken(media, await self._masked_rejections(decoded.rejected))
+            told = manners.taken(media, rejected)
             return Response(told.body, 200, {"Cache-Control": "no-store"}, told.media)
-        return success(Receipt(new, repeated, list(decoded.rejected)), status=202)
+        return success(Receipt(new, repeated, rejected), status=202, masked=True)
 
     async def _proven(
         self, request: Request, media: str, hold: Hold, door: Door | None, visit: Visit
@@ -236,13 +235,17 @@ class Ingest:
             ) from full
         return new, repeated
 
-    async def _masked_rejections(self, rejected: Sequence[Rejection]) -> Sequence[Rejection]:
-        """The same without what nobody may read, for those who are told of them in words of their own."""
-        masked: list[Rejection] = []
+    async def _masked_rejections(self, rejected: Sequence[Rejection]) -> list[Rejection]:
+        """The same without what nobody may read, a slice at a time: there may be thousands, each with a long error."""
+        told: list[Rejection] = []
         for at in range(0, len(rejected), SLICE):
-            masked += (replace(one, error=self._redactor.text(one.error)) for one in rejected[at : at + SLICE])
+            told += map(self._masked_rejection, rejected[at : at + SLICE])
             await checkpoint()
-        return masked
+        return told
+
+    def _masked_rejection(self, rejection: Rejection) -> Rejection:
+        error, id = self._redactor.text(rejection.error), rejection.id and self._redactor.text(rejection.id)
+        return Rejection(rejection.index, error, id)
 
     def _masked_refusal(self, refused: Refused) -> Refused:
         """The same without what nobody may read: in words of others nothing can be masked when they are bytes."""
