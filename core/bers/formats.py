@@ -10,7 +10,7 @@ from bers.decoding import Rejection
 from bers.errors import Refused
 
 S = TypeVar("S")
-Documents: TypeAlias = Iterable[Mapping[str, Any] | ValueError]
+Documents: TypeAlias = Iterable[Mapping[str, Any] | ValueError | None]
 
 
 class Delivery(NamedTuple):
@@ -59,7 +59,8 @@ class Format(Generic[S]):
     document says what it was: ``github/push``. An ``id`` that depends on what happened alone makes every repeat one.
 
     A ValueError among them is a rejected one. Raise it where the body is none of this format, or Refused. It is called
-    in the event loop: a generator is taken a slice at a time, and what takes longer is waited for, as a coroutine.
+    in the event loop: a generator is taken a slice at a time, and at a None others have their turn, whenever it has
+    looked at much and found nothing; what takes longer is waited for, as a coroutine.
     """
     summary: str
     verify: Callable[[S, Delivery], None] | None = None

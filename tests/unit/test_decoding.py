@@ -14,6 +14,7 @@ from bers import Event, Refused, Run, Vcs
 from bers.decoding import Decoder, outcome
 from bers.decoding.vocabulary import OUTCOMES, Canonical, canonical
 from bers.plain import as_list
+from bers.records import weigh
 
 NOW = 1_700_000_000.0
 
@@ -429,3 +430,30 @@ async def test_what_nobody_could_keep_is_refused_at_the_door_on_either_way(field
         found = await decoder.decode(json.dumps([plain, {**plain, **fields}, plain]).encode(), now=NOW)
         assert [event.id for event in found.events] == ["1", "1"]
         assert [(one.index, error in one.error) for one in found.rejected] == [(1, True)]
+
+
+async def test_events_of_much_data_are_decoded_a_few_at_a_time() -> None:
+    one = {"type": "build.finished", "data": {f"k{number}": "x" * 100 for number in range(900)}}
+    sizes: list[int] = []
+    await Decoder().decode(json.dumps([one] * 30).encode(), now=0.0, grow=sizes.append)
+    assert len(sizes) == 29
+    assert sizes == sorted(sizes)
+
+
+async def test_a_format_lets_others_have_their_turn_and_its_events_are_weighed_once() -> None:
+    good = {"type": "build.finished", "data": {"a": [1, 2, 3]}}
+    sizes: list[int] = []
+    found = await Decoder().read(
+        [None, good, None, ValueError("no"), *[good] * 998], now=0.0, size=100, grow=sizes.append
+    )
+    assert (len(found.events), [one.index for one in found.rejected]) == (999, [1])
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == weigh(found.events, 100)
+
+
+def test_data_of_a_cloudevent_that_is_too_large_are_not_decoded() -> None:
+    headers = [(b"ce-specversion", b"1.0"), (b"ce-type", b"a.b"), (b"ce-source", b"/x"), (b"ce-id", b"7")]
+    found = Decoder(max_event=1_000).binary(headers, "application/json", b"[" * 2_000, now=0.0)
+    assert [(one.id, one.error) for one in found.rejected] == [
+        ("7", "2000 bytes are too many; an event has at most 1000")
+    ]

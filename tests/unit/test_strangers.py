@@ -1,4 +1,4 @@
-"""Whoever shows no key costs little until he is believed: some bodies at once, a share of memory, a few wrong proofs."""
+"""Whoever shows no key costs little until he is believed: a few bodies, a share of memory, some wrong proofs."""
 
 import hmac
 import json

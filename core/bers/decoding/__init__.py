@@ -116,29 +116,36 @@ class Decoder:
 
     async def read(
         self,
-        documents: Iterable[Mapping[str, Any] | ValueError],
+        documents: Iterable[Mapping[str, Any] | ValueError | None],
         *,
         now: float,
         size: int,
         grow: Callable[[int], None] = lambda size: None,
     ) -> Decoded:
         """Read documents that somebody else has decoded; ``size`` is how many bytes they were. ``origin`` in one of
-        them says what it was before; an error among them is why there is no document.
+        them says what it was before; an error among them is why there is no document, and at a None others have
+        their turn.
         """
         events: list[Event] = []
         rejected: list[Rejection] = []
-        for index, document in enumerate(documents):
+        index, weighed, weight = -1, 0, weigh((), size)
+        for document in documents:
+            if document is None:
+                await checkpoint()
+                continue
+            index += 1
             if index >= self._max_events:
                 raise self._too_many(f"more than {self._max_events} events are too many")
             if index and not index % SLICE:
-                grow(weigh(events, size))
+                weight, weighed = weight + weigh(events[weighed:], 0), len(events)
+                grow(weight)
                 await checkpoint()
             if isinstance(document, ValueError):
                 rejected.append(Rejection(index, _why(document)))
                 continue
             said = dict(document)
             _take(self._tried(index, said, now, said.pop("origin", "")), events, rejected)
-        grow(weigh(events, size))
+        grow(weight + weigh(events[weighed:], 0))
         return Decoded(events, rejected)
 
     def binary(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from bers import Refused
@@ -10,11 +10,20 @@ from bers import Refused
 MAX_OBJECTS = 250_000
 """Objects in a request in JSON: 10 000 points with ten attributes each."""
 
+MAX_VALUES = 1_500_000
+"""Values in a request in JSON: 10 000 points with 150 each."""
+
 MAX_FIELDS = 400_000
 """The same for protobuf, where fields are counted."""
 
 SMALL = 64 << 10
 """A request in protobuf that is no longer than this is not worth a count."""
+
+SLICE = 5_000
+"""Fields that are counted, or senders that are looked at, before others have their turn."""
+
+MAX_NULLS = 512 << 10
+"""Bytes of JSON at most, where a `null` has to be taken out of it: that goes through all of it value by value."""
 
 MAX_IDLE = 20_000
 """Metrics and log records without anything in them, and those who send none: they make no events, and take time."""
@@ -55,10 +64,14 @@ def check_json(body: bytes | bytearray) -> None:
     """Raise Refused where there are more objects than anybody sends at once."""
     if (found := body.count(b"{")) > MAX_OBJECTS:
         raise _too_much(f"{found} objects are too many; at most {MAX_OBJECTS}")
+    if (found := body.count(b",")) > MAX_VALUES:
+        raise _too_much(f"{found} values are too many; at most {MAX_VALUES}")
 
 
-def check_protobuf(signal: Literal["metrics", "logs"], body: bytes) -> None:
-    """Raise Refused where there are more fields than anybody sends at once, ValueError where the bytes are none."""
+def check_protobuf(signal: Literal["metrics", "logs"], body: bytes) -> Iterator[None]:
+    """Raise Refused where there are more fields than anybody sends at once, ValueError where the bytes are none. Now
+    and then others may have their turn.
+    """
     if len(body) <= SMALL:
         return
     left = MAX_FIELDS
@@ -70,6 +83,8 @@ def check_protobuf(signal: Literal["metrics", "logs"], body: bytes) -> None:
             left -= 1
             if left < 0:
                 raise _too_much(f"more than {MAX_FIELDS} fields are too many")
+            if not left % SLICE:
+                yield
             tag, at = _varint(body, at)
             kind = tag & 7
             if kind == 0:
@@ -87,8 +102,14 @@ def check_protobuf(signal: Literal["metrics", "logs"], body: bytes) -> None:
             raise ValueError("a field is longer than the message that it is in")
 
 
+def check_idle(count: int) -> None:
+    """Raise Refused where too many tell nothing."""
+    if count > MAX_IDLE:
+        raise idle_too_long()
+
+
 def idle_too_long() -> Refused:
-    return _too_much(f"more than {MAX_IDLE} metrics or log records with nothing in them are too many")
+    return _too_much(f"more than {MAX_IDLE} senders, metrics or log records with nothing in them are too many")
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:

@@ -177,7 +177,7 @@ class ResourceMetrics(Message):
 
 
 class ExportMetrics(Message):
-    resource_metrics: list[ResourceMetrics] = []
+    resource_metrics: list[msgspec.Raw] = []
 
 
 class LogRecord(Message):
@@ -204,7 +204,7 @@ class ResourceLogs(Message):
 
 
 class ExportLogs(Message):
-    resource_logs: list[ResourceLogs] = []
+    resource_logs: list[msgspec.Raw] = []
 
 
 DELTA, CUMULATIVE = 1, 2
@@ -218,26 +218,47 @@ MetricTold: TypeAlias = tuple[Attributes, str, Metric]
 
 RecordTold: TypeAlias = tuple[Attributes, LogRecord]
 
+TURN = 200
+"""How many senders are looked at before others have their turn."""
+
 _EXPORT_METRICS = msgspec.json.Decoder(ExportMetrics, strict=False)
 _EXPORT_LOGS = msgspec.json.Decoder(ExportLogs, strict=False)
+_RESOURCE_METRICS = msgspec.json.Decoder(ResourceMetrics, strict=False)
+_RESOURCE_LOGS = msgspec.json.Decoder(ResourceLogs, strict=False)
 _METRIC = msgspec.json.Decoder(Metric, strict=False)
 _RECORD = msgspec.json.Decoder(LogRecord, strict=False)
 
 
-def read_metrics(body: bytes | bytearray) -> Iterator[MetricTold]:
-    """The metrics of a request in JSON, decoded one by one. Raise ValueError where it is none."""
+def read_metrics(body: bytes | bytearray) -> Iterator[MetricTold | None]:
+    """The metrics of a request in JSON, decoded one by one; at a None others have their turn. Raise ValueError where it
+    is none.
+    """
     bounds.check_json(body)
-    for sender in _read(body, _EXPORT_METRICS).resource_metrics:
+    idle = 0
+    for number, one in enumerate(_read(body, _EXPORT_METRICS).resource_metrics):
+        if not number % TURN:
+            yield None
+        sender = _read(one, _RESOURCE_METRICS)
+        idle += sum(not scope.metrics for scope in sender.scope_metrics) or not sender.scope_metrics
+        bounds.check_idle(idle)
         resource = attributes(sender.resource.attributes) if sender.resource else {}
         for scope in sender.scope_metrics:
             for metric in scope.metrics:
                 yield resource, scope.scope.name if scope.scope else "", _read(metric, _METRIC)
 
 
-def read_logs(body: bytes | bytearray) -> Iterator[RecordTold]:
-    """The log records of a request in JSON, decoded one by one. Raise ValueError where it is none."""
+def read_logs(body: bytes | bytearray) -> Iterator[RecordTold | None]:
+    """The log records of a request in JSON, decoded one by one; at a None others have their turn. Raise ValueError
+    where it is none.
+    """
     bounds.check_json(body)
-    for sender in _read(body, _EXPORT_LOGS).resource_logs:
+    idle = 0
+    for number, one in enumerate(_read(body, _EXPORT_LOGS).resource_logs):
+        if not number % TURN:
+            yield None
+        sender = _read(one, _RESOURCE_LOGS)
+        idle += sum(not scope.log_records for scope in sender.scope_logs) or not sender.scope_logs
+        bounds.check_idle(idle)
         resource = attributes(sender.resource.attributes) if sender.resource else {}
         for scope in sender.scope_logs:
             for record in scope.log_records:
@@ -251,6 +272,8 @@ def _read(body: bytes | bytearray | msgspec.Raw, decoder: msgspec.json.Decoder[M
         except msgspec.ValidationError:
             if b"null" not in bytes(body):
                 raise
+            if len(bytes(body)) > bounds.MAX_NULLS:
+                raise ValueError(f"a null is in more than {bounds.MAX_NULLS} bytes; leave it out") from None
             # `null` is the same as left out in protobuf's JSON; few write it, so nobody else pays for it.
             told = msgspec.json.encode(_without_null(msgspec.json.decode(body)))
             return decoder.decode(told)

@@ -84,10 +84,16 @@ class Names:
         return goal or name, name, scale, mine.labels
 
 
-def documents(told: Iterable[MetricTold], names: Names) -> Iterator[Document | ValueError]:
-    """Each point as the document of an event, or what is wrong with it, in their order."""
+def documents(told: Iterable[MetricTold | None], names: Names) -> Iterator[Document | ValueError | None]:
+    """Each point as the document of an event, or what is wrong with it, in their order; at a None others have their
+    turn.
+    """
     idle = 0
-    for resource, scope, metric in told:
+    for one in told:
+        if one is None:
+            yield None
+            continue
+        resource, scope, metric = one
         series = _series(metric)
         idle += not (series and series.points)
         if idle > bounds.MAX_IDLE:
@@ -181,6 +187,7 @@ def _told(series: Series, point: Point, goal: str, scale: float) -> Told:
 
 
 def _distribution(told: Told, point: HistogramPoint | ExponentialPoint | SummaryPoint) -> Told:
+    _check_size(told, point)
     told = msgspec.structs.replace(told, count=point.count, sum=point.sum)
     if isinstance(point, SummaryPoint):
         return msgspec.structs.replace(told, quantiles=[(one.quantile, one.value) for one in point.quantile_values])
@@ -198,10 +205,20 @@ def _distribution(told: Told, point: HistogramPoint | ExponentialPoint | Summary
     )
 
 
+def _check_size(told: Told, point: HistogramPoint | ExponentialPoint | SummaryPoint) -> None:
+    """Raise ValueError where there are more numbers in a point than anybody sends, before they are looked at."""
+    if isinstance(point, SummaryPoint):
+        lists: list[Sequence[Any]] = [point.quantile_values]
+    elif isinstance(point, HistogramPoint):
+        lists = [point.explicit_bounds, point.bucket_counts]
+    else:
+        lists = [side.bucket_counts for side in (point.positive, point.negative) if side]
+    if (most := max(map(len, lists), default=0)) > MAX_BUCKETS:
+        raise ValueError(f"{told.metric!r}: {most} buckets are too many; at most {MAX_BUCKETS}")
+
+
 def _check(told: Told) -> None:
     counts = [told.count, told.zero, *told.buckets, *told.positive[1], *told.negative[1]]
-    if len(counts) + len(told.quantiles) > MAX_BUCKETS:
-        raise ValueError(f"{told.metric!r}: {len(counts)} buckets are too many; at most {MAX_BUCKETS}")
     if not all(0 <= count <= MAX_COUNT for count in counts):
         raise ValueError(f"{told.metric!r}: a count is out of range; at most {MAX_COUNT:g}")
     found = sum(one.number for one in buckets(told))

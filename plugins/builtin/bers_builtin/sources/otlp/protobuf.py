@@ -23,27 +23,51 @@ from bers_builtin.sources.otlp.messages import (
 
 M = TypeVar("M", bound=Message)
 
+AT_ONCE = 200
+"""How many points of a metric are made into messages before any of them is read."""
+
 REMEDY = "install `bers-monitoring[otlp]`, or let the sender use http/json"
 
 
-def read_metrics(body: bytes | bytearray) -> Iterator[MetricTold]:
-    """The metrics of a request. Raise ValueError where it is none; Refused where nothing here can read it."""
-    bounds.check_protobuf("metrics", bytes(body))
+def read_metrics(body: bytes | bytearray) -> Iterator[MetricTold | None]:
+    """The metrics of a request; at a None others have their turn. Raise ValueError where it is none;
+    Refused where nothing here can read it.
+    """
+    yield from bounds.check_protobuf("metrics", bytes(body))
     for sender in _parsed("metrics", "ExportMetricsServiceRequest", body).resource_metrics:
         resource = attributes(map(_pair, sender.resource.attributes))
         for scope in sender.scope_metrics:
             for metric in scope.metrics:
-                yield resource, scope.scope.name, _message(metric, m.Metric)
+                for part in _parts(metric):
+                    yield resource, scope.scope.name, part
 
 
-def read_logs(body: bytes | bytearray) -> Iterator[RecordTold]:
-    """The log records of a request. Raise ValueError where it is none; Refused where nothing here can read it."""
-    bounds.check_protobuf("logs", bytes(body))
+def read_logs(body: bytes | bytearray) -> Iterator[RecordTold | None]:
+    """The log records of a request; at a None others have their turn. Raise ValueError where it is none;
+    Refused where nothing here can read it.
+    """
+    yield from bounds.check_protobuf("logs", bytes(body))
     for sender in _parsed("logs", "ExportLogsServiceRequest", body).resource_logs:
         resource = attributes(map(_pair, sender.resource.attributes))
         for scope in sender.scope_logs:
             for record in scope.log_records:
                 yield resource, _message(record, m.LogRecord)
+
+
+def _parts(metric: Any) -> Iterator[m.Metric]:
+    """A metric of ours out of one of the library's; one of many points in parts, as if they had come so."""
+    kind = metric.WhichOneof("data")
+    told = getattr(metric, kind) if kind else None
+    if told is None or len(told.data_points) <= AT_ONCE:
+        yield _message(metric, m.Metric)
+        return
+    mine = _INNER["Metric", kind]
+    point = _INNER[mine.__name__, "data_points"]
+    fields = {field.name: value for field, value in told.ListFields() if field.name in mine.__struct_fields__}
+    for at in range(0, len(told.data_points), AT_ONCE):
+        fields["data_points"] = [_message(one, point) for one in told.data_points[at : at + AT_ONCE]]
+        parts: dict[str, Any] = {kind: mine(**fields)}
+        yield m.Metric(name=metric.name, unit=metric.unit, **parts)
 
 
 def _parsed(signal: str, name: str, body: bytes | bytearray) -> Any:

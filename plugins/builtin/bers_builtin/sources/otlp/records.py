@@ -21,9 +21,15 @@ _REASONS = ("error.message", "exception.message", "error.type", "exception.type"
 _ASIDE = frozenset({"event.name", "duration_ms", *_IDS}) | conventions.CONTEXT
 
 
-def documents(told: Iterable[RecordTold], labels: Collection[str]) -> Iterator[Document | ValueError]:
-    """Each record that names an event as its document, or why it is none; ``labels`` are those that metrics have."""
-    for resource, record in told:
+def documents(told: Iterable[RecordTold | None], labels: Collection[str]) -> Iterator[Document | ValueError | None]:
+    """Each record that names an event as its document, or why it is none; ``labels`` are those that metrics have. At a
+    None others have their turn.
+    """
+    for one in told:
+        if one is None:
+            yield None
+            continue
+        resource, record = one
         own = attributes(record.attributes)
         name = record.event_name or own.get("event.name")
         if isinstance(name, str) and name:

@@ -79,7 +79,7 @@ class OtlpSource(Stage[OtlpConfig]):
             return None  # Nobody knows when most of it was.
         return now
 
-    def read_metrics(self, delivery: Delivery) -> Iterator[Document | ValueError]:
+    def read_metrics(self, delivery: Delivery) -> Iterator[Document | ValueError | None]:
         """The points of a request as documents of events, or what is wrong with each."""
         read = protobuf.read_metrics if delivery.media == PROTOBUF else messages.read_metrics
         for one in points.documents(read(delivery.body), self._names):
@@ -88,7 +88,7 @@ class OtlpSource(Stage[OtlpConfig]):
                 self._unknown[one.name[:200] if known else "other"] += 1
             yield one
 
-    def read_logs(self, delivery: Delivery) -> Iterator[Document | ValueError]:
+    def read_logs(self, delivery: Delivery) -> Iterator[Document | ValueError | None]:
         """The events among the log records of a request, or why one is none."""
         read = protobuf.read_logs if delivery.media == PROTOBUF else messages.read_logs
         labels = {name for metric in self.context.metrics.values() for name in metric.labels}
