@@ -472,3 +472,44 @@ def test_in_ci_events_tell_commit_and_run_and_what_is_said_counts_more(node: Nod
 def test_events_of_a_run_name_it(node: Node, nobody: str, spool: Path) -> None:
     node.run(EMIT, "1", BERS_PARENT="run-7")
     assert lines(spool)[0]["chain"] == "run-7"
+
+
+def test_a_pipe_in_the_place_of_githubs_event_holds_nobody(node: Node, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "event.json")
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "7", "GITHUB_EVENT_NAME": "pull_request"}
+    node.run(EMIT, "1", BERS_EMIT_URL="http://127.0.0.1:1", GITHUB_EVENT_PATH=str(tmp_path / "event.json"), **environ)
+
+
+def test_a_link_in_the_place_of_a_spool_is_not_written_through(node: Node, tmp_path: Path) -> None:
+    """The folder may belong to somebody else."""
+    mine = tmp_path / "mine"
+    mine.write_text("untouched\n")
+    swap = """
+        import fs from 'node:fs'
+        import { syncBuiltinESMExports } from 'node:module'
+        const rename = fs.renameSync
+        fs.renameSync = (hidden, path) => {
+          rename(hidden, path)
+          fs.unlinkSync(path)
+          fs[process.argv[3]](process.argv[4], path)
+        }
+        syncBuiltinESMExports()
+        const { emit } = await import('@bers/emit')
+        emit('build.finished')
+    """
+    for how in ("symlinkSync", "linkSync"):
+        node.run(swap, "1", how, str(mine), BERS_EMIT_URL="http://127.0.0.1:1")
+    assert mine.read_text() == "untouched\n"
+
+
+def test_the_password_in_an_address_is_not_told(node: Node) -> None:
+    program = """
+        import { emitter } from '@bers/emit'
+        const e = emitter({ url: 'http://me:hunter2@127.0.0.1:1/base' })
+        e.emit('a.b')
+        await e.flush(1)
+        console.log(e.error)
+    """
+    told = node.run(program)
+    assert "http://127.0.0.1:1/base" in told
+    assert "hunter2" not in told

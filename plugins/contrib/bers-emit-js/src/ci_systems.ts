@@ -6,7 +6,7 @@
  * package `bers_emit` says the same; a test compares them.
  */
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 
 export type Environ = Readonly<Record<string, string | undefined>>;
 type Templates = readonly string[];
@@ -97,8 +97,12 @@ function codebuild(environ: Environ, vcs: Texts): void {
   }
 }
 
+const LARGEST_EVENT = 16 * 1024 * 1024;
+
 function eventOf(path: string): unknown {
   try {
+    const about = statSync(path); // A pipe would hold us, and so would a disk of nothing else.
+    if (!about.isFile() || about.size > LARGEST_EVENT) return undefined;
     return JSON.parse(readFileSync(path, 'utf8'));
   } catch {
     return undefined;

@@ -81,7 +81,7 @@ export class Delivery {
       return await this.#ask(headers, packed ? await promisify(gzip)(plain) : plain);
     } catch (error) {
       this.close();
-      throw new Unreachable(`${this.url}: ${error instanceof Error ? error.message || error.name : String(error)}`);
+      throw new Unreachable(`${publicAddress(this.url)}: ${error instanceof Error ? error.message || error.name : String(error)}`);
     }
   }
 
@@ -127,6 +127,11 @@ export class Delivery {
       asked.end(body);
     });
   }
+}
+
+/** An address without the name and the password in it, for all to read. */
+function publicAddress(url: string): string {
+  return url.replace(/^([a-z]+:\/\/)[^/]*@/i, '$1');
 }
 
 function refusals(answer: Answer, count: number): Refusal[] {

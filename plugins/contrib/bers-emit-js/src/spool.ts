@@ -66,7 +66,13 @@ export class Spool implements Store {
       fs.writeSync(fd, header(START), 0, 'latin1');
       fs.renameSync(hidden, path); // Seen only once it is locked: nobody takes it for an orphan.
       const spool = new Spool(path, fd, START);
-      spool.#appender = fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_APPEND);
+      const { O_WRONLY, O_APPEND, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
+      const appender = fs.openSync(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
+      if (fs.fstatSync(appender).ino !== fs.fstatSync(fd).ino) {
+        fs.closeSync(appender);
+        throw new Error('somebody has put another file in the place of the spool');
+      }
+      spool.#appender = appender;
       return spool;
     } catch (error) {
       fs.closeSync(fd);

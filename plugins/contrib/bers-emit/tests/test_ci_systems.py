@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -388,3 +389,11 @@ def test_an_odd_trace_is_none(odd: str) -> None:
     fields: dict[str, object] = {}
     Surroundings({"TRACEPARENT": odd}).complete(fields)
     assert fields == {}
+
+
+def test_a_pipe_in_the_place_of_the_event_holds_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "event.json")
+    fields: dict[str, object] = {}
+    more = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(tmp_path / "event.json")}
+    Surroundings({**GITHUB, **more}).complete(fields)
+    assert fields["run"]

@@ -124,3 +124,32 @@ def test_rubbish_is_no_letter(tmp_path: Path) -> None:
     (tmp_path / "dead" / "a.ndjson").write_bytes(b'\0\n{"reason": "x"}\n[1]\n{"reason": "y", "event": {"id": "1"}}\n')
     assert dead_letters.reasons(str(tmp_path)) == {"unreadable": 2, "x": 1, "y": 1}
     assert dead_letters.revive(str(tmp_path)) == 1
+
+
+def test_letters_are_not_written_through_a_link_nor_read_from_one(tmp_path: Path, spool: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("untouched\n")
+    dead = Path(dead_letters.place(str(spool)))
+    dead.mkdir(parents=True)
+    (dead / "a.ndjson").symlink_to(mine)
+    with pytest.raises(OSError):
+        dead_letters.bury(str(spool), "a", [(b"{}", "no")])
+    assert dead_letters.reasons(str(spool)) == {}
+    assert dead_letters.revive(str(spool)) == dead_letters.purge(str(spool)) == 0
+    assert mine.read_text() == "untouched\n"
+
+
+def test_a_pipe_among_the_letters_holds_nobody(spool: Path) -> None:
+    dead = Path(dead_letters.place(str(spool)))
+    dead.mkdir(parents=True)
+    os.mkfifo(dead / "a.ndjson")
+    assert dead_letters.reasons(str(spool)) == {}
+    assert dead_letters.revive(str(spool)) == 0
+    with pytest.raises(OSError):
+        dead_letters.bury(str(spool), "a", [(b"{}", "no")])
+
+
+def test_a_reason_is_one_line(receiver: Receiver, spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dead_letters.bury(str(spool), "a", [(b"{}", "no\n::error::\x1b[2J")])
+    assert main(["spool", "status"]) == 0
+    assert capsys.readouterr().out.endswith("1 x no ::error:: [2J\n")

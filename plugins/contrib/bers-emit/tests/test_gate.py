@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
 
+from bers_emit import Emitter
 from bers_emit.cli import main
 from bers_emit.testing import Receiver
 
@@ -90,3 +92,33 @@ def test_a_wrong_question_is_wrong_usage(receiver: Receiver, capsys: pytest.Capt
     _says(receiver, "x", 422)
     assert main([*ASK]) == 2
     assert capsys.readouterr().err == "wrong: no\n"
+
+
+def test_what_a_server_says_is_one_line_and_no_command_of_a_terminal(
+    receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"state": "closed", "open": False, "reason": "\x1b[2Jno\n::stop-commands::x\r\u2028\x9b"}
+    receiver.answer(200, body=json.dumps({"data": told}).encode())
+    assert main(ASK) == 1
+    assert capsys.readouterr().err == "closed:  [2Jno ::stop-commands::x   \n"
+
+
+def test_an_answer_that_is_nested_without_end_says_nothing(
+    receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receiver.answer(200, body=b"[" * 1_000_000)
+    assert main(ASK) == 0
+    assert "nobody says" in capsys.readouterr().err
+
+
+def test_the_password_in_an_address_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BERS_EMIT_URL", "http://me:hunter2@127.0.0.1:1/base")
+    assert main(ASK) == 0
+    with Emitter(os.environ["BERS_EMIT_URL"]) as emitter:
+        emitter.emit("build.started")
+    main(["flush", "--deadline", "1s"])
+    found = "".join(capsys.readouterr())
+    assert "http://127.0.0.1:1/base" in found
+    assert "hunter2" not in found

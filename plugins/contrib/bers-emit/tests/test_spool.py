@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,37 @@ def test_emitting_in_a_signal_handler_does_not_lock_up(receiver: Receiver) -> No
         assert emitter.flush(10)
     assert len(receiver.of("a.b")) == 5000
     assert receiver.of("a.signal")
+
+
+def test_a_file_that_somebody_puts_in_the_place_of_a_spool_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder may belong to somebody else."""
+    mine = tmp_path / "mine"
+    mine.write_text("untouched\n")
+    rename = os.rename
+
+    for place in (lambda path: os.symlink(mine, path), lambda path: os.link(mine, path), os.mkfifo):
+
+        def replaced(hidden: str, path: str, place: Callable[[str], None] = place) -> None:
+            rename(hidden, path)
+            os.unlink(path)
+            place(path)
+
+        monkeypatch.setattr(os, "rename", replaced)
+        with pytest.raises(OSError):
+            Spool.create(str(tmp_path / "spool"), "a")
+    assert mine.read_text() == "untouched\n"
+
+
+def test_what_is_behind_the_end_of_any_spool_is_not_looked_for(tmp_path: Path) -> None:
+    spool = Spool.create(str(tmp_path), "a")
+    spool.append(b"{}\n")
+    os.truncate(spool.path, 1 << 40)
+    spool.abandon()
+    start = time.process_time()
+    found = Spool.adopt(str(tmp_path / "a.ndjson"))
+    assert found is not None
+    assert found.batch() == [b"{}"]
+    found.close()
+    assert time.process_time() - start < 5

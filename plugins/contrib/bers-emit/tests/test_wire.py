@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bers_emit.wire import Wire
+from bers_emit.wire import Broken, Wire
 
 
 @contextmanager
@@ -120,3 +120,13 @@ def test_addresses(url: str, expected: tuple[bool, str, int, str]) -> None:
 def test_a_key_cannot_add_headers(header: str) -> None:
     with pytest.raises(ValueError, match="line end"):
         Wire("http://127.0.0.1:1", 1).ask("GET", "/", {"Authorization": header})
+
+
+@pytest.mark.parametrize("size", [b"-5", b"1_0", b"+3", b"", b"f" * 17, b"7fffffffffffffff", b"800001"])
+def test_a_chunk_of_no_size_or_of_any_is_not_waited_for(size: bytes) -> None:
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nhello\r\n"
+    with answering(said, b"x" * 1000, pause=0.3) as (url, _):
+        wire = Wire(url, 5)
+        with pytest.raises(Broken):
+            wire.ask("GET", "/", {})
+        wire.close()

@@ -7,6 +7,7 @@ of a pull request, the commit is the head of the pull request: nobody can find t
 from __future__ import annotations
 
 import json
+import os
 
 from bers_emit import shapes
 
@@ -120,6 +121,8 @@ def _codebuild(environ: Mapping[str, str], vcs: dict[str, str], run: dict[str, o
 
 def _event(path: str) -> object:
     try:
+        if not os.path.isfile(path):  # A pipe would hold us.
+            return None
         with open(path, encoding="utf-8") as file:
             parsed: object = json.loads(file.read(_LARGEST_EVENT))
             return parsed

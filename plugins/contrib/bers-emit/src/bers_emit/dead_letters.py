@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import time
 
 from bers_emit import shapes
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHOWN = 20
+_LONGEST = 1024 * 1024
+# Whoever can write here might have put a link to a file of ours in the place of one, or a pipe that nobody writes to.
+_CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def place(folder: str) -> str:
@@ -27,7 +31,7 @@ def bury(folder: str, name: str, refused: list[tuple[bytes, str]]) -> None:
     os.makedirs(place(folder), mode=0o700, exist_ok=True)
     path = os.path.join(place(folder), name + SUFFIX)
     while True:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CAREFULLY, 0o600)
         try:
             lock(fd, wait=True)
             if not os.fstat(fd).st_nlink:  # Somebody took the letters in it while we waited.
@@ -43,8 +47,8 @@ def reasons(folder: str) -> dict[str, int]:
     """How many letters there are for each reason, the most frequent first."""
     counts: dict[str, int] = {}
     for path in _files(folder):
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            for line in file:
+        with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | _CAREFULLY), "rb") as file:
+            while line := file.readline(_LONGEST):
                 reason = str((shapes.pairs(_parsed(line)) or {}).get("reason", "unreadable"))
                 if reason not in counts and len(counts) >= _SHOWN:
                     reason = "other"
@@ -93,12 +97,13 @@ def _taken(folder: str) -> Iterator[tuple[str, list[bytes]]]:
     """Each file with its lines, which nobody adds to until the next is asked for."""
     for path in _files(folder):
         try:
-            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            fd = os.open(path, os.O_RDWR | _CAREFULLY)
         except OSError:
             continue
         with open(fd, "rb") as file:
             lock(fd, wait=True)
-            if os.fstat(fd).st_nlink:
+            about = os.fstat(fd)
+            if about.st_nlink and stat.S_ISREG(about.st_mode):
                 yield path, file.read().splitlines()
 
 
@@ -114,5 +119,5 @@ def _parsed(line: bytes) -> object:
     try:
         parsed: object = json.loads(line)
         return parsed
-    except ValueError:
+    except (ValueError, RecursionError):
         return line.decode("utf-8", "replace")

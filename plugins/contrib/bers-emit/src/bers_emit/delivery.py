@@ -83,7 +83,7 @@ class Delivery:
             return self._wire.ask("POST", PATH, headers, body)
         except (OSError, ValueError) as exc:  # ValueError: the address or the token is none.
             self.close()
-            raise Unreachable(f"{self._url}: {exc or type(exc).__name__}") from exc
+            raise Unreachable(f"{public(self._url)}: {exc or type(exc).__name__}") from exc
 
 
 def get(url: str, path: str, token: str, within: float) -> tuple[int, object]:
@@ -97,8 +97,15 @@ def get(url: str, path: str, token: str, within: float) -> tuple[int, object]:
         finally:
             wire.close()
     except (OSError, ValueError) as exc:
-        raise Unreachable(f"{url}: {exc or type(exc).__name__}") from exc
+        raise Unreachable(f"{public(url)}: {exc or type(exc).__name__}") from exc
     return answer.status, _json(answer.body)
+
+
+def public(url: str) -> str:
+    """An address without the name and the password in it, for all to read."""
+    scheme, colon, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{colon}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _authorization(token: str) -> dict[str, str]:
@@ -144,7 +151,7 @@ def _json(body: bytes) -> object:
     try:
         parsed: object = json.loads(body)
         return parsed
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -210,5 +210,5 @@ def _is_object(line: bytes) -> bool:
     """Whether the line is sound: a file that a crash of the machine has cut must not spoil a batch."""
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

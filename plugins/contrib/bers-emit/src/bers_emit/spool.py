@@ -19,6 +19,7 @@ MAX_BYTES = 16 * 1024 * 1024
 """Of events that are not sent yet; what is sent takes up room in the file until all is, up to as much again."""
 BATCH_BYTES = 512 * 1024
 BATCH_EVENTS = 500
+_LONGEST = 4 * MAX_BYTES  # No emitter makes a longer file: what is behind that is looked at by nobody.
 _HEADER = '{"bers_spool": 1, "sent": %16d}\n'
 _HEADER_PATTERN = rb'\{"bers_spool": 1, "sent": +(\d+)\}\n'
 _START = len(_HEADER % 0)
@@ -53,14 +54,19 @@ class Spool:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         path, hidden = os.path.join(folder, name + SUFFIX), os.path.join(folder, "." + name)
         fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        spool: Spool | None = None
         try:
             lock(fd)
             os.write(fd, (_HEADER % _START).encode())
             os.rename(hidden, path)  # Seen only once it is locked: nobody takes it for an orphan.
             spool = cls(path, fd, _START)
-            spool._appender = os.open(path, os.O_WRONLY | os.O_APPEND)
+            spool._appender = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+            if not os.path.samestat(os.fstat(spool._appender), os.fstat(fd)):
+                raise OSError(errno.ESTALE, "somebody has put another file in the place of the spool")
         except BaseException:
             os.close(fd)
+            if spool is not None and spool._appender >= 0:
+                os.close(spool._appender)
             for left in (hidden, path):
                 if os.path.exists(left):
                     os.unlink(left)
@@ -80,7 +86,7 @@ class Spool:
             header = re.fullmatch(_HEADER_PATTERN, os.pread(fd, _START, 0))
             # Without a link it was sent and removed while we opened it.
             if header and found.st_nlink and stat.S_ISREG(found.st_mode):
-                end = _last_line(fd, found.st_size)
+                end = _last_line(fd, min(found.st_size, _LONGEST))
                 sent = int(header[1])
                 return cls(path, fd, sent if _START <= sent <= end else _START, end)
         except OSError:

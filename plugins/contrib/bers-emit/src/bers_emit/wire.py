@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 64 * 1024
 _MOST_HEADERS = 200
 _PIECE = 64 * 1024
+_LONGEST_SIZE = 16  # Digits of the size of a chunk.
 _LONGEST_ANSWER = 8 * 1024 * 1024
 
 
@@ -138,14 +139,16 @@ class Wire:
     def _chunks(self) -> bytes:
         body = b""
         while len(body) < _LONGEST_ANSWER:
-            try:
-                size = int(self._line().partition(";")[0], 16)
-            except ValueError as exc:
-                raise Broken("a chunk without its size") from exc
+            text = self._line().partition(";")[0].strip()
+            if not text or len(text) > _LONGEST_SIZE or text.strip("0123456789abcdefABCDEF"):
+                raise Broken("a chunk without its size")
+            size = int(text, 16)
             if size == 0:
                 while self._line():
                     pass
                 return body
+            if len(body) + size > _LONGEST_ANSWER:
+                break
             body += self._take(size)
             self._line()
         raise Broken(f"an answer of more than {_LONGEST_ANSWER} bytes")

@@ -64,5 +64,6 @@ def flush_command(argv: Sequence[str], *, default_url: str | None = None, prog: 
                 file.write(_summary(emitter, left))
         except OSError as exc:  # What is told of the sending is no reason to fail where that is none.
             parsing.say(prog, f"{given.summary}: {exc.strerror or exc}; no summary was written")
-    print(f"{waiting} events left{error}, {left['in_use']} files in use, {left['dead']} dead letters")
+    told = f"{waiting} events left{error}, {left['in_use']} files in use, {left['dead']} dead letters"
+    print(parsing.plain(told))
     return 1 if given.strict and (waiting or left["in_use"] or not emitter.url) else 0

@@ -64,7 +64,7 @@ def gate_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
         time.sleep(min(_ASK_EVERY, max(0.0, end - time.monotonic())))
     if code is None:
         return _unknown(given, prog, text[1])
-    print(f"{text[0]}: {text[1]}", file=sys.stdout if code == _OPEN else sys.stderr)
+    print(parsing.plain(f"{text[0]}: {text[1]}"), file=sys.stdout if code == _OPEN else sys.stderr)
     return code
 
 
@@ -72,7 +72,7 @@ def _ask(given: Namespace, url: str, within: float) -> tuple[int | None, tuple[s
     """The exit code, or None where nobody says; with the state and the reason."""
     from urllib.parse import quote, urlencode
 
-    from bers_emit.delivery import Unreachable, get
+    from bers_emit.delivery import Unreachable, get, public
 
     asked = {"for": given.wanted, "service": given.service, "version": given.version, "maxAge": given.max_age}
     query = urlencode({name: value for name, value in asked.items() if value is not None})
@@ -89,7 +89,7 @@ def _ask(given: Namespace, url: str, within: float) -> tuple[int | None, tuple[s
     said = str((shapes.pairs(found.get("error")) or {}).get("message") or f"the server answered {status}")
     if status in (400, 422):
         return _WRONG, ("wrong", said)
-    return None, ("unknown", f"{url}: {status}: {said}")
+    return None, ("unknown", f"{public(url)}: {status}: {said}")
 
 
 def _unknown(given: Namespace, prog: str, reason: str) -> int:

@@ -34,7 +34,9 @@ def parser(prog: str, description: str, usage: str | None = None) -> ArgumentPar
     def formatter(prog: str) -> HelpFormatter:
         # With a width of its own argparse does not import shutil, which would bring its compression along.
         columns = os.environ.get("COLUMNS", "")
-        return HelpFormatter(prog, width=int(columns) if columns.isdigit() and int(columns) > 20 else 80)
+        return HelpFormatter(
+            prog, width=int(columns) if len(columns) < 5 and columns.isdecimal() and int(columns) > 20 else 80
+        )
 
     return Parser(prog=prog, description=description, usage=usage, allow_abbrev=False, formatter_class=formatter)
 
@@ -107,4 +109,10 @@ def emitter(given: Namespace, default_url: str | None, budget: float | None = No
 
 
 def say(prog: str, text: str) -> None:
-    print(f"{prog}: {text}", file=sys.stderr)
+    print(f"{prog}: {plain(text)}", file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """The text in one line without control characters: what a server says clears no screen, and gives a CI system no
+    command, which is a line that begins so."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -52,9 +52,9 @@ def spool_command(argv: Sequence[str], *, default_url: str | None = None, prog: 
         return 0
     for name, value in found.items():
         if name != "reasons":
-            print(f"{name:<15} {'-' if value is None else value}")
+            print(parsing.plain(f"{name:<15} {'-' if value is None else value}"))
     for reason, count in found["reasons"].items():
-        print(f"{'':<15} {count} x {reason}")
+        print(parsing.plain(f"{'':<15} {count} x {reason}"))
     return 0
 
 
@@ -67,5 +67,6 @@ def _retry(given: Namespace, prog: str, default_url: str | None) -> int:
     emitter.flush(given.deadline)
     left = folder.status(emitter.folder)
     error = f" ({emitter.error})" if emitter.error else ""
-    print(f"{count} dead letters sent again{error}; {left['waiting']} events left, {left['dead']} dead letters")
+    told = f"{count} dead letters sent again{error}; {left['waiting']} events left, {left['dead']} dead letters"
+    print(parsing.plain(told))
     return 1 if left["waiting"] or left["dead"] else 0

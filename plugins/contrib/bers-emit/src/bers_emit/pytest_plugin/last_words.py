@@ -22,7 +22,7 @@ class LastWords:
         self.name = new_name()
         self._spool = Spool.create(folder, self.name)
         self.path = self._spool.path
-        self._fd = os.open(self._spool.path, os.O_WRONLY)
+        self._fd = os.open(self._spool.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         self._start = os.fstat(self._fd).st_size
         _all.add(self)
 
