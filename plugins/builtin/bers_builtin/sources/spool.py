@@ -89,7 +89,7 @@ class SpoolSource(Stage[SpoolConfig]):
 
     async def _hand_in(self, spool: Spool, path: Path, emit: Emit) -> None:
         """Hand in all of a file, batch by batch. The file says that a batch is done when the journal has it."""
-        line = 1 + await to_thread.run_sync(_lines_sent, path)
+        line = 1 + await to_thread.run_sync(spool.sent)
         while lines := await to_thread.run_sync(spool.batch):
             events, poison = await self._read(lines)
             if events:
@@ -153,22 +153,7 @@ def _files(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def _lines_sent(path: Path) -> int:
-    """How many events of a spool were sent before, so that a place in it can be named."""
-    with path.open("rb") as file:
-        header = file.readline(100)
-        _, _, sent = header.rstrip(b"}\n").rpartition(b":")
-        left = int(sent) - len(header) if sent.strip().isdigit() else 0
-        lines = 0
-        while left > 0 and (piece := file.read(min(left, PIECE))):
-            lines += piece.count(b"\n")
-            left -= len(piece)
-        return lines
-
-
 SUFFIX = ".ndjson"
-PIECE = 1 << 20
-"""Bytes that are read at once."""
 
 SPOOL = SourceSpec(
     "spool",

@@ -1,6 +1,7 @@
 """The source `bazel`, on streams written as the Build Event Protocol says, in every order, and cut off."""
 
 import json
+import os
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -299,3 +300,33 @@ pipelines: {{metrics: {{sources: [build, validation], processors: [windows], sin
         status = await server.data("dashboard/status")
     assert status["unmapped"] == {} and not [one for one in status["warnings"] if "bazel" in one]
     assert status["counters"]["metrics/store"]["out"] > 0
+
+
+async def test_a_pipe_and_a_dead_link_among_the_files_hold_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "b.json").symlink_to(tmp_path / "nothing")
+    (tmp_path / "c.json").mkdir()
+    written(tmp_path / "d.json", GOOD)
+    clock, told = VirtualClock((tmp_path / "d.json").stat().st_mtime), list[Event]()
+    async with following(tmp_path, clock, told):
+        with anyio.fail_after(10):
+            while len(told) < 3:
+                await anyio.sleep(0.01)
+
+
+async def test_a_file_of_something_else_is_one_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "b.json"
+    path.write_bytes(b'{"started": {"uuid": "' + b"x" * 5_000 + b'"}}\n' * 2_000 + written(path, GOOD).read_bytes())
+    await read(path, 3)
+    told = [record for record in caplog.records if "no event" in record.getMessage() and record.levelname == "WARNING"]
+    assert [len(record.getMessage()) < 1_000 for record in told] == [True]
+
+
+async def test_numbers_that_nobody_could_mean_are_none(tmp_path: Path) -> None:
+    beyond = started(startTimeMillis="9" * 30, uuid="u" * 9_999, command="c" * 9_999, workspaceDirectory="w" * 9_999)
+    odd = [{"id": {"buildMetrics": {}}, "buildMetrics": {"timingMetrics": {"analysisPhaseTimeInMs": one}}}
+           for one in ("nan", "inf", 10**400, "9" * 5_000)]  # fmt: skip
+    (event,) = await read(written(tmp_path / "b.json", [*odd, beyond]), 1)
+    assert (event.time, len(event.id), len(event.source), len(event.labels["command"])) == (0, 108, 107, 100)

@@ -1,5 +1,6 @@
 """Builds and tests of Bazel, from the files that `bazel build --build_event_json_file=FILE` writes."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -41,26 +42,24 @@ class Build(msgspec.Struct):
     tests: dict[str, str] = {}
     spans: list[float] = []
     told: set[str] = set()
+    level: int = 30  # A warning at first: a file of something else altogether would tell of every line.
 
     def take(self, event: dict[str, Any]) -> None:
         id = event.get("id", {})
         self.announced.update(msgspec.json.encode(child, order="sorted") for child in event.get("children", ()))
         self.posted.add(msgspec.json.encode(id, order="sorted"))
         if found := event.get("started"):
-            self.run = (
-                str(found["uuid"]),
-                f"/bazel/{Path(found['workspaceDirectory']).name}",
-                moment(found, "startTime"),
-            )
-            self.labels = {"tool": "bazel", "command": str(found.get("command", ""))}
+            name = Path(found["workspaceDirectory"]).name[:100]
+            self.run = str(found["uuid"])[:100], f"/bazel/{name}", moment(found, "startTime")
+            self.labels = {"tool": "bazel", "command": str(found.get("command", ""))[:100]}
         if found := event.get("finished"):
             self.ended, exit = moment(found, "finishTime"), found.get("exitCode", {})
             self.code, self.why = int(exit.get("code", 0)), str(exit.get("name", ""))  # Zero is left out.
         if found := event.get("buildMetrics"):
             times, cache = found.get("timingMetrics", {}), found.get("actionSummary", {})
             phases = {f"phase.{name}": times.get(f"{name}PhaseTimeInMs") for name in ("analysis", "execution")}
-            self.measures = {name: float(taken) for name, taken in phases.items() if taken}
-            hits, misses = (float(cache.get("actionCacheStatistics", {}).get(one, 0)) for one in ("hits", "misses"))
+            self.measures = {name: float(int(taken)) for name, taken in phases.items() if taken}
+            hits, misses = (int(cache.get("actionCacheStatistics", {}).get(one, 0)) for one in ("hits", "misses"))
             self.measures |= {"cache.hit_rate": 100 * hits / (hits + misses)} if hits + misses else {}
         if "testSummary" in id:
             found = event.get("testSummary", {"overallStatus": "INCOMPLETE"})  # `aborted` may stand for any event.
@@ -109,7 +108,7 @@ class Bazel(bers.Stage[BazelConfig]):
     def _files(self) -> list[Path]:
         path, since = Path(self.config.path), self.context.clock.time() - OLD  # What is older was told.
         found = path.glob("*.json") if path.is_dir() else [path]
-        return sorted(one for one in found if one.exists() and one.stat().st_mtime > since)
+        return sorted(one for one in found if one.is_file() and one.stat().st_mtime > since)  # A pipe would hold us.
 
     async def _follow(self, path: Path, build: Build | None, emit: bers.Emit) -> Build:
         about = await to_thread.run_sync(path.stat)
@@ -121,11 +120,12 @@ class Bazel(bers.Stage[BazelConfig]):
                     await lowlevel.checkpoint()
                 try:
                     build.take(msgspec.json.decode(line))
-                except (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError) as exc:
-                    self.context.logger.warning("%s: a line behind byte %d is no event: %s", path, build.read, exc)
+                except (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as exc:
+                    level, build.level = build.level, 10
+                    self.context.logger.log(level, "%s, behind byte %d: no event: %.200s", path, build.read, exc)
             build.read += len(lines)
-        waited = self.context.clock.time() - about.st_mtime >= PATIENCE
-        if news := [one for one in build.events(waited) if one.id not in build.told]:
+        events = build.events(waited=self.context.clock.time() - about.st_mtime >= PATIENCE)
+        if news := [one for one in events if one.id not in build.told]:
             await emit(news, durable=True)
             build.told.update(one.id for one in news)
         return build
@@ -133,15 +133,15 @@ class Bazel(bers.Stage[BazelConfig]):
 
 def piece(path: Path, at: int) -> bytes:
     with path.open("rb") as file:
-        file.seek(at)
-        found = file.read(PIECE)
+        found = os.pread(file.fileno(), PIECE, at)
     return found[: found.rfind(b"\n") + 1]  # Whole lines: what has no end yet is read when it has.
 
 
 def moment(told: Mapping[str, Any], name: str) -> float:
     """A time that Bazel tells in milliseconds or, in newer versions, as text; 0 where it does not."""
     millis, text = told.get(f"{name}Millis"), told.get(name)
-    return int(millis) / 1000 if millis else msgspec.convert(text, datetime).timestamp() if text else 0.0
+    at = int(millis) / 1000 if millis else msgspec.convert(text, datetime).timestamp() if text else 0.0
+    return at if 0 <= at < 253_402_300_800 else 0.0  # No calendar goes beyond the year 9999.
 
 
 @bers.hookimpl
