@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hmac
+import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +26,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from bers.identity_key import KEY_FILE
+from bers_emit.spool import Spool
 from tests.acceptance.conftest import BERS, Operator
 from tests.acceptance.walking import ENDLESS, walk, ways
 from tests.docs.writers.cli import commands
@@ -119,6 +123,8 @@ ENVIRONMENT = {
     "BERS_MONITORING_API_KEY": word(7),
     "DEPLOY_PASSWORD": word(8),
     "PROGRAM_WORD": word(77),
+    "GITHUB_HOOK": word(79),
+    "GITLAB_HOOK": word(80),
     "SIGNING_KEY": "whsec_" + base64.b64encode(b"canary78 signs with this long key").decode(),
     "ODD_SECRET": 'canary09 "quo/ted" +&<x>',
 }
@@ -177,8 +183,9 @@ PLANTED = sorted(
     {
         *ENVIRONMENT.values(), FILE, LITERAL, HOOK_PATH, PROBE_WORD, QUERY_WORD, ANNOTATION, "canary16MIIE", "canary17",
         *(word(n) for n in (21, 24, 27, 30, 32, 34, 38, 43, 46, 64)),
-        *(mail(n) for n in (20, 23, 25, 28, 29, 33, 36, 39, 47, 48, 50, 56, 57, 63, 66, 68, 70, 72, 73)),
+        *(mail(n) for n in (20, 23, 25, 28, 29, 33, 36, 39, 47, 48, 50, 56, 57, 63, 66, 68, 70, 72, 73, 81, 84)),
         *(token(n) for n in (22, 26, 31, 35, 37, 40, 41, 51, 52, 53, 54, 55, 58, 59, 60, 61, 65, 67, 69, 71, 75, 76)),
+        *(token(n) for n in (82, 83, 85, 86, 87)),
         "canary42", "canary44", "CANARY45", "canary49", "canary62",
         base64.b64encode(f"ada:{ENVIRONMENT['DEPLOY_PASSWORD']}".encode()).decode(),
         quote(ENVIRONMENT["ODD_SECRET"], safe=""),
@@ -290,7 +297,9 @@ def outputs(
     (folder / "secret.txt").write_text(FILE + "\n")
     port = listener.server.server_address[1]
     box, mail_port = mailbox
-    _configure(folder, port, mail_port)
+    spools = tmp_path_factory.mktemp("spools")  # Not among what is looked at: it holds what an emitter wrote.
+    _leave(spools)
+    _configure(folder, port, mail_port, spools)
     variables = {**ENVIRONMENT, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
     found: dict[str, bytes] = {}
     with (
@@ -301,6 +310,9 @@ def outputs(
         _plant(operator)
         found["tap"] = tap.read()
         found |= {f"answer {n}": reply.content for n, reply in enumerate(_provoked(operator))}
+        delivered = list(_delivered(operator))
+        found |= {f"delivered {n}": reply.content for n, reply in enumerate(delivered)}
+        assert {200, 202, 401, 422} <= {reply.status_code for reply in delivered} <= {200, 202, 400, 401, 415, 422}
         operator.until(
             "records?type=custom.*&limit=500",
             lambda records: any(SEEN in str(record) for record in records),
@@ -332,6 +344,8 @@ def outputs(
             found |= {f"bers {' '.join(command)}": text for command, text in zip(READING, said, strict=True)}
         operator.process.terminate()
         assert operator.process.wait(15) == 0
+    found["bers-emit spool status"] = _spool_status(spools)
+    assert b"dead            1" in found["bers-emit spool status"]
     broken = folder / "broken.yaml"
     broken.write_text((folder / "pipelines.yaml").read_text().replace("interval: 1s", 'interval: "${env:SIEVE_TOKEN}"'))
     found["bers check of a broken file"] = _said(folder, ["check", "-c", "broken.yaml", "--json"], variables)
@@ -347,12 +361,64 @@ def outputs(
     return found
 
 
-def _configure(folder: Path, port: int, mailbox: int) -> None:
+def _leave(folder: Path) -> None:
+    """A spool of an emitter that is no more, with an event of which nobody can make anything."""
+    spool = Spool.create(str(folder), "left")
+    for event in (
+        {"type": f"no type {token(87)}", "id": "left-1", "source": "/canaries"},
+        {"type": "custom.canary", "id": "left-2", "source": "/canaries", "reason": f"{token(87)} {mail(84)}"},
+    ):
+        spool.append(json.dumps(event).encode() + b"\n")
+    spool.close()
+
+
+def _spool_status(folder: Path) -> bytes:
+    command = [sys.executable, "-m", "bers_emit", "spool", "status"]
+    environ = {**os.environ, "BERS_EMIT_SPOOL": str(folder)}
+    return subprocess.run(command, env=environ, capture_output=True, timeout=30, check=True).stdout
+
+
+def _delivered(operator: Operator) -> Iterator[httpx2.Response]:
+    """Answers of the doors for what others send in words of their own, to what is signed, and what is not."""
+    run = {"id": 7, "name": mail(81), "status": "completed", "conclusion": token(82), "html_url": token(82),
+           "updated_at": token(82), "head_sha": token(82)}  # fmt: skip
+    github = json.dumps({"action": "completed", "workflow_run": run, "repository": {"name": mail(81)}}).encode()
+    signed = "sha256=" + hmac.new(word(79).encode(), github, "sha256").hexdigest()
+    for query in ("", "?dry_run=1"):
+        for signature in (signed, "sha256=" + "0" * 64, f"sha256={token(83)}"):
+            headers = {"X-Hub-Signature-256": signature, "X-GitHub-Event": "workflow_run",
+                       "X-GitHub-Delivery": token(83), "Content-Type": "application/json"}  # fmt: skip
+            yield httpx2.post(operator.url(f"ingest/github{query}"), content=github, headers=headers)
+        for secret in (word(80), token(83)):
+            headers = {"X-Gitlab-Token": secret, "Content-Type": "application/json"}
+            body = json.dumps({"object_kind": "pipeline", "project": {"name": mail(81)}, "object_attributes": run})
+            yield httpx2.post(operator.url(f"ingest/gitlab{query}"), content=body, headers=headers)
+        point = {"timeUnixNano": "1795000000000000000", "asDouble": 1}
+        metrics = [{"name": f"{token(85)} {mail(84)}", "gauge": {"dataPoints": [point]}},
+                   {"name": "build_performance", "unit": token(85), "gauge": {"dataPoints": [point]}}]  # fmt: skip
+        sent = {"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}
+        yield httpx2.post(operator.url(f"/v1/metrics{query}"), json=sent)
+        attributes = [{"key": token(86), "value": {"stringValue": mail(84)}}]
+        records = [{"eventName": name, "attributes": attributes, "body": {"stringValue": token(86)}}
+                   for name in ("build.finished", token(86), "alert.firing", "")]  # fmt: skip
+        sent = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
+        yield httpx2.post(operator.url(f"/v1/logs{query}"), json=sent)
+        headers = {"ce-specversion": "1.0", "ce-type": token(86), "ce-id": mail(84), "ce-source": token(86)}
+        yield httpx2.post(operator.url(f"ingest{query}"), content=b"{}", headers=headers)
+        yield httpx2.post(operator.url(f"ingest{query}"), content=b"{}", headers={**headers, "ce-data": token(86)})
+    yield httpx2.post(operator.url("/v1/metrics"), content=token(85), headers={"Content-Type": "application/json"})
+    yield httpx2.post(operator.url("/v1/logs"), content="{}", headers={"Content-Type": f"text/{mail(84)}"})
+
+
+def _configure(folder: Path, port: int, mailbox: int, spools: Path) -> None:
     replaced = {
         "  providers: {}": f"""\
   sieve:
     code: ${{env:SIEVE_CODE}}
     note: {LITERAL}x
+  github: {{secrets: ["${{env:GITHUB_HOOK}}"]}}
+  gitlab: {{secrets: ["${{env:GITLAB_HOOK}}"]}}
+  spool: {{folder: {spools}, interval: 100ms}}
   providers:
     interval: 1s
     probes:
@@ -399,7 +465,7 @@ def _configure(folder: Path, port: int, mailbox: int) -> None:
         outcome: failure
         annotations: {{password: "{ANNOTATION}", file: "${{file:secret.txt}}"}}
 """,
-        "providers, host]\n    processors": "providers, host, sieve]\n    processors",
+        "providers, host]\n    processors": "providers, host, sieve, spool]\n    processors",
     }  # fmt: skip
     configure(folder, replaced)
 

@@ -1,10 +1,12 @@
 """Requests of OpenTelemetry that are as large as they may be, or larger: others have their turn while they are read."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bers import Refused
+from bers.testing.server import serving
 from bers_builtin.sources.otlp import bounds, messages, points
 from bers_builtin.sources.otlp.points import Names
 from tests.builtin.test_otlp import METRICS
@@ -83,3 +85,17 @@ def test_a_null_is_taken_out_of_small_requests_alone() -> None:
     assert turns(messages.read_metrics(body(1_000))) == 1
     with pytest.raises(ValueError, match="leave it out"):
         list(messages.read_metrics(body(bounds.MAX_NULLS)))
+
+
+async def test_what_is_rejected_in_protobuf_is_told_without_secrets(home: Path) -> None:
+    service = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
+    request = service.ExportMetricsServiceRequest()
+    name = "ghp_" + "a" * 36 + " someone@people.example"
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name=name)
+    metric.gauge.data_points.add(time_unix_nano=1, as_double=1)
+    async with serving(home) as server:
+        kind = {"Content-Type": "application/x-protobuf"}
+        reply = await server.post("/v1/metrics", content=request.SerializeToString(), headers=kind)
+        answer = service.ExportMetricsServiceResponse.FromString(reply.content)
+        assert answer.partial_success.rejected_data_points == 1
+        assert answer.partial_success.error_message.startswith("'*** ***' is no metric of this server")

@@ -157,3 +157,18 @@ def test_two_plugins_cannot_take_one_format() -> None:
     for other in (thief, operating):
         with pytest.raises(PluginError, match=r"both answer POST /api/monitoring/ingest/buildbar"):
             plugins.load(installed=False).with_specs([("source", SPEC), ("source", other)])
+
+
+async def test_a_dry_run_of_many_shows_the_first_and_tells_how_many_there_are(server: Server) -> None:
+    data = (await send(server, *(build() for _ in range(150)), *[build(seconds=-1)] * 120, query="?dry_run=1")).json()[
+        "data"
+    ]
+    assert (data["total"], data["totalRejected"]) == (150, 120)
+    assert [len(data[part]) for part in ("events", "fates", "rejected")] == [100] * 3
+
+
+async def test_a_dry_run_of_large_events_shows_fewer(server: Server) -> None:
+    event = {"type": "build.finished", "source": "/here", "data": {f"k{number}": "x" * 10_000 for number in range(10)}}
+    reply = await server.post("ingest?dry_run=1", [event] * 50)
+    data = reply.json()["data"]
+    assert (data["total"], len(data["events"]), len(data["fates"])) == (50, 3, 3)

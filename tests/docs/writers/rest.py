@@ -254,7 +254,8 @@ _INGEST_ANSWERS = [
         "200",
         (
             "With `?dry_run=1`, and nothing is kept: `data.events` shows each event as it would be read, `data.fates` "
-            "which source reads it and whether it is a repeat, `data.metrics` what it would write; of the first 100."
+            "which source reads it and whether it is a repeat, `data.metrics` what it would write; of the "
+            "first 100, or 256 KiB of them. `data.total` and `data.totalRejected` count all."
         ),
     ],
     ["400, 415, 413", "The body cannot be read, is of no known type, or is too large."],

@@ -95,7 +95,10 @@ class SpoolSource(Stage[SpoolConfig]):
             if events:
                 await emit(events, durable=True)
             if poison:
-                letters = [(lines[n], f"{path.name}, line {line + n + 1}: {why}") for n, why in sorted(poison.items())]
+                told = self.context.redactor.text  # The reasons are printed by whoever looks at the letters.
+                letters = [
+                    (lines[n], f"{path.name}, line {line + n + 1}: {told(why)}") for n, why in sorted(poison.items())
+                ]
                 await to_thread.run_sync(dead_letters.bury, self._folder, spool.name, letters)
             await to_thread.run_sync(spool.done)
             line += len(lines)
