@@ -309,3 +309,13 @@ async def test_a_sender_is_told_how_fast_it_may_be(home: Path) -> None:
         asked = {"WebHook-Request-Origin": "events.example.com"}
         reply = await server.client.request("OPTIONS", server.url("ingest"), headers=asked)
         assert reply.headers["webhook-allowed-rate"] == "120"
+
+
+async def test_what_is_in_headers_is_masked_as_what_is_in_a_body_is(server: Server) -> None:
+    word = "ghp_" + "a1" * 20
+    headers = {"ce-specversion": "1.0", "ce-type": "custom.masked", "ce-id": f"id {word}", "ce-source": f"/{word}",
+               "ce-subject": "someone@people.example", "ce-note": word}  # fmt: skip
+    assert (await server.post("ingest", content=b"{}", headers=headers)).status_code == 202
+    (event,) = await server.until("records?type=custom.masked", lambda found: found)
+    assert word not in str(event)
+    assert "someone@" not in str(event)
