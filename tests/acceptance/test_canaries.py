@@ -396,7 +396,7 @@ def _delivered(operator: Operator) -> Iterator[httpx2.Response]:
         point = {"timeUnixNano": "1795000000000000000", "asDouble": 1}
         metrics = [{"name": f"{token(85)} {mail(84)}", "gauge": {"dataPoints": [point]}},
                    {"name": "build_performance", "unit": token(85), "gauge": {"dataPoints": [point]}}]  # fmt: skip
-        sent = {"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}
+        sent: dict[str, Any] = {"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}
         yield httpx2.post(operator.url(f"/v1/metrics{query}"), json=sent)
         attributes = [{"key": token(86), "value": {"stringValue": mail(84)}}]
         records = [{"eventName": name, "attributes": attributes, "body": {"stringValue": token(86)}}

@@ -82,7 +82,9 @@ class Rig:
         """Hand in a request as the door does; what would be appended."""
         delivery = Delivery({}, json.dumps(body).encode(), "application/json", received)
         found: list[Event] = []
-        for document in filter(None, self.stage.read_metrics(delivery)):
+        for document in self.stage.read_metrics(delivery):
+            if document is None:
+                continue
             if isinstance(document, ValueError):
                 self.rejected.append(str(document))
                 continue
@@ -398,7 +400,7 @@ async def test_names_of_events_become_those_that_are_known_here(
 ) -> None:
     async with source() as rig:
         delivery = Delivery({}, json.dumps(logs(log(name, **said))).encode(), "application/json", 0.0)
-        (document,) = filter(None, rig.stage.read_logs(delivery))
+        (document,) = (one for one in rig.stage.read_logs(delivery) if one is not None)
     assert not isinstance(document, ValueError)
     event = read(document, now=0.0, fallback_id="x")
     assert (event.type, event.outcome) == (type, outcome)

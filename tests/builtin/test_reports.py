@@ -9,7 +9,11 @@ from typing import Any
 import anyio
 import pytest
 
+from bers import Delivery, Refused
+from bers.stages import Context
 from bers.testing.server import Server, serving
+from bers_builtin.sources import _reports
+from bers_builtin.sources.validation import ValidationConfig, ValidationSource
 from tests.unit.test_web import error
 
 NUMBERS = count()
@@ -126,3 +130,18 @@ async def test_others_are_answered_while_a_report_is_read(server: Server) -> Non
         assert (await send(server, "junit?suite=large", body)).status_code == 202
         done.set()
     assert sorted(waits)[len(waits) * 95 // 100] < 0.1
+
+
+async def test_more_reports_than_are_read_at_once_wait_and_then_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_reports, "PATIENCE", 0.05)
+    stage = ValidationSource(ValidationConfig(), Context("validation"))
+    delivery = Delivery({}, b"<testsuite name='a' tests='1'/>", "", 0.0)
+    for _ in range(_reports.AT_ONCE):
+        await stage.turns.acquire()
+    with pytest.raises(Refused, match="too many reports") as refused:
+        await _reports._read("junit", stage, delivery)  # pyright: ignore[reportPrivateUsage]
+    assert refused.value.retry_after == 1
+    stage.turns.release()
+    told = await _reports._read("junit", stage, delivery)  # pyright: ignore[reportPrivateUsage]
+    assert [one["origin"] for one in told] == ["junit"]
+    assert stage.turns.value == 1

@@ -477,7 +477,9 @@ def test_events_of_a_run_name_it(node: Node, nobody: str, spool: Path) -> None:
 def test_a_pipe_in_the_place_of_githubs_event_holds_nobody(node: Node, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "event.json")
     environ = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "7", "GITHUB_EVENT_NAME": "pull_request"}
-    node.run(EMIT, "1", BERS_EMIT_URL="http://127.0.0.1:1", GITHUB_EVENT_PATH=str(tmp_path / "event.json"), **environ)
+    environ |= {"BERS_EMIT_URL": "http://127.0.0.1:1", "GITHUB_EVENT_PATH": str(tmp_path / "event.json")}
+    with node.start(EMIT, "1", **environ) as process:
+        assert process.wait(60) == 0
 
 
 def test_a_link_in_the_place_of_a_spool_is_not_written_through(node: Node, tmp_path: Path) -> None:

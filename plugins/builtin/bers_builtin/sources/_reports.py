@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import msgspec
@@ -19,6 +19,12 @@ from bers import Delivery, Format, Refused, run_program
 
 WITHIN = 10.0
 """Seconds that reading may take."""
+
+AT_ONCE = 2
+"""How many reports are read at once: each is a process, of up to 256 MiB and a core."""
+
+PATIENCE = 10.0
+"""Seconds that a report waits for its turn; then whoever sent it is told to send it again."""
 
 PARAMETERS: Mapping[str, str] = {
     "suite": "What the tests are called; each suite has its own series.",
@@ -46,14 +52,33 @@ _KEPT = ("PYTHONPATH", "PYTHONHOME", "SYSTEMROOT")
 _documents = msgspec.json.Decoder(list[dict[str, Any]])
 
 
-async def _read(kind: str, stage: object, delivery: Delivery) -> Iterable[Mapping[str, Any]]:
+class Reading(Protocol):
+    """A stage that has reports read."""
+
+    turns: anyio.Semaphore
+    """As many as are read at once; each is a process."""
+
+
+async def _read(kind: str, stage: Reading, delivery: Delivery) -> Iterable[Mapping[str, Any]]:
+    try:
+        with anyio.fail_after(PATIENCE):
+            await stage.turns.acquire()
+    except TimeoutError:
+        raise Refused("full", "too many reports are read at present", hint="send it again", retry_after=1) from None
+    try:
+        return await _read_now(kind, delivery)
+    finally:
+        stage.turns.release()
+
+
+async def _read_now(kind: str, delivery: Delivery) -> Iterable[Mapping[str, Any]]:
     query = delivery.query
     if not query.get("attempt", "1").isdecimal():
         raise Refused("invalid", f"attempt: {query['attempt'][:40]!r} is no number")
     if "\0" in "".join(query.values()):
         raise Refused("invalid", "a parameter holds a character that no text has")
     options = [f"--{name}={query[name]}" for name in _OPTIONS if query.get(name)]
-    command = [sys.executable, "-m", "bers_emit.imports.worker", kind, *options]
+    command = [sys.executable, "-P", "-m", "bers_emit.imports.worker", kind, *options]
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     with anyio.move_on_after(WITHIN):
         ended = await run_program(command, environment=environment, told=delivery.body)

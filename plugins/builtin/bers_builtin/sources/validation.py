@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
+import anyio
 from msgspec import Meta
 from msgspec.structs import replace
 
-from bers import Config, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
+from bers import Config, Context, Emit, Event, Interval, Metric, SourceSpec, Stage, Table, hookimpl
 from bers_builtin.sources._drift import AGREEMENT, DRIFT
-from bers_builtin.sources._reports import FORMATS
+from bers_builtin.sources._reports import AT_ONCE, FORMATS
 from bers_builtin.sources._runs import COMPLETED, Part, Runs, Span, followers, names, score
 
 
@@ -27,6 +28,10 @@ class ValidationConfig(Config, frozen=True):
 
 
 class ValidationSource(Stage[ValidationConfig]):
+    def __init__(self, config: ValidationConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self.turns = anyio.Semaphore(AT_ONCE)
+
     def receive(self, event: Event, table: Table) -> Sequence[Event]:
         measures, parts = NAMES.read(event)
         if event.type in ("testsuiterun.finished", "validation.finished"):
