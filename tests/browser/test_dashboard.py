@@ -19,6 +19,7 @@ VIEWS = {
     "/alerts": "#list tbody tr",
     "/runs": "#build tbody tr",
     "/pipelines": "#graph tbody tr",
+    "/operations": "#checks tbody .strip",
 }
 """Each view, and something that it shows once its script has asked for everything."""
 

@@ -11,11 +11,12 @@ import { theme } from "./theme";
 import { loadWith, type Mount } from "./view";
 import { alerts } from "./views/alerts";
 import { metric } from "./views/metric";
+import { operations } from "./views/operations";
 import { overview } from "./views/overview";
 import { pipelines } from "./views/pipelines";
 import { runs } from "./views/runs";
 
-const VIEWS: Record<string, Mount> = { overview, metric, alerts, runs, pipelines };
+const VIEWS: Record<string, Mount> = { overview, metric, alerts, runs, pipelines, operations };
 
 const SAID: Record<State, string> = {
   connecting: "connecting",

@@ -1,10 +1,10 @@
 // The running graph: what passes where, how fast, what waits, and what was dropped; and what passes one place right now.
 
-import { ask, tell } from "../api";
-import { asked } from "../dialog";
+import { ask } from "../api";
+import { button } from "../deeds";
 import { byId, h, mark, renew, show, table } from "../dom";
 import { formatted, span } from "../format";
-import { reload, type View } from "../view";
+import type { View } from "../view";
 
 interface Node {
   id: string;
@@ -72,7 +72,7 @@ export function pipelines(): View {
           "span",
           { class: "buttons" },
           tappable(node) ? h("button", { on: { click: () => void tap(node) } }, "Look") : null,
-          node.stage ? h("button", { on: { click: () => void restart(node).then(reload) } }, "Restart") : null,
+          node.stage ? restart(node) : null,
         ),
       ],
       data: { key: node.id },
@@ -114,12 +114,13 @@ async function tap(node: Node): Promise<void> {
 }
 
 const restart = (node: Node) =>
-  asked({
-    title: `Restart ${node.stage}`,
-    says: "It is stopped and started anew, with a budget of restarts that is whole. What waits for it is kept.",
-    verb: "Restart",
-    act: async () => {
-      await tell("POST", `stages/${encodeURIComponent(node.stage)}/restart`);
-      return "It is started anew, and that is written into the audit.";
+  button(
+    {
+      title: `Restart ${node.stage}`,
+      says: "It is stopped and started anew, with a budget of restarts that is whole. What waits for it is kept.",
+      verb: "Restart",
+      path: `stages/${encodeURIComponent(node.stage)}/restart`,
+      told: () => "It is started anew.",
     },
-  });
+    node.id,
+  );
