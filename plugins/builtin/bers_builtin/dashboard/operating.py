@@ -43,6 +43,15 @@ class StageRow(msgspec.Struct, frozen=True):
     kind: str
 
 
+class PanelRow(msgspec.Struct, frozen=True):
+    """A part of a view that a plugin draws, with the address of its module."""
+
+    name: str
+    view: str
+    title: str
+    module: str
+
+
 @dataclass
 class Operating:
     """What there is to look after."""

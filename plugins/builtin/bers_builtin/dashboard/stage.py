@@ -30,7 +30,7 @@ from bers import (
     unknown,
 )
 from bers_builtin.dashboard.assets import Assets
-from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, StageRow
+from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, PanelRow, StageRow
 from bers_builtin.dashboard.view import (
     KINDS,
     TOLD,
@@ -120,6 +120,7 @@ class _Sections:
     runs: dict[str, list[RunRow]] = field(default_factory=dict[str, list[RunRow]])
     availability: Availability = field(default_factory=Availability)
     operating: Operating = field(default_factory=Operating)
+    panels: list[PanelRow] = field(default_factory=list[PanelRow])
     missing: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -173,7 +174,7 @@ class Dashboard(Stage[DashboardConfig]):
         """A view with all that can be said of it now, so that it says something before any script does."""
         sections = _Sections()
         async with anyio.create_task_group() as group:
-            for part in (self._health, *parts):
+            for part in (self._health, self._panels, *parts):
                 group.start_soon(part, sections)
         health = sections.health or Health(environment=self.context.environment)
         html = self._pages.get_template(f"{view}.html").render(
@@ -196,6 +197,7 @@ class Dashboard(Stage[DashboardConfig]):
             budget=sections.availability.budget,
             runs=[(kind, title, sections.runs.get(kind, [])) for kind, title in KINDS.items()],
             operating=sections.operating,
+            panels=[one for one in sections.panels if one.view == view],
             missing=sections.missing,
         )
         return Page(html.encode())
@@ -229,6 +231,9 @@ class Dashboard(Stage[DashboardConfig]):
         sections.runs[kind] = runs(record for record in records if record.kind == kind)
         if why and not sections.runs[kind]:
             sections.missing |= why
+
+    async def _panels(self, sections: _Sections) -> None:
+        sections.panels = await self._ask(_Sections(), "panels", "panels", {}, _reader(list[PanelRow])) or []
 
     async def _configuration(self, sections: _Sections) -> None:
         read = _reader(Configuration)

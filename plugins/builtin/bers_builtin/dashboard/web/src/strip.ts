@@ -29,8 +29,8 @@ export function strip(label: string, stretches: readonly Stretch[], from: number
       .map((one) =>
         drawn(
           "rect",
-          // A short outage is seen as well: it is as wide as it has to be for that.
-          { "data-status": one.status, x: x(one.from).toFixed(2), y: 0, width: Math.max(one.status === "healthy" ? 0 : 2, x(one.to) - x(one.from)).toFixed(2), height: 10 },
+          // What was short is seen as well: it is as wide as it has to be for that.
+          { "data-status": one.status, x: x(one.from).toFixed(2), y: 0, width: Math.max(2, x(one.to) - x(one.from)).toFixed(2), height: 10 },
           drawn("title", {}, one.says),
         ),
       ),

@@ -4,7 +4,7 @@ import { ask, type Check, type HealthReport, Refused } from "../api";
 import { button, type Entry, may, who } from "../deeds";
 import { worded } from "../dialog";
 import { byId, h, mark, renew, show, table } from "../dom";
-import { formatted, localText, moment } from "../format";
+import { formatted, localText, moment, span } from "../format";
 import { strip } from "../strip";
 import type { View } from "../view";
 
@@ -73,7 +73,7 @@ export function operations(): View {
   let asked = 0;
 
   async function load(): Promise<void> {
-    await Promise.all([checks(), configuration(), caches(), letters(), channels(), deliveries(), may("admin") ? audit() : null]);
+    await Promise.all([checks(), availability(), configuration(), caches(), letters(), channels(), deliveries(), may("admin") ? audit() : null]);
   }
 
   async function checks(): Promise<void> {
@@ -117,7 +117,7 @@ export function operations(): View {
       cells: [
         check.name,
         mark(check.status, check.status),
-        breaker?.openedAt ? h("span", {}, `${state} since `, moment(breaker.openedAt)) : breaker?.failures ? `${state}, failed ${breaker.failures} times` : state,
+        breaker?.openedAt ? h("span", {}, `${state} since `, moment(breaker.openedAt)) : breaker?.failures ? `${state}, failed ${breaker.failures} times` : h("span", { class: "word" }, state),
         well,
         past ? strip(`${check.name}: well for ${well} of what is known of 24 h`, stretches, now - DAY, now) : "–",
         [check.message, check.remediation].filter(Boolean).join(" "),
@@ -205,6 +205,35 @@ export function operations(): View {
 }
 
 const buttons = (...all: (HTMLElement | null)[]) => h("span", { class: "buttons" }, ...all);
+
+interface Availability {
+  percent: number | null;
+  target: number | null;
+  since: number | null;
+  periodMs: number;
+  budgetMinutes: number | null;
+  leftMinutes: number | null;
+  gapCount: number;
+  gaps: { from: number; to: number; reason?: string }[];
+}
+
+/** When this node was there at all: a gap is drawn as one, and what was before its first start as nothing. */
+async function availability(): Promise<void> {
+  const now = Date.now();
+  const found = await ask<Availability>("availability", { window: "30d" });
+  const since = Math.max(found.since ?? now, now - found.periodMs);
+  const there = { status: "healthy", from: since, to: now, says: `there since ${localText(new Date(since))}` };
+  const gaps = found.gaps.map((gap) => ({ status: "unhealthy", from: gap.from, to: gap.to, says: `away for ${span(gap.to - gap.from)} from ${localText(new Date(gap.from))}` }));
+  const left = found.leftMinutes === null ? "" : `, ${formatted(found.leftMinutes)} of ${formatted(found.budgetMinutes)} min are left of the budget`;
+  const says = `${formatted(found.percent, "%")} with a target of ${formatted(found.target, "%")}${left}; ${found.gapCount} gaps`;
+  renew(
+    byId("availability"),
+    h("p", {}, says),
+    strip(says, [there, ...gaps], since, now),
+    h("p", { class: "quiet" }, "From ", moment(since)),
+    gaps.length ? h("ul", { class: "quiet" }, ...gaps.slice(-10).reverse().map((gap) => h("li", {}, gap.says))) : "",
+  );
+}
 
 async function configuration(): Promise<void> {
   const now = await ask<Configuration>("config");

@@ -4,6 +4,7 @@ import { ask } from "../api";
 import { button } from "../deeds";
 import { byId, h, mark, renew, show, table } from "../dom";
 import { formatted, span } from "../format";
+import { type Edge, graph as picture } from "../graph";
 import type { View } from "../view";
 
 interface Node {
@@ -26,6 +27,7 @@ interface Node {
 
 interface Graph {
   nodes: Node[];
+  links: Edge[];
   process: { cpu: number; uptime: number };
 }
 
@@ -34,6 +36,13 @@ const MOST_SHOWN = 20;
 const LOOKED_AT = 10;
 
 export function pipelines(): View {
+  let byName = new Map<string, Node>();
+
+  function looked(id: string): void {
+    const node = byName.get(id);
+    if (node) void tap(node);
+  }
+
   async function load(): Promise<void> {
     const graph = await ask<Graph>("pipelines");
     const groups = new Map<string, Node[]>();
@@ -42,6 +51,9 @@ export function pipelines(): View {
       groups.set(name, [...(groups.get(name) ?? []), node]);
     }
     show(byId("process"), `${formatted(graph.process.cpu)} % of a processor, up ${span(graph.process.uptime)}`);
+    const places = graph.nodes.map((node) => ({ id: node.id, kind: node.kind, opens: tappable(node), status: STATES[node.state ?? "ok"] ?? "degraded" }));
+    renew(byId("picture"), picture(places, graph.links, looked));
+    byName = new Map(graph.nodes.map((node) => [node.id, node]));
     renew(byId("graph"), ...[...groups].map(([name, nodes]) => section(name, nodes)));
   }
 
