@@ -159,4 +159,5 @@ export interface Stored extends Facts {
   type: string;
   subject?: string;
   timestamp: number;
+  seq?: number;
 }

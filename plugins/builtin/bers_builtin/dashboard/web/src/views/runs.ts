@@ -33,7 +33,7 @@ export function runs(): View {
   async function runsOf(kind: string, type: string): Promise<void> {
     const records = await ask<Stored[]>("records", { type, limit: 500 });
     all.set(kind, joined(records.map((one) => runOf(one.type, one.timestamp, one.subject, one.id, one))));
-    for (const { subject, measures, labels } of records) {
+    for (const { subject, measures, labels } of [...records].sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0))) {
       const size = measures?.bundle_size_total;
       if (subject && size !== undefined && labels?.kind === "raw") sizes.set(subject, size);
       const took = measures?.build_phase_time;
