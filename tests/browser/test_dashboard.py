@@ -201,7 +201,7 @@ async def test_who_has_the_focus_keeps_it_while_things_are_drawn_anew(opened: Op
         await all_is_there(page, "/pipelines")
         button = page.locator('[data-key="metrics/store"] button', has_text="Restart")
         await button.focus()
-        rate = page.locator('[data-key="bus"]')
+        rate = page.locator('#graph [data-key="bus"]')
         before = await rate.inner_text()
         for n in range(3):
             await server.emit(*(slow(f"chat/{n}-{at}") for at in range(20)))
