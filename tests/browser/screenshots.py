@@ -119,7 +119,9 @@ async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any
 
 async def _taken(page: Page) -> bytes:
     session = await page.context.new_cdp_session(page)
-    taken = await session.send("Page.captureScreenshot", {"format": "webp", "quality": 80})
+    taken: dict[str, str] = await session.send(  # pyright: ignore[reportUnknownMemberType]
+        "Page.captureScreenshot", {"format": "webp", "quality": 80}
+    )
     return base64.b64decode(taken["data"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import expect
 
@@ -50,7 +51,10 @@ SPEC = SinkSpec(
         Panel("elsewhere", "alerts", "Elsewhere", lambda: TALLY),
     ],
 )  # fmt: skip
-CHANGES = [(("sinks", "tally-of-test"), {}), (("pipelines", "live", "sinks"), ["sse", "dashboard", "tally-of-test"])]
+CHANGES: list[tuple[tuple[str, ...], Any]] = [
+    (("sinks", "tally-of-test"), {}),
+    (("pipelines", "live", "sinks"), ["sse", "dashboard", "tally-of-test"]),
+]
 
 
 async def test_a_panel_of_a_plugin_stands_on_its_view_and_is_drawn_anew(opened: Opening, tmp_path: Path) -> None:
