@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -119,9 +119,8 @@ async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any
 
 async def _taken(page: Page) -> bytes:
     session = await page.context.new_cdp_session(page)
-    taken: dict[str, str] = await session.send(  # pyright: ignore[reportUnknownMemberType]
-        "Page.captureScreenshot", {"format": "webp", "quality": 80}
-    )
+    send: Callable[..., Awaitable[dict[str, str]]] = session.send  # pyright: ignore[reportUnknownMemberType]
+    taken = await send("Page.captureScreenshot", {"format": "webp", "quality": 80})
     return base64.b64decode(taken["data"])
 
 
