@@ -13,11 +13,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from anyio import to_thread
@@ -119,8 +119,8 @@ async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any
 
 async def _taken(page: Page) -> bytes:
     session = await page.context.new_cdp_session(page)
-    send: Callable[..., Awaitable[dict[str, str]]] = session.send  # pyright: ignore[reportUnknownMemberType]
-    taken = await send("Page.captureScreenshot", {"format": "webp", "quality": 80})
+    asked = {"format": "webp", "quality": 80}
+    taken = cast("Mapping[str, str]", await session.send("Page.captureScreenshot", asked))  # pyright: ignore[reportUnknownMemberType]
     return base64.b64decode(taken["data"])
 
 
