@@ -8,7 +8,7 @@ ATHERIS_VERSION := 3.0.0
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON := $(CURDIR)/.venv/bin/python
 
-.PHONY: start dev test test-unit test-long test-browser-setup check types format lint docs dist bench fuzz audit clean setup
+.PHONY: start dev test test-unit test-long test-browser-setup check types format lint docs screenshots dist bench fuzz audit clean setup
 
 start: .venv/.ready  ## Set up, and run the server in the foreground.
 	@$(BIN)/bers start
@@ -51,6 +51,10 @@ format: setup  ## Put code and generated docs in order.
 docs: setup  ## Write the generated reference again, and what the server hands to browsers.
 	$(BIN)/python -m tests.docs.generate
 	@if test -e $(JS)/node_modules/.ready; then npm --prefix $(JS) run --silent serve; fi
+
+screenshots: setup  ## Make the pictures of the documentation anew, of a server that watches this project being built and tested.
+	npm --prefix $(JS) run --silent build
+	$(BIN)/python -m tests.browser.screenshots
 
 dist: setup  ## Build this project's own wheels.
 	$(BIN)/uv build --all-packages --wheel --out-dir dist -q

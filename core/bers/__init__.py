@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from bers.operations import Reply as Reply
     from bers.operations import Sheet as Sheet
     from bers.operations import Stream as Stream
+    from bers.panels import Panel as Panel
     from bers.patterns import Pattern as Pattern
     from bers.patterns import PatternError as PatternError
     from bers.patterns import TooMuchWork as TooMuchWork
@@ -152,6 +153,7 @@ _HOMES = {
     "Outcome": "records",
     "Outlet": "operations",
     "Page": "operations",
+    "Panel": "panels",
     "Pattern": "patterns",
     "PatternError": "patterns",
     "Percent": "units",

@@ -132,13 +132,17 @@ def _specs(manager: pluggy.PluginManager, hook: str) -> Iterable[AnySpec]:
 
 
 def _check_paths(catalogue: Catalogue) -> None:
-    """Refuse two specs that answer one path."""
+    """Refuse two specs that answer one path, or have panels of one name."""
     owners: dict[tuple[str, str], str] = {}
     for _, spec in catalogue.all():
         for route in [*map(_route, spec.operations), *(("POST", format.path) for format in spec.formats)]:
             owner = owners.setdefault(route, spec.name)
             if owner != spec.name:
                 raise PluginError(f"{owner!r} and {spec.name!r} both answer {' '.join(route)}")
+        for panel in spec.panels:
+            owner = owners.setdefault(("panel", panel.name), spec.name)
+            if owner != spec.name:
+                raise PluginError(f"{owner!r} and {spec.name!r} both have a panel {panel.name!r}")
 
 
 def _route(operation: AnyOperation) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from bers.database import Database
 from bers.errors import Refused
 from bers.formats import AnyFormat
 from bers.operations import AnyOperation
+from bers.panels import Panel
 from bers.recorded import NothingRecorded, Recorded
 from bers.records import Batch, Event, Outcome
 from bers.redaction import Redactor
@@ -255,6 +256,8 @@ class StageSpec(Generic[C, S_co]):
     metrics: Sequence[Metric] = ()
     operations: Sequence[AnyOperation] = ()
     checks: Sequence[Check[Any]] = ()
+    panels: Sequence[Panel] = ()
+    """What it adds to the views of the dashboard, drawn by modules of its own."""
     formats: Sequence[AnyFormat] = ()
     """What others send in words of their own, and this stage reads: each at a place of its own below ``ingest/``."""
     verify: Callable[[C, Catalog], object] | None = None

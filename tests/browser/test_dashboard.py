@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ VIEWS = {
     "/alerts": "#list tbody tr",
     "/runs": "#build tbody tr",
     "/pipelines": "#graph tbody tr",
+    "/operations": "#checks tbody .strip",
 }
 """Each view, and something that it shows once its script has asked for everything."""
 
@@ -138,12 +140,68 @@ async def tab_to(page: Page, text: str) -> None:
     raise AssertionError(f"nothing that is called {text!r} can be reached")
 
 
+async def test_the_graph_has_its_edges_and_opens_what_passes(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, opened(server.url("/pipelines")) as page:
+        await all_is_there(page, "/pipelines")
+        graph = await server.data("pipelines")
+        await expect(page.locator("#picture .edge")).to_have_count(len(graph["links"]))
+        await expect(page.locator("#picture .place")).to_have_count(len(graph["nodes"]))
+        fed = await page.locator('#picture [data-key="live"] rect').bounding_box()
+        feeds = await page.locator('#picture [data-key="bus"] rect').bounding_box()
+        assert fed and feeds and fed["x"] > feeds["x"] + feeds["width"], "what is fed stands to the right"
+        await page.locator('#picture [data-key="bus"]').focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#tap-title")).to_have_text("What passes bus", timeout=SLOW)
+        await server.emit(slow("chat/seen"))
+        await expect(page.locator("#tapped li").first).to_be_visible(timeout=SLOW)
+
+
+async def test_runs_and_evaluations_are_drawn_as_they_were_measured(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        sizes = {"bundle.size": 412_331}
+        await server.emit(slow("chat/1"), failed("chat/2"), slow("other/1") | {"measures": sizes})
+        found = await server.until("alerts", lambda alerts: [one for one in alerts if one["value"] is not None])
+        (alert, *_) = [one for one in found if one["value"] is not None]
+        async with opened(server.url("/runs")) as page:
+            await all_is_there(page, "/runs")
+            took, bundles = page.locator("#build .plot").nth(0), page.locator("#build .plot").nth(1)
+            await expect(took).to_have_attribute("aria-label", re.compile("^Runs: 3 from .*, at most 40 s$"))
+            phases = page.locator('#build tr[data-key="chat/1"] .phase')
+            await expect(phases).to_have_text(["bundle", "minify"])
+            await expect(took.locator('.dot[data-status="unhealthy"]')).to_have_count(1)
+            await expect(bundles).to_have_attribute("aria-label", re.compile("^Bundles: 1 from .*, at most 412 kB$"))
+        async with opened(server.url(f"/alerts?id={alert['id']}")) as page:
+            await expect(page.locator("#one .plot .threshold")).to_be_attached(timeout=SLOW)
+            await expect(page.locator("#one figure")).to_contain_text("threshold 5 s")
+            await expect(page.locator('#one .plot .dot[data-status="unhealthy"]').first).to_be_attached()
+
+
+async def test_a_page_without_an_answer_says_from_when_it_is(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path, changes=[(("sinks", "dashboard", "refresh"), "1s")]) as server:
+        async with opened(server.url("/runs"), excused="ERR_FAILED", timezone_id="Asia/Tokyo") as page:
+            await is_live(page)
+            as_of = page.locator("#now time")
+            said, utc = await as_of.inner_text(), await as_of.get_attribute("title")
+            assert utc and utc.endswith(" UTC") and said.split()[-1][:2] != utc.split()[1][:2], "it is local time"
+            blocked = True
+
+            async def gate(route: Route) -> None:
+                await (route.abort() if blocked else route.continue_())
+
+            await page.route("**/api/monitoring/**", gate)
+            await page.reload()
+            await expect(page.locator("#stale")).to_contain_text("The server does not answer", timeout=SLOW)
+            blocked = False
+            await is_live(page)
+            await expect(page.locator("#stale")).to_be_hidden()
+
+
 async def test_who_has_the_focus_keeps_it_while_things_are_drawn_anew(opened: Opening, tmp_path: Path) -> None:
     async with serving(tmp_path) as server, opened(server.url("/pipelines")) as page:
         await all_is_there(page, "/pipelines")
         button = page.locator('[data-key="metrics/store"] button', has_text="Restart")
         await button.focus()
-        rate = page.locator('[data-key="bus"]')
+        rate = page.locator('#graph [data-key="bus"]')
         before = await rate.inner_text()
         for n in range(3):
             await server.emit(*(slow(f"chat/{n}-{at}") for at in range(20)))

@@ -211,6 +211,27 @@ async def test_every_view_and_asset_that_a_page_names_is_answered() -> None:
             await stage.one_metric(AskMetricView("build_performence"), Caller())
 
 
+async def test_the_view_of_operations_names_what_has_to_be_looked_after() -> None:
+    answers = ANSWERS | {
+        "config": {"generation": 3, "hash": "466908c10284", "file": "pipelines.yaml", "result": "failed"},
+        "dead-letters": [{"id": 7, "pipeline": "notify", "stage": "webhooks", "reason": "gave_up", "records": 2,
+                          "lastError": EVIL}],
+        "stages": [{"use": "webhooks", "kind": "sink"}, {"use": "sse", "kind": "sink"}, {"use": "x", "kind": "source"}],
+        "webhooks/channels": [{"name": "chat", "state": "failing", "lastError": "it answered 503"}],
+        "x/channels": [{"name": "none of a sink", "state": "ok"}],
+    }  # fmt: skip
+    async with step(DASHBOARD, context=context(answers)).open() as stage:
+        assert isinstance(stage, Dashboard)
+        parsed = _Text((await stage.operations(Nothing(), Caller(scopes=frozenset({"read"})))).body.decode())
+    assert "Generation 3, 466908c10284, out of pipelines.yaml. The last attempt: failed." in parsed.text
+    assert "7: 2 of notify/webhooks, gave_up" in parsed.text and EVIL in parsed.text
+    assert "webhooks: chat failing it answered 503" in parsed.text
+    assert "none of a sink" not in parsed.text
+    assert "A key with the scope admin sees who changed what." in parsed.text
+    (body,) = [attrs for tag, attrs in parsed.tags if tag == "body"]
+    assert body["data-may"] == "read"
+
+
 async def test_the_script_makes_text_of_what_it_is_told_and_no_markup() -> None:
     text = await script()
     for unsafe in ("innerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):

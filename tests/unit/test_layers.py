@@ -31,6 +31,7 @@ LAYERS = [
         "formats",
         "log",
         "operations",
+        "panels",
         "speedometer",
         "states",
         "timekeeping",

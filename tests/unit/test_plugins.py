@@ -1,12 +1,13 @@
 """Plugins are found, checked and listed; a broken one costs nothing until it is asked for."""
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 import bers
-from bers import ConfigError, Context, Database, plugins
+from bers import ConfigError, Context, Database, Panel, PluginError, plugins
 from bers.stages import AnySpec
 from bers.testing import check_spec
 
@@ -113,3 +114,14 @@ BARE = offering(CATALOGUE.specs["source"]["build"])
 MIXED = offering(["build"])
 RAISES = offering(RuntimeError("boom"))
 MISTYPED = offering([], "bers_source")
+
+
+def test_two_panels_of_one_name_are_refused_and_so_is_a_name_that_is_no_address() -> None:
+    panel = Panel("weather", "runs", "Weather", bytes)
+    one, other = (
+        replace(CATALOGUE.specs["sink"]["sse"], name=name, operations=(), panels=[panel]) for name in ("one", "other")
+    )
+    with pytest.raises(PluginError, match="'one' and 'other' both have a panel 'weather'"):
+        plugins.load(installed=False).with_specs([("sink", one), ("sink", other)])
+    with pytest.raises(PluginError, match="lower-case-with-hyphens"):
+        Panel("../weather", "runs", "Weather", bytes)

@@ -24,7 +24,7 @@ from bers.stages import Telling
 from bers.states import StageState
 from bers.supervisor import Supervisor
 from bers.units import period
-from bers.web import dead_letters, eyes, health
+from bers.web import dead_letters, eyes, health, panels
 from bers.web.periods import WINDOW
 
 
@@ -292,6 +292,7 @@ def offer(directory: Directory, api: Api) -> None:
         directory.add(Route(seen, "node", lambda: looking))
     dead_letters.offer(directory, api.node)
     health.offer(directory, api.node)
+    panels.offer(directory, api.node)
 
 
 def _details(node: Supervisor) -> Iterator[tuple[str, Mapping[str, Any]]]:

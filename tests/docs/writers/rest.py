@@ -12,7 +12,7 @@ from bers.decoding import MEDIA
 from bers.directory import Route
 from bers.operations import AnyOperation, Operation, Page, Stream
 from bers.plugins import load
-from bers.web import api, dead_letters, eyes, health
+from bers.web import api, dead_letters, eyes, health, panels
 from bers.web.envelope import STATUS
 from tests.docs.writers import markdown
 
@@ -23,7 +23,13 @@ def routes() -> list[Route]:
     """Everything that is answered below /api/monitoring/, and the page."""
     found: list[tuple[str, AnyOperation]] = [
         ("node", operation)
-        for operation in (*api.OPERATIONS, *health.OPERATIONS, *dead_letters.OPERATIONS, *eyes.OPERATIONS)
+        for operation in (
+            *api.OPERATIONS,
+            *health.OPERATIONS,
+            *dead_letters.OPERATIONS,
+            *eyes.OPERATIONS,
+            *panels.OPERATIONS,
+        )
     ]
     seen: set[int] = set()
     for _, spec in load(installed=False).all():

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, TypeVar
 
 import anyio
 import msgspec
@@ -30,6 +30,7 @@ from bers import (
     unknown,
 )
 from bers_builtin.dashboard.assets import Assets
+from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, PanelRow, StageRow
 from bers_builtin.dashboard.view import (
     KINDS,
     TOLD,
@@ -61,6 +62,7 @@ VIEWS = {
     "alerts": ("/alerts", "Alerts"),
     "runs": ("/runs", "Runs"),
     "pipelines": ("/pipelines", "Pipelines"),
+    "operations": ("/operations", "Operations"),
 }
 """Where each view is, and what it is called."""
 
@@ -117,7 +119,12 @@ class _Sections:
     alerts: list[AlertRow] = field(default_factory=list[AlertRow])
     runs: dict[str, list[RunRow]] = field(default_factory=dict[str, list[RunRow]])
     availability: Availability = field(default_factory=Availability)
+    operating: Operating = field(default_factory=Operating)
+    panels: list[PanelRow] = field(default_factory=list[PanelRow])
     missing: dict[str, str] = field(default_factory=dict[str, str])
+
+
+_Part: TypeAlias = Callable[[_Sections], Coroutine[Any, Any, None]]
 
 
 class Dashboard(Stage[DashboardConfig]):
@@ -138,37 +145,41 @@ class Dashboard(Stage[DashboardConfig]):
                 self._seen.append(Record.of(event))
 
     async def overview(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("overview", self._metrics, self._alerts, self._availability, *self._of_runs())
+        return await self._page("overview", caller, self._metrics, self._alerts, self._availability, *self._of_runs())
 
     async def metric(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("metric", name="build_performance")
+        return await self._page("metric", caller, name="build_performance")
 
     async def one_metric(self, ask: AskMetricView, caller: Caller) -> Page:
         if self.context.metrics.get(ask.name) is None:
             raise Refused("not_found", unknown("metric", ask.name, self.context.metrics))
-        return await self._page("metric", name=ask.name)
+        return await self._page("metric", caller, name=ask.name)
 
     async def alerts(self, ask: AskAlertsView, caller: Caller) -> Page:
-        return await self._page("alerts", self._alerts)
+        return await self._page("alerts", caller, self._alerts)
 
     async def runs(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("runs", *self._of_runs())
+        return await self._page("runs", caller, *self._of_runs())
 
     async def pipelines(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("pipelines")
+        return await self._page("pipelines", caller)
+
+    async def operations(self, ask: Nothing, caller: Caller) -> Page:
+        return await self._page("operations", caller, self._configuration, self._letters, self._channels)
 
     async def asset(self, ask: AskAsset, caller: Caller) -> Page:
         return self.assets.get(ask.name)
 
-    async def _page(self, view: str, *parts: Callable[[_Sections], Coroutine[Any, Any, None]], name: str = "") -> Page:
+    async def _page(self, view: str, caller: Caller, *parts: _Part, name: str = "") -> Page:
         """A view with all that can be said of it now, so that it says something before any script does."""
         sections = _Sections()
         async with anyio.create_task_group() as group:
-            for part in (self._health, *parts):
+            for part in (self._health, self._panels, *parts):
                 group.start_soon(part, sections)
         health = sections.health or Health(environment=self.context.environment)
         html = self._pages.get_template(f"{view}.html").render(
             view=view,
+            may=sorted(caller.scopes),
             views=VIEWS,
             name=name,
             ranges=RANGES,
@@ -185,11 +196,13 @@ class Dashboard(Stage[DashboardConfig]):
             available=sections.availability.said,
             budget=sections.availability.budget,
             runs=[(kind, title, sections.runs.get(kind, [])) for kind, title in KINDS.items()],
+            operating=sections.operating,
+            panels=[one for one in sections.panels if one.view == view],
             missing=sections.missing,
         )
         return Page(html.encode())
 
-    def _of_runs(self) -> Iterable[Callable[[_Sections], Coroutine[Any, Any, None]]]:
+    def _of_runs(self) -> Iterable[_Part]:
         return [partial(self._runs, kind=kind) for kind in KINDS]
 
     async def _health(self, sections: _Sections) -> None:
@@ -218,6 +231,27 @@ class Dashboard(Stage[DashboardConfig]):
         sections.runs[kind] = runs(record for record in records if record.kind == kind)
         if why and not sections.runs[kind]:
             sections.missing |= why
+
+    async def _panels(self, sections: _Sections) -> None:
+        sections.panels = await self._ask(_Sections(), "panels", "panels", {}, _reader(list[PanelRow])) or []
+
+    async def _configuration(self, sections: _Sections) -> None:
+        read = _reader(Configuration)
+        sections.operating.configuration = await self._ask(sections, "config", "config", {}, read)
+
+    async def _letters(self, sections: _Sections) -> None:
+        read = _reader(list[Letter])
+        sections.operating.letters = await self._ask(sections, "dead-letters", "dead-letters", {}, read) or []
+
+    async def _channels(self, sections: _Sections) -> None:
+        """The channels of every sink that has some: a plugin's, too, which answers as the sinks here do."""
+        stages = await self._ask(sections, "stages", "stages", {}, _reader(list[StageRow])) or []
+        found: dict[str, list[Channel]] = {}
+        for use in dict.fromkeys(stage.use for stage in stages if stage.kind == "sink"):
+            channels = await self._ask(_Sections(), use, f"{use}/channels", {}, _reader(list[Channel]))
+            if channels is not None:
+                found[use] = channels
+        sections.operating.channels = found
 
     async def _ask(
         self, sections: _Sections, section: str, path: str, fields: Mapping[str, Any], read: Callable[[Any], T]
@@ -268,6 +302,7 @@ DASHBOARD = SinkSpec(
         _view("/alerts", Dashboard.alerts, AskAlertsView, "Look at alerts and answer them, in a browser"),
         _view("/runs", Dashboard.runs, Nothing, "Look at builds, suites and deployments, in a browser"),
         _view("/pipelines", Dashboard.pipelines, Nothing, "Look at what passes where, in a browser"),
+        _view("/operations", Dashboard.operations, Nothing, "Look after the server, in a browser"),
         Operation(
             "GET", "/assets/{name}", Dashboard.asset, AskAsset, Page, "A script, style sheet or picture of the pages",
             public=True, media="*/*",

@@ -64,6 +64,7 @@ export interface Summary {
   average: number | null;
   p50: number | null;
   p95: number | null;
+  p99: number | null;
   count: number;
   trend: string;
   healthStatus: string;
@@ -158,4 +159,5 @@ export interface Stored extends Facts {
   type: string;
   subject?: string;
   timestamp: number;
+  seq?: number;
 }

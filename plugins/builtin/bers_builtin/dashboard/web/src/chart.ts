@@ -24,7 +24,8 @@ export interface Options {
   unit: string;
   lines: readonly Line[];
   target?: number | null;
-  band?: [number, number];
+  /** Pairs of lines, the upper first; what lies between is filled, each pair lighter than the one before. */
+  bands?: readonly [number, number][];
   notes?: readonly Note[];
   small?: boolean;
   onRange?: (from: number, to: number) => void;
@@ -72,7 +73,7 @@ export class Chart {
   }
 
   #made(): uPlot {
-    const { unit, lines, small, band } = this.#options;
+    const { unit, lines, small, bands = [] } = this.#options;
     const quiet = colour("--quiet");
     const axis: uPlot.Axis = {
       stroke: quiet,
@@ -95,7 +96,7 @@ export class Chart {
         setSelect: [(plot) => this.#selected(plot)],
       },
     };
-    if (band) options.bands = [{ series: band, fill: colour("--band") }];
+    options.bands = bands.map((series, at) => ({ series, fill: colour(at ? "--band-outer" : "--band") }));
     return new uPlot(options, this.#data, this.node);
   }
 

@@ -12,6 +12,8 @@ export interface Question {
   operator?: boolean;
   fields?: readonly { name: string; label: string; value?: string; required?: boolean }[];
   act: (answers: Record<string, string>) => Promise<string>;
+  /** What is said besides, whether it was done or refused. */
+  noted?: () => Promise<string>;
 }
 
 /** Ask, do it, and say what came of it; resolves to whether it was done. */
@@ -21,6 +23,7 @@ export function asked(question: Question): Promise<boolean> {
     ...(question.fields ?? []),
   ];
   const said = h("p", { class: "said", attributes: { role: "status" } });
+  const noted = h("p", { class: "quiet", attributes: { role: "status" } });
   const inputs = fields.map((one) => {
     const input = h("input", { attributes: { name: one.name, value: one.value ?? "", autocomplete: "off" } });
     input.required = "required" in one && one.required === true;
@@ -28,7 +31,7 @@ export function asked(question: Question): Promise<boolean> {
   });
   const act = h("button", { class: "act", attributes: { type: "submit" } }, question.verb);
   const close = h("button", { attributes: { type: "button" }, on: { click: () => dialog.close() } }, "Cancel");
-  const form = h("form", {}, h("h2", { attributes: { id: "dialog-title" } }, question.title), h("p", {}, question.says), ...inputs, said, h("p", { class: "buttons" }, act, close));
+  const form = h("form", {}, h("h2", { attributes: { id: "dialog-title" } }, question.title), h("p", {}, question.says), ...inputs, said, noted, h("p", { class: "buttons" }, act, close));
   const dialog = h("dialog", { attributes: { "aria-labelledby": "dialog-title" } }, form);
   document.body.append(dialog);
   return new Promise((resolve) => {
@@ -47,6 +50,7 @@ export function asked(question: Question): Promise<boolean> {
       } catch (fault) {
         show(said, worded(fault));
       }
+      show(noted, (await question.noted?.().catch(() => "")) ?? "");
       act.disabled = false;
       return undefined;
     });

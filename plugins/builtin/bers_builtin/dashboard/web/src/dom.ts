@@ -117,5 +117,5 @@ function renewElement(old: Element, wanted: Element): void {
 
 function isSame(one: Node, other: Node): boolean {
   if (one.nodeName !== other.nodeName) return false;
-  return !(one instanceof HTMLElement && other instanceof HTMLElement) || one.dataset.key === other.dataset.key;
+  return !(one instanceof Element && other instanceof Element) || one.getAttribute("data-key") === other.getAttribute("data-key");
 }

@@ -8,6 +8,7 @@ const KEYS: readonly (readonly [string, string, string])[] = [
   ["r", "Runs", "/runs"],
   ["m", "Metrics", "/metric"],
   ["p", "Pipelines", "/pipelines"],
+  ["h", "Operations", "/operations"],
 ];
 
 export function keyboard(): void {

@@ -23,6 +23,8 @@ export class Live {
   #stream: EventSource | null = null;
   #polling: ReturnType<typeof setTimeout> | undefined;
   #hidden = 0;
+  /** When anything was heard last. */
+  heard = Date.now();
   readonly #reacts = new Map<string, ((frame: never) => void)[]>();
 
   /** `poll` asks REST for all that the view shows, and resolves to whether the server answered at all. */
@@ -58,10 +60,12 @@ export class Live {
   }
 
   #react(name: string, frame: unknown): void {
+    this.heard = Date.now();
     for (const react of this.#reacts.get(name) ?? []) react(frame as never);
   }
 
   #isLive(): void {
+    this.heard = Date.now();
     const wasAway = this.#polling !== undefined;
     clearTimeout(this.#polling);
     this.#polling = undefined;

@@ -4,18 +4,21 @@ import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { Refused, Unreachable } from "./api";
 import { worded } from "./dialog";
-import { byId, show } from "./dom";
+import { byId, renew, show } from "./dom";
+import { localText, moment } from "./format";
 import { keyboard } from "./keyboard";
 import { Live, type State } from "./live";
 import { theme } from "./theme";
 import { loadWith, type Mount } from "./view";
+import { panels } from "./panels";
 import { alerts } from "./views/alerts";
 import { metric } from "./views/metric";
+import { operations } from "./views/operations";
 import { overview } from "./views/overview";
 import { pipelines } from "./views/pipelines";
 import { runs } from "./views/runs";
 
-const VIEWS: Record<string, Mount> = { overview, metric, alerts, runs, pipelines };
+const VIEWS: Record<string, Mount> = { overview, metric, alerts, runs, pipelines, operations };
 
 const SAID: Record<State, string> = {
   connecting: "connecting",
@@ -25,7 +28,12 @@ const SAID: Record<State, string> = {
   offline: "offline",
 };
 
+const STALE_AFTER = 30_000; // Milliseconds without an answer or a frame.
+
 function start(): void {
+  for (const time of document.querySelectorAll("time")) time.replaceWith(moment(Date.parse(time.dateTime)));
+  for (const node of document.querySelectorAll(".utc")) node.remove(); // It is the reader's own time from here on.
+  let answered = Date.now();
   theme();
   keyboard();
   const mount = VIEWS[document.body.dataset.view ?? ""];
@@ -36,6 +44,7 @@ function start(): void {
     try {
       await view.load();
       fault("");
+      asOf((answered = Date.now()));
       return true;
     } catch (why) {
       if (why instanceof Unreachable) return false;
@@ -45,15 +54,28 @@ function start(): void {
     }
   };
   loadWith(load);
+  const watch = () => {
+    const known = Math.max(answered, live.heard);
+    const isStale = Date.now() - known > STALE_AFTER || byId("live").dataset.state === "offline";
+    byId("stale").hidden = !isStale;
+    document.body.dataset.stale = String(isStale);
+    if (isStale) show(byId("stale"), `The server does not answer. What is shown is from ${localText(new Date(known))}.`);
+    else asOf(known);
+  };
   const live = new Live(refresh, load, (state) => {
     byId("live").dataset.state = state;
     show(byId("live"), state === "polling" ? `every ${refresh / 1000} s` : SAID[state]);
+    watch();
   });
   view.listen?.(live);
   void load();
   live.start();
+  setInterval(watch, 1000);
+  panels(refresh);
   if (view.every) setInterval(() => document.hidden || void load(), view.every);
 }
+
+const asOf = (at: number): void => renew(byId("now"), moment(at));
 
 function fault(text: string): void {
   byId("trouble").hidden = text === "";

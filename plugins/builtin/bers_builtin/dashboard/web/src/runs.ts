@@ -55,10 +55,9 @@ export function outcome(run: Run): string {
   return run.step === "lost" ? "lost" : (run.facts.outcome ?? "finished");
 }
 
-export function outcomeMark(run: Run): HTMLElement {
-  const word = outcome(run);
-  return mark(word, STATUS[word] ?? "unhealthy");
-}
+export const statusOf = (run: Run): string => STATUS[outcome(run)] ?? "unhealthy";
+
+export const outcomeMark = (run: Run): HTMLElement => mark(outcome(run), statusOf(run));
 
 export function runRow(run: Run): HTMLTableRowElement {
   const cell = (label: string, ...content: (Node | string)[]) => h("td", { data: { label } }, ...content);

@@ -3,7 +3,8 @@
 import { type Alert, ask, tell } from "../api";
 import { asked, worded } from "../dialog";
 import { byId, h, link, mark, renew, table } from "../dom";
-import { formatted, moment, span } from "../format";
+import { formatted, localText, moment, span } from "../format";
+import { plot } from "../plot";
 import { reload, type View } from "../view";
 
 const STATES: Record<string, { title: string; path: string; fields: Record<string, string> }> = {
@@ -32,6 +33,8 @@ interface Story {
 }
 
 interface Evaluations {
+  threshold: number | null;
+  unit: string;
   condition: string;
   hint: string;
   evaluations: { time: number; value: number | null; samples: number | null; decision: string; status: string; reason: string }[];
@@ -168,6 +171,7 @@ export function alerts(main: HTMLElement): View {
         ? table("Notifications", ["Channel", "What", "State", "#Attempts"], found.told.map((one) => ({ cells: [one.channel, one.type, one.error ? `${one.status}: ${one.error}` : one.status, one.attempts] })))
         : h("p", { class: "none" }, "Nobody: no channel is meant."),
       h("h3", {}, "The rule's last evaluations"),
+      why ? evaluated(why) : null!,
       why
         ? table("Evaluations", ["When", "#Value", "#Samples", "Decision", "Why"], why.evaluations.map((one) => ({ cells: [moment(one.time), formatted(one.value, alert.unit), one.samples ?? "–", one.decision, one.reason] })))
         : h("p", { class: "none" }, "There is no such rule any more."),
@@ -236,6 +240,14 @@ export function alerts(main: HTMLElement): View {
       });
     },
   };
+}
+
+/** What the rule saw, beside what it is to stay below or above. */
+function evaluated(why: Evaluations): Node {
+  const dots = why.evaluations
+    .flatMap((one) => (one.value === null ? [] : [{ at: one.time, value: one.value, status: one.decision === "breaching" ? "unhealthy" : "healthy", says: `${formatted(one.value, why.unit)} at ${localText(new Date(one.time))}: ${one.decision}` }]))
+    .sort((a, b) => a.at - b.at);
+  return dots.length ? plot("What it saw", [{ name: why.condition, dots }], why.unit, why.threshold) : h("span");
 }
 
 function chosen(): string {

@@ -8,7 +8,7 @@ import { formatted, moment } from "../format";
 import { reload, type View } from "../view";
 
 const RANGES = { "5m": 5, "15m": 15, "1h": 60, "6h": 360, "24h": 1440, "7d": 10_080, "30d": 43_200 } as const;
-const FIELDS = ["average", "min", "max", "p50", "p95"];
+const FIELDS = ["average", "min", "max", "p50", "p95", "p99"];
 const MOST_LINES = 8;
 const MINUTE = 60_000;
 
@@ -73,9 +73,9 @@ export function metric(main: HTMLElement): View {
     const sets: (readonly (number | null)[])[][] = [];
     const drawn = [];
     if (lines.length === 0) {
-      // One line, between what 50 % and 95 % stay below.
-      sets.push([whole[0] ?? [], whole[2] ?? [], whole[5] ?? [], whole[6] ?? []]);
-      drawn.push({ label: "average", colour: 1, width: 2 }, { label: "p50", colour: 1, bound: true }, { label: "p95", colour: 1, bound: true });
+      // One line, between what 50 % and 95 % stay below, and above that, lighter, what 99 % do.
+      sets.push([whole[0] ?? [], whole[2] ?? [], whole[5] ?? [], whole[6] ?? [], whole[7] ?? []]);
+      drawn.push({ label: "average", colour: 1, width: 2 }, ...["p50", "p95", "p99"].map((label) => ({ label, colour: 1, bound: true })));
     }
     lines.forEach((series, at) => {
       const found = columns(series.points, FIELDS.length + 1, now.stepMs);
@@ -88,13 +88,13 @@ export function metric(main: HTMLElement): View {
       sets.push([found[0] ?? [], found[2] ?? []]);
       drawn.push({ label: "the period before", colour: 0, width: 1 });
     }
-    const band = lines.length === 0 ? { band: [3, 2] as [number, number] } : {};
-    chart.change({ unit: now.unit, lines: drawn, target: now.target, notes, ...band });
+    const bands: [number, number][] = lines.length === 0 ? [[3, 2], [4, 3]] : [];
+    chart.change({ unit: now.unit, lines: drawn, target: now.target, notes, bands });
     chart.set(merged(sets) as never, from, to);
     renew(
       byId("key"),
       ...drawn.filter((line) => !("bound" in line)).map((line) => h("li", { data: { colour: String(line.colour) } }, line.label)),
-      ...(lines.length === 0 ? [h("li", { data: { colour: "band" } }, "p50 to p95")] : []),
+      ...(lines.length === 0 ? [h("li", { data: { colour: "band" } }, "p50 to p95"), h("li", { data: { colour: "outer" } }, "to p99")] : []),
       ...(now.target === null ? [] : [h("li", { data: { colour: "target" } }, `target ${formatted(now.target, now.unit)}`)]),
       ...notes.slice(0, 20).map((note) => h("li", { data: { colour: note.kind } }, `${note.text}, `, moment(note.at))),
     );
@@ -174,6 +174,7 @@ function summary(now: MetricAnswer): void {
     ["Average", formatted(now.average, now.unit)],
     ["P50", formatted(now.p50, now.unit)],
     ["P95", formatted(now.p95, now.unit)],
+    ["P99", formatted(now.p99, now.unit)],
     ["Samples", formatted(now.count)],
     ["Target", formatted(now.target, now.unit)],
   ];

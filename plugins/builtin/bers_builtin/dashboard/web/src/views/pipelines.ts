@@ -1,10 +1,11 @@
 // The running graph: what passes where, how fast, what waits, and what was dropped; and what passes one place right now.
 
-import { ask, tell } from "../api";
-import { asked } from "../dialog";
+import { ask } from "../api";
+import { button } from "../deeds";
 import { byId, h, mark, renew, show, table } from "../dom";
 import { formatted, span } from "../format";
-import { reload, type View } from "../view";
+import { type Edge, graph as picture } from "../graph";
+import type { View } from "../view";
 
 interface Node {
   id: string;
@@ -26,6 +27,7 @@ interface Node {
 
 interface Graph {
   nodes: Node[];
+  links: Edge[];
   process: { cpu: number; uptime: number };
 }
 
@@ -34,6 +36,13 @@ const MOST_SHOWN = 20;
 const LOOKED_AT = 10;
 
 export function pipelines(): View {
+  let byName = new Map<string, Node>();
+
+  function looked(id: string): void {
+    const node = byName.get(id);
+    if (node) void tap(node);
+  }
+
   async function load(): Promise<void> {
     const graph = await ask<Graph>("pipelines");
     const groups = new Map<string, Node[]>();
@@ -42,6 +51,9 @@ export function pipelines(): View {
       groups.set(name, [...(groups.get(name) ?? []), node]);
     }
     show(byId("process"), `${formatted(graph.process.cpu)} % of a processor, up ${span(graph.process.uptime)}`);
+    const places = graph.nodes.map((node) => ({ id: node.id, kind: node.kind, opens: tappable(node), status: STATES[node.state ?? "ok"] ?? "degraded" }));
+    renew(byId("picture"), picture(places, graph.links, looked));
+    byName = new Map(graph.nodes.map((node) => [node.id, node]));
     renew(byId("graph"), ...[...groups].map(([name, nodes]) => section(name, nodes)));
   }
 
@@ -72,7 +84,7 @@ export function pipelines(): View {
           "span",
           { class: "buttons" },
           tappable(node) ? h("button", { on: { click: () => void tap(node) } }, "Look") : null,
-          node.stage ? h("button", { on: { click: () => void restart(node).then(reload) } }, "Restart") : null,
+          node.stage ? restart(node) : null,
         ),
       ],
       data: { key: node.id },
@@ -114,12 +126,13 @@ async function tap(node: Node): Promise<void> {
 }
 
 const restart = (node: Node) =>
-  asked({
-    title: `Restart ${node.stage}`,
-    says: "It is stopped and started anew, with a budget of restarts that is whole. What waits for it is kept.",
-    verb: "Restart",
-    act: async () => {
-      await tell("POST", `stages/${encodeURIComponent(node.stage)}/restart`);
-      return "It is started anew, and that is written into the audit.";
+  button(
+    {
+      title: `Restart ${node.stage}`,
+      says: "It is stopped and started anew, with a budget of restarts that is whole. What waits for it is kept.",
+      verb: "Restart",
+      path: `stages/${encodeURIComponent(node.stage)}/restart`,
+      told: () => "It is started anew.",
     },
-  });
+    node.id,
+  );

@@ -2,12 +2,14 @@
 
 import { ask, type Stored } from "../api";
 import { byId, h, renew, table } from "../dom";
-import { formatted, moment } from "../format";
+import { formatted, localText, moment } from "../format";
 import type { Live } from "../live";
-import { isRun, joined, outcomeMark, type Run, runOf } from "../runs";
+import { plot, type Row } from "../plot";
+import { isRun, joined, outcome, outcomeMark, type Run, runOf, statusOf } from "../runs";
 import type { View } from "../view";
 
 const TYPES = { build: "build.*", validation: "testsuiterun.*", deployment: "deployment.*" } as const;
+const MOST_ROWS = 8;
 const TITLES: Record<string, string> = { build: "Builds", validation: "Test suites", deployment: "Deployments" };
 
 interface Figure {
@@ -21,14 +23,22 @@ interface Figure {
 
 export function runs(): View {
   const all = new Map<string, Run[]>();
+  const phases = new Map<string, Record<string, number>>(); // Of each build, how long each took; a phase is an event of its own.
+  const sizes = new Map<string, number>(); // Of what each build made, as it was before anything compressed it.
 
   async function load(): Promise<void> {
     await Promise.all([...Object.entries(TYPES).map(([kind, type]) => runsOf(kind, type)), dora()]);
   }
 
   async function runsOf(kind: string, type: string): Promise<void> {
-    const records = await ask<Stored[]>("records", { type, limit: 200 });
+    const records = await ask<Stored[]>("records", { type, limit: 500 });
     all.set(kind, joined(records.map((one) => runOf(one.type, one.timestamp, one.subject, one.id, one))));
+    for (const { subject, measures, labels } of [...records].sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0))) {
+      const size = measures?.bundle_size_total;
+      if (subject && size !== undefined && labels?.kind === "raw") sizes.set(subject, size);
+      const took = measures?.build_phase_time;
+      if (subject && took !== undefined && labels?.phase) phases.set(subject, { ...phases.get(subject), [labels.phase]: took });
+    }
     draw(kind);
   }
 
@@ -38,8 +48,9 @@ export function runs(): View {
       byId(kind),
       h("h2", {}, TITLES[kind] ?? kind),
       list.length
-        ? table(TITLES[kind] ?? kind, ["Run", "Outcome", "#Took", "Environment", "What it measured", "When"], list.map(row))
+        ? table(TITLES[kind] ?? kind, ["Run", "Outcome", "#Took", "Environment", "Phases", "When"], list.map((run) => row(run, phases.get(run.name))))
         : h("p", { class: "none" }, "None yet."),
+      ...pictures(all.get(kind) ?? [], (run) => sizes.get(run.name)),
     );
   }
 
@@ -68,7 +79,7 @@ export function runs(): View {
   };
 }
 
-function row(run: Run) {
+function row(run: Run, phases: Record<string, number> = {}) {
   const { facts } = run;
   const reason = facts.reason ? h("span", { class: "quiet" }, ` ${facts.reason}`) : null;
   const about = [facts.service, facts.version].filter(Boolean).join(" ");
@@ -78,20 +89,53 @@ function row(run: Run) {
       h("span", {}, outcomeMark(run), reason),
       formatted(facts.duration_ms, "ms"),
       facts.environment ?? "–",
-      waterfall(facts.measures ?? {}),
+      waterfall({ ...phasesOf(facts.measures ?? {}), ...phases }),
       moment(run.at),
     ],
     data: { key: run.name },
   };
 }
 
+/** How long runs took over time, and how large what they built was. */
+function pictures(runs: readonly Run[], sizeOf: (run: Run) => number | undefined): HTMLElement[] {
+  const took = rowsOf(runs, (run) => run.facts.duration_ms, "ms");
+  const sizes = rowsOf(runs, sizeOf, "By");
+  return [
+    ...(took.length ? [h("h3", {}, "How long they took"), plot("Runs", took, "ms")] : []),
+    ...(sizes.length ? [h("h3", {}, "How large the bundles are"), plot("Bundles", sizes, "By")] : []),
+  ];
+}
+
+function rowsOf(runs: readonly Run[], value: (run: Run) => number | undefined, unit: string): Row[] {
+  const rows = new Map<string, Run[]>();
+  for (const run of runs) if (value(run) !== undefined) rows.set(groupOf(run), [run, ...(rows.get(groupOf(run)) ?? [])]);
+  return [...rows].slice(0, MOST_ROWS).map(([name, own]) => ({
+    name,
+    dots: own.map((run) => ({
+      at: run.at,
+      value: value(run) ?? 0,
+      status: statusOf(run),
+      says: `${run.name}: ${formatted(value(run), unit)} at ${localText(new Date(run.at))}, ${outcome(run)}`,
+    })),
+  }));
+}
+
+/** What is built, tested or deployed again and again, whatever each run of it is called. */
+function groupOf({ facts, name }: Run): string {
+  const labels = facts.labels ?? {};
+  return labels.suite ?? labels.build ?? facts.service ?? labels.name ?? name.split("/")[0] ?? name;
+}
+
+const PHASE = "build.phase.";
+const phasesOf = (measures: Record<string, number>) =>
+  Object.fromEntries(Object.entries(measures).filter(([name]) => name.startsWith(PHASE)).map(([name, took]) => [name.slice(PHASE.length), took]));
+
 /** The phases of a build one after another, as wide as they took. */
-function waterfall(measures: Record<string, number>): HTMLElement {
-  const phases = Object.entries(measures).filter(([name]) => name.startsWith("build.phase."));
+function waterfall(measured: Record<string, number>): HTMLElement {
+  const phases = Object.entries(measured);
   const total = phases.reduce((sum, [, took]) => sum + took, 0);
   const node = h("span", { class: "phases" });
-  for (const [name, took] of phases) {
-    const word = name.slice("build.phase.".length);
+  for (const [word, took] of phases) {
     const bar = h("span", { class: "phase", attributes: { title: `${word}: ${formatted(took, "ms")}` } }, word);
     bar.style.flexGrow = String(Math.max(0.05, took / (total || 1)));
     node.append(bar);

@@ -1,0 +1,95 @@
+// The running graph as a picture: places in columns, from the way in to the sinks, and what passes between them.
+
+import { formatted } from "./format";
+import { drawn } from "./strip";
+
+export interface Place {
+  id: string;
+  kind: string;
+  /** How it is, as a mark says it. */
+  status: string;
+  /** Whether what passes it can be looked at. */
+  opens: boolean;
+}
+
+export interface Edge {
+  from: string;
+  to: string;
+  rate: number;
+}
+
+const WIDE = 130;
+const HIGH = 26;
+const GAP = { x: 20, y: 10 };
+const MOST_LETTERS = 20;
+
+/** Each place one column to the right of what it is fed by, beside those it shares that with. */
+export function graph(places: readonly Place[], edges: readonly Edge[], open: (id: string) => void): SVGElement {
+  const at = laidOut(places, edges);
+  const columns = Math.max(0, ...[...at.values()].map(([x]) => x)) + 1;
+  const rows = Math.max(0, ...[...at.values()].map(([, y]) => y)) + 1;
+  const [wide, high] = [columns * (WIDE + GAP.x) - GAP.x, rows * (HIGH + GAP.y)];
+  const left = (id: string) => (at.get(id)?.[0] ?? 0) * (WIDE + GAP.x);
+  const top = (id: string) => (at.get(id)?.[1] ?? 0) * (HIGH + GAP.y);
+  return drawn(
+    "svg",
+    { class: "graph", viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, role: "group", "aria-label": "The running graph; the tables below say the same" },
+    ...edges.filter((edge) => at.has(edge.from) && at.has(edge.to)).map((edge) => {
+      const [x, y, toX, toY] = [left(edge.from) + WIDE, top(edge.from) + HIGH / 2, left(edge.to), top(edge.to) + HIGH / 2];
+      const middle = (x + toX) / 2;
+      return drawn(
+        "path",
+        { class: "edge", d: `M${x} ${y}C${middle} ${y} ${middle} ${toY} ${toX} ${toY}`, "stroke-width": (1 + Math.min(5, Math.log2(1 + edge.rate) / 2)).toFixed(2), "data-still": String(edge.rate === 0) },
+        drawn("title", {}, `${edge.from} to ${edge.to}: ${formatted(edge.rate)} in a second`),
+      );
+    }),
+    ...places.map((place) => node(place, left(place.id), top(place.id), open)),
+  );
+}
+
+function node(place: Place, x: number, y: number, open: (id: string) => void): SVGElement {
+  const word = place.id.split("/").pop() ?? place.id;
+  const short = word.length > MOST_LETTERS ? `${word.slice(0, MOST_LETTERS - 1)}…` : word;
+  const group = drawn(
+    "g",
+    { class: "place", "data-status": place.status, "data-key": place.id, ...(place.opens ? { tabindex: 0, role: "button", "aria-label": `${place.id}, ${place.status}: see what passes` } : {}) },
+    drawn("title", {}, place.id),
+    drawn("rect", { x: x + 1, y: y + 1, width: WIDE - 2, height: HIGH - 2, rx: 5 }),
+    drawn("text", { x: x + 7, y: y + HIGH / 2 + 4 }, short),
+  );
+  if (!place.opens) return group;
+  group.addEventListener("click", () => open(place.id));
+  group.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    open(place.id);
+  });
+  return group;
+}
+
+/** Column and row of each place: the column is the longest way to it. */
+export function laidOut(places: readonly Place[], edges: readonly Edge[]): Map<string, [number, number]> {
+  const column = new Map(places.map((place) => [place.id, 0]));
+  for (let turn = 0; turn < places.length; turn++) {
+    let moved = false;
+    for (const { from, to } of edges) {
+      const least = (column.get(from) ?? 0) + 1;
+      if (column.has(from) && column.has(to) && (column.get(to) ?? 0) < least && least < places.length) {
+        column.set(to, least);
+        moved = true;
+      }
+    }
+    if (!moved) break;
+  }
+  // A place stands beside what feeds it: pipelines keep a row of their own for all that follows in them.
+  const taken = new Map<number, number>();
+  const found = new Map<string, [number, number]>();
+  for (const { id } of [...places].sort((a, b) => (column.get(a.id) ?? 0) - (column.get(b.id) ?? 0))) {
+    const at = column.get(id) ?? 0;
+    const beside = Math.min(...edges.filter((edge) => edge.to === id).map((edge) => found.get(edge.from)?.[1] ?? 0));
+    const row = Math.max(taken.get(at) ?? 0, Number.isFinite(beside) ? beside : 0);
+    found.set(id, [at, row]);
+    taken.set(at, row + 1);
+  }
+  return found;
+}

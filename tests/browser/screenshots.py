@@ -1,0 +1,169 @@
+"""Makes the pictures of the documentation: every view of a server that watched this project being built and tested.
+
+``make screenshots`` runs it. Nothing in the pictures is made up: the server is told what this script really does, which
+is to build the dashboard and a wheel, run a part of the tests, and deploy the wheel into a folder, once in vain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+from anyio import to_thread
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from bers.testing.server import Server, serving
+from tests.browsing import FLAGS
+
+ROOT = Path(__file__).resolve().parents[2]
+WEB = ROOT / "plugins/builtin/bers_builtin/dashboard/web"
+BIN = Path(sys.executable).parent
+
+MOST = 1_500_000
+"""Bytes that all pictures may have together."""
+
+WHAT = {
+    "overview": ("/", "#indicators .card canvas"),
+    "metric": ("/metric/build_performance?range=15m", "#numbers tbody tr"),
+    "alerts": ("/alerts", "#list tbody tr"),
+    "runs": ("/runs", "#build tbody tr"),
+    "pipelines": ("/pipelines", "#graph tbody tr"),
+    "operations": ("/operations", "#checks tbody .strip"),
+}
+"""The address of each view, and something that shows once all of it is there."""
+
+LOOKS: Mapping[str, Mapping[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 360, "height": 780}},
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """This project, and how it reports what is done to it."""
+
+    server: str
+    scratch: Path
+
+    def run(self, kind: str, name: str, *command: str | Path, environment: str = "", folder: Path = ROOT) -> int:
+        """Run something as `bers-emit run` does, and return its exit code."""
+        options = ["--kind", kind, "--name", name, *(["--env", environment] if environment else [])]
+        return self.call(BIN / "bers-emit", "run", *options, "--", *command, folder=folder)
+
+    def call(self, *command: str | Path, folder: Path = ROOT) -> int:
+        known = {key: value for key, value in os.environ.items() if not key.startswith("BERS_")}
+        told = known | {"BERS_EMIT_URL": self.server, "BERS_EMIT_SPOOL": str(self.scratch / "spool")}
+        said = subprocess.DEVNULL
+        return subprocess.run(command, cwd=folder, env=told, stdout=said, stderr=said, check=False).returncode
+
+    def configured(self) -> Path:
+        """The dashboard's own configuration of vite, with our plugin for phases and sizes, into another folder."""
+        emit = (ROOT / "plugins/contrib/bers-emit-js/dist/esm/vite.js").as_uri()
+        file = self.scratch / "vite.config.mjs"
+        file.write_text(
+            f"import ours from {(WEB / 'vite.config.js').as_uri()!r};\n"
+            f"import {{ bers }} from {emit!r};\n"
+            f"const build = {{ ...ours.build, outDir: {str(self.scratch / 'pages')!r} }};\n"
+            "export default { ...ours, build, plugins: [bers({ name: 'dashboard' })] };\n"
+        )
+        return file
+
+    def is_built_and_deployed(self) -> None:
+        """What a team does in an hour: builds, tests, a deployment that fails, and the one before it again."""
+        out, live = self.scratch / "wheels", self.scratch / "live"
+        vite: list[str | Path] = [WEB / "node_modules/.bin/vite", "build", "--config", self.configured()]
+        wheel: list[str | Path] = [BIN / "uv", "build", "--wheel", "--out-dir", out, ROOT / "plugins/contrib/bers-ntfy"]
+        suite: list[str | Path] = [BIN / "pytest", "-q", "-p", "no:cacheprovider"]
+        for _ in range(3):
+            self.call(*vite, folder=WEB)
+        self.run("build", "bers-ntfy", *wheel)
+        self.call(*suite, "--bers-suite=units", "tests/unit/test_units.py", "tests/unit/test_sketch.py")
+        self.call(*suite, "--bers-suite=layers", "tests/unit/test_layers.py")
+        self.run("deploy", "bers-ntfy", "cp", "-r", out, live, environment="staging")
+        self.run("deploy", "bers-ntfy", "cp", "-r", out, live, environment="production")
+        # A wheel that is not there is not deployed, and out of an empty folder nothing is built: these two fail.
+        bad = self.run("deploy", "bers-ntfy", "cp", "-r", out / "none.whl", live, environment="production")
+        if bad:
+            rollback = ["--service", "bers-ntfy", "--env", "production", "--rollback", "--outcome", "success"]
+            self.call(BIN / "bers-emit", "deployment.finished", *rollback, "--reason", "the deployment before failed")
+        self.run("build", "bers-ntfy", *wheel)
+        self.call(*vite, folder=WEB)
+        self.run("build", "bers-ntfy", *wheel[:-1], self.scratch / "nothing")
+        self.call(BIN / "bers-emit", "flush")
+
+
+async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any]) -> bytes:
+    """A page as it is seen, as WebP."""
+    context = await browser.new_context(**look)
+    page = await context.new_page()
+    await page.goto(url)
+    await expect(page.locator("#live")).to_have_text("live", timeout=30_000)
+    await expect(page.locator(shown).first).to_be_visible(timeout=30_000)
+    await page.wait_for_load_state("load")
+    data = await _taken(page)
+    await context.close()
+    return data
+
+
+async def _taken(page: Page) -> bytes:
+    session = await page.context.new_cdp_session(page)
+    asked = {"format": "webp", "quality": 80}
+    taken = cast("Mapping[str, str]", await session.send("Page.captureScreenshot", asked))  # pyright: ignore[reportUnknownMemberType]
+    return base64.b64decode(taken["data"])
+
+
+async def pictures(server: Server, folder: Path) -> int:
+    """Every view in every look; how many bytes they are together."""
+    (alert, *_) = await server.until("alerts", len)
+    total = 0
+    program = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    async with async_playwright() as playwright:
+        async with await playwright.chromium.launch(executable_path=program, args=list(FLAGS)) as browser:
+            for name, (path, shown) in WHAT.items():
+                url = server.url(path + (f"?id={alert['id']}" if name == "alerts" else ""))
+                for look, options in LOOKS.items():
+                    data = await picture(browser, url, shown, options)
+                    await anyio.Path(folder / f"{name}-{look}.webp").write_bytes(data)
+                    total += len(data)
+    return total
+
+
+async def made(folder: Path) -> int:
+    with tempfile.TemporaryDirectory(prefix="bers-screenshots-") as name:
+        scratch = Path(name)
+        async with serving(scratch) as server:
+            project = Project(server.url("/").rstrip("/"), scratch)
+            await to_thread.run_sync(project.is_built_and_deployed)
+            await server.until("records?type=deployment.finished", lambda found: len(found) >= 4, seconds=30)
+            return await pictures(server, folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Make the pictures of the documentation.")
+    parser.add_argument("--into", type=Path, default=ROOT / "docs/images", help="the folder they are written to")
+    folder: Path = parser.parse_args(arguments).into
+    if shutil.which(os.environ.get("CHROMIUM", "chromium")) is None:
+        print("there is no Chromium; `make test-browser-setup` installs it, or CHROMIUM names it", file=sys.stderr)
+        return 2
+    folder.mkdir(parents=True, exist_ok=True)
+    total = anyio.run(partial(made, folder))
+    print(f"{folder}: {total / 1000:.0f} kB")
+    if total > MOST:
+        print(f"the pictures are larger than {MOST / 1e6:g} MB together", file=sys.stderr)
+    return int(total > MOST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
