@@ -1,6 +1,6 @@
 """Requests of OpenTelemetry that are as large as they may be, or larger: others have their turn while they are read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,8 +54,9 @@ def test_a_metric_of_many_points_in_protobuf_is_read_in_parts() -> None:
 
 
 @pytest.mark.parametrize("read", [messages.read_metrics, messages.read_logs])
-def test_senders_who_tell_nothing_are_looked_at_a_few_at_a_time_and_are_not_many(read: object) -> None:
-    assert callable(read)
+def test_senders_who_tell_nothing_are_looked_at_a_few_at_a_time_and_are_not_many(
+    read: Callable[[bytes], Iterator[object]],
+) -> None:
     word = "resourceMetrics" if read is messages.read_metrics else "resourceLogs"
     body = b'{"%s":[%s]}' % (word.encode(), b",".join([b"{}"] * 10_000))
     assert turns(read(body)) == 10_000 // messages.TURN

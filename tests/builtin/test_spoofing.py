@@ -56,7 +56,7 @@ async def test_a_type_of_the_servers_own_is_taken_in_no_words(server: Server, ty
 async def test_a_source_of_the_servers_own_is_taken_in_no_words(server: Server, source: str) -> None:
     assert await kept(server, "ingest", {"type": "build.finished", "source": source}) == 0
     context = {"version": "0.4.1", "id": "1", "source": source, "type": "dev.cdevents.build.finished.0.2.0"}
-    cdevent = {"context": context, "subject": {"id": "b", "content": {}}}
+    cdevent: dict[str, object] = {"context": context, "subject": {"id": "b", "content": {}}}
     assert await kept(server, "ingest", cdevent) == 0
     assert await kept(server, "ingest", {}, **{**CLOUD, "ce-source": escaped(source)}) == 0
     inner = await server.post("ingest?dry_run=1", content=json.dumps({"source": source}), headers={**PLAIN, **CLOUD})

@@ -326,7 +326,7 @@ async def test_a_file_of_something_else_is_one_line_in_the_log(
 
 async def test_numbers_that_nobody_could_mean_are_none(tmp_path: Path) -> None:
     beyond = started(startTimeMillis="9" * 30, uuid="u" * 9_999, command="c" * 9_999, workspaceDirectory="w" * 9_999)
-    odd = [{"id": {"buildMetrics": {}}, "buildMetrics": {"timingMetrics": {"analysisPhaseTimeInMs": one}}}
+    odd: list[Any] = [{"id": {"buildMetrics": {}}, "buildMetrics": {"timingMetrics": {"analysisPhaseTimeInMs": one}}}
            for one in ("nan", "inf", 10**400, "9" * 5_000)]  # fmt: skip
     (event,) = await read(written(tmp_path / "b.json", [*odd, beyond]), 1)
     assert (event.time, len(event.id), len(event.source), len(event.labels["command"])) == (0, 108, 107, 100)

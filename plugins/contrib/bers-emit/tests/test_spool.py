@@ -230,7 +230,13 @@ def test_a_file_that_somebody_puts_in_the_place_of_a_spool_is_not_written_to(
     mine.write_text("untouched\n")
     rename = os.rename
 
-    for place in (lambda path: os.symlink(mine, path), lambda path: os.link(mine, path), os.mkfifo):
+    def link(path: str) -> None:
+        os.link(mine, path)
+
+    def symlink(path: str) -> None:
+        os.symlink(mine, path)
+
+    for place in (symlink, link, os.mkfifo):
 
         def replaced(hidden: str, path: str, place: Callable[[str], None] = place) -> None:
             rename(hidden, path)
