@@ -134,7 +134,9 @@ def test_what_changes_something_takes_more_than_reading(closed: Guarded) -> None
     told = {"/api/monitoring/ingest", *hooks}  # What is taken there is for those to know who may hand it in.
     allowed["POST", "/api/monitoring/alerts/backtest"] = "read"  # It changes nothing.
     for _, method, path, scope in routes(closed):
-        if method != "GET" and path not in PUBLIC:
+        if path.startswith(("/api/monitoring/ingest/", "/v1/")):
+            assert scope == "ingest", (method, path)
+        elif method != "GET" and path not in PUBLIC:
             assert scope == allowed.get((method, path), "admin"), (method, path)
         elif method == "GET":
             least = "admin" if path.startswith("/api/monitoring/audit") else "read"
@@ -150,7 +152,7 @@ def test_c150_without_a_key_every_route_is_401_but_those_of_the_list(closed: Gua
             continue
         assert reply.status_code == 401, (surface, method, path, reply.status_code)
         assert reply.headers["www-authenticate"] == "Bearer"
-        if path.startswith(("/api/", "/openapi", "/metrics")):
+        if path.startswith(("/api/", "/openapi", "/metrics", "/v1/", "/assets/")):
             assert reply.json()["error"]["code"] == "unauthenticated"
         else:  # People are asked to log in.
             assert '<form method="post" action="/login">' in reply.text and "data-view" not in reply.text

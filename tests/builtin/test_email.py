@@ -310,6 +310,8 @@ async def test_where_an_e_mail_must_not_go_is_said_at_the_start(options: dict[st
 
 
 async def test_a_server_that_drips_keeps_no_thread_when_the_time_is_over(tmp_path: Path) -> None:
+    over = anyio.Event()
+
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while not reader.at_eof():
@@ -317,6 +319,9 @@ async def test_a_server_that_drips_keeps_no_thread_when_the_time_is_over(tmp_pat
                 await writer.drain()
                 await asyncio.sleep(0.05)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        over.set()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     mail = Mail()
@@ -329,4 +334,5 @@ async def test_a_server_that_drips_keeps_no_thread_when_the_time_is_over(tmp_pat
         with anyio.fail_after(5):
             while busy.borrowed_tokens:
                 await anyio.sleep(0.02)
+            await over.wait()
     server.close()

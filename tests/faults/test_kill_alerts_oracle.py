@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -127,8 +128,18 @@ def test_what_a_channel_was_not_told_or_told_otherwise_is_found(name: str, campa
         assert any("under two ids" in one for one in channels.faults(channel._replace(receipts=again), history, logs))
 
 
+NUMBERS = count(1)
+
+
 def entry(seconds: float, kind: str, word: str = "breach", to: str = "active") -> dict[str, Any]:
-    return {"time": 1000 * seconds, "kind": kind, "to": to, "reason": {"word": word}, "told": True}
+    return {
+        "seq": next(NUMBERS),
+        "time": 1000 * seconds,
+        "kind": kind,
+        "to": to,
+        "reason": {"word": word},
+        "told": True,
+    }
 
 
 OVER = entry(9.0, "resolved", "recovered", "resolved")

@@ -53,7 +53,7 @@ include-path = "/api/monitoring/ingest"
 checks.negative_data_rejection.enabled = false
 
 [[operations]]
-include-path-regex = "^/api/monitoring/ingest/"
+include-path-regex = "^/(api/monitoring/ingest|v1)/"
 checks.negative_data_rejection.enabled = false
 checks.positive_data_acceptance.enabled = false
 

@@ -145,7 +145,7 @@ def test_status_of_a_server_that_is_not_well_is_exit_code_1(tmp_path: Path) -> N
 
 def test_check_finds_nothing_wrong_with_the_shipped_file_and_with_none(server: Operator, tmp_path: Path) -> None:
     done = bers(server.folder, "check")
-    assert done.returncode == 0 and done.stdout.startswith("pipelines.yaml: 8 sources,") and not done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("pipelines.yaml: 9 sources,") and not done.stderr
     assert "nothing wrong" in bers(tmp_path, "check").stdout
     assert json.loads(bers(tmp_path, "check", "--json").stdout) == {"ok": True, "faults": [], "warnings": []}
 

@@ -102,7 +102,7 @@ def test_over_rest_every_fault_is_answered_with_its_place(server: Operator) -> N
     assert (reply.status_code, error["code"]) == (422, "invalid")
     assert [(one["path"], one["message"].partition(": ")[0]) for one in error["details"]] == [
         ("sources.host.interval", "pipelines.yaml:11:33"),
-        ("processors.sampling.rat", "pipelines.yaml:17:14"),
+        ("processors.sampling.rat", "pipelines.yaml:18:14"),
     ]
     assert "did you mean 'rate'" in error["details"][1]["message"]
     assert server.data("config")["generation"] == 1

@@ -11,6 +11,14 @@ import pytest
 from bers.programs import MAX_OUTPUT, run_program
 
 
+def _said(process: psutil.Process) -> list[str]:
+    """What a process was started with; nothing once it has ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
@@ -52,7 +60,7 @@ async def test_one_that_may_not_be_killed_does_not_keep_us_from_going_on(monkeyp
     assert time.monotonic() - began < 6
     monkeypatch.undo()
     with anyio.fail_after(10):
-        while left := [one for one in psutil.Process().children() if "import time; time.sleep(8)" in one.cmdline()]:
+        while left := [one for one in psutil.Process().children() if "import time; time.sleep(8)" in _said(one)]:
             for one in left:
                 one.kill()
             await anyio.sleep(0.01)

@@ -22,8 +22,9 @@ def faults(history: Sequence[Alert], logs: Mapping[str, Log], downs: Mapping[str
         if alert["rule"] == CRITICAL and kept:
             yield f"{name} is critical, and was kept back: {kept}"
         yield from (f"{name}: {fault}" for fault in (*_flapping(log), *_escalated(log)))
-    yield from _limited([(alert, entry["time"] / 1000) for alert in history for entry in logs[alert["id"]]
-                         if entry["kind"] == "firing"])  # fmt: skip
+    firings = [(entry["seq"], alert, entry["time"] / 1000) for alert in history for entry in logs[alert["id"]]
+               if entry["kind"] == "firing"]  # fmt: skip
+    yield from _limited(sorted(firings, key=lambda one: one[0]))
     seen = dict.fromkeys(downs, 0)
     for alert in history:
         if alert["rule"] == CRITICAL:
@@ -68,10 +69,15 @@ def _escalated(log: Log) -> Iterator[str]:
         yield f"was handed on {steps} times"
 
 
-def _limited(firings: Sequence[tuple[Alert, float]]) -> Iterator[str]:
-    """What is critical fires in any case; anything else while fewer fired lately than may."""
-    times = sorted(at for _, at in firings)
-    for alert, at in firings:
+def _limited(firings: Sequence[tuple[int, Alert, float]]) -> Iterator[str]:
+    """What is critical fires in any case; anything else while fewer fired lately than may.
+
+    They come in the order in which they were concluded: after a start what was due long ago is concluded late, and what
+    bears a time before it may not have fired by then.
+    """
+    times: list[float] = []
+    for _, alert, at in firings:
         lately = sum(at - FIRINGS_WITHIN + ROUNDED < other < at for other in times)
+        times.append(at)
         if alert["rule"] != CRITICAL and lately > MOST_FIRINGS:
             yield f"alert {alert['id']} of {alert['rule']} fired at {at:.3f}, and {lately} had just before it"
