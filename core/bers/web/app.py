@@ -24,15 +24,12 @@ from bers.errors import Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
-from bers.web import bodies, downloads, exposition, guests, handshake, openapi, pages, prometheus
+from bers.web import bodies, downloads, entrance, exposition, guests, openapi, pages, prometheus
 from bers.web.api import Api, offer
-from bers.web.doors import INGEST, Door, doors, welcome
-from bers.web.envelope import JSON, Masked, failure, refusal, success
-from bers.web.event_schema import EVENT
+from bers.web.entrance import Entrance
+from bers.web.envelope import JSON, Masked, failure, not_allowed, refusal, success
 from bers.web.health import BADGES
-from bers.web.ingest import Ingest
 from bers.web.login import LOGIN, LOGOUT, STYLE, Login
-from bers.web.strangers import Strangers
 from bers.web.waiting import Waiting
 
 MAX_BODY = 64 << 10
@@ -57,9 +54,7 @@ class App:
         self._gate = gate or Gate(AccessSettings(), SystemClock())
         self._ports: dict[str, int] = {surface: port for port, surface in surfaces.items()}
         self._node: Supervisor | None = None
-        self._ingest: Ingest | None = None
-        self._doors: Mapping[str, Door] = {}
-        """Where formats of plugins are taken, by path."""
+        self._entrance: Entrance | None = None
         self._login: Login | None = None
         self._closing = anyio.Event()
         self._waiting: Waiting | None = None
@@ -77,18 +72,8 @@ class App:
         self._redactor = node.redactor
         self._gate.attach(node.state, node.audit)
         self._login = Login(self._gate, node.audit)
-        self._doors = doors((spec for _, spec in node.plan.catalogue.all()), node.running)
-        self._configure(node)
-        node.listeners.append(self._configure)
+        self._entrance = Entrance(node, self._gate)
         self._node = node
-
-    def _configure(self, node: Supervisor) -> None:
-        """Hold to the node's settings, as they are from now on."""
-        intake = node.plan.settings.intake
-        metrics, strangers = node.plan.metrics, Strangers(node.clock, self._gate.settings.rate, int(intake.memory))
-        self._ingest = Ingest(
-            node.intake, intake, node.clock, node.memory, node.pace, node.redactor, metrics, strangers
-        )
 
     def close(self) -> None:
         """End every stream, and take no more requests."""
@@ -100,8 +85,7 @@ class App:
             return
         request = Request(scope, receive)
         send = guarded(scope, send)
-        if scope["path"].rstrip("/") == INGEST:
-            send = guests.readable(send, self._gate.guest(request))
+        send = entrance.way_back(send, request, scope["path"].rstrip("/"), self._gate)
         try:
             await self._answer(request, scope, receive, send)
         except Refused as refused:
@@ -126,54 +110,48 @@ class App:
             why = self._waiting.why if self._waiting and not ready and self._may_know(source) else None
             await Response(why, 200 if ready else 503, media_type="text/plain")(scope, receive, send)
             return
-        if path == INGEST and surface == "control" and guests.asks_first(request):
-            await self._gate.admit(request, source, Errand("ingest", public=True, counted=False, pages=True))
-            await guests.permission()(scope, receive, send)
+        control = surface == "control"
+        if control and (permission := await entrance.ask_first(request, path, source, self._gate)):
+            await permission(scope, receive, send)
             return
-        node = self._node
-        if node is None:
+        node, doors = self._node, self._entrance
+        if node is None or doors is None:
             await self._masked(self._absent(path, surface, source))(scope, receive, send)
             return
-        door = self._doors.get(path)
-        if surface == "control" and (door or path == INGEST) and handshake.is_asked(request.method, request.headers):
-            rate = node.plan.settings.intake.events_per_second
-            await handshake.answer(request.headers, rate)(scope, receive, send)
+        taking = control and doors.leads(path)
+        if taking and (greeting := doors.greeting(request)):
+            await greeting(scope, receive, send)
             return
         method = "GET" if request.method == "HEAD" else request.method
         routes, values = node.directory.match(path)
         here = {name: route for name, route in routes.items() if _answered(route, surface)}
-        errand = _errand(path, surface, here.get(method), badges=node.plan.settings.health.public_badges)
-        if door and surface == "control":
-            errand = Errand("ingest", public=method == "POST" and door.proves, counted=False)
+        if taking:
+            errand = doors.errand(path, method)
+        else:
+            errand = _errand(path, surface, here.get(method), badges=node.plan.settings.health.public_badges)
         caller = await self._gate.admit(request, source, errand)
-        if path == guests.SCRIPT and surface == "control" and method == "GET":
-            await guests.script(request)(scope, receive, send)
+        if path == guests.SCRIPT and control and method == "GET":
+            await doors.script(request)(scope, receive, send)
             return
         view = _is_view(here.get(method))
-        if surface == "control" and (response := await self._enter(request, path, method, caller, view=view)):
+        if control and (response := await self._enter(request, path, method, caller, view=view)):
             await response(scope, receive, send)
             return
         own = {
             "/openapi.json": self._describe,
             "/metrics": self._expose if surface != "health" else None,
         }
-        if surface == "control" and (path == INGEST or door):
-            if method not in ("GET", "POST"):
-                response = _not_allowed(["GET", "POST"])
-            elif method == "POST":
-                response = await self._take(request, caller, door)
-            else:
-                response = self._welcome(node, path)
-            await self._masked(response)(scope, receive, send)
+        if taking:
+            await self._masked(await doors.answer(request, path, method, caller))(scope, receive, send)
             return
         if (answer := own.get(path)) is not None:
-            response = await answer(request, node, surface, caller) if method == "GET" else _not_allowed(["GET"])
+            response = await answer(request, node, surface, caller) if method == "GET" else not_allowed(["GET"])
             await self._masked(response)(scope, receive, send)
             return
         if not here:
             await self._masked(self._not_found(path, routes, surface))(scope, receive, send)
         elif method not in here:
-            await _not_allowed(list(here))(scope, receive, send)
+            await not_allowed(list(here))(scope, receive, send)
         elif isinstance(stream := here[method].operation, Stream) and request.method == "HEAD":
             await Response(None, 200, {**_STREAM, "Content-Type": stream.media})(scope, receive, send)
         elif isinstance(stream, Stream):
@@ -209,9 +187,9 @@ class App:
         if path == LOGIN:
             if method == "POST":
                 return await login.enter(request, caller.address)
-            return await login.page(caller) if method == "GET" else _not_allowed(["GET", "POST"])
+            return await login.page(caller) if method == "GET" else not_allowed(["GET", "POST"])
         if path == LOGOUT:
-            return await login.leave(request, caller) if method == "POST" else _not_allowed(["POST"])
+            return await login.leave(request, caller) if method == "POST" else not_allowed(["POST"])
         if not view or caller.key:
             return None
         return await (login.page(caller) if path == "/" else login.ask(caller))
@@ -310,7 +288,7 @@ class App:
 
     async def _describe(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         routes = [route for route in node.directory.routes if _answered(route, surface)]
-        taking = [*self._doors.values()] if surface == "control" else None
+        taking = self._entrance.doors if surface == "control" and self._entrance else None
         document = openapi.document(routes, doors=taking, closed=self._gate.settings.enabled)
         return Response(msgspec.json.encode(document), media_type=JSON)
 
@@ -318,16 +296,9 @@ class App:
         media = exposition.media(request.headers.get("accept", ""))
         return Response(await prometheus.exposition(node, media), headers={"Vary": "Accept"}, media_type=media)
 
-    async def _take(self, request: Request, caller: Caller, door: Door | None) -> Response:
-        assert self._ingest is not None, "it is there as long as the node is"
-        return await self._ingest.answer(request, self._gate.account(caller), door)
-
-    def _welcome(self, node: Supervisor, path: str) -> Response:
-        return success(welcome(path, [*self._doors.values()], node.plan.settings.intake, EVENT))
-
     def _not_found(self, path: str, routes: Mapping[str, Route], surface: Surface) -> Response:
         hint = "GET /openapi.json lists what is answered here"
-        if routes or path == INGEST or path in self._doors:
+        if routes or (self._entrance and self._entrance.leads(path)):
             at = {route.operation.surface for route in routes.values() if route.method == "GET"} - {"control", surface}
             own = "".join(f"{self._ports.get(one)} ({one}) and on " for one in sorted(at))
             hint = f"it is answered on port {own}{self._ports.get('control')} (everything)"
@@ -361,8 +332,6 @@ def _errand(path: str, surface: Surface, route: Route | None, *, badges: bool) -
 
     ``badges`` says that everybody may see those of checks.
     """
-    if path == INGEST:
-        return Errand("ingest", counted=False, pages=True)  # The intake says how many events there may be.
     if path in ("/openapi.json", "/metrics"):
         return Errand("read")
     if surface == "control" and path in (LOGIN, LOGOUT):
@@ -386,11 +355,6 @@ def _is_view(route: Route | None) -> bool:
 
 def _answered(route: Route, surface: Surface) -> bool:
     return surface == "control" or (route.method == "GET" and route.operation.surface == surface)
-
-
-def _not_allowed(methods: list[str]) -> Response:
-    allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
-    return failure(405, "method_not_allowed", f"this answers {allowed}", headers={"Allow": allowed})
 
 
 async def _body(request: Request) -> Mapping[str, Any]:

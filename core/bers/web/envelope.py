@@ -63,6 +63,12 @@ def failure(status: int, code: str, message: str, *, headers: Mapping[str, str] 
     return _answer(status, {"success": False, "error": error}, headers)
 
 
+def not_allowed(methods: list[str]) -> Response:
+    """The answer to a method that is none of these, at a path that is answered."""
+    allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
+    return failure(405, "method_not_allowed", f"this answers {allowed}", headers={"Allow": allowed})
+
+
 def headers_of(refused: Refused) -> dict[str, str]:
     """The headers that a refusal has, in whatever words it is told."""
     headers: dict[str, str] = {}

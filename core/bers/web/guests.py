@@ -51,9 +51,14 @@ def readable(send: Send, origin: str | None) -> Send:
     return with_headers
 
 
-def script(request: Request) -> Response:
+def script() -> Page:
     """The browser's half of `@bers/emit`, for pages of any site."""
     body = files("bers.web").joinpath("emit.js").read_bytes()
-    answer = pages.answer(request, Page(body, "text/javascript; charset=utf-8", max_age=3600.0, anywhere=True))
+    return Page(body, "text/javascript; charset=utf-8", max_age=3600.0, anywhere=True)
+
+
+def handed_out(request: Request, script: Page) -> Response:
+    """The script, for a page that loads it as a module, which it may from any site."""
+    answer = pages.answer(request, script)
     answer.headers["Access-Control-Allow-Origin"] = "*"
     return answer
