@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bers import Catalog, Context, Event, Interval, Outcome, Receiver, Table
 from bers.testing import VirtualClock, check_spec, run_processor, run_receive
 from bers_builtin.processors.aggregation import AGGREGATION
-from bers_builtin.sources._assets import normalized
+from bers_builtin.sources._assets import sizes
 from bers_builtin.sources.build import BUILD, BuildConfig, BuildSource
 
 SOURCE = "/ci/local"
@@ -399,4 +399,5 @@ async def test_a_list_of_files_that_is_none_measures_nothing(assets: object) -> 
     ],
 )
 def test_a_hash_in_a_name_is_no_part_of_it(name: str, wanted: str) -> None:
-    assert normalized(name) == normalized(wanted) == wanted
+    listed = [{"name": one, "raw": 10} for one in (name, wanted)]
+    assert sizes(Event("e", SOURCE, "build.finished", 5.0, data={"assets": listed})) == {wanted: {"raw": 20.0}}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bers_emit.testing import Receiver
+from bers_emit.testing import SURROUNDINGS, Receiver
 from tests.browsing import browser
 from tests.emit_js.node import Node
 from tests.emit_js.sites import Answer, Site
@@ -20,23 +20,6 @@ from tests.emit_js.sites import Answer, Site
 __all__ = ["browser"]
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "contrib" / "bers-emit-js"
-
-_OURS = (
-    "BERS_",
-    "CI",
-    "GITHUB_",
-    "GITLAB_",
-    "JENKINS_",
-    "BUILDKITE",
-    "TF_BUILD",
-    "BITBUCKET_",
-    "TEAMCITY_",
-    "CODEBUILD_",
-    "CIRCLE",
-    "TRAVIS",
-    "DRONE",
-    "TRACEPARENT",
-)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +44,7 @@ def built() -> Path:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith(_OURS):
+        if name.startswith(SURROUNDINGS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BERS_EMIT_SPOOL", str(tmp_path / "spool"))
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 import msgspec
 
 from bers import Event
+from bers_emit.asset_names import normalized
 
 MAX_ASSETS = 50
 """So many of a build's files are measured, the largest first: a metric is no list of files."""
 
 KINDS = ("raw", "gzip", "brotli")
 
-_SEGMENT = re.compile(r"(?<=[.\-_])[A-Za-z0-9_-]{8,}?(?=\.[A-Za-z]|$)")
-_HEX = re.compile(r"(?=.*\d)[0-9a-f]{8,64}")
-_WORDS = re.compile(r"(?:[A-Z]?[a-z]+)+")
+LONGEST = 200
+"""Characters of a name that are kept: the last, which tell files apart."""
 
 
 class _Asset(msgspec.Struct, frozen=True):
@@ -41,7 +40,7 @@ def sizes(event: Event) -> dict[str, dict[str, float]]:
             asset = msgspec.convert(one, _Asset)
         except msgspec.ValidationError:
             continue
-        name = normalized(asset.name)
+        name = normalized(asset.name)[-LONGEST:]
         raw[name] += int(asset.raw or 0)
         for kind in KINDS:
             size: float | None = getattr(asset, kind)
@@ -54,22 +53,3 @@ def sizes(event: Event) -> dict[str, dict[str, float]]:
         name: {kind: float(whole[name][kind]) for kind in KINDS if kind in whole[name] and (name, kind) not in partial}
         for name in largest
     }
-
-
-def normalized(name: str) -> str:
-    """The name without what its content adds to it: ``index-B3vZRz9l.js`` is ``index-*.js`` in every build."""
-    folder, slash, file = name.rpartition("/")
-    whole = folder + slash + _SEGMENT.sub(lambda found: "*" if _is_hash(found[0]) else found[0], file)
-    return whole[-200:]
-
-
-def _is_hash(text: str) -> bool:
-    """Whether no person would have named it so. Bundlers write hex, base32 in capitals, or base64 of eight letters."""
-    if _HEX.fullmatch(text):
-        return True
-    if len(text) != 8:
-        return len(text) >= 16 and text.isalnum() and not _WORDS.fullmatch(text) and any(map(str.isdigit, text))
-    upper, lower = sum(map(str.isupper, text)), sum(map(str.islower, text))
-    if not lower:
-        return upper > 0
-    return upper > 0 and (upper + lower < 8 or upper > 2)

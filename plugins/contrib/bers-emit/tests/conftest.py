@@ -8,30 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bers_emit.testing import Receiver
-
-_OURS = (
-    "BERS_",
-    "CI",
-    "GITHUB_",
-    "GITLAB_",
-    "JENKINS_",
-    "BUILDKITE",
-    "TF_BUILD",
-    "BITBUCKET_",
-    "TEAMCITY_",
-    "CODEBUILD_",
-    "CIRCLE",
-    "TRAVIS",
-    "DRONE",
-    "TRACEPARENT",
-)
+from bers_emit.testing import SURROUNDINGS, Receiver
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith(_OURS):
+        if name.startswith(SURROUNDINGS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BERS_EMIT_SPOOL", str(tmp_path / "spool"))
 

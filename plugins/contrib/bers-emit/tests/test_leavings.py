@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bers_emit.imports.assets import gzipped, normalized
+from bers_emit.asset_names import normalized
+from bers_emit.imports.assets import gzipped
 from bers_emit.testing import Receiver
 
 WRAPPED = [sys.executable, "-m", "bers_emit", "run"]

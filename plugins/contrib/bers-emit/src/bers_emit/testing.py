@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+SURROUNDINGS = (
+    "BERS_",
+    "CI",
+    "GITHUB_",
+    "GITLAB_",
+    "JENKINS_",
+    "BUILDKITE",
+    "TF_BUILD",
+    "BITBUCKET_",
+    "TEAMCITY_",
+    "CODEBUILD_",
+    "CIRCLE",
+    "TRAVIS",
+    "DRONE",
+    "TRACEPARENT",
+)
+"""How the names of variables begin that tell an emitter where it is: a test that is to know that takes them away."""
+
+
 class Receiver:
     """Answers 202 unless an answer is ordered; after ``hang_after`` requests it never answers again."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import zlib
 from time import monotonic
 
+from bers_emit.asset_names import normalized
 from bers_emit.imports import brotli
 
 TYPE_CHECKING = False
@@ -22,9 +22,6 @@ PATIENCE = 2.0
 """Seconds that may be spent on compressing; what is not done by then is not told."""
 
 _PIECE = 1 << 20
-_HASH = re.compile(r"(?<=[.\-_])[A-Za-z0-9_-]{8,}?(?=\.[A-Za-z]|$)")
-_HEX = re.compile(r"(?=.*\d)(?:[0-9a-f]{8,64})")
-_WORDS = re.compile(r"(?:[A-Z]?[a-z]+)+")
 
 
 class Asset:
@@ -94,12 +91,6 @@ class Bundle:
         return trouble
 
 
-def normalized(name: str) -> str:
-    """The name without what its content adds to it: ``index-B3vZRz9l.js`` is ``index-*.js`` in every build."""
-    folder, slash, file = name.rpartition("/")
-    return folder + slash + _HASH.sub(lambda found: "*" if _is_hash(found[0]) else found[0], file)
-
-
 def gzipped(path: str) -> tuple[int, int]:
     """How many bytes a file has, and how many zlib makes of them, at the level that servers and tools use."""
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)
@@ -129,15 +120,3 @@ def marked(assets: Iterable[Asset], entries: Iterable[str], initial: Iterable[st
     for one in assets:
         one.entry = one.name in begun
         one.initial = one.entry or one.name in at_once
-
-
-def _is_hash(text: str) -> bool:
-    """Whether no person would have named it so. Bundlers write hex, base32 in capitals, or base64 of eight letters."""
-    if _HEX.fullmatch(text):
-        return True
-    if len(text) != 8:
-        return len(text) >= 16 and text.isalnum() and not _WORDS.fullmatch(text) and any(map(str.isdigit, text))
-    upper, lower = sum(map(str.isupper, text)), sum(map(str.islower, text))
-    if not lower:
-        return upper > 0
-    return upper > 0 and (upper + lower < 8 or upper > 2)
