@@ -116,7 +116,8 @@ def test_c160_c169_what_has_begun_and_not_ended_is_counted(told: Operator) -> No
         told.emit({"type": f"{kind}.started", "id": f"{kind}/begins", "source": "/ci", "subject": f"{kind}-now"})
         told.until(f"metrics/{kind}_active", lambda data: data["current"] == 1)
         told.emit({"type": f"{kind}.finished", "id": f"{kind}/ends", "source": "/ci", "subject": f"{kind}-now"})
-        told.until(f"metrics/{kind}_active", lambda data: data["current"] == 0)
+        ended = told.until(f"metrics/{kind}_active", lambda data: data["current"] == 0)
+        assert ended["max"] == 1
 
 
 def test_c168_drift_is_told_by_deployments_and_measured_by_pair(told: Operator) -> None:

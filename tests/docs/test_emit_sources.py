@@ -103,7 +103,8 @@ async def test_the_configuration_for_bazel_reads_a_stream(tmp_path: Path) -> Non
     (tmp_path / "bep").mkdir()
     async with serving(tmp_path, "version: 1\n" + text.replace("/var/lib/bep", str(tmp_path / "bep"))) as server:
         await anyio.Path(tmp_path / "bep" / "b.json").write_text(lines)
-        await server.until("metrics/build_performance", lambda one: one["current"] == 900)
+        told = await server.until("metrics/build_performance", lambda one: one["current"] == 900)
+        assert told["count"] == 1
 
 
 def test_every_page_is_named_on_the_page_about_all_ways() -> None:

@@ -69,7 +69,8 @@ async def test_a_build_that_a_program_reports_is_a_metric_of_the_server(node: No
     """
     async with serving(tmp_path) as server:
         await to_thread.run_sync(partial(node.run, program, BERS_EMIT_URL=server.url("/")))
-        await server.until("metrics/build_performance", lambda data: data["current"] == 930)
+        told = await server.until("metrics/build_performance", lambda data: data["current"] == 930)
+        assert told["count"] == 1
 
 
 async def test_a_target_of_events_is_bridged_in_node_as_in_a_page(node: Node, tmp_path: Path) -> None:
@@ -83,7 +84,8 @@ async def test_a_target_of_events_is_bridged_in_node_as_in_a_page(node: Node, tm
     async with serving(tmp_path) as server:
         await to_thread.run_sync(partial(node.run, program, server.url("/")))
         await server.until("metrics/build_performance", lambda data: data["current"] == 901)
-        await server.until("metrics/deployment_performance", lambda data: data["current"] == 907)
+        told = await server.until("metrics/deployment_performance", lambda data: data["current"] == 907)
+        assert told["count"] == 1
 
 
 @needs_openssl

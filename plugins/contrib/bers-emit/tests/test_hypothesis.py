@@ -129,7 +129,8 @@ def test_activities_never_raise(
 def test_no_environment_is_too_odd(environ: dict[str, str]) -> None:
     fields: dict[str, object] = {}
     Surroundings(environ).complete(fields)
-    Redaction(environ)("some text")
+    assert isinstance(json.loads(json.dumps(fields)), dict)
+    assert isinstance(Redaction(environ)("some text"), str)
 
 
 def test_values_of_options_that_are_named_like_secrets_are_hidden() -> None:
