@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -13,20 +15,20 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Wrapping:
+class Wrapping(ABC):
     """A context manager that is an asynchronous one too, and a decorator of functions, coroutines and generators."""
 
+    @abstractmethod
     def again(self) -> Wrapping:
         """Another one like this: each call of a function is one of its own."""
-        raise NotImplementedError
 
-    def __enter__(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def __enter__(self) -> Any: ...
 
+    @abstractmethod
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        raise NotImplementedError
+    ) -> None: ...
 
     async def __aenter__(self) -> Self:
         self.__enter__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 from bers import Event, Metric, Percent, format_duration, format_value
@@ -97,8 +98,9 @@ class SloWatch(Watch):
             series.evidence = Evidence.of(event)
         return Verdict(series, self._conclude(series))
 
+    @abstractmethod
     def _conclude(self, series: Series) -> bool | None:
-        raise NotImplementedError
+        """Whether that is too many, by what was counted; nothing where that cannot be told."""
 
 
 class BurnWatch(SloWatch):

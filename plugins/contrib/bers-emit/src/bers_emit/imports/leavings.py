@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import sys
+from abc import ABC, abstractmethod
 
 from bers_emit.imports import events
 from bers_emit.imports.documents import Document, Unreadable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     Stamp = tuple[int, int, int]
 
 
-class Leavings:
+class Leavings(ABC):
     """The files of some patterns that a command has written: those that were not there before, or not as they are."""
 
     option = ""
@@ -50,9 +51,9 @@ class Leavings:
         except Exception as exc:  # Whatever is in a file, the command has ended as it has.
             say(self.option, f"{type(exc).__name__}: {exc}")
 
+    @abstractmethod
     def report(self, activity: Activity, written: list[str], others: int) -> None:
         """Tell of these files; ``others`` fit as well, and were there before."""
-        raise NotImplementedError
 
     def _fitting(self) -> Iterable[str]:
         return (path for pattern in self._patterns for path in events.files(pattern))

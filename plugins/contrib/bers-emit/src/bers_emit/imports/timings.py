@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from shutil import rmtree
 
 from bers_emit.imports import events, npm, pip
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bers_emit.imports.dependencies import Dependencies
 
 
-class Timing:
+class Timing(ABC):
     """Tells a tool by its environment to write to a folder, and reads what it wrote there."""
 
     option = ""
@@ -47,11 +48,13 @@ class Timing:
         if code == 0:  # Else the tool has told its user where its log is.
             rmtree(self._folder, ignore_errors=True)
 
+    @abstractmethod
     def prepare(self, folder: str, environ: dict[str, str]) -> None:
-        raise NotImplementedError
+        """Let the tool write to the folder, by what it is told in its environment."""
 
+    @abstractmethod
     def read(self, folder: str) -> Dependencies | None:
-        raise NotImplementedError
+        """What the tool wrote there; nothing where it did not run."""
 
 
 class NpmTiming(Timing):
