@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 JS := plugins/contrib/bers-emit-js
+WEB := plugins/builtin/bers_builtin/dashboard/web
 UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 export UV_PROJECT_ENVIRONMENT := .venv
@@ -41,6 +42,7 @@ types: setup
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	@if test -e $(JS)/node_modules/.ready; then npm --prefix $(JS) run --silent types; fi
+	@if test -d $(WEB)/node_modules; then npm --prefix $(WEB) run --silent types; fi
 	$(BIN)/basedpyright -p plugins/contrib/bers-emit  # For Python 3.9, on which it runs, too.
 
 format: setup  ## Put code and generated docs in order.
@@ -73,8 +75,6 @@ audit: setup  ## Known vulnerabilities of what is installed; it needs the networ
 	@$(BIN)/python tests/audit.py
 
 setup: .venv/.ready $(JS)/node_modules/.ready
-
-WEB := plugins/builtin/bers_builtin/dashboard/web
 
 .venv/.ready: pyproject.toml $(wildcard plugins/contrib/*/pyproject.toml $(WEB)/*.js* $(WEB)/src/* $(WEB)/src/views/*)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv

@@ -2,7 +2,7 @@
 
 import type { Alert, CloudEvent } from "./api";
 
-export type State = "connecting" | "live" | "catching up" | "polling" | "offline";
+export type State = "live" | "catching up" | "polling" | "offline";
 
 export interface Frames {
   performance_metrics: { timestamp: number; metrics: Record<string, { current: number; unit: string; lastUpdated: number }> };

@@ -7,10 +7,10 @@ import { worded } from "./dialog";
 import { byId, renew, show } from "./dom";
 import { localText, moment } from "./format";
 import { keyboard } from "./keyboard";
-import { Live, type State } from "./live";
+import { Live } from "./live";
+import { panels } from "./panels";
 import { theme } from "./theme";
 import { loadWith, type Mount } from "./view";
-import { panels } from "./panels";
 import { alerts } from "./views/alerts";
 import { metric } from "./views/metric";
 import { operations } from "./views/operations";
@@ -19,14 +19,6 @@ import { pipelines } from "./views/pipelines";
 import { runs } from "./views/runs";
 
 const VIEWS: Record<string, Mount> = { overview, metric, alerts, runs, pipelines, operations };
-
-const SAID: Record<State, string> = {
-  connecting: "connecting",
-  live: "live",
-  "catching up": "catching up",
-  polling: "polling",
-  offline: "offline",
-};
 
 const STALE_AFTER = 30_000; // Milliseconds without an answer or a frame.
 
@@ -64,7 +56,7 @@ function start(): void {
   };
   const live = new Live(refresh, load, (state) => {
     byId("live").dataset.state = state;
-    show(byId("live"), state === "polling" ? `every ${refresh / 1000} s` : SAID[state]);
+    show(byId("live"), state === "polling" ? `every ${refresh / 1000} s` : state);
     watch();
   });
   view.listen?.(live);
