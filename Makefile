@@ -50,9 +50,8 @@ format: setup  ## Put code and generated docs in order.
 	$(BIN)/ruff check --fix
 	$(BIN)/python -m tests.docs.generate
 
-docs: setup  ## Write the generated reference again, and what the server hands to browsers.
+docs: setup  ## Write the generated reference again.
 	$(BIN)/python -m tests.docs.generate
-	@if test -e $(JS)/node_modules/.ready; then npm --prefix $(JS) run --silent serve; fi
 
 screenshots: setup  ## Make the pictures of the documentation anew, of a server that watches this project being built and tested.
 	npm --prefix $(JS) run --silent build
@@ -76,7 +75,7 @@ audit: setup  ## Known vulnerabilities of what is installed; it needs the networ
 
 setup: .venv/.ready $(JS)/node_modules/.ready
 
-.venv/.ready: pyproject.toml $(wildcard plugins/contrib/*/pyproject.toml $(WEB)/*.js* $(WEB)/src/* $(WEB)/src/views/*)
+.venv/.ready: pyproject.toml $(wildcard plugins/contrib/*/pyproject.toml $(WEB)/*.js* $(WEB)/src/* $(WEB)/src/views/* $(JS)/src/browser.ts)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv sync --quiet --all-packages --inexact

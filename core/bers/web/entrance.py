@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Send
 
 from bers.access.gate import Errand, Gate
+from bers.errors import Refused
 from bers.operations import Caller
 from bers.supervisor import Supervisor
 from bers.web import guests, handshake
@@ -62,7 +63,13 @@ class Entrance:
         return handshake.answer(request.headers, self._node.plan.settings.intake.events_per_second)
 
     def script(self, request: Request) -> Response:
-        """What pages hand their events in with."""
+        """What pages hand their events in with. Raise Refused where it was not built."""
+        if self._script is None:
+            raise Refused(
+                "not_found",
+                "the script for pages is not built",
+                hint="run `make setup`, or install a wheel, which has it",
+            )
         return guests.handed_out(request, self._script)
 
     async def answer(self, request: Request, path: str, method: str, caller: Caller) -> Response:

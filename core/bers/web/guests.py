@@ -51,9 +51,12 @@ def readable(send: Send, origin: str | None) -> Send:
     return with_headers
 
 
-def script() -> Page:
-    """The browser's half of `@bers/emit`, for pages of any site."""
-    body = files("bers.web").joinpath("emit.js").read_bytes()
+def script() -> Page | None:
+    """The browser's half of `@bers/emit`, for pages of any site; nothing where it was not built."""
+    try:
+        body = files("bers.web").joinpath("built", "emit.js").read_bytes()
+    except FileNotFoundError:
+        return None
     return Page(body, "text/javascript; charset=utf-8", max_age=3600.0, anywhere=True)
 
 

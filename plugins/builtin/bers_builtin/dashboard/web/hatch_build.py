@@ -1,4 +1,4 @@
-"""Builds the dashboard's pages when the distribution is built: with the system's npm, or with one from a wheel."""
+"""Builds what browsers are handed when the distribution is built: with the system's npm, or with one from a wheel."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 WEB = Path(__file__).parent
 BUILT = WEB.parent / "built"
+ROOT = WEB.parents[4]
+BRIDGE = ROOT / "plugins/contrib/bers-emit-js/src/browser.ts"
+SCRIPT = ROOT / "core/bers/web/built/emit.js"
 STAMP = BUILT / "sources"
 """Says of which sources the pages were built."""
 
@@ -33,15 +36,15 @@ class Pages(BuildHookInterface):
 
 
 def _is_built() -> bool:
-    return STAMP.exists() and STAMP.read_text() == _sources()
+    return SCRIPT.exists() and STAMP.exists() and STAMP.read_text() == _sources()
 
 
 def _sources() -> str:
-    """A digest of everything that the pages are built of."""
+    """A digest of everything that they are built of."""
     digest = blake2b(digest_size=16)
-    for path in sorted([*WEB.glob("*.js*"), *WEB.glob("src/**/*")]):
+    for path in sorted([*WEB.glob("*.js*"), *WEB.glob("src/**/*"), BRIDGE]):
         if path.is_file():
-            digest.update(f"{path.relative_to(WEB)}\0".encode() + path.read_bytes())
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
