@@ -496,7 +496,11 @@ def test_secrets_in_the_names_of_tests_stay_here(
 
 def test_a_session_that_is_asked_to_stop_is_cancelled(session: pytest.Pytester, receiver: Receiver) -> None:
     path = session.makepyfile("import time\ndef test_waits(): time.sleep(60)")
-    process = subprocess.Popen([sys.executable, "-m", "pytest", str(path)], stdout=subprocess.DEVNULL)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Whoever started us in the background has it ignored.
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "pytest", str(path)], stdout=subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         receiver.wait(lambda: any(event["data"]["running"] for event in receiver.of("testsuiterun.progress")), 30)
         process.send_signal(signal.SIGINT)
