@@ -11,12 +11,13 @@ import anyio
 import msgspec
 import pytest
 
-from bers import Batch, Caller, Catalog, ConfigError, Context, Database, Event, Metric, Outcome, Refused
+from bers import Batch, Caller, Catalog, ConfigError, Context, Database, Event, Interval, Metric, Outcome, Refused
 from bers.testing import VirtualClock, check_spec, run_receive, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE, ALERTS
-from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Suppressed
 from bers_builtin.sinks.alert_engine.desk.answers import Answer, AskStats, ListAlerts, ListHistory
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
+from bers_builtin.sinks.alert_engine.suppression.suppressions import RateLimiting, Suppressions
 
 METRICS = Catalog(
     [
@@ -510,6 +511,17 @@ async def test_c103_a_suppressed_alert_fires_when_there_is_room() -> None:
         await rig.measure("queue", 11, name="b")
         assert await rig.alerts("suppressed") == []
         assert await rig.told() == ["firing", "suppressed", "firing"]
+
+
+async def test_c103_what_was_due_long_ago_and_is_concluded_late_does_not_make_room() -> None:
+    async with engine(rules=[rule()]) as rig:
+        await rig.measure("queue", 11)
+        alert = msgspec.structs.replace(await rig.only(), told=False)
+    suppressions = Suppressions(RateLimiting(2, Interval("60s")), [])
+    for at in (100.0, 101.0, 30.0, 20.0):
+        suppressions.fired(Moment(at, at))
+    assert suppressions.reason(alert, Moment(102.0, 102.0)) == Suppressed("rate_limit")
+    assert suppressions.reason(alert, Moment(160.5, 160.5)) is None
 
 
 # What operators do (C032, C033)

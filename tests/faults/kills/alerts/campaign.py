@@ -21,10 +21,11 @@ from tests.faults.kills.alerts.operators import Alert, Line, Operator, Promises
 from tests.faults.kills.alerts.pager import Pager
 from tests.faults.kills.alerts.receiver import Receiver
 from tests.faults.kills.alerts.services import Due, Services
+from tests.faults.kills.alerts.sparing import Outage
 from tests.faults.kills.nodes import Gone, Node, started
 
 EMITTERS, OPERATORS = 2, 3
-SETTLED_WITHIN = 60.0
+SETTLED_WITHIN = SEEN_WITHIN = 60.0
 
 WELL_AGAIN = 3.0
 """Seconds after which it is said again that all is well: longer than the windows of the rules."""
@@ -55,6 +56,8 @@ class Campaign:
         ]
         self._ways = ambushes()
         self._say = say
+        self._outages: list[Outage] = []
+        self._down_since = time.time()
         text = pipelines(
             form,
             receiver=self.receiver.port,
@@ -82,11 +85,24 @@ class Campaign:
         self._say(f"{self.kills.total():4} {done}")
         assert not self.promises.broken, self.promises.broken
 
+    def work_until(self, seen: Callable[[Line], bool]) -> None:
+        """Let everybody work with a node that is killed only once something is seen there."""
+        self._let_be_told(well=False)
+        with started(self.folder, lean=False) as node:
+            self._wait_until_up(node)
+            self._look(node)
+            line, deadline = Line(node.port), time.monotonic() + SEEN_WITHIN
+            with self._at_work(node):
+                while not seen(line):
+                    assert time.monotonic() < deadline, f"not seen within {SEEN_WITHIN} s"
+                    time.sleep(0.1)
+                line.close()
+
     def settle(self) -> list[str]:
         """Let everything end and everybody be told; what is wrong then."""
         self._let_be_told(well=True)
         with started(self.folder, lean=False) as node:
-            node.wait_until_up()
+            self._wait_until_up(node)
             self._look(node)
             for services in self._services:
                 services.finish(node.door())
@@ -106,9 +122,18 @@ class Campaign:
             line.close()
             node.signal(signal.SIGTERM)  # A node that stops by itself leaves its outbox empty.
             node.process.wait(SETTLED_WITHIN)
+            self._down_since = time.time()
         receipts = list(self.receiver.receipts)
         self.account = oracle.Account(
-            self.folder / ".bers", self.due, receipts, history, logs, self.promises, self.form, self.channels()
+            self.folder / ".bers",
+            self.due,
+            receipts,
+            history,
+            logs,
+            self.promises,
+            self.form,
+            self.channels(),
+            list(self._outages),
         )
         return [*self.promises.broken, *oracle.faults(self.account)]
 
@@ -139,13 +164,17 @@ class Campaign:
         if way.name == "starting":
             return way.kill(node, self.rng, self.receiver)
         try:
-            node.wait_until_up()
+            self._wait_until_up(node)
             self._look(node)
         except (Gone, OSError):
             assert way.name == "call", f"the node did not start; see {self.folder}/said.log"
             return "at a call, as it started"
         with self._at_work(node):
             return way.kill(node, self.rng, self.receiver)
+
+    def _wait_until_up(self, node: Node) -> None:
+        node.wait_until_up()
+        self._outages.append(Outage(self._down_since, time.time()))
 
     def _look(self, node: Node) -> None:
         """Before anybody does anything: whatever was promised by the last node is so."""
@@ -180,5 +209,6 @@ class Campaign:
             yield
         finally:
             node.kill()
+            self._down_since = time.time()
             for thread in threads:
                 thread.join()

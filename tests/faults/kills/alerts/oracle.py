@@ -48,6 +48,7 @@ class Account(NamedTuple):
     promises: Promises
     form: Form
     channels: Sequence[channels.Channel]
+    outages: Sequence[sparing.Outage]
 
 
 def faults(account: Account) -> list[str]:
@@ -75,7 +76,11 @@ def faults(account: Account) -> list[str]:
         ),
         *off,
         *(fault for one in account.channels for fault in channels.faults(one, account.history, account.logs)),
-        *(sparing.faults(account.history, account.logs, account.due.downs) if account.form.spares else ()),
+        *(
+            sparing.faults(account.history, account.logs, account.due.downs, account.outages)
+            if account.form.spares
+            else ()
+        ),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from tests.faults.kills.alerts.channels import Log
 from tests.faults.kills.alerts.forms import CRITICAL, ESCALATED_AFTER, FIRINGS_WITHIN, MOST_FIRINGS
@@ -11,17 +12,27 @@ from tests.faults.kills.alerts.operators import Alert
 ROUNDED = 0.05
 """Seconds by which the times of a log may be off from each other: they are wall time, and limits are not."""
 
-MOST_LATE = 1.0
+MOST_LATE = 2.0
+"""Seconds after which somebody is told at the latest, while a node is up; others have the machine at the same time."""
 
 
-def faults(history: Sequence[Alert], logs: Mapping[str, Log], downs: Mapping[str, int]) -> Iterator[str]:
+class Outage(NamedTuple):
+    """No node was up, in seconds since 1970: what ended meanwhile is not told that it waited."""
+
+    began: float
+    ended: float
+
+
+def faults(
+    history: Sequence[Alert], logs: Mapping[str, Log], downs: Mapping[str, int], outages: Sequence[Outage]
+) -> Iterator[str]:
     """What is wrong; ``downs`` is how often each service was said to be down."""
     for alert in history:
         log, name = logs[alert["id"]], f"alert {alert['id']} of {alert['rule']} {alert['labels']}"
         kept = [entry["reason"] for entry in log if entry["kind"] == "suppressed"]
         if alert["rule"] == CRITICAL and kept:
             yield f"{name} is critical, and was kept back: {kept}"
-        yield from (f"{name}: {fault}" for fault in (*_flapping(log), *_escalated(log)))
+        yield from (f"{name}: {fault}" for fault in (*_flapping(log), *_escalated(log, outages)))
     firings = [(entry["seq"], alert, entry["time"] / 1000) for alert in history for entry in logs[alert["id"]]
                if entry["kind"] == "firing"]  # fmt: skip
     yield from _limited(sorted(firings, key=lambda one: one[0]))
@@ -49,24 +60,30 @@ def _flapping(log: Log) -> Iterator[str]:
             flaps = False
 
 
-def _escalated(log: Log) -> Iterator[str]:
+def _escalated(log: Log, outages: Sequence[Outage]) -> Iterator[str]:
     """Handed on once, after it had waited for somebody for long enough, however many nodes it waited in."""
-    waited, since, steps = 0.0, None, 0
+    waited, seen, since, steps = 0.0, 0.0, None, 0
     for entry in log:
         now = entry["time"] / 1000
-        whole = waited + (now - since if since is not None else 0.0)
+        whole, watched = waited, seen
+        if since is not None:
+            whole += now - since
+            watched += now - since - _without_a_node(since, now, outages)
         if entry["kind"] == "escalated":
             steps += 1
             if whole < ESCALATED_AFTER - ROUNDED:
                 yield f"was handed on after {whole:.3f} s"
-        elif not steps and whole > ESCALATED_AFTER + MOST_LATE:
-            yield f"had waited for {whole:.3f} s, and was not handed on"
-        if since is not None:
-            waited, since = whole, None
+        elif not steps and watched > ESCALATED_AFTER + MOST_LATE:
+            yield f"had waited for {whole:.3f} s, {watched:.3f} s of them with a node, and was not handed on"
+        waited, seen, since = whole, watched, None
         if entry["to"] == "active":
             since = now
     if steps > 1:
         yield f"was handed on {steps} times"
+
+
+def _without_a_node(begin: float, end: float, outages: Sequence[Outage]) -> float:
+    return sum(max(0.0, min(end, outage.ended) - max(begin, outage.began)) for outage in outages)
 
 
 def _limited(firings: Sequence[tuple[int, Alert, float]]) -> Iterator[str]:
