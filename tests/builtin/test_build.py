@@ -1,18 +1,17 @@
 """What the build source makes of the events of builds."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import pytest
 from anyio import create_task_group
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bers import Catalog, Context, Event, Interval, Outcome, Receiver, Table
-from bers.testing import VirtualClock, check_spec, run_processor, run_receive
-from bers_builtin.processors.aggregation import AGGREGATION
+from bers import Context, Event, Interval, Outcome, Table
+from bers.testing import VirtualClock, check_spec, run_receive
 from bers_builtin.sources._assets import sizes
 from bers_builtin.sources.build import BUILD, BuildConfig, BuildSource
+from tests.builtin.orders import Orders, figures, in_two_orders, order_changes_nothing
 
 SOURCE = "/ci/local"
 
@@ -41,22 +40,6 @@ def told(
         labels=labels or {},
         environment=environment,
     )
-
-
-async def figures(events: Sequence[Event]) -> object:
-    """Everything that can be asked later: every series, whole, whatever the order."""
-    if not events:
-        return []
-    batch = await run_processor(AGGREGATION, events, context=Context("windows", metrics=Catalog(BUILD.metrics)))
-    return sorted((w.key, w.count, w.sum, w.min, w.max, sorted(w.sketch.items())) for w in batch.windows)
-
-
-def remembers_the_same(receiver: Receiver, events: Sequence[Event]) -> bool:
-    """Whether a restart, which reads what was stored, leads to the same table as what came."""
-    came, stored = Table(), Table()
-    for event in events:
-        receiver.receive(receiver.receive(event, came)[0], stored)
-    return came.dump() == stored.dump()
 
 
 async def test_the_spec_keeps_its_promises() -> None:
@@ -236,17 +219,10 @@ def one_build(number: int) -> st.SearchStrategy[list[Event]]:
     )
 
 
-def in_two_orders(parts: Sequence[list[Event]]) -> st.SearchStrategy[tuple[list[Event], list[Event]]]:
-    events = list(chain.from_iterable(parts))
-    return st.tuples(st.just(events), st.permutations(events))
-
-
 @given(st.tuples(*map(one_build, range(6))).flatmap(in_two_orders))
 @settings(max_examples=60, derandomize=True, phases=[Phase.generate, Phase.shrink])
-async def test_c173_order_does_not_change_any_figure(orders: tuple[list[Event], list[Event]]) -> None:
-    events, shuffled = orders
-    assert await figures(await run_receive(BUILD, shuffled)) == await figures(await run_receive(BUILD, events))
-    assert remembers_the_same(BuildSource(BuildConfig(), Context("build")), shuffled)
+async def test_c173_order_does_not_change_any_figure(orders: Orders) -> None:
+    await order_changes_nothing(BUILD, BuildSource(BuildConfig(), Context("build")), orders)
 
 
 class Intake:
@@ -307,7 +283,9 @@ async def test_a_finish_that_comes_late_corrects_what_was_lost(clock: VirtualClo
         group.cancel_scope.cancel()
     assert "build.lost" not in str(intake.table.keys())
     assert intake.of("build.finished")[0].measures == on_time[1].measures
-    assert await figures([e for e in intake.bus if "build_active" not in e.measures]) == await figures(on_time)
+    assert await figures(BUILD, [e for e in intake.bus if "build_active" not in e.measures]) == await figures(
+        BUILD, on_time
+    )
 
 
 async def test_a_subject_that_was_lost_can_be_lost_again(clock: VirtualClock) -> None:

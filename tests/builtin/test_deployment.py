@@ -1,17 +1,16 @@
 """What the deployment source makes of deployments, rollbacks, changes and incidents."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import pytest
 from anyio import create_task_group
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bers import Catalog, Context, Event, Outcome, Table, Vcs
-from bers.testing import VirtualClock, check_spec, run_processor, run_receive
-from bers_builtin.processors.aggregation import AGGREGATION
+from bers import Context, Event, Outcome, Table, Vcs
+from bers.testing import VirtualClock, check_spec, run_receive
 from bers_builtin.sources.deployment import DEPLOYMENT, DeploymentConfig, DeploymentSource
+from tests.builtin.orders import Orders, in_two_orders, order_changes_nothing
 
 SOURCE = "/cd/local"
 
@@ -39,14 +38,6 @@ def told(
         measures=measures or {},
         vcs=None if committed_at is None else Vcs(committed_at=committed_at),
     )
-
-
-async def figures(events: Sequence[Event]) -> object:
-    """Everything that can be asked later: every series, whole, whatever the order."""
-    if not events:
-        return []
-    batch = await run_processor(AGGREGATION, events, context=Context("windows", metrics=Catalog(DEPLOYMENT.metrics)))
-    return sorted((w.key, w.count, w.sum, w.min, w.max, sorted(w.sketch.items())) for w in batch.windows)
 
 
 async def test_the_spec_keeps_its_promises() -> None:
@@ -165,22 +156,10 @@ def one_story(number: int) -> st.SearchStrategy[list[Event]]:
     )
 
 
-def in_two_orders(parts: Sequence[list[Event]]) -> st.SearchStrategy[tuple[list[Event], list[Event]]]:
-    events = list(chain.from_iterable(parts))
-    return st.tuples(st.just(events), st.permutations(events))
-
-
 @given(st.tuples(*map(one_story, range(5))).flatmap(in_two_orders))
 @settings(max_examples=60, derandomize=True, phases=[Phase.generate, Phase.shrink])
-async def test_c173_order_does_not_change_any_figure(orders: tuple[list[Event], list[Event]]) -> None:
-    events, shuffled = orders
-    assert await figures(await run_receive(DEPLOYMENT, shuffled)) == await figures(
-        await run_receive(DEPLOYMENT, events)
-    )
-    source, came, stored = DeploymentSource(DeploymentConfig(), Context("deployment")), Table(), Table()
-    for event in shuffled:
-        source.receive(source.receive(event, came)[0], stored)
-    assert came.dump() == stored.dump()
+async def test_c173_order_does_not_change_any_figure(orders: Orders) -> None:
+    await order_changes_nothing(DEPLOYMENT, DeploymentSource(DeploymentConfig(), Context("deployment")), orders)
 
 
 async def test_deployments_and_incidents_that_go_on_are_counted(clock: VirtualClock) -> None:

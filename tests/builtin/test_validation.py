@@ -1,17 +1,16 @@
 """What the validation source makes of the events of test runners."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import pytest
 from anyio import create_task_group
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bers import Catalog, Context, Event, Interval, Outcome, Table
-from bers.testing import VirtualClock, check_spec, run_processor, run_receive
-from bers_builtin.processors.aggregation import AGGREGATION
+from bers import Context, Event, Interval, Outcome, Table
+from bers.testing import VirtualClock, check_spec, run_receive
 from bers_builtin.sources.validation import VALIDATION, ValidationConfig, ValidationSource
+from tests.builtin.orders import Orders, figures, in_two_orders, order_changes_nothing
 
 SOURCE = "/ci/local"
 
@@ -42,14 +41,6 @@ def told(
         data=data or {},
         environment=environment,
     )
-
-
-async def figures(events: Sequence[Event]) -> object:
-    """Everything that can be asked later: every series, whole, whatever the order."""
-    if not events:
-        return []
-    batch = await run_processor(AGGREGATION, events, context=Context("windows", metrics=Catalog(VALIDATION.metrics)))
-    return sorted((w.key, w.count, w.sum, w.min, w.max, sorted(w.sketch.items())) for w in batch.windows)
 
 
 def labelled(events: Sequence[Event], label: str) -> dict[str, float]:
@@ -165,7 +156,7 @@ async def test_c168_environments_are_compared() -> None:
         [told("validation.environment", outcome="failure", environment="production", measures={"drift": 3})],
     )
     assert done.measures == {"environment_drift_count": 3, "cross_environment_validation": 0}
-    assert await figures([done]) == [
+    assert await figures(VALIDATION, [done]) == [
         (("cross_environment_validation", (("environment", "production"),), 0.0, 1.0), 1, 0, 0, 0, [(0, 1)]),
         (("environment_drift_count", (), 0.0, 1.0), 1, 3, 3, 3, [(40_055, 1)]),
     ]
@@ -207,22 +198,10 @@ def one_run(number: int) -> st.SearchStrategy[list[Event]]:
     )
 
 
-def in_two_orders(parts: Sequence[list[Event]]) -> st.SearchStrategy[tuple[list[Event], list[Event]]]:
-    events = list(chain.from_iterable(parts))
-    return st.tuples(st.just(events), st.permutations(events))
-
-
 @given(st.tuples(*map(one_run, range(5))).flatmap(in_two_orders))
 @settings(max_examples=60, derandomize=True, phases=[Phase.generate, Phase.shrink])
-async def test_c173_order_does_not_change_any_figure(orders: tuple[list[Event], list[Event]]) -> None:
-    events, shuffled = orders
-    assert await figures(await run_receive(VALIDATION, shuffled)) == await figures(
-        await run_receive(VALIDATION, events)
-    )
-    source, came, stored = ValidationSource(ValidationConfig(), Context("validation")), Table(), Table()
-    for event in shuffled:
-        source.receive(source.receive(event, came)[0], stored)
-    assert came.dump() == stored.dump()
+async def test_c173_order_does_not_change_any_figure(orders: Orders) -> None:
+    await order_changes_nothing(VALIDATION, ValidationSource(ValidationConfig(), Context("validation")), orders)
 
 
 async def test_a_suite_that_never_ends_is_lost_and_may_still_be_found(clock: VirtualClock) -> None:
@@ -292,4 +271,4 @@ async def test_a_suite_that_is_lost_is_told_with_where_it_was_last_seen(clock: V
 
 async def test_progress_is_no_figure() -> None:
     event = told("testsuiterun.progress", measures={"progress.passed": 3}, data={"running": ["a"]})
-    assert await figures(await run_receive(VALIDATION, [event])) == []
+    assert await figures(VALIDATION, await run_receive(VALIDATION, [event])) == []

@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 
 from bers import Caller, Context, Emit, Event, Finding, Full, Nothing, Outcome, Refused, Stage, Table
 from bers_builtin.sources._drift import AGREEMENT, DRIFT, Pair, compare_all
+from bers_builtin.sources._pace import Pace
 from bers_builtin.sources.environment_resolver.config import EnvironmentResolverConfig, Origin
 from bers_builtin.sources.environment_resolver.detection import Candidate, Confidence, Detection
 from bers_builtin.sources.environment_resolver.resolution import Resolution, Value
@@ -92,7 +93,7 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
         self._resolver = Resolver(config, environ=environ)
         # A hung file system keeps its thread; it must not take those of others.
         self._threads = CapacityLimiter(2)
-        self._wake = anyio.Event()
+        self._pace = Pace(context.clock, config.interval)
         self._failures = 0
         self._detected: _Detected | None = None
         self._resolved: _Resolved | None = None
@@ -111,7 +112,7 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
                 await emit(await self.look())
             except Full as exc:  # The next look tells more than this one.
                 self.context.logger.warning("a look at the environment was not taken: %s", exc)
-            await self._pause()
+            await self._pace.pause()
 
     async def look(self) -> Sequence[Event]:
         """Detect, resolve and compare once; return what there is to tell of it."""
@@ -143,7 +144,7 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
 
     async def clear_cache(self, ask: Nothing, caller: Caller) -> Cleared:
         cleared = self._resolver.clear()
-        self._wake.set()
+        self._pace.hurry()
         return Cleared(cleared, self._resolver.generation)
 
     async def report(self, ask: Nothing, caller: Caller) -> EnvironmentReport:
@@ -351,20 +352,6 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
         except OSError as exc:
             return None, _Timed((perf_counter() - start) * 1000, "error", str(exc))
         return result, _Timed(ms, "success")
-
-    async def _pause(self) -> None:
-        """Wait for the interval to end, or for somebody who wants to know now."""
-        async with anyio.create_task_group() as group:
-
-            async def wait() -> None:
-                await self._wake.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(wait)
-            await self.context.clock.sleep(self.config.interval)
-            group.cancel_scope.cancel()
-        if self._wake.is_set():
-            self._wake = anyio.Event()
 
 
 def _set_time(event: Event, measures: dict[str, float], name: str) -> None:

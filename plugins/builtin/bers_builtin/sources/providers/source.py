@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-import anyio
 import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from bers import Caller, Context, Emit, Event, Finding, Full, Nothing, Stage, Status, Table
+from bers_builtin.sources._pace import Pace
 from bers_builtin.sources.providers.breaker import Breaker, State
 from bers_builtin.sources.providers.config import Kind, Probe, ProvidersConfig
 from bers_builtin.sources.providers.probes import Result, ask, told
@@ -71,7 +71,7 @@ class Providers(Stage[ProvidersConfig]):
             )
             for probe in config.in_order()
         }
-        self._wake = anyio.Event()
+        self._pace = Pace(context.clock, config.interval)
         self._client: AsyncClient | None = None
 
     @asynccontextmanager
@@ -91,7 +91,7 @@ class Providers(Stage[ProvidersConfig]):
                         await emit([event])
                     except Full as exc:  # How the provider is, the check knows without it.
                         self.context.logger.warning("a probe of %s was not taken: %s", event.subject, exc)
-            await self._pause()
+            await self._pace.pause()
 
     def receive(self, event: Event, table: Table) -> Sequence[Event]:
         """Name the measures as the catalogue does, and remember the last event of each provider."""
@@ -115,7 +115,7 @@ class Providers(Stage[ProvidersConfig]):
     def reset_breakers(self) -> int:
         """Close every breaker, and probe again at once; return how many were not closed."""
         reset = sum([provider.breaker.reset() for provider in self._providers.values()])
-        self._wake.set()
+        self._pace.hurry()
         return reset
 
     async def list_providers(self, ask: Nothing, caller: Caller) -> list[ProviderState]:
@@ -244,20 +244,6 @@ class Providers(Stage[ProvidersConfig]):
 
     def _said(self, event: Event) -> str:
         return told(event.reason or str(event.outcome), self.context.redactor)
-
-    async def _pause(self) -> None:
-        """Wait for the interval to end, or for somebody who wants to know now."""
-        async with anyio.create_task_group() as group:
-
-            async def wait() -> None:
-                await self._wake.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(wait)
-            await self.context.clock.sleep(self.config.interval)
-            group.cancel_scope.cancel()
-        if self._wake.is_set():
-            self._wake = anyio.Event()
 
 
 def _client() -> AsyncClient:
