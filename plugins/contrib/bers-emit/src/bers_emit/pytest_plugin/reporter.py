@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections import deque
 
 import pytest
 
@@ -62,6 +63,9 @@ class Reporter:
         self._url = url
         self._suite = suite
         self._wanted = _WANTED[cases]
+        self._reports: deque[Report] = deque()
+        """What is not counted yet. To count is a thread's at a time."""
+        self._counting = threading.Lock()
         self._tally = Tally(apart=getattr(config.option, "dist", "no") == "each")
         self._running: dict[str, None] = {}
         self._stopped = self._broken = ""
@@ -110,11 +114,11 @@ class Reporter:
 
     @guarded
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        status = self._tally.collect(report)
-        if status in self._wanted:
-            self._tell(status, report)
+        if report.outcome != "passed":
+            self._reports.append(report)
+            self._count()
 
-    # The next three run for each test, and guard themselves: to be called by a guard would be a quarter of their time.
+    # The next three run for each test: as short as can be, and their own guards.
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         if self.fault is None:
@@ -129,17 +133,10 @@ class Reporter:
         self._running.pop(nodeid, None)  # Names are hashable: this cannot fail.
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self.fault is None and (report.when != "setup" or report.outcome != "passed"):  # Else it is no news.
-            try:
-                news = self._tally.add(report)
-                if news:
-                    status, saying = news
-                    if report.when not in PHASES:  # A worker died in it, and says no more.
-                        self._running.pop(report.nodeid, None)
-                    if status in self._wanted:
-                        self._tell(status, saying)
-            except Exception as exc:
-                self.fault = exc
+        if self.fault is None:
+            self._reports.append(report)
+            if report.outcome != "passed" or "passed" in self._wanted:
+                self._count()
 
     @guarded
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -153,6 +150,7 @@ class Reporter:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         try:
+            self._count()
             if self.fault is not None:
                 line = f"reported in part, because of {type(self.fault).__name__}: {self.fault}"
             elif self._run is not None:
@@ -180,6 +178,7 @@ class Reporter:
 
     def _finish(self) -> None:
         assert self._run is not None
+        self._count()
         self._tally.finish()
         assert self._session is not None
         outcome, reason = self._outcome(int(self._session.exitstatus))
@@ -226,6 +225,28 @@ class Reporter:
             return "error", "no tests ran"
         return "failure", failed
 
+    def _count(self) -> None:
+        """Count what has come. Between two tests that takes several times as long as for many tests at once, so it is
+        done each second, and at once where something is to be told."""
+        if os.getpid() != self._pid:  # A child that was forked while another thread counted would wait for ever.
+            return
+        try:
+            with self._counting:
+                while self._reports and self.fault is None:
+                    self._take(self._reports.popleft())
+        except Exception as exc:
+            self.fault = exc
+
+    def _take(self, report: Report) -> None:
+        if isinstance(report, pytest.CollectReport):
+            status, said = self._tally.collect(report), report
+        else:
+            status, said = self._tally.add(report) or (None, report)
+            if report.when not in PHASES:  # A worker died in it, and says no more.
+                self._running.pop(report.nodeid, None)
+        if status and status in self._wanted:
+            self._tell(status, said)
+
     def _tell(self, status: str, report: Report) -> None:
         """Report one test by itself."""
         if self._run is None or self._emitter is None or os.getpid() != self._pid:
@@ -250,6 +271,7 @@ class Reporter:
             self.fault = exc
 
     def _tell_progress(self) -> None:
+        self._count()
         counts, running = dict(self._tally.counts), list(self._running)
         state = (tuple(counts.values()), running)
         if state == self._told or self._run is None or self._emitter is None:
