@@ -8,6 +8,8 @@ UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON := $(CURDIR)/.venv/bin/python
+# Else every process compiles what it imports anew, which is more than half of what a start takes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: start dev test test-unit test-long test-browser-setup check types format lint docs screenshots dist bench fuzz audit clean setup
 

@@ -1,10 +1,16 @@
 """What every test may ask for."""
 
+import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# The many processes that we start would each compile what they import: more than half of what the start of a server takes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes is for tests/bench/ to say: here it depends on what else the machine does.
 settings.register_profile("any machine", deadline=None)
