@@ -231,9 +231,8 @@ async def test_to_stop_is_not_to_wait_for_the_next_attempt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bers.cells.FIRST_PAUSE", 3600.0)
-    diary = Diary(crashes={"ticking open": 1, "one open": 1})
-    async with node(tmp_path, diary, f"stop_within: 20s\n{SIMPLE}") as supervisor:
-        await until(lambda: supervisor.sources["ticking"].restarts == supervisor.sinks["one"].restarts == 1)
+    async with node(tmp_path, Diary(crashes={"ticking": 1}), f"stop_within: 20s\n{SIMPLE}") as supervisor:
+        await until(lambda: supervisor.sources["ticking"].restarts)
     assert "did not stop" not in caplog.text
 
 

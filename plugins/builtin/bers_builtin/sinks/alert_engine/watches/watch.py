@@ -268,9 +268,7 @@ def field(event: Event, name: str) -> str | None:
 def _canonical(rule: Rule, terms: Terms, others: Mapping[str, Terms], besides: object) -> bytes:
     """What a rule looks at, and when it fires; options that are not given do not count, so that new ones can come."""
     given = [
-        (one.name, getattr(rule, one.name))
-        for one in _deciding(type(rule))
-        if getattr(rule, one.name) != _default(one)
+        (one.name, getattr(rule, one.name)) for one in _deciding(type(rule)) if getattr(rule, one.name) != _default(one)
     ]
     said: list[object] = [given, terms.threshold]
     if others:
