@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 LONG = (
     "tests/faults/test_kill_alerts.py",
     "tests/faults/test_emitter_kills.py",
+    "tests/fuzz/test_openapi.py",
     "tests/faults/test_power.py",
     "tests/faults/test_kill.py",
     "tests/faults/test_kill_poisoned.py",
@@ -20,16 +21,16 @@ LONG = (
     "tests/faults/test_reload.py",
     "tests/faults/test_clocks_alerts_real.py",
 )
-"""Files whose tests take ten seconds and more each, by how long; each test has servers of its own."""
+"""Files whose tests take ten seconds and more each, by how long; each is dealt out by itself."""
 
 LONG_TOGETHER = (
-    "tests/fuzz/test_openapi.py",
+    "tests/browser/",
     "tests/faults/test_damage.py",
     "tests/acceptance/test_rules_in_real_time.py",
     "tests/docs/test_tutorial.py",
     "plugins/contrib/bers-emit/tests/test_pytest_plugin.py",
 )
-"""Files that take as long as a whole; their tests share a server, or what is dear to make."""
+"""Files and folders that take as long as a whole; the tests of a file share a server, or what is dear to make."""
 
 
 class Named(Protocol):
@@ -44,13 +45,12 @@ Test = TypeVar("Test", bound=Named)
 
 def dealt(items: Sequence[Test], workers: int) -> list[Test]:
     """What takes long is dealt out to all workers, of which each begins with an equal share of the list."""
-    places = {name: place for place, name in enumerate((*LONG, *LONG_TOGETHER))}
-    long = sorted((item for item in items if _file(item) in places), key=lambda item: places[_file(item)])
+    long = sorted((item for item in items if _place(item) is not None), key=lambda item: (_place(item), _file(item)))
     hands: list[list[Test]] = [[] for _ in range(workers)]
     together = groupby(long, key=lambda item: item.nodeid if _file(item) in LONG else _file(item))
     for number, (_, tests) in enumerate(together):
         hands[number % workers] += tests
-    rest = [item for item in items if _file(item) not in places]
+    rest = [item for item in items if _place(item) is None]
     order: list[Test] = []
     for number, hand in enumerate(hands):
         # As pytest-xdist shares out: as many as are left, by as many workers as are left.
@@ -59,6 +59,10 @@ def dealt(items: Sequence[Test], workers: int) -> list[Test]:
         order += [*hand, *rest[:room]]
         rest = rest[room:]
     return order
+
+
+def _place(item: Named) -> int | None:
+    return next((place for place, name in enumerate((*LONG, *LONG_TOGETHER)) if item.nodeid.startswith(name)), None)
 
 
 def _file(item: Named) -> str:
