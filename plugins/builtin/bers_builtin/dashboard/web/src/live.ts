@@ -17,12 +17,18 @@ const RUNS = ["build", "validation", "deployment"].flatMap((kind) =>
   ["started", "completed", "failed"].map((step) => `${kind}-${step}`),
 );
 
+// Of an event, only runs are told one by one: this is what begins or ends one.
+const RUN_TYPES = ["build", "testsuiterun", "validation", "deployment"].flatMap((kind) =>
+  ["started", "finished", "lost"].map((step) => `${kind}.${step}`),
+);
+
 const BACK_AFTER = 30_000; // Milliseconds that a page may lie hidden before it asks for everything again.
 
 export class Live {
   #stream: EventSource | null = null;
   #polling: ReturnType<typeof setTimeout> | undefined;
   #hidden = 0;
+  #answered = true;
   /** When anything was heard last. */
   heard = Date.now();
   readonly #reacts = new Map<string, ((frame: never) => void)[]>();
@@ -34,6 +40,7 @@ export class Live {
     private readonly tell: (state: State) => void,
   ) {}
 
+  /** Hear these frames, before the stream is started: what nobody hears is not asked for. An event is one of a run. */
   on<K extends keyof Frames>(name: K, react: (frame: Frames[K]) => void): void {
     this.#reacts.set(name, [...(this.#reacts.get(name) ?? []), react as (frame: never) => void]);
   }
@@ -48,7 +55,9 @@ export class Live {
 
   #connect(): void {
     this.#stream?.close();
-    const stream = (this.#stream = new EventSource("/api/monitoring/events"));
+    // A filter that lets nothing through: without any, everything would be told.
+    const types = ["ping", ...[...this.#reacts.keys()].flatMap((name) => (name === "event" ? RUN_TYPES : name))];
+    const stream = (this.#stream = new EventSource(`/api/monitoring/events?${new URLSearchParams({ types: types.join(",") })}`));
     const hear = (frame: string, name: string = frame) =>
       stream.addEventListener(frame, (message: MessageEvent<string>) => this.#react(name, JSON.parse(message.data)));
     stream.addEventListener("connected", () => this.#isLive());
@@ -82,9 +91,9 @@ export class Live {
   #fallBack(): void {
     if (this.#polling !== undefined) return;
     const again = async () => {
-      const answered = await this.poll();
+      if (!document.hidden) this.#answered = await this.poll();
       if (this.#polling === undefined) return;
-      this.tell(answered ? "polling" : "offline");
+      this.tell(this.#answered ? "polling" : "offline");
       if (this.#stream?.readyState === EventSource.CLOSED) this.#connect(); // It gives up for good where it is refused.
       this.#polling = setTimeout(again, this.refresh);
     };

@@ -32,7 +32,17 @@ function start(): void {
   if (!mount) return;
   const view = mount(byId("main"));
   const refresh = Number(document.body.dataset.refresh) || 5000;
-  const load = async () => {
+  let loading: Promise<boolean> | undefined;
+  // Who asks while an answer is on its way waits for that one, and asks again: something else may be looked at by now.
+  let next: Promise<boolean> | undefined;
+  const load = (): Promise<boolean> => {
+    if (!loading) return (loading = loaded().finally(() => (loading = undefined)));
+    return (next ??= loading.then(() => {
+      next = undefined;
+      return load();
+    }));
+  };
+  const loaded = async () => {
     try {
       await view.load();
       fault("");
@@ -62,9 +72,9 @@ function start(): void {
   view.listen?.(live);
   void load();
   live.start();
-  setInterval(watch, 1000);
+  setInterval(() => document.hidden || watch(), 1000);
   panels(refresh);
-  if (view.every) setInterval(() => document.hidden || void load(), view.every);
+  if (view.every) setInterval(() => document.hidden || loading || void load(), view.every);
 }
 
 const asOf = (at: number): void => renew(byId("now"), moment(at));

@@ -5,11 +5,14 @@ import { Chart, columns } from "../chart";
 import { byId, h, link, mark, renew, show } from "../dom";
 import { formatted, moment, span } from "../format";
 import type { Live } from "../live";
+import { atMost } from "../pace";
 import { isRun, joined, type Run, runOf, runRow } from "../runs";
 import type { View } from "../view";
 
 const PAST = "15m";
-const LIVE_POINTS = 2000;
+const PAST_MS = 15 * 60_000;
+const MOST_RUNS = 60; // How many are known of each kind; the newest are shown.
+const AGAIN = 250; // Milliseconds between two drawings of the runs, however many there are.
 const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
 const TRENDS: Record<string, string> = { improving: "improving", stable: "steady", degrading: "getting worse" };
 const KINDS = ["build", "validation", "deployment"] as const;
@@ -17,7 +20,8 @@ const KINDS = ["build", "validation", "deployment"] as const;
 export function overview(main: HTMLElement): View {
   const cards = [...main.querySelectorAll<HTMLElement>("[data-metric]")].map((node) => new Card(node));
   const runs = new Map<string, Run[]>(KINDS.map((kind) => [kind, []]));
-  let healthDue: ReturnType<typeof setTimeout> | undefined;
+  const shown = new Map(KINDS.map((kind): [string, () => void] => [kind, atMost(AGAIN, () => showRuns(kind))]));
+  const healthChanged = atMost(500, () => void showHealth().catch(() => {}));
 
   const showHealth = async () => health(await ask<HealthReport>("health"));
 
@@ -37,7 +41,7 @@ export function overview(main: HTMLElement): View {
 
   async function loadRuns(kind: string): Promise<void> {
     const types = { build: "build.*", validation: "testsuiterun.*", deployment: "deployment.*" }[kind] ?? "";
-    const records = await ask<Stored[]>("records", { type: types, limit: 60 });
+    const records = await ask<Stored[]>("records", { type: types, limit: MOST_RUNS });
     runs.set(kind, joined(records.map((record) => runOf(record.type, record.timestamp, record.subject, record.id, record))));
     showRuns(kind);
   }
@@ -63,18 +67,13 @@ export function overview(main: HTMLElement): View {
       });
       live.on("active_alerts", (frame) => alerts(frame.alerts, frame.total));
       live.on("ping", touched);
-      live.on("health_status", () => {
-        healthDue ??= setTimeout(() => {
-          healthDue = undefined;
-          void showHealth().catch(() => {});
-        }, 500);
-      });
+      live.on("health_status", healthChanged);
       live.on("event", (event) => {
         const kind = isRun(event.type);
         if (!kind) return;
         const run = runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {});
-        runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]));
-        showRuns(kind);
+        runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]).slice(0, MOST_RUNS));
+        shown.get(kind)?.();
       });
     },
   };
@@ -109,7 +108,7 @@ class Card {
     const answer = await ask<MetricAnswer>(`metrics/${this.name}`, { period: PAST, by: "", fields: "average", points: 450 });
     this.#data = columns(answer.overall, 1, answer.stepMs);
     this.#chart ??= this.#made(answer.target);
-    this.#chart.set(this.#data as never, answer.to - 15 * 60_000, answer.to);
+    this.#chart.set(this.#data as never, answer.to - PAST_MS, answer.to);
   }
 
   add(at: number, value: number): void {
@@ -120,8 +119,10 @@ class Card {
     if (seconds <= (times.at(-1) ?? 0)) return;
     times.push(seconds);
     values.push(value);
-    if (times.length > LIVE_POINTS) for (const column of this.#data) column.splice(0, LIVE_POINTS / 4);
-    this.#chart.set(this.#data as never, at - 15 * 60_000, at);
+    // What has left the picture; one more is kept, from which the line comes in.
+    const gone = times.findIndex((time) => (time ?? 0) * 1000 >= at - PAST_MS) - 1;
+    if (gone > 60) for (const column of this.#data) column.splice(0, gone);
+    this.#chart.set(this.#data as never, at - PAST_MS, at);
   }
 
   #made(target: number | null): Chart {

@@ -4,12 +4,16 @@ import { ask, type Stored } from "../api";
 import { byId, h, renew, table } from "../dom";
 import { formatted, localText, moment } from "../format";
 import type { Live } from "../live";
+import { atMost } from "../pace";
 import { plot, type Row } from "../plot";
 import { isRun, joined, outcome, outcomeMark, type Run, runOf, statusOf } from "../runs";
 import type { View } from "../view";
 
 const TYPES = { build: "build.*", validation: "testsuiterun.*", deployment: "deployment.*" } as const;
 const MOST_ROWS = 8;
+const MOST_RUNS = 500; // How many are known of each kind.
+const AGAIN = 500; // Milliseconds between two drawings of rows, however many runs there are.
+const PICTURES_AGAIN = 5000; // The same for what shows hundreds of them.
 const TITLES: Record<string, string> = { build: "Builds", validation: "Test suites", deployment: "Deployments" };
 
 interface Figure {
@@ -26,12 +30,16 @@ export function runs(): View {
   const phases = new Map<string, Record<string, number>>(); // Of each build, how long each took; a phase is an event of its own.
   const sizes = new Map<string, number>(); // Of what each build made, as it was before anything compressed it.
 
+  const each = (pause: number, show: (kind: string) => void) => new Map(Object.keys(TYPES).map((kind) => [kind, atMost(pause, () => show(kind))]));
+  const drawn = each(AGAIN, draw);
+  const pictured = each(PICTURES_AGAIN, picture);
+
   async function load(): Promise<void> {
     await Promise.all([...Object.entries(TYPES).map(([kind, type]) => runsOf(kind, type)), dora()]);
   }
 
   async function runsOf(kind: string, type: string): Promise<void> {
-    const records = await ask<Stored[]>("records", { type, limit: 500 });
+    const records = await ask<Stored[]>("records", { type, limit: MOST_RUNS });
     all.set(kind, joined(records.map((one) => runOf(one.type, one.timestamp, one.subject, one.id, one))));
     for (const { subject, measures, labels } of [...records].sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0))) {
       const size = measures?.bundle_size_total;
@@ -39,19 +47,31 @@ export function runs(): View {
       const took = measures?.build_phase_time;
       if (subject && took !== undefined && labels?.phase) phases.set(subject, { ...phases.get(subject), [labels.phase]: took });
     }
+    forget();
     draw(kind);
   }
 
+  /** What belongs to runs that are not known any more. */
+  function forget(): void {
+    const known = new Set([...all.values()].flatMap((list) => list.map((run) => run.name)));
+    for (const about of [phases, sizes]) for (const name of about.keys()) if (!known.has(name)) about.delete(name);
+  }
+
   function draw(kind: string): void {
+    const place = byId(kind);
+    if (!place.querySelector(".rows")) place.replaceChildren(h("h2", {}, TITLES[kind] ?? kind), h("div", { class: "rows" }), h("div", { class: "pictures" }));
     const list = (all.get(kind) ?? []).slice(0, 50);
     renew(
-      byId(kind),
-      h("h2", {}, TITLES[kind] ?? kind),
+      place.querySelector(".rows")!,
       list.length
         ? table(TITLES[kind] ?? kind, ["Run", "Outcome", "#Took", "Environment", "Phases", "When"], list.map((run) => row(run, phases.get(run.name))))
         : h("p", { class: "none" }, "None yet."),
-      ...pictures(all.get(kind) ?? [], (run) => sizes.get(run.name)),
     );
+    pictured.get(kind)?.();
+  }
+
+  function picture(kind: string): void {
+    renew(document.querySelector(`#${kind} .pictures`)!, ...pictures(all.get(kind) ?? [], (run) => sizes.get(run.name)));
   }
 
   async function dora(): Promise<void> {
@@ -72,8 +92,9 @@ export function runs(): View {
       live.on("event", (event) => {
         const kind = isRun(event.type);
         if (!kind) return;
-        all.set(kind, joined([runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {}), ...(all.get(kind) ?? [])]));
-        draw(kind);
+        const run = runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {});
+        all.set(kind, joined([run, ...(all.get(kind) ?? [])]).slice(0, MOST_RUNS));
+        drawn.get(kind)?.();
       });
     },
   };

@@ -1,0 +1,40 @@
+// When things are drawn: some milliseconds in each frame, and nothing while nobody looks.
+
+const SLICE = 8; // Milliseconds of a frame, so that there is time to answer who types and scrolls.
+
+const waiting = new Set<() => void>();
+
+/** Draw in one of the next frames; once, however often it is asked for before. A page that is hidden has no frames. */
+export function drawSoon(draw: () => void): void {
+  if (waiting.size === 0) requestAnimationFrame(frame);
+  waiting.add(draw);
+}
+
+function frame(): void {
+  const end = performance.now() + SLICE;
+  for (const draw of waiting) {
+    waiting.delete(draw);
+    draw();
+    if (performance.now() > end) break;
+  }
+  if (waiting.size) requestAnimationFrame(frame);
+}
+
+/** Something that is drawn when it is called, and not again before `pause` milliseconds are over: with the last of all that was said. */
+export function atMost(pause: number, draw: () => void): () => void {
+  let resting = false;
+  let again = false;
+  const now = () => {
+    draw();
+    resting = true;
+    setTimeout(() => {
+      resting = false;
+      if (again) drawSoon(now);
+      again = false;
+    }, pause);
+  };
+  return () => {
+    if (resting) again = true;
+    else drawSoon(now);
+  };
+}
