@@ -103,14 +103,15 @@ class Told:
 
     def __init__(self, server: Server, clock: FastClock, per_second: int = PER_SECOND) -> None:
         self.count = 0
-        self._server, self._clock, self._per_second = server, clock, per_second
+        self.per_second = per_second
+        self._server, self._clock = server, clock
         self._events = traffic()
 
     async def run(self) -> None:
         while True:
             due = self._clock.monotonic() + 1.0
-            await self._server.emit(*[next(self._events) for _ in range(self._per_second)])
-            self.count += self._per_second
+            await self._server.emit(*[next(self._events) for _ in range(self.per_second)])
+            self.count += self.per_second
             await self._clock.sleep(due - self._clock.monotonic())
 
     async def until(self, count: int) -> None:
@@ -144,6 +145,9 @@ class Look:
         session = await page.context.new_cdp_session(page)
         await session.send("Performance.enable", {"timeDomain": "threadTicks"})  # pyright: ignore[reportUnknownMemberType]
         return cls(page, session)
+
+    async def close(self) -> None:
+        await self._page.context.close()
 
     async def __call__(self) -> Held:
         for _ in range(2):  # What the first lets go of may have held something itself.

@@ -30,6 +30,7 @@ from bers import (
     unknown,
 )
 from bers_builtin.dashboard.assets import Assets
+from bers_builtin.dashboard.catalogue import Tile, tiles
 from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, PanelRow, StageRow
 from bers_builtin.dashboard.view import (
     KINDS,
@@ -114,6 +115,13 @@ class AskAlertsView(msgspec.Struct, frozen=True):
     id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
 
 
+class AskMetricsView(msgspec.Struct, frozen=True):
+    """Which metrics to look at, and how."""
+
+    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "15m"
+    find: Annotated[str, Meta(max_length=200, description="Words that name, title or description have to have.")] = ""
+
+
 class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
     """Which metric to look at, and how."""
 
@@ -138,6 +146,7 @@ class _Sections:
 
     health: Health | None = None
     indicators: list[Indicator] = field(default_factory=list[Indicator])
+    tiles: list[Tile] = field(default_factory=list[Tile])
     alerts: list[AlertRow] = field(default_factory=list[AlertRow])
     runs: dict[str, list[RunRow]] = field(default_factory=dict[str, list[RunRow]])
     availability: Availability = field(default_factory=Availability)
@@ -169,8 +178,8 @@ class Dashboard(Stage[DashboardConfig]):
     async def overview(self, ask: Nothing, caller: Caller) -> Page:
         return await self._page("overview", caller, self._metrics, self._alerts, self._availability, *self._of_runs())
 
-    async def metric(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("metric", caller, name="build_performance")
+    async def metrics(self, ask: AskMetricsView, caller: Caller) -> Page:
+        return await self._page("metric", caller, self._tiles, template="metrics")
 
     async def one_metric(self, ask: AskMetricView, caller: Caller) -> Page:
         if self.context.metrics.get(ask.name) is None:
@@ -192,14 +201,14 @@ class Dashboard(Stage[DashboardConfig]):
     async def asset(self, ask: AskAsset, caller: Caller) -> Page:
         return self.assets.get(ask.name)
 
-    async def _page(self, view: str, caller: Caller, *parts: _Part, name: str = "") -> Page:
+    async def _page(self, view: str, caller: Caller, *parts: _Part, name: str = "", template: str = "") -> Page:
         """A view with all that can be said of it now, so that it says something before any script does."""
         sections = _Sections()
         async with anyio.create_task_group() as group:
             for part in (self._health, self._panels, *parts):
                 group.start_soon(part, sections)
         health = sections.health or Health(environment=self.context.environment)
-        html = self._pages.get_template(f"{view}.html").render(
+        html = self._pages.get_template(f"{template or view}.html").render(
             view=view,
             may=sorted(caller.scopes),
             views=VIEWS,
@@ -214,6 +223,7 @@ class Dashboard(Stage[DashboardConfig]):
             health=health,
             advice=advice(health, sections.alerts),
             uptime=uptime_text(health.uptime),
+            tiles=sections.tiles,
             indicators=sections.indicators or indicators({}, self.context.metrics),
             alerts=sections.alerts,
             available=sections.availability.said,
@@ -234,6 +244,10 @@ class Dashboard(Stage[DashboardConfig]):
     async def _metrics(self, sections: _Sections) -> None:
         found = await self._ask(sections, "metrics", "metrics", {}, lambda data: indicators(data, self.context.metrics))
         sections.indicators = found or []
+
+    async def _tiles(self, sections: _Sections) -> None:
+        found = await self._ask(sections, "metrics", "metrics", {}, lambda data: tiles(data, self.context.metrics))
+        sections.tiles = tiles({}, self.context.metrics) if found is None else found
 
     async def _alerts(self, sections: _Sections) -> None:
         read = _reader(list[AlertRow])
@@ -320,7 +334,7 @@ DASHBOARD = SinkSpec(
     Dashboard,
     operations=[
         _view("/", Dashboard.overview, Nothing, "Look at how things are, in a browser"),
-        _view("/metric", Dashboard.metric, Nothing, "Look at a metric, in a browser"),
+        _view("/metric", Dashboard.metrics, AskMetricsView, "Look at all metrics, in a browser"),
         _view("/metric/{name}", Dashboard.one_metric, AskMetricView, "Look at this metric, in a browser"),
         _view("/alerts", Dashboard.alerts, AskAlertsView, "Look at alerts and answer them, in a browser"),
         _view("/runs", Dashboard.runs, Nothing, "Look at builds, suites and deployments, in a browser"),

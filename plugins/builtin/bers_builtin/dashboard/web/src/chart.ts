@@ -37,7 +37,7 @@ export interface Options {
   onNear?: (line: number | null) => void;
 }
 
-const GAP = 2.5; // Steps without a value before a line is interrupted.
+export const GAP = 2.5; // Steps without a value before a line is interrupted.
 
 export class Chart {
   readonly node: HTMLElement;

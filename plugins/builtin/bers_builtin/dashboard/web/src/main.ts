@@ -10,15 +10,16 @@ import { keyboard } from "./keyboard";
 import { Live } from "./live";
 import { panels } from "./panels";
 import { theme } from "./theme";
-import { loadWith, type Mount } from "./view";
+import { loadWith, type Mount, type View } from "./view";
 import { alerts } from "./views/alerts";
 import { metric } from "./views/metric";
+import { metrics } from "./views/metrics";
 import { operations } from "./views/operations";
 import { overview } from "./views/overview";
 import { pipelines } from "./views/pipelines";
 import { runs } from "./views/runs";
 
-const VIEWS: Record<string, Mount> = { overview, metric, alerts, runs, pipelines, operations };
+const VIEWS: Record<string, Mount> = { overview, metric: oneOrAll, alerts, runs, pipelines, operations };
 
 const STALE_AFTER = 30_000; // Milliseconds without an answer or a frame.
 
@@ -75,6 +76,11 @@ function start(): void {
   setInterval(() => document.hidden || watch(), 1000);
   panels(refresh);
   if (view.every) setInterval(() => document.hidden || loading || void load(), view.every);
+}
+
+/** A metric, or the start page of all of them. */
+function oneOrAll(main: HTMLElement): View {
+  return document.getElementById("tiles") ? metrics(main) : metric(main);
 }
 
 const asOf = (at: number): void => renew(byId("now"), moment(at));
