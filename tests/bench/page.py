@@ -14,7 +14,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ async def hours(long: float, times: float) -> None:
                     await watch(path, number * each, (number + 1) * each, each / 4)
 
             async with anyio.create_task_group() as watching:
-                watching.start_soon(watch, "/", 0.0, long, min(1.0, long / 4))
+                watching.start_soon(watch, "/", 0.0, long, min(0.5, long / 4))
                 watching.start_soon(others)
             group.cancel_scope.cancel()
 

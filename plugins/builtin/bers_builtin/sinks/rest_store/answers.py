@@ -86,6 +86,14 @@ class AskMetric(msgspec.Struct, kw_only=True):
             extra_json_schema={"pattern": f"^(?:{_FIGURE})(?:,(?:{_FIGURE}))*$", "examples": ["min,max,p50,p99"]},
         ),
     ] = "count,average,min,max,p95"
+    line_fields: Annotated[
+        str | None,
+        Meta(
+            description="What a point of a single line tells, where that is less than `fields`, which then is of all "
+            "series together; as `fields` if not told.",
+            extra_json_schema={"pattern": f"^(?:{_FIGURE})(?:,(?:{_FIGURE}))*$", "examples": ["average"]},
+        ),
+    ] = msgspec.field(default=None, name="lineFields")
     points: Annotated[
         int,
         Meta(description=f"How many points a line may have at most, up to {POINTS}.", extra_json_schema=_up_to(POINTS)),
@@ -218,6 +226,8 @@ class MetricAnswer(MetricSummary, rename="camel", kw_only=True):
     step_ms: int = 0
     fields: list[Literal["start"] | Figure] = []
     """What the numbers of a point are, in their order."""
+    line_fields: list[Literal["start"] | Figure] = []
+    """The same, of the points in `series`."""
     series_count: int = 0
     """How many lines there are; those with the most samples are told."""
     series: list[Line] = []

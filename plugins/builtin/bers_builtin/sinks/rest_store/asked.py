@@ -67,13 +67,13 @@ def wanted(text: str) -> list[Wanted]:
     return found
 
 
-def figures(text: str) -> list[Figure]:
-    """``count,average,p99``, one by one."""
+def figures(text: str, field: str = "fields") -> list[Figure]:
+    """``count,average,p99``, one by one, as they were asked for in the field of this name."""
     found: list[Figure] = []
     for name in map(str.strip, text.split(",")):
         figure = _FIGURES.get(name)
         if figure is None:
-            raise Refused("invalid", f"fields: {unknown('figure', name[:40], FIGURES)}", known=FIGURES)
+            raise Refused("invalid", f"{field}: {unknown('figure', name[:40], FIGURES)}", known=FIGURES)
         found.append(figure)
     return list(dict.fromkeys(found))
 

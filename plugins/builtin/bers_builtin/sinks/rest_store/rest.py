@@ -73,6 +73,7 @@ class RestStore(Store):
         metric = self.context.metrics.find(ask.type)
         most, limit = asked.number(ask.points, "points", POINTS), asked.number(ask.limit, "limit", LINES)
         figures = asked.figures(ask.fields)
+        of_lines = figures if ask.line_fields is None else asked.figures(ask.line_fields, "lineFields")
         now = self.context.clock.time()
         end = now if ask.to is None else ask.to / 1000
         start = end - asked.seconds(ask.period) if ask.from_ is None else ask.from_ / 1000
@@ -91,7 +92,7 @@ class RestStore(Store):
         async with self._heavy.turn(bounds.windows(span)):
             found = await lines.read(self._reader, span, step, groups, limit)
             summary = summarize(metric, chosen, found.totals, now, end - start)
-            drawn = await lines.draw(found, step, figures, now)
+            drawn = await lines.draw(found, step, of_lines, now)
             overall = await lines.points(found.overall, step, figures)
         return MetricAnswer(
             **asdict(summary),
@@ -101,6 +102,7 @@ class RestStore(Store):
             tier=tier_name(span.width),
             step_ms=round(step * 1000),
             fields=["start", *figures],
+            line_fields=["start", *of_lines],
             series_count=found.found,
             series=drawn,
             overall=overall,
