@@ -33,15 +33,10 @@ function start(): void {
   if (!mount) return;
   const view = mount(byId("main"));
   const refresh = Number(document.body.dataset.refresh) || 5000;
-  let loading: Promise<boolean> | undefined;
-  // Who asks while an answer is on its way waits for that one, and asks again: something else may be looked at by now.
-  let next: Promise<boolean> | undefined;
+  let loading = 0;
   const load = (): Promise<boolean> => {
-    if (!loading) return (loading = loaded().finally(() => (loading = undefined)));
-    return (next ??= loading.then(() => {
-      next = undefined;
-      return load();
-    }));
+    loading += 1;
+    return loaded().finally(() => (loading -= 1));
   };
   const loaded = async () => {
     try {
@@ -75,6 +70,7 @@ function start(): void {
   live.start();
   setInterval(() => document.hidden || watch(), 1000);
   panels(refresh);
+  // A server that is late is not asked again before it has answered.
   if (view.every) setInterval(() => document.hidden || loading || void load(), view.every);
 }
 

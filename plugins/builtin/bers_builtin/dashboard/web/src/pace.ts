@@ -20,18 +20,18 @@ function frame(): void {
   if (waiting.size) requestAnimationFrame(frame);
 }
 
-/** Something that is drawn when it is called, and not again before `pause` milliseconds are over: with the last of all that was said. */
-export function atMost(pause: number, draw: () => void): () => void {
+/** What draws when it is called, and again not before it is done and `pause` milliseconds are over, however often it is called. */
+export function atMost(pause: number, draw: () => unknown): () => void {
   let resting = false;
   let again = false;
   const now = () => {
-    draw();
     resting = true;
-    setTimeout(() => {
-      resting = false;
-      if (again) drawSoon(now);
-      again = false;
-    }, pause);
+    void Promise.resolve(draw()).finally(() => setTimeout(rested, pause));
+  };
+  const rested = () => {
+    resting = false;
+    if (again) drawSoon(now);
+    again = false;
   };
   return () => {
     if (resting) again = true;

@@ -72,7 +72,7 @@ export function alerts(main: HTMLElement): View {
     .then((all) => byId("rules").replaceChildren(...all.map((one) => h("option", { attributes: { value: one.name } }))))
     .catch(() => undefined);
 
-  const changed = atMost(200, () => void reload());
+  const changed = atMost(200, reload);
   return {
     load,
     every: 15_000,

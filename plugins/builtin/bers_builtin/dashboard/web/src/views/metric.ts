@@ -72,6 +72,7 @@ export function metric(main: HTMLElement): View {
   const points = () => Math.min(600, Math.max(100, Math.round(byId("chart").clientWidth / 2)));
 
   async function load(): Promise<void> {
+    const wanted = chosen;
     const [from, to] = bounds(chosen);
     const whole = { from, to, fields: POINT, lineFields: "average", points: points(), limit: MOST_LINES };
     const fields = { ...whole, ...fieldsOf(chosen) };
@@ -84,6 +85,7 @@ export function metric(main: HTMLElement): View {
       happened([from, to]),
       ask<Report[]>("alerts/rules").catch(() => []),
     ]);
+    if (wanted !== chosen) return; // Something else is looked at by now, and is drawn already or soon.
     downloads(path, from, to);
     if (!now) return;
     byId("fault").hidden = true;

@@ -21,7 +21,7 @@ export function overview(main: HTMLElement): View {
   const cards = [...main.querySelectorAll<HTMLElement>("[data-metric]")].map((node) => new Card(node));
   const runs = new Map<string, Run[]>(KINDS.map((kind) => [kind, []]));
   const shown = new Map(KINDS.map((kind): [string, () => void] => [kind, atMost(AGAIN, () => showRuns(kind))]));
-  const healthChanged = atMost(500, () => void showHealth().catch(() => {}));
+  const healthChanged = atMost(500, () => showHealth().catch(() => {}));
 
   const showHealth = async () => health(await ask<HealthReport>("health"));
 
