@@ -2,18 +2,21 @@
 
     python -m tests.bench.page [hours] [frames] [month] [--hours 8] [--times 20]
 
-Hours: 50 events a second in a world of its own, in which time goes `--times` as fast (`tests/browser/hours.py` says how):
-what the overview holds after each hour, and what each other live view does, one after another, for its share of them.
-Frames: every metric that is drawn at once, with values that come in once a second, as long as it takes; here time goes as
-it does. Month: 40 series with a sample a minute for 30 days, told to the server as late events, and drawn as 40 lines.
+Hours: 50 events a second in a world of its own, in which time goes `--times` as fast (`tests/browser/hours.py` says
+how): what the overview holds after each hour, and what each other live view does, one after another, for its share of
+them. Frames: every metric that is measured as a chart, with values that come in once a second, beside a page that does
+nothing; here time goes as it does. Month: 40 series with a sample each ten minutes for 30 days, told to the server as
+events of former days, and drawn as 40 lines.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,9 +54,13 @@ async def opened(browser: Browser, url: str, script: str = "", **look: Any) -> L
 async def hours(long: float, times: float) -> None:
     """What pages hold, hour after hour."""
     clock, each = FastClock(times), long / len(OTHERS)
-    print(f"{'view':28} {'hours':>5} {'events':>9} {'frames':>9} {'heap':>8} {'nodes':>6} {'listeners':>9} {'processor':>9}")
+    print("view                         hours    events    frames     heap  nodes listeners processor")
     with tempfile.TemporaryDirectory(prefix="bers-page-") as folder:
-        async with serving(Path(folder), clock=clock) as server, browsing() as browser, anyio.create_task_group() as group:
+        async with (
+            serving(Path(folder), clock=clock) as server,
+            browsing() as browser,
+            anyio.create_task_group() as group,
+        ):
             told = Told(server, clock)
             group.start_soon(told.run)
 
@@ -82,9 +89,125 @@ async def hours(long: float, times: float) -> None:
             group.cancel_scope.cancel()
 
 
+WATCH_FRAMES = """
+() => {
+  globalThis.gaps = [];
+  globalThis.slow = [];
+  let before = performance.now();
+  const frame = (now) => { gaps.push(now - before); before = now; requestAnimationFrame(frame); };
+  requestAnimationFrame(frame);
+  const observer = new PerformanceObserver((list) => slow.push(...list.getEntries().map((one) => one.duration)));
+  observer.observe({ type: "long-animation-frame" });
+}
+"""
+
+
+async def frames(seconds: float = 60.0) -> None:
+    """How far frames lie apart while every chart gets a value each second."""
+    with tempfile.TemporaryDirectory(prefix="bers-page-") as folder:
+        async with serving(Path(folder)) as server, browsing() as browser, anyio.create_task_group() as group:
+            told = Told(server, FastClock(1.0))
+            group.start_soon(told.run)
+            names = [name for name in await server.data("metrics") if not name.endswith("_total")]
+
+            async def measure() -> None:
+                while True:
+                    measures = {name: random.uniform(10, 90) for name in names}
+                    await server.emit({"type": "service.measured", "source": "/app", "measures": measures})
+                    await anyio.sleep(1.0)
+
+            group.start_soon(measure)
+            await server.until("metrics", lambda found: sum(one["count"] > 0 for one in found.values()) > 40)
+            for path in ("/metric?range=5m", "/", "about:blank"):
+                url = path if path.startswith("about") else server.url(path)
+                look = await opened(browser, url, viewport={"width": 1920, "height": 1080})
+                if url != path:
+                    await look.page.locator(".card:visible canvas").first.wait_for()
+                await anyio.sleep(3.0)  # What a page does when it is opened is another figure.
+                charts = await look.page.locator(".card:visible canvas").count()
+                before = await look()
+                await look.page.evaluate(WATCH_FRAMES)
+                await anyio.sleep(seconds)
+                gaps: list[float] = sorted(await look.page.evaluate("gaps"))
+                slow: list[float] = await look.page.evaluate("slow")
+                busy = ((await look()).busy - before.busy) / seconds * 1000
+                late = sum(gap > 100 for gap in gaps)
+                print(
+                    f"{path:17} {charts:3} charts, {len(gaps)} frames in {seconds:g} s, p99 {gaps[-len(gaps) // 100]:.0f}"
+                    f" ms apart, at most {gaps[-1]:.0f} ms, {late} over 100 ms; {len(slow)} took longer than 50 ms, at"
+                    f" most {max(slow, default=0.0):.0f} ms; {busy:.0f} ms of a processor each second",
+                    flush=True,
+                )
+                await look.close()
+            group.cancel_scope.cancel()
+
+
+CLICK = """
+async () => {
+  performance.clearResourceTimings();
+  const began = performance.now();
+  document.querySelector('[data-range="30d"]').click();
+  await new Promise((done) => {
+    const look = () => requestAnimationFrame(document.querySelectorAll("#key [data-line]").length < 40 ? look : drawn);
+    const drawn = () => requestAnimationFrame(() => setTimeout(done));
+    look();
+  });
+  const took = performance.now() - began;
+  const asked = performance.getEntriesByType("resource").filter((one) => one.name.includes("lineFields"));
+  const [{ startTime, responseEnd, decodedBodySize }] = asked.slice(-1);
+  return { took, server: responseEnd - startTime, bytes: decodedBodySize };
+}
+"""
+
+
+async def month(every: int = 600, series: int = 40, days: int = 30) -> None:
+    """How long it takes from the click on 30 d until all lines are drawn."""
+    with tempfile.TemporaryDirectory(prefix="bers-page-") as folder:
+        await told_of_a_month(Path(folder), every, series, days)
+        for _ in range(2):
+            async with serving(Path(folder)) as server, browsing() as browser:
+                url = server.url("/metric/test_suite_duration?range=15m&by=suite")
+                look = await opened(browser, url, viewport={"width": 1280, "height": 900})
+                await look.page.locator("#live", has_text="live").wait_for()
+                for what in ("nothing decoded before", "again", "and again"):
+                    before, began = (await look()).busy, time.process_time()
+                    told = await look.page.evaluate(CLICK)
+                    server_took, busy = time.process_time() - began, (await look()).busy - before
+                    print(
+                        f"30 days of {series} series, {what:22}: {told['took']:.0f} ms from click to drawn, of which"
+                        f" {told['server']:.0f} ms for an answer of {told['bytes'] / 1000:.0f} kB; processor:"
+                        f" server {server_took * 1000:.0f} ms, page {busy * 1000:.0f} ms",
+                        flush=True,
+                    )
+                    await look.page.click('[data-range="15m"]')
+                    await look.page.locator("#key [data-line]").nth(39).wait_for(state="detached")
+                await look.close()
+
+
+async def told_of_a_month(folder: Path, every: int, series: int, days: int) -> None:
+    rng, count = random.Random(7), 0
+    async with serving(folder, changes=[(("sinks", "store", "fold_every"), "1s")]) as server:
+        now = int(time.time())
+        for at in range(now - days * 86_400 + 7200, now - 3600, every):
+            events = [
+                {"type": "testsuiterun.finished", "source": "/ci", "subject": f"{number}/{at}", "time": at,
+                 "labels": {"suite": f"suite-{number:02}"}, "outcome": "success",
+                 "duration_ms": round(rng.lognormvariate(6 + number / series, 0.3), 1)}
+                for number in range(series)
+            ]  # fmt: skip
+            await server.emit(*events)
+            count += len(events)
+        query = "metrics/test_suite_duration?period=30d&by=&points=60&fields=count"
+        await server.until(query, lambda answer: answer["count"] == count, seconds=60.0)
+
+
 async def measured(what: Sequence[str], long: float, times: float) -> None:
     if "hours" in what:
         await hours(long, times)
+    if "frames" in what:
+        await frames()
+    if "month" in what:
+        await month()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,10 +1,10 @@
-"""Hours in a page within minutes: a real server and the page of it, in a world in which time goes so many times as fast.
+"""Hours in a page within minutes: a real server and its page, in a world in which time goes so many times as fast.
 
 The server is handed a clock that is fast, and the page's own clock and timers are made as fast before any of its script
 runs. Nothing else is changed: events come in over HTTP, pass the shipped pipelines, are stored and judged, and the page
-hears the stream and asks REST as ever; what it does once a second it does once in each second of that world. Frames that
-are recorded and played again would be easier to have in any number, and would leave out what grows by what REST answers;
-a clock that is moved step by step would let no request be under way while time passes.
+hears the stream and asks REST as ever; what it does once a second it does once in each second of that world. Frames
+that are recorded and played again would be easier to have in any number, and would leave out what grows by what REST
+answers; a clock that is moved step by step would let no request be under way while time passes.
 
 What is drawn and collected takes its real time, so a world may be only so fast that both keep up: who is late here is
 late in that world by as many times as much.
@@ -92,7 +92,7 @@ def traffic(seed: int = 7) -> Iterator[Mapping[str, Any]]:
         yield {"type": f"{kind}.started", **run}
         outcome = "failure" if rng.random() < 0.02 else "success"
         took = round(rng.lognormvariate(7.0, 0.4), 1)
-        measures: dict[str, float] = {"configuration_resolution_time": took / 50, "error_rate": float(outcome == "failure")}
+        measures = {"configuration_resolution_time": took / 50, "error_rate": float(outcome == "failure")}
         if kind == "build":
             measures |= {"build.phase.bundle": took * 0.7, "bundle.size": rng.randrange(400_000, 500_000)}
         yield {"type": f"{kind}.finished", "outcome": outcome, "duration_ms": took, "measures": measures, **run}
@@ -138,7 +138,7 @@ class Look:
     """Looks at what a page holds, from outside."""
 
     def __init__(self, page: Page, session: CDPSession) -> None:
-        self._page, self._session = page, session
+        self.page, self._session = page, session
 
     @classmethod
     async def at(cls, page: Page) -> Look:
@@ -147,14 +147,14 @@ class Look:
         return cls(page, session)
 
     async def close(self) -> None:
-        await self._page.context.close()
+        await self.page.context.close()
 
     async def __call__(self) -> Held:
         for _ in range(2):  # What the first lets go of may have held something itself.
             await self._session.send("HeapProfiler.collectGarbage")  # pyright: ignore[reportUnknownMemberType]
         told = cast("Any", await self._session.send("Performance.getMetrics"))  # pyright: ignore[reportUnknownMemberType]
         found: dict[str, float] = {one["name"]: one["value"] for one in told["metrics"]}
-        heard = await self._page.evaluate("framesHeard")
+        heard = await self.page.evaluate("globalThis.framesHeard ?? 0")
         return Held(
             int(found["JSHeapUsedSize"]),
             int(found["Nodes"]),

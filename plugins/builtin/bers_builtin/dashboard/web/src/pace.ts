@@ -2,10 +2,10 @@
 
 const SLICE = 8; // Milliseconds of a frame, so that there is time to answer who types and scrolls.
 
-const waiting = new Set<() => void>();
+const waiting = new Set<() => unknown>();
 
 /** Draw in one of the next frames; once, however often it is asked for before. A page that is hidden has no frames. */
-export function drawSoon(draw: () => void): void {
+export function drawSoon(draw: () => unknown): void {
   if (waiting.size === 0) requestAnimationFrame(frame);
   waiting.add(draw);
 }

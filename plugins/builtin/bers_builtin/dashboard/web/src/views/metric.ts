@@ -16,6 +16,7 @@ import { movedByKeys, moving, type Moves } from "../metric/moving";
 import { happened, type Happened, listed } from "../metric/notes";
 import { readout } from "../metric/readout";
 import type { Report } from "../rules/rule";
+import { drawSoon } from "../pace";
 import { reload, type View } from "../view";
 
 const HINT = "Drag over the chart to look closer, with shift to move; two clicks show twice as much. With the keyboard: arrows, + and −.";
@@ -94,7 +95,8 @@ export function metric(main: HTMLElement): View {
     show(byId("title"), now.title);
     show(byId("described"), now.description);
     summary(now, then);
-    numbers(now);
+    // After the chart, in a frame of its own: it is below, and takes longer.
+    drawSoon(() => wanted === chosen && numbers(now));
   }
 
   function draw(now: MetricAnswer, then: MetricAnswer | null, [from, to]: Bounds): void {
