@@ -131,11 +131,12 @@ async def frames(seconds: float = 60.0) -> None:
                 gaps: list[float] = sorted(await look.page.evaluate("gaps"))
                 slow: list[float] = await look.page.evaluate("slow")
                 busy = ((await look()).busy - before.busy) / seconds * 1000
-                late = sum(gap > 100 for gap in gaps)
+                p99, late = gaps[-len(gaps) // 100], sum(gap > 100 for gap in gaps)
+                longest = max(slow, default=0.0)
                 print(
-                    f"{path:17} {charts:3} charts, {len(gaps)} frames in {seconds:g} s, p99 {gaps[-len(gaps) // 100]:.0f}"
-                    f" ms apart, at most {gaps[-1]:.0f} ms, {late} over 100 ms; {len(slow)} took longer than 50 ms, at"
-                    f" most {max(slow, default=0.0):.0f} ms; {busy:.0f} ms of a processor each second",
+                    f"{path:17} {charts:3} charts, {len(gaps)} frames in {seconds:g} s, p99 {p99:.0f} ms apart, at most"
+                    f" {gaps[-1]:.0f} ms, {late} over 100 ms; {len(slow)} took longer than 50 ms, at most"
+                    f" {longest:.0f} ms; {busy:.0f} ms of a processor each second",
                     flush=True,
                 )
                 await look.close()
