@@ -1,6 +1,6 @@
 """The page, measured in a browser: what it holds after hours, how evenly it draws, and how soon a month is there.
 
-    python -m tests.bench.page [hours] [frames] [month] [--hours 8] [--times 20]
+    python -m tests.bench.drawing [hours] [frames] [month] [--hours 8] [--times 20]
 
 Hours: 50 events a second in a world of its own, in which time goes `--times` as fast (`tests/browser/hours.py` says
 how): what the overview holds after each hour, and what each other live view does, one after another, for its share of
