@@ -31,7 +31,7 @@ export interface Options {
   onRange?: (from: number, to: number) => void;
 }
 
-const GAP = 2.5; // Steps without a value before a line is interrupted.
+export const GAP = 2.5; // Steps without a value before a line is interrupted.
 
 export class Chart {
   readonly node: HTMLElement;
