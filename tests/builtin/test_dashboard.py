@@ -134,7 +134,9 @@ async def test_a30_the_first_paint_has_the_values() -> None:
     assert "Error rate – no data P95 – Target – Trend –" in text
     assert "Availability 99.9 % on target 40 of 43.2 min left at 99.9 %" in text
     assert "system-resources: memory 84 %. Stop it." in text, "what has to be done"
-    assert "error Build Performance Degraded build took 6.1 s, more than 5 s active since 2023-11-14 22:13:20 UTC" in text
+    assert (
+        "error Build Performance Degraded build took 6.1 s, more than 5 s active since 2023-11-14 22:13:20 UTC" in text
+    )
     assert "degraded system-resources memory 84 %. Stop it." in text
 
 

@@ -12,7 +12,17 @@ import msgspec
 
 from bers import Context, Refused
 from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, PanelRow, StageRow
-from bers_builtin.dashboard.view import KINDS, AlertRow, Availability, Health, Indicator, Record, RunRow, indicators, runs
+from bers_builtin.dashboard.view import (
+    KINDS,
+    AlertRow,
+    Availability,
+    Health,
+    Indicator,
+    Record,
+    RunRow,
+    indicators,
+    runs,
+)
 
 T = TypeVar("T")
 

@@ -48,6 +48,7 @@ VIEWS = {
 RANGES = ("5m", "15m", "1h", "6h", "24h", "7d", "30d")
 """The spans of time that a metric is looked at over."""
 
+
 class DashboardConfig(Config, frozen=True):
     """Show how things are on one page, at the address of the server."""
 

@@ -37,10 +37,7 @@ TOLD = frozenset(f"{subject}.{predicate}" for subject in TYPES for predicate in 
 
 MOST_RUNS = 8
 
-_UNSEEN = {
-    code: "\ufffd"
-    for code in (*range(9), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
+_UNSEEN = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "�")
 """Control characters, and those that turn round the direction of everything behind them."""
 
 _WORST_FIRST = ("unhealthy", "degraded", "unknown", "healthy")
