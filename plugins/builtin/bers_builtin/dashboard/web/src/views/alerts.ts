@@ -258,6 +258,6 @@ function chosen(): string {
 function said(word: string, answer: Alert["acknowledgment"] | Alert["resolution"]): HTMLElement {
   const node = h("p", { class: "quiet" });
   if (!answer) node.hidden = true;
-  else node.append(`${word} by ${answer.operator || "the rule"} at `, moment(answer.timestamp), answer.notes ? `: ${answer.notes}` : "");
+  else renew(node, `${word} by ${answer.operator || "the rule"} at `, moment(answer.timestamp), answer.notes ? `: ${answer.notes}` : "");
   return node;
 }
