@@ -20,6 +20,16 @@ VIEWS = {
 }
 """Each view, and something that it shows once its script has asked for everything."""
 
+DRAWN_AT = """
+subject => new Promise(resolve => {
+  const look = () => document.querySelector(`#build [data-key="${subject}"]`) && resolve(Date.now());
+  const all = { childList: true, subtree: true, attributes: true };
+  new MutationObserver(look).observe(document.querySelector("#build"), all);
+  look();
+})
+"""
+"""When a run was drawn, in milliseconds since 1970."""
+
 SLOW = 20_000
 """Milliseconds that a machine with much else to do may take."""
 

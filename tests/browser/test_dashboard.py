@@ -10,18 +10,9 @@ from playwright.async_api import expect
 
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import EVIL, SLOW, VIEWS, all_is_there, failed, is_live, slow
+from tests.browser.looking import DRAWN_AT, EVIL, SLOW, VIEWS, all_is_there, failed, is_live, slow
 
 __all__ = ["EVIL", "SLOW", "VIEWS", "all_is_there", "failed", "is_live", "slow"]
-
-DRAWN_AT = """
-subject => new Promise(resolve => {
-  const look = () => document.querySelector(`#build [data-key="${subject}"]`) && resolve(Date.now());
-  new MutationObserver(look).observe(document.querySelector("#build"), { childList: true, subtree: true, attributes: true });
-  look();
-})
-"""
-"""When a run was drawn, in milliseconds since 1970."""
 
 SOON = 5.0
 """Seconds that may pass here until something is seen; a quiet machine takes one: see tests/bench/page.py."""

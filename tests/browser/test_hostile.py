@@ -1,4 +1,4 @@
-"""Malicious text in every field of an event, on every view: it is shown as text, does nothing, and turns nothing round."""
+"""Malicious text in every field of an event, on every view: it is shown as text, and does nothing."""
 
 from __future__ import annotations
 

@@ -18,6 +18,11 @@ const RUNS = ["build", "validation", "deployment"].flatMap((kind) =>
   ["started", "completed", "failed"].map((step) => `${kind}-${step}`),
 );
 
+// Of an event, only runs are told one by one: this is what begins or ends one.
+const RUN_TYPES = ["build", "testsuiterun", "validation", "deployment"].flatMap((kind) =>
+  ["started", "finished", "lost"].map((step) => `${kind}.${step}`),
+);
+
 const SOON = 500; // Milliseconds until a server that does not answer is asked again; each time it is twice as long.
 const LONGEST = 3; // So many times as long as between two polls is the longest that it is left alone.
 const DEAF = 45_000; // Milliseconds without a frame, three heartbeats, after which a stream is none: a laptop slept.
@@ -51,6 +56,7 @@ export class Live {
     private readonly tell: (state: State) => void,
   ) {}
 
+  /** Hear these frames, before the stream is started: what nobody hears is not asked for. An event is one of a run. */
   on<K extends keyof Frames>(name: K, react: (frame: Frames[K]) => void): void {
     this.#reacts.set(name, [...(this.#reacts.get(name) ?? []), react as (frame: never) => void]);
   }
@@ -73,7 +79,10 @@ export class Live {
   }
 
   #connect(): void {
-    const stream = (this.#stream = new EventSource(`/api/monitoring/events${this.#last && `?lastEventId=${this.#last}`}`));
+    // A filter that lets nothing through: without any, everything would be told.
+    const types = ["ping", ...[...this.#reacts.keys()].flatMap((name) => (name === "event" ? RUN_TYPES : name))];
+    const asked = new URLSearchParams({ types: types.join(","), ...(this.#last && { lastEventId: this.#last }) });
+    const stream = (this.#stream = new EventSource(`/api/monitoring/events?${asked}`));
     this.#opened = Date.now();
     const hear = (frame: string, name: string = frame) =>
       stream.addEventListener(frame, (message: MessageEvent<string>) => {

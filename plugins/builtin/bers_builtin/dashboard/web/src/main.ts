@@ -39,7 +39,12 @@ function start(): void {
   const head = new Head();
   const view = mount(byId("main"), head);
   const refresh = Number(document.body.dataset.refresh) || 5000;
-  const load = async () => {
+  let loading = 0;
+  const load = (): Promise<boolean> => {
+    loading += 1;
+    return loaded().finally(() => (loading -= 1));
+  };
+  const loaded = async () => {
     const faults: string[] = [];
     for (const part of [head.load, view.load]) {
       try {
@@ -73,10 +78,11 @@ function start(): void {
   head.listen(live);
   view.listen?.(live);
   live.start();
-  setInterval(watch, 1000);
+  setInterval(() => document.hidden || watch(), 1000);
   setInterval(() => document.hidden && void head.load().catch(() => undefined), UNSEEN_EVERY);
   panels(refresh);
-  if (view.every) setInterval(() => document.hidden || void load(), view.every);
+  // A server that is late is not asked again before it has answered.
+  if (view.every) setInterval(() => document.hidden || loading || void load(), view.every);
 }
 
 const asOf = (at: number): void => renew(byId("now"), moment(at));

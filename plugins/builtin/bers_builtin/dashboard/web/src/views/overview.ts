@@ -11,7 +11,8 @@ import { isRun, joined, type Run, runOf, runRow } from "../runs";
 import type { View } from "../view";
 
 const PAST = "15m";
-const LIVE_POINTS = 2000;
+const PAST_MS = 15 * 60_000;
+const MOST_RUNS = 60; // How many are known of each kind; the newest are shown.
 const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
 const TRENDS: Record<string, string> = { improving: "improving", stable: "steady", degrading: "getting worse" };
 const KINDS = ["build", "validation", "deployment"] as const;
@@ -36,7 +37,7 @@ export function overview(main: HTMLElement, head: Head): View {
 
   async function loadRuns(kind: string): Promise<void> {
     const types = { build: "build.*", validation: "testsuiterun.*", deployment: "deployment.*" }[kind] ?? "";
-    const records = await ask<Stored[]>("records", { type: types, limit: 60 });
+    const records = await ask<Stored[]>("records", { type: types, limit: MOST_RUNS });
     runs.set(kind, joined(records.map((record) => runOf(record.type, record.timestamp, record.subject, record.id, record))));
     showRuns(kind);
   }
@@ -65,7 +66,7 @@ export function overview(main: HTMLElement, head: Head): View {
         const kind = isRun(event.type);
         if (!kind) return;
         const run = runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {});
-        runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]));
+        runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]).slice(0, MOST_RUNS));
         showRuns(kind);
       });
     },
@@ -103,7 +104,7 @@ class Card {
     this.#step = answer.stepMs;
     this.#data = columns(answer.overall, 1, answer.stepMs);
     this.#chart ??= this.#made(answer.target);
-    this.#chart.set(this.#data as never, answer.to - 15 * 60_000, answer.to);
+    this.#chart.set(this.#data as never, answer.to - PAST_MS, answer.to);
   }
 
   add(at: number, value: number): void {
@@ -119,8 +120,10 @@ class Card {
     }
     times.push(seconds);
     values.push(value);
-    if (times.length > LIVE_POINTS) for (const column of this.#data) column.splice(0, LIVE_POINTS / 4);
-    this.#chart.set(this.#data as never, at - 15 * 60_000, at);
+    // What has left the picture; one more is kept, from which the line comes in.
+    const gone = times.findIndex((time) => (time ?? 0) * 1000 >= at - PAST_MS) - 1;
+    if (gone > 60) for (const column of this.#data) column.splice(0, gone);
+    this.#chart.set(this.#data as never, at - PAST_MS, at);
   }
 
   #made(target: number | null): Chart {
