@@ -49,10 +49,7 @@ async def drawn(browser: Browser, server: Server, count: int) -> Sequence[float]
     await page.goto(server.url("/"))
     await is_live(page)
     await expect(page.locator("#indicators .card canvas").first).to_be_visible()
-    found: list[float] = []
-    for number in range(count):
-        found.append(await _drawn(page, server, f"shop/{number}"))
-    return found
+    return [await _drawn(page, server, f"shop/{number}") for number in range(count)]
 
 
 async def _drawn(page: Page, server: Server, subject: str) -> float:

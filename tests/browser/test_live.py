@@ -10,9 +10,11 @@ from playwright.async_api import Page, Route, expect
 
 from bers.testing.server import Server, serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import SLOW, is_live, slow
+from tests.browser.looking import SLOW, failed, is_live, slow
 
 SECOND = [(("sinks", "dashboard", "refresh"), "1s")]
+
+TWO = [(("sinks", "dashboard", "refresh"), "2s")]
 
 SEEN = """
 Object.defineProperty(document, "hidden", { get: () => Boolean(window.isCovered), configurable: true });
@@ -92,21 +94,21 @@ async def test_a_page_without_an_answer_says_from_when_it_is(opened: Opening, tm
 async def test_many_pages_of_one_browser_are_all_answered_and_those_that_nobody_sees_hold_no_stream(
     opened: Opening, tmp_path: Path
 ) -> None:
-    async with serving(tmp_path, changes=SECOND) as server, opened(server.url("/runs")) as first:
+    async with serving(tmp_path, changes=TWO) as server, opened(server.url("/alerts")) as first:
         await first.context.add_init_script(SEEN)
         await first.clock.install()
         await first.reload()
         others = [await first.context.new_page() for _ in range(7)]
         async with anyio.create_task_group() as group:
             for page in others:
-                group.start_soon(page.goto, server.url("/runs"))
+                group.start_soon(page.goto, server.url("/alerts"))
         pages = [first, *others]
         for page in pages:
-            await expect(page.locator("#live")).to_have_text(re.compile("live|every 1 s"), timeout=SLOW)
+            await expect(page.locator("#live")).to_have_text(re.compile("live|every 2 s"), timeout=SLOW)
         await no_more_streams_than(server, 4)
-        await server.emit(slow("chat/7"))
+        await server.emit(failed("chat/7", service="seven"))
         for page in pages:
-            await expect(page.locator('#build [data-key="chat/7"]')).to_be_visible(timeout=SLOW)
+            await expect(page.locator("#list tbody")).to_contain_text("seven", timeout=SLOW)
         for page in others:
             await page.close()
         await is_live(first)
@@ -114,7 +116,8 @@ async def test_many_pages_of_one_browser_are_all_answered_and_those_that_nobody_
         await is_covered(first, True)
         await first.clock.fast_forward(11_000)
         await no_more_streams_than(server, 0)
-        await server.emit(slow("chat/8"))
+        await server.emit(failed("chat/8", service="eight"))
+        await server.until("alerts", lambda found: "eight" in str(found))
         held = anyio.Event()
 
         async def hold(route: Route) -> None:
@@ -125,5 +128,5 @@ async def test_many_pages_of_one_browser_are_all_answered_and_those_that_nobody_
         await is_covered(first, False)
         await expect(first.locator("#live")).to_have_text("catching up", timeout=SLOW)
         held.set()
-        await expect(first.locator('#build [data-key="chat/8"]')).to_be_visible(timeout=SLOW)
+        await expect(first.locator("#list tbody")).to_contain_text("eight", timeout=SLOW)
         await is_live(first)

@@ -146,7 +146,6 @@ export class Live {
   /** Others had a stream before us, and there are no more. */
   #leave(): void {
     this.#crowded = Date.now() + CROWDED;
-    this.#seats.give();
     if (this.#stream) this.#lost(this.#stream);
   }
 

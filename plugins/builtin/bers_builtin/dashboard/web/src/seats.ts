@@ -3,7 +3,7 @@
 const MOST = 4;
 
 interface Said {
-  kind: "taken" | "given";
+  kind: "taken" | "held" | "given";
   id: string;
   since: number;
 }
@@ -20,10 +20,11 @@ export class Seats {
     this.#channel.onmessage = ({ data }: MessageEvent<Said>) => {
       if (data.kind === "given") return freed();
       if (!this.#since) return undefined;
-      if (!this.#isBefore(data)) return this.#say("taken"); // Whoever came later learns of us.
+      if (!this.#isBefore(data)) return data.kind === "taken" ? this.#say("held") : undefined; // Who came later learns of us.
       this.#older.add(data.id);
-      if (this.#older.size >= MOST) leave();
-      return undefined;
+      if (this.#older.size < MOST) return undefined;
+      this.#since = 0; // Nobody is told: no seat becomes free by that, and whoever waits for one would come in vain.
+      return leave();
     };
   }
 
