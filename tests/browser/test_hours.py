@@ -14,7 +14,7 @@ SLOW = 60_000
 """Milliseconds that a machine with much else to do may take."""
 
 MEGABYTE = 1_000_000
-SHOWN = {"/": ("#build tr", 8), "/runs": ("#build tbody tr", 50)}
+SHOWN = {"/": ("#build tr", 8), "/runs": ("#build tbody tr", 100)}
 """Each view that lists runs, what is a row of it, and how many it has at most."""
 
 
@@ -59,6 +59,6 @@ async def test_what_a_page_is_told_for_minutes_makes_it_no_larger(browser: Brows
             assert after.heap - before.heap < MEGABYTE, (path, before, after)
             assert after.nodes < 2 * before.nodes + 20_000, (path, before, after)
             assert after.listeners <= before.listeners + 20, (path, before, after)
-            await expect(look.page.locator(rows)).to_have_count(most)
+            assert 1 <= await look.page.locator(rows).count() <= most, path
             await look.close()
         group.cancel_scope.cancel()

@@ -45,6 +45,7 @@ class Sections:
     tiles: list[Tile] = field(default_factory=list[Tile])
     alerts: list[AlertRow] = field(default_factory=list[AlertRow])
     runs: dict[str, list[RunRow]] = field(default_factory=dict[str, list[RunRow]])
+    run: RunRow | None = None
     availability: Availability = field(default_factory=Availability)
     operating: Operating = field(default_factory=Operating)
     panels: list[PanelRow] = field(default_factory=list[PanelRow])
@@ -102,6 +103,10 @@ class Sections:
         self.runs[kind] = runs(record for record in records if record.kind == kind)
         if not self.runs[kind]:
             self.missing |= kept.missing
+
+    async def ask_run(self, id: str) -> None:
+        found = await self._ask("run", "records", {"subject": id, "limit": 40}, _reader(list[Record])) or []
+        self.run = next(iter(runs(record for record in found if record.kind)), None)
 
     async def _ask(
         self, section: str, path: str, fields: Mapping[str, Any], read: Callable[[Any], T], *, quiet: bool = False

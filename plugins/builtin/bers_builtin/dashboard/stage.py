@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -27,6 +28,7 @@ from bers import (
     hookimpl,
     unknown,
 )
+from bers_builtin.dashboard.asked import AskPipelinesView, AskRunsView
 from bers_builtin.dashboard.assets import Assets
 from bers_builtin.dashboard.sections import ALL_RUNS, Part, Sections
 from bers_builtin.dashboard.view import KINDS, TOLD, Health, Record, advice, clock_text, indicators, plain, uptime_text
@@ -148,10 +150,11 @@ class Dashboard(Stage[DashboardConfig]):
     async def alerts(self, ask: AskAlertsView, caller: Caller) -> Page:
         return await self._page("alerts", caller, Sections.ask_alerts)
 
-    async def runs(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("runs", caller, *ALL_RUNS)
+    async def runs(self, ask: AskRunsView, caller: Caller) -> Page:
+        one: list[Part] = [partial(Sections.ask_run, id=ask.id)] if ask.id else []
+        return await self._page("runs", caller, *ALL_RUNS, *one)
 
-    async def pipelines(self, ask: Nothing, caller: Caller) -> Page:
+    async def pipelines(self, ask: AskPipelinesView, caller: Caller) -> Page:
         return await self._page("pipelines", caller)
 
     async def operations(self, ask: Nothing, caller: Caller) -> Page:
@@ -191,6 +194,7 @@ class Dashboard(Stage[DashboardConfig]):
             availability=sections.availability,
             runs=[(kind, title, sections.runs.get(kind, [])) for kind, title in KINDS.items()],
             is_new=sections.are_new,
+            run=sections.run,
             operating=sections.operating,
             panels=[one for one in sections.panels if one.view == view],
             missing=sections.missing,
@@ -225,8 +229,8 @@ DASHBOARD = SinkSpec(
         _view("/metric", Dashboard.metrics, AskMetricsView, "Look at all metrics, in a browser"),
         _view("/metric/{name}", Dashboard.one_metric, AskMetricView, "Look at this metric, in a browser"),
         _view("/alerts", Dashboard.alerts, AskAlertsView, "Look at alerts and answer them, in a browser"),
-        _view("/runs", Dashboard.runs, Nothing, "Look at builds, suites and deployments, in a browser"),
-        _view("/pipelines", Dashboard.pipelines, Nothing, "Look at what passes where, in a browser"),
+        _view("/runs", Dashboard.runs, AskRunsView, "Look at builds, suites and deployments, in a browser"),
+        _view("/pipelines", Dashboard.pipelines, AskPipelinesView, "Look at what passes where, in a browser"),
         _view("/operations", Dashboard.operations, Nothing, "Look after the server, in a browser"),
         Operation(
             "GET", "/assets/{name}", Dashboard.asset, AskAsset, Page, "A script, style sheet or picture of the pages",

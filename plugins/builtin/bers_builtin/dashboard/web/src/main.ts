@@ -81,7 +81,7 @@ function start(): void {
   live.start();
   setInterval(() => document.hidden || watch(), 1000);
   setInterval(() => document.hidden && void head.load().catch(() => undefined), UNSEEN_EVERY);
-  panels(refresh);
+  panels(refresh, live);
   // A server that is late is not asked again before it has answered.
   if (view.every) setInterval(() => document.hidden || loading || void load(), view.every);
 }
