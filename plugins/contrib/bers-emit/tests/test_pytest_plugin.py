@@ -357,6 +357,22 @@ def test_without_a_url_nothing_is_there(
     assert not spool.exists()
 
 
+def test_pytest_does_not_compile_our_modules_anew(session: pytest.Pytester, receiver: Receiver) -> None:
+    session.makepyfile("""
+        import sys
+        from importlib.machinery import SourceFileLoader
+        def test_it():
+            ours = [name for name in sys.modules if name.startswith("bers_emit.") and "plugin" not in name]
+            assert "bers_emit.emitter" in ours
+            assert [name for name in ours if type(sys.modules[name].__loader__) is not SourceFileLoader] == []
+    """)
+    before = list(sys.meta_path)
+    session.runpytest_inprocess()
+    assert sys.meta_path == before
+    assert session.runpytest_subprocess("-Werror").ret == 0
+    assert [end["outcome"] for end in receiver.of("testsuiterun.finished")][1:] == ["success"]
+
+
 def test_our_own_session_is_not_reported(pytestconfig: pytest.Config) -> None:
     if "BERS_EMIT_URL" not in os.environ:
         assert not pytestconfig.pluginmanager.has_plugin("bers-emit-reporter")
@@ -411,13 +427,15 @@ GUARDED = [name for name in HOOKS if hasattr(getattr(reporter.Reporter, name), "
 PARTS = [
     "Emitter.__init__", "Emitter.emit", "Emitter.close", "Activity.__init__", "Activity.start", "Activity.finish",
     "Tally.__init__", "Tally.add", "Tally.collect", "Tally.finish", "Tally.measures", "LastWords.__init__",
-    "LastWords.say", "LastWords.take_back", "covered", "event.timestamp", "_why", "Redaction.__call__",
-    "Reporter.__init__", "Reporter._tell_progress", "Reporter._outcome",
+    "LastWords.begin", "LastWords.say", "LastWords.take_back", "Testament.expect", "Testament.running",
+    "testament.event.timestamp", "covered", "_why", "Redaction.__call__", "Reporter.__init__",
+    "Reporter._tell_progress", "Reporter._outcome",
 ]  # fmt: skip
 
 
 def test_every_hook_is_guarded_or_guards_itself() -> None:
-    assert set(HOOKS) - set(GUARDED) == {"pytest_terminal_summary", "pytest_unconfigure"}
+    each_test = {"pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish"}
+    assert set(HOOKS) - set(GUARDED) == {*each_test, "pytest_terminal_summary", "pytest_unconfigure"}
 
 
 @pytest.mark.parametrize("name", [*GUARDED, *PARTS])
@@ -429,7 +447,8 @@ def test_whatever_breaks_in_us_the_session_goes_on(
         [cell] = [cell for cell in hook.__closure__ if cell.cell_contents is hook.__wrapped__]
         monkeypatch.setattr(cell, "cell_contents", _fails)
     else:
-        monkeypatch.setattr(f"bers_emit.pytest_plugin.reporter.{name}", _fails)
+        path = name if name.startswith("testament.") else f"reporter.{name}"
+        monkeypatch.setattr(f"bers_emit.pytest_plugin.{path}", _fails)
     monkeypatch.setattr(reporter, "PROGRESS_EVERY", 0.01)
     session.makepyfile(
         ALL, test_broken="import nothing_like_it", test_slow="import time\ndef test_it(): time.sleep(.1)"

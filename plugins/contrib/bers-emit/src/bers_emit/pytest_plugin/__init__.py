@@ -57,6 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
     with contextlib.suppress(Exception):  # Whatever it is: without us the session is as it always was.
         url = _address(config, os.environ)
         if url:
+            from bers_emit.pytest_plugin.unrewritten import Unrewritten
+
+            imports = Unrewritten()
+            imports.begin()
+            config.add_cleanup(imports.end)
             from bers_emit.pytest_plugin.reporter import Reporter
 
             suite = config.getoption("--bers-suite") or config.rootpath.name

@@ -12,7 +12,7 @@ import weakref
 from bers_emit.spool import Spool, new_name
 
 _BYTES = 4096
-"""Words of any length take this, so that one write replaces another whole."""
+"""Words of any length take this: what ends a line comes last, and blanks before it."""
 
 
 class LastWords:
@@ -24,12 +24,23 @@ class LastWords:
         self.path = self._spool.path
         self._fd = os.open(self._spool.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         self._start = os.fstat(self._fd).st_size
+        self._room = self._said = 0
         _all.add(self)
 
-    def say(self, line: bytes) -> None:
-        """Replace what was said; words that are too long are not taken."""
-        if self._fd >= 0 and len(line) < _BYTES:
-            os.pwrite(self._fd, line.ljust(_BYTES - 1) + b"\n", self._start)
+    def begin(self, head: bytes, rest: bytes) -> None:
+        """Say the first words: ``head``, which stays, and ``rest``, which later words replace."""
+        self._room = _BYTES - 1 - len(head)
+        if self._fd >= 0 and len(rest) <= self._room:
+            os.pwrite(self._fd, (head + rest).ljust(_BYTES - 1) + b"\n", self._start)
+            self._start += len(head)
+            self._said = len(rest)
+
+    def say(self, rest: bytes) -> None:
+        """Replace the rest of what was said, in one write; words that are too long are not taken."""
+        length = len(rest)
+        if self._said and length <= self._room and self._fd >= 0:
+            os.pwrite(self._fd, rest if length >= self._said else rest.ljust(self._said), self._start)
+            self._said = length
 
     def take_back(self) -> None:
         """All is well: there is nothing to send."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import threading
-import time
+from collections import deque
 
 import pytest
 
-from bers_emit import event
 from bers_emit.activities import Activity
 from bers_emit.emitter import Emitter
 from bers_emit.parts import Around
 from bers_emit.pytest_plugin.coverage_totals import covered
 from bers_emit.pytest_plugin.last_words import LastWords
-from bers_emit.pytest_plugin.tally import BAD, Tally
+from bers_emit.pytest_plugin.tally import BAD, PHASES, Tally
+from bers_emit.pytest_plugin.testament import Testament
 from bers_emit.redaction import Redaction
 
 TYPE_CHECKING = False
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY = 1.0
 _NAMED = 3
-_LONGEST_NAME = 300
 _LONGEST_REASON = 1000
 _OUTCOMES = {
     "passed": "success",
@@ -39,6 +37,7 @@ _OUTCOMES = {
     "skipped": "skip",
     "xfailed": "skip",
 }
+_WANTED = {"all": frozenset(_OUTCOMES), "failed": frozenset(BAD), "none": frozenset[str]()}
 
 
 def guarded(hook: Hook) -> Hook:
@@ -63,7 +62,10 @@ class Reporter:
         self._config = config
         self._url = url
         self._suite = suite
-        self._cases = cases
+        self._wanted = _WANTED[cases]
+        self._reports: deque[Report] = deque()
+        """What is not counted yet. To count is a thread's at a time."""
+        self._counting = threading.Lock()
         self._tally = Tally(apart=getattr(config.option, "dist", "no") == "each")
         self._running: dict[str, None] = {}
         self._stopped = self._broken = ""
@@ -74,8 +76,7 @@ class Reporter:
         self._pid = os.getpid()
         self._redact = Redaction(os.environ)
         self._words: LastWords | None = None
-        self._testament = b""
-        self._second = (0, "")
+        self._testament: Testament | None = None
         self._told: tuple[object, ...] = ()
         self._over = threading.Event()
 
@@ -94,17 +95,18 @@ class Reporter:
         self._run.start()
         try:
             self._words = LastWords(emitter.folder)
-            self._testament = self._last_will(self._words, emitter.source)
-            self._say_last("no test had begun")
+            self._testament = Testament(self._words, self._run, self._suite, emitter.source, self._redact)
             if around:
                 around.keep(self._words.path)
         except OSError:  # Then a death of this process is known by its silence alone.
-            self._words = None
+            self._words = self._testament = None
         threading.Thread(target=self._go_on, name="bers-emit-pytest", daemon=True).start()
 
     @guarded
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._selected = len(session.items)
+        if self._testament:
+            self._testament.expect(item.nodeid for item in session.items)
 
     @guarded
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
@@ -112,27 +114,29 @@ class Reporter:
 
     @guarded
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        status = self._tally.collect(report)
-        if status:
-            self._tell(status, report)
+        if report.outcome != "passed":
+            self._reports.append(report)
+            self._count()
 
-    @guarded
-    def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
-        self._running[nodeid] = None
-        if self._words:
-            self._say_last("", list(self._running))
+    # The next three run for each test: as short as can be, and their own guards.
 
-    @guarded
-    def pytest_runtest_logfinish(self, nodeid: str, location: object) -> None:
-        self._running.pop(nodeid, None)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if self.fault is None:
+            try:
+                self._running[nodeid] = None
+                if self._testament:
+                    self._testament.running(nodeid, self._running)
+            except Exception as exc:
+                self.fault = exc
 
-    @guarded
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._running.pop(nodeid, None)  # Names are hashable: this cannot fail.
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when not in ("setup", "call", "teardown"):  # A worker died in it, and says no more.
-            self._running.pop(report.nodeid, None)
-        news = self._tally.add(report)
-        if news:
-            self._tell(*news)
+        if self.fault is None:
+            self._reports.append(report)
+            if report.outcome != "passed" or "passed" in self._wanted:
+                self._count()
 
     @guarded
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -146,6 +150,7 @@ class Reporter:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         try:
+            self._count()
             if self.fault is not None:
                 line = f"reported in part, because of {type(self.fault).__name__}: {self.fault}"
             elif self._run is not None:
@@ -173,6 +178,7 @@ class Reporter:
 
     def _finish(self) -> None:
         assert self._run is not None
+        self._count()
         self._tally.finish()
         assert self._session is not None
         outcome, reason = self._outcome(int(self._session.exitstatus))
@@ -219,10 +225,30 @@ class Reporter:
             return "error", "no tests ran"
         return "failure", failed
 
-    def _tell(self, status: str, report: Report) -> None:
-        """Report one test by itself, where that is wanted."""
-        if self._cases == "none" or (self._cases == "failed" and status not in BAD):
+    def _count(self) -> None:
+        """Count what has come. Between two tests that takes several times as long as for many tests at once, so it is
+        done each second, and at once where something is to be told."""
+        if os.getpid() != self._pid:  # A child that was forked while another thread counted would wait for ever.
             return
+        try:
+            with self._counting:
+                while self._reports and self.fault is None:
+                    self._take(self._reports.popleft())
+        except Exception as exc:
+            self.fault = exc
+
+    def _take(self, report: Report) -> None:
+        if isinstance(report, pytest.CollectReport):
+            status, said = self._tally.collect(report), report
+        else:
+            status, said = self._tally.add(report) or (None, report)
+            if report.when not in PHASES:  # A worker died in it, and says no more.
+                self._running.pop(report.nodeid, None)
+        if status and status in self._wanted:
+            self._tell(status, said)
+
+    def _tell(self, status: str, report: Report) -> None:
+        """Report one test by itself."""
         if self._run is None or self._emitter is None or os.getpid() != self._pid:
             return
         self._emitter.emit(
@@ -245,6 +271,7 @@ class Reporter:
             self.fault = exc
 
     def _tell_progress(self) -> None:
+        self._count()
         counts, running = dict(self._tally.counts), list(self._running)
         state = (tuple(counts.values()), running)
         if state == self._told or self._run is None or self._emitter is None:
@@ -261,29 +288,6 @@ class Reporter:
             measures=done,
             data={"running": running[:_NAMED]},
         )
-
-    def _last_will(self, words: LastWords, source: str) -> bytes:
-        """The first part of the event that tells of the death of this process; what it was at comes behind."""
-        assert self._run is not None
-        fields: dict[str, object] = {"subject": self._run.subject, "chain": self._run.chain, "outcome": "error"}
-        fields["labels"] = {"suite": self._suite}
-        told = json.loads(event.encode("testsuiterun.lost", f"{words.name}-0", source, fields, self._redact))
-        del told["time"]
-        return _TEXT(told)[:-1].encode()
-
-    def _say_last(self, what: str, running: Sequence[str] = ()) -> None:
-        assert self._words is not None
-        names = ", ".join(name[:_LONGEST_NAME] for name in running[-_NAMED:])
-        what = _TEXT(self._redact(what or names))
-        data = f',"data":{{"test":{what}}}' if running else ""
-        now = int(time.time())
-        if now != self._second[0]:  # For a second the same text: a session has thousands of tests.
-            self._second = now, str(event.timestamp(now))
-        rest = f',"time":"{self._second[1]}","reason":"the process died; last: {what[1:]}{data}}}'
-        self._words.say(self._testament + rest.encode())
-
-
-_TEXT: Callable[[object], str] = json.JSONEncoder().encode
 
 
 def _why(report: Report) -> str | None:

@@ -8,6 +8,7 @@ BAD = ("failed", "errored")
 NAMED = 20
 """How many tests that failed, and how many that are flaky, are named."""
 
+PHASES = ("setup", "call", "teardown")
 _LONGEST_NAME = 300
 _STATUSES = ("passed", "xpassed", "failed", "errored", "skipped", "xfailed")
 
@@ -34,25 +35,26 @@ class Tally:
 
         That a test fails is news at once, and that it does not is news at its end.
         """
-        if report.when == "setup" and report.outcome == "passed":
+        when, outcome = report.when, report.outcome
+        if when == "setup" and outcome == "passed":
             return None
         test = report.nodeid
         if self._apart:
             test = f"{getattr(report, 'worker_id', '')} {test}"
         if type(report) is not pytest.TestReport and hasattr(report, "context"):
-            if report.outcome == "failed":  # Its test has more to say, and may be run again.
+            if outcome == "failed":  # Its test has more to say, and may be run again.
                 self.subtests_failed += 1
                 self._parts.setdefault(test, []).append(report)
             return None
-        if str(report.outcome) == "rerun":
+        if str(outcome) == "rerun":
             self.reruns += 1
             self._reran.add(test)
             self._open.pop(test, None)
             self.subtests_failed -= len(self._parts.pop(test, ()))
             return None
-        if report.when == "teardown":
+        if when == "teardown":
             return self._end(test, report)
-        if report.when not in ("setup", "call"):  # A worker of xdist died in it.
+        if when not in PHASES:  # A worker of xdist died in it.
             self._open[test] = "failed"
             self._close(test)
             return "failed", report
