@@ -29,7 +29,7 @@ async def is_whole(page: Page, what: str) -> None:
         assert wide <= width, f"{what} is {wide} wide on {width}"
     await page.set_viewport_size({"width": 1280, "height": 900})
     for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await page.emulate_media(color_scheme=scheme)
         await says_axe(page, f"{what}, {scheme}")
     await page.emulate_media(forced_colors="active", reduced_motion="reduce")
     moving = "document.getAnimations().length"
@@ -199,7 +199,7 @@ async def test_a23_whoever_logs_in_is_led_to_the_view_that_was_asked_for(opened:
                 "/a b",
                 "javascript:alert(1)",
             ):
-                form = {"key": reader, "to": elsewhere}
+                form: dict[str, str | float | bool] = {"key": reader, "to": elsewhere}
                 own = {"Origin": server.url("").split("/api")[0]}
                 reply = await page.request.post(server.url("/login"), form=form, headers=own, max_redirects=0)
                 assert (reply.status, reply.headers["location"]) == (303, "/"), elsewhere

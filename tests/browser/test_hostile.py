@@ -54,8 +54,8 @@ async def test_text_of_events_is_text_on_every_view(opened: Opening, tmp_path: P
         assert too_long.status_code == 422 and "subject: 10000 characters are too many" in too_long.text
         alerts = await server.until("alerts", lambda found: len(found) >= 4)
         (alert, *_) = [one for one in alerts if TURNED[:7] in one["title"] + one["message"]]
-        said = {"operator": EVIL, "notes": ADDRESS + TURNED}
-        assert (await server.post(f"alerts/{alert['id']}/acknowledge", said)).status_code == 200
+        answer = {"operator": EVIL, "notes": ADDRESS + TURNED}
+        assert (await server.post(f"alerts/{alert['id']}/acknowledge", answer)).status_code == 200
         silence = {"operator": EVIL, "comment": ADDRESS + TURNED, "matchers": ["rule=none"], "duration": "1h"}
         made = await server.post("silences", silence)
         assert made.status_code in (200, 201), made.text

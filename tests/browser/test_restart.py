@@ -30,7 +30,8 @@ canvas => {
 async def test_after_a_kill_and_a_stop_the_page_is_live_again_and_nothing_is_missed_or_twice(
     opened: Opening, tmp_path: Path
 ) -> None:
-    configure(tmp_path, ports=free_ports())
+    # The page asks again after three times as long at most, and a test has no time.
+    configure(tmp_path, {"refresh: 5s": "refresh: 1s"}, ports=free_ports())
     with ExitStack() as stack:
         server = await to_thread.run_sync(stack.enter_context, started(tmp_path))
         server.emit(slow("chat/before"))

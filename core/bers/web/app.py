@@ -115,9 +115,7 @@ class App:
         if control and (permission := await entrance.ask_first(request, path, source, self._gate)):
             await permission(scope, receive, send)
             return
-        if (
-            control and path == STYLE and request.method == "GET"
-        ):  # Also for the page that says that nothing is here.
+        if control and path == STYLE and request.method == "GET":  # Also for the page that says that nothing is here.
             await style()(scope, receive, send)
             return
         node, doors = self._node, self._entrance
