@@ -66,6 +66,17 @@ VIEWS = {
 }
 """Where each view is, and what it is called."""
 
+ALERTS = {
+    "active": "Active",
+    "acknowledged": "Acknowledged",
+    "suppressed": "Silenced",
+    "history": "History",
+    "silences": "Silences",
+    "rules": "Rules",
+    "statistics": "Statistics",
+}
+"""What of the alerts there is to look at, and what that is called."""
+
 RANGES = ("5m", "15m", "1h", "6h", "24h", "7d", "30d")
 """The spans of time that a metric is looked at over."""
 
@@ -87,8 +98,18 @@ class AskAlertsView(msgspec.Struct, frozen=True):
     """Which alerts to look at."""
 
     state: Annotated[
-        str, Meta(max_length=20, description="Which list: active, acknowledged, suppressed, history or silences.")
+        str,
+        Meta(
+            max_length=20,
+            description="Which list: active, acknowledged, suppressed, history, silences, rules or statistics.",
+        ),
     ] = "active"
+    rule: Annotated[
+        str, Meta(max_length=200, description="The name of the rule whose alerts are listed, or the id of the one shown.")
+    ] = ""
+    severity: Annotated[str, Meta(max_length=20, description="Only alerts of this severity.")] = ""
+    period: Annotated[str, Meta(max_length=20, description="How far back the history goes: 24h, 7d.")] = "7d"
+    after: Annotated[str, Meta(max_length=200, description="Where in the history the page begins.")] = ""
     id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
 
 
@@ -183,6 +204,7 @@ class Dashboard(Stage[DashboardConfig]):
             views=VIEWS,
             name=name,
             ranges=RANGES,
+            states=ALERTS,
             script=self.assets.script,
             styles=self.assets.styles,
             title=self.config.title,
