@@ -105,7 +105,8 @@ class AskAlertsView(msgspec.Struct, frozen=True):
         ),
     ] = "active"
     rule: Annotated[
-        str, Meta(max_length=200, description="The name of the rule whose alerts are listed, or the id of the one shown.")
+        str,
+        Meta(max_length=200, description="The name of the rule whose alerts are listed, or the id of the one shown."),
     ] = ""
     severity: Annotated[str, Meta(max_length=20, description="Only alerts of this severity.")] = ""
     period: Annotated[str, Meta(max_length=20, description="How far back the history goes: 24h, 7d.")] = "7d"

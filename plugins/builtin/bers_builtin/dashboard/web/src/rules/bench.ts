@@ -16,14 +16,15 @@ const AGAIN = 2_200;
 const TURNS = 20;
 const NEW = "name: My rule\nmetric: build_performance\nabove: 10s\nfor: 5m\nseverity: warning\n";
 
+const draftOf = (id: string): string => `bers:rule:${id}`;
+
 export class Bench {
   #id = "";
   #story: Story | null = null;
   #over = "24h";
   #turn = 0;
-  readonly #drafts = new Map<string, string>();
   readonly #title = h("div");
-  readonly #editor = new Editor((text) => this.#drafts.set(this.#id, text));
+  readonly #editor = new Editor((text) => this.#keep(text));
   readonly #said = h("span", { class: "quiet", attributes: { role: "status" } });
   readonly #found = h("div", { class: "outcome" });
   readonly #try = h("button", { class: "act", attributes: { type: "button" }, on: { click: () => void this.#run() } }, "Try");
@@ -66,7 +67,7 @@ export class Bench {
     this.#story = story;
     const isText = story === null || story.source !== "";
     this.#editor.node.hidden = this.#try.hidden = !isText;
-    if (isNew && isText) this.#put(this.#drafts.get(this.#id) ?? story?.source ?? NEW);
+    if (isNew && isText) this.#put(sessionStorage.getItem(draftOf(this.#id)) ?? story?.source ?? NEW);
     if (!story) return renew(this.#title, h("h2", {}, "A new rule"), h("p", { class: "quiet" }, "Try it on what was recorded before it is put into the file."));
     return renew(
       this.#title,
@@ -79,7 +80,13 @@ export class Bench {
 
   #put(text: string): void {
     this.#editor.text = text;
-    this.#drafts.set(this.#id, text);
+    this.#keep(text);
+  }
+
+  /** What was typed is still there when the page is left and come back to; what is in force is asked for. */
+  #keep(text: string): void {
+    if (text === (this.#story?.source ?? NEW)) sessionStorage.removeItem(draftOf(this.#id));
+    else sessionStorage.setItem(draftOf(this.#id), text);
   }
 
   #choose(over: string): void {
