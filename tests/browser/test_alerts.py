@@ -1,4 +1,4 @@
-"""The alerts view in a browser: lists that are filtered and paged, what people do, and rules that are edited and tried."""
+"""The alerts view in a browser: lists that are filtered and paged, what people do, and rules edited and tried."""
 
 from __future__ import annotations
 
