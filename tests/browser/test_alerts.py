@@ -84,15 +84,16 @@ async def test_what_is_wrong_with_a_rule_is_told_at_its_place(opened: Opening, t
             area = page.locator("#rule-text")
             await expect(area).to_be_visible(timeout=SLOW)
             await area.fill(
-                f"name: Mine\nmetric: build_performance\nabove: soon\nannotations: {{step: '{EVIL}'}}\nfoo: 1\n"
+                f"name: Mine\nmetric: build_performance\nseverity: loud\nannotations: {{step: '{EVIL}'}}\nfoo: 1\n"
             )
             await page.click("#rule button.act")
             faults = page.locator("#faults li")
             await expect(faults).to_have_count(2, timeout=SLOW)
-            await expect(faults.nth(0)).to_contain_text("5:1foo: unknown key 'foo'")
-            await expect(page.locator(".gutter [data-wrong]")).to_have_text(["5"])
+            await expect(faults.nth(0)).to_contain_text("3:1severity: unknown value 'loud'")
+            await expect(faults.nth(1)).to_contain_text("5:1foo: unknown key 'foo'")
+            await expect(page.locator(".gutter [data-wrong]")).to_have_text(["3", "5"])
             await expect(area).to_have_attribute("aria-invalid", "true")
-            await faults.nth(0).locator("button").focus()
+            await faults.nth(1).locator("button").focus()
             await page.keyboard.press("Enter")
             chosen = "(area => area.value.slice(area.selectionStart, area.selectionEnd))(document.activeElement)"
             assert await page.evaluate(chosen) == "foo:"
@@ -148,6 +149,7 @@ async def test_the_history_is_filtered_and_paged_and_counted(opened: Opening, tm
             await page.click("#more >> text=Newest")
             await expect(rows).to_have_count(100, timeout=SLOW)
             await page.fill("#filter [name=rule]", "")
+            await page.press("#filter [name=rule]", "Enter")
             await page.select_option("#filter [name=severity]", "error")
             await expect(rows).to_have_count(1, timeout=SLOW)
             await expect(page).to_have_url(server.url("/alerts?state=history&severity=error&period=24h"))

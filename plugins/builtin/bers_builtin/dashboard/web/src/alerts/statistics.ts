@@ -70,7 +70,7 @@ function byRule(chosen: Chosen, found: Stats): Node {
   const most = Math.max(1, ...rules.map(([, count]) => count));
   const rows = rules.slice(0, MOST_RULES).map(([rule, count]) => {
     const bar = h("meter", { attributes: { min: "0", max: String(most), value: String(count), "aria-label": `${count} of at most ${most}` } });
-    return { data: { key: rule }, cells: [link(address({ ...chosen, state: "history", rule, id: null, after: "" }), rule), count, bar] };
+    return { data: { key: rule }, cells: [link(address({ ...chosen, state: "history", rule, severity: "", id: null, after: "" }), rule), count, bar] };
   });
   return table("Alerts by rule", ["Rule", "#Alerts", "Share"], rows);
 }

@@ -18,6 +18,8 @@ import type { Report } from "../rules/rule";
 import { reload, type View } from "../view";
 
 const HINT = "Drag over the chart to look closer, with shift to move; two clicks show twice as much. With the keyboard: arrows, + and −.";
+const POINT = ["count", ...FIELDS].join(",");
+const POINTS = 600; // As many as a chart has room for.
 
 export function metric(main: HTMLElement): View {
   let chosen = read();
@@ -66,7 +68,7 @@ export function metric(main: HTMLElement): View {
 
   async function load(): Promise<void> {
     const [from, to] = bounds(chosen);
-    const fields = { ...fieldsOf(chosen), from, to, fields: ["count", ...FIELDS].join(","), points: 600, limit: 50 };
+    const fields = { ...fieldsOf(chosen), from, to, fields: POINT, points: POINTS, limit: 50 };
     const path = `metrics/${encodeURIComponent(chosen.name)}`;
     controls(chosen);
     if (offered !== chosen.name) void offer((offered = chosen.name), chosen.by);
@@ -113,7 +115,7 @@ export function metric(main: HTMLElement): View {
   }
 
   function downloads(path: string, from: number, to: number): void {
-    const asked = { ...fieldsOf(chosen), from: String(from), to: String(to) };
+    const asked = { ...fieldsOf(chosen), from: String(from), to: String(to), fields: POINT, points: String(POINTS) };
     for (const format of ["csv", "json"]) {
       const query = new URLSearchParams({ ...asked, ...(format === "csv" ? { format } : {}) });
       byId(format).setAttribute("href", `/api/monitoring/${path}?${query}`);
