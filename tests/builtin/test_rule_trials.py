@@ -92,6 +92,7 @@ async def test_alerts_are_all_counted_and_the_newest_of_them_told() -> None:
         ("name: Broken\nmetric: queue\nabove: 1\n", (1, 1), "name", "is there already"),
         ("name: X\n  metric: queue\n", (2, 9), "$", "not YAML"),
         ("- name: X\n- name: Y\n", (2, 3), "[1]", "expected one entry"),
+        ("[" * 5000, (1, 1), "$", "nested more than 32 levels deep"),
         ("", (1, 1), "$", "'name' is missing"),
     ],
 )  # fmt: skip

@@ -16,7 +16,7 @@ class AskTrial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rule: Annotated[
         str,
-        Meta(max_length=20_000, description="The rule as YAML, as it would stand below `rules:` of pipelines.yaml."),
+        Meta(max_length=10_000, description="The rule as YAML, as it would stand below `rules:` of pipelines.yaml."),
     ]
     beside: Annotated[
         str, Meta(max_length=200, description="The id or the name of the rule in force that it is compared with.")

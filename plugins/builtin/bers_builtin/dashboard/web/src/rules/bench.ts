@@ -73,6 +73,7 @@ export class Bench {
       this.#title,
       h("h2", {}, story.name, " ", h("span", { class: "mark", data: { severity: story.severity } }, story.severity), " ", standing(story)),
       h("p", {}, "Looks at ", h("code", {}, story.type), " and fires while ", story.condition, ". ", story.origin === "default" ? "It came with the server. " : "", story.lastEvaluation ? h("span", { class: "quiet" }, "Last looked at ", moment(story.lastEvaluation), ".") : h("span", { class: "quiet" }, "It has not looked at anything yet.")),
+      story.hint ? h("p", { class: "missing" }, story.hint) : "",
       isText ? "" : h("p", { class: "none" }, "It follows from an SLO, or from another rule, and is changed there."),
       evaluated(story),
     );

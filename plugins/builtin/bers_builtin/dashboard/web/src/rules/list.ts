@@ -33,7 +33,7 @@ export async function rules(open: (id: string) => void): Promise<void> {
           to(one),
           standing(one),
           h("span", { class: "mark", data: { severity: one.severity } }, one.severity),
-          one.condition.startsWith(one.type) ? one.condition : h("span", {}, h("code", {}, one.type), ` ${one.condition}`),
+          watched(one),
           formatted(one.lastValue, one.unit),
           one.lastEvaluation === null ? "never" : moment(one.lastEvaluation),
         ],
@@ -42,9 +42,15 @@ export async function rules(open: (id: string) => void): Promise<void> {
   );
 }
 
-/** What it is now, in a word, and why it can never be anything else. */
+/** What it looks at, and why that never comes where it does not. */
+function watched(one: Report): HTMLElement {
+  const says = one.condition.startsWith(one.type) ? [one.condition] : [h("code", {}, one.type), ` ${one.condition}`];
+  return h("div", {}, ...says, one.hint ? h("p", { class: "quiet why" }, one.hint.replace(/^it can never fire as things are: /, "")) : null);
+}
+
+/** What it is now, in a word. */
 export function standing(one: Report): HTMLElement {
-  if (one.hint && one.state === "ok") return h("span", {}, mark("can never fire", "unknown"), " ", h("span", { class: "quiet" }, one.hint.replace(/^it can never fire as things are: /, "")));
+  if (one.hint && one.state === "ok") return mark("can never fire", "unknown");
   const many = one.alerts > 1 ? ` (${one.alerts})` : "";
   return mark(`${WORDS[one.state] ?? one.state}${many}`, TONES[one.state] ?? "unknown");
 }
