@@ -36,10 +36,19 @@ _LABELS = {
 }
 
 
-def _up_to(most: int) -> dict[str, int]:
+def up_to(most: int) -> dict[str, int]:
     """As the schema says it; what is beyond is refused by whoever answers, who says why."""
     return {"minimum": 1, "maximum": most}
 
+
+Where: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=1000,
+        description="Conditions that must all hold, as in `outcome=failure and vcs.ref~^release/`: those that `tap` "
+        "takes.",
+    ),
+]
 
 Point: TypeAlias = tuple[float, ...]
 """Start in ms, and then what `fields` names."""
@@ -88,13 +97,13 @@ class AskMetric(msgspec.Struct, kw_only=True):
     ] = "count,average,min,max,p95"
     points: Annotated[
         int,
-        Meta(description=f"How many points a line may have at most, up to {POINTS}.", extra_json_schema=_up_to(POINTS)),
+        Meta(description=f"How many points a line may have at most, up to {POINTS}.", extra_json_schema=up_to(POINTS)),
     ] = 300
     limit: Annotated[
         int,
         Meta(
             description=f"How many lines at most, those with the most samples; up to {LINES}.",
-            extra_json_schema=_up_to(LINES),
+            extra_json_schema=up_to(LINES),
         ),
     ] = 50
 
@@ -105,7 +114,7 @@ class AskCurrent(msgspec.Struct):
     period: Annotated[Period, Meta(description="Over how long percentiles are: 5m, or milliseconds.")] = "5m"
     limit: Annotated[
         int,
-        Meta(description="How many series at most, of all metrics together.", extra_json_schema=_up_to(STANDINGS)),
+        Meta(description="How many series at most, of all metrics together.", extra_json_schema=up_to(STANDINGS)),
     ] = 10_000
 
 
@@ -141,9 +150,11 @@ class AskRecords(msgspec.Struct):
     type: Annotated[str, Meta(description="An event type, or all of a kind as in `build.*`.")] = "*"
     subject: Annotated[str, Meta(description="Only what happened to this.")] = ""
     since: Annotated[_Millis, Meta(description="Only what happened from then on, in ms since 1970.")] = 0
+    until: Annotated[_Millis, Meta(description="Only what happened up to then, in ms since 1970.")] = LATEST
+    where: Where = ""
     limit: Annotated[
         int,
-        Meta(description=f"How many at most, up to {RECORDS}.", extra_json_schema=_up_to(RECORDS)),
+        Meta(description=f"How many at most, up to {RECORDS}.", extra_json_schema=up_to(RECORDS)),
     ] = 50
     after: Annotated[
         str,
