@@ -92,6 +92,17 @@ class AskAlertsView(msgspec.Struct, frozen=True):
     id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
 
 
+class AskRunsView(msgspec.Struct, frozen=True):
+    """Which runs to look at."""
+
+    id: Annotated[str, Meta(max_length=1000, description="The run that is shown whole.")] = ""
+    name: Annotated[str, Meta(max_length=200, description="Only what is called so.")] = ""
+    service: Annotated[str, Meta(max_length=200, description="Only those of this service.")] = ""
+    environment: Annotated[str, Meta(max_length=200, description="Only those for this environment.")] = ""
+    branch: Annotated[str, Meta(max_length=200, description="Only those of this branch.")] = ""
+    outcome: Annotated[str, Meta(max_length=20, description="Only those that ended so; running, or lost.")] = ""
+
+
 class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
     """Which metric to look at, and how."""
 
@@ -118,6 +129,7 @@ class _Sections:
     indicators: list[Indicator] = field(default_factory=list[Indicator])
     alerts: list[AlertRow] = field(default_factory=list[AlertRow])
     runs: dict[str, list[RunRow]] = field(default_factory=dict[str, list[RunRow]])
+    run: RunRow | None = None
     availability: Availability = field(default_factory=Availability)
     operating: Operating = field(default_factory=Operating)
     panels: list[PanelRow] = field(default_factory=list[PanelRow])
@@ -158,8 +170,9 @@ class Dashboard(Stage[DashboardConfig]):
     async def alerts(self, ask: AskAlertsView, caller: Caller) -> Page:
         return await self._page("alerts", caller, self._alerts)
 
-    async def runs(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("runs", caller, *self._of_runs())
+    async def runs(self, ask: AskRunsView, caller: Caller) -> Page:
+        one = [partial(self._one_run, id=ask.id)] if ask.id else []
+        return await self._page("runs", caller, *self._of_runs(), *one)
 
     async def pipelines(self, ask: Nothing, caller: Caller) -> Page:
         return await self._page("pipelines", caller)
@@ -196,6 +209,7 @@ class Dashboard(Stage[DashboardConfig]):
             available=sections.availability.said,
             budget=sections.availability.budget,
             runs=[(kind, title, sections.runs.get(kind, [])) for kind, title in KINDS.items()],
+            run=sections.run,
             operating=sections.operating,
             panels=[one for one in sections.panels if one.view == view],
             missing=sections.missing,
@@ -231,6 +245,11 @@ class Dashboard(Stage[DashboardConfig]):
         sections.runs[kind] = runs(record for record in records if record.kind == kind)
         if why and not sections.runs[kind]:
             sections.missing |= why
+
+    async def _one_run(self, sections: _Sections, id: str) -> None:
+        fields = {"subject": id, "limit": 40}
+        found = await self._ask(sections, "run", "records", fields, _reader(list[Record])) or []
+        sections.run = next(iter(runs(record for record in found if record.kind)), None)
 
     async def _panels(self, sections: _Sections) -> None:
         sections.panels = await self._ask(_Sections(), "panels", "panels", {}, _reader(list[PanelRow])) or []
@@ -300,7 +319,7 @@ DASHBOARD = SinkSpec(
         _view("/metric", Dashboard.metric, Nothing, "Look at a metric, in a browser"),
         _view("/metric/{name}", Dashboard.one_metric, AskMetricView, "Look at this metric, in a browser"),
         _view("/alerts", Dashboard.alerts, AskAlertsView, "Look at alerts and answer them, in a browser"),
-        _view("/runs", Dashboard.runs, Nothing, "Look at builds, suites and deployments, in a browser"),
+        _view("/runs", Dashboard.runs, AskRunsView, "Look at builds, suites and deployments, in a browser"),
         _view("/pipelines", Dashboard.pipelines, Nothing, "Look at what passes where, in a browser"),
         _view("/operations", Dashboard.operations, Nothing, "Look after the server, in a browser"),
         Operation(
