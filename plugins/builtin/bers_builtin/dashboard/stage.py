@@ -29,6 +29,7 @@ from bers import (
     hookimpl,
     unknown,
 )
+from bers_builtin.dashboard.asked import AskAlertsView, AskAsset, AskMetricView, AskPipelinesView, AskRunsView
 from bers_builtin.dashboard.assets import Assets
 from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, PanelRow, StageRow
 from bers_builtin.dashboard.view import (
@@ -81,44 +82,6 @@ class DashboardConfig(Config, frozen=True):
     title: Annotated[str, Meta(min_length=1, max_length=100, description="What the page is headed with.")] = (
         "BERS Monitoring"
     )
-
-
-class AskAlertsView(msgspec.Struct, frozen=True):
-    """Which alerts to look at."""
-
-    state: Annotated[
-        str, Meta(max_length=20, description="Which list: active, acknowledged, suppressed, history or silences.")
-    ] = "active"
-    id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
-
-
-class AskRunsView(msgspec.Struct, frozen=True):
-    """Which runs to look at."""
-
-    id: Annotated[str, Meta(max_length=1000, description="The run that is shown whole.")] = ""
-    name: Annotated[str, Meta(max_length=200, description="Only what is called so.")] = ""
-    service: Annotated[str, Meta(max_length=200, description="Only those of this service.")] = ""
-    environment: Annotated[str, Meta(max_length=200, description="Only those for this environment.")] = ""
-    branch: Annotated[str, Meta(max_length=200, description="Only those of this branch.")] = ""
-    outcome: Annotated[str, Meta(max_length=20, description="Only those that ended so; running, or lost.")] = ""
-
-
-class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
-    """Which metric to look at, and how."""
-
-    name: Annotated[str, Meta(max_length=200, description="The metric's name.")]
-    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "1h"
-    since: Annotated[str, Meta(max_length=20, description="The start, in ms since 1970, instead of a range.")] = ""
-    until: Annotated[str, Meta(max_length=20, description="The end, in ms since 1970.")] = ""
-    labels: Annotated[str, Meta(max_length=1000, description="Only series with these labels.")] = ""
-    by: Annotated[str, Meta(max_length=200, description="A line for each value of this label.")] = ""
-    before: Annotated[str, Meta(max_length=1, description="1 compares with the period before.")] = ""
-
-
-class AskAsset(msgspec.Struct, frozen=True):
-    """Which part of the page."""
-
-    name: Annotated[str, Meta(max_length=200, description="The file's name.")]
 
 
 @dataclass
@@ -174,7 +137,7 @@ class Dashboard(Stage[DashboardConfig]):
         one = [partial(self._one_run, id=ask.id)] if ask.id else []
         return await self._page("runs", caller, *self._of_runs(), *one)
 
-    async def pipelines(self, ask: Nothing, caller: Caller) -> Page:
+    async def pipelines(self, ask: AskPipelinesView, caller: Caller) -> Page:
         return await self._page("pipelines", caller)
 
     async def operations(self, ask: Nothing, caller: Caller) -> Page:
@@ -320,7 +283,7 @@ DASHBOARD = SinkSpec(
         _view("/metric/{name}", Dashboard.one_metric, AskMetricView, "Look at this metric, in a browser"),
         _view("/alerts", Dashboard.alerts, AskAlertsView, "Look at alerts and answer them, in a browser"),
         _view("/runs", Dashboard.runs, AskRunsView, "Look at builds, suites and deployments, in a browser"),
-        _view("/pipelines", Dashboard.pipelines, Nothing, "Look at what passes where, in a browser"),
+        _view("/pipelines", Dashboard.pipelines, AskPipelinesView, "Look at what passes where, in a browser"),
         _view("/operations", Dashboard.operations, Nothing, "Look after the server, in a browser"),
         Operation(
             "GET", "/assets/{name}", Dashboard.asset, AskAsset, Page, "A script, style sheet or picture of the pages",

@@ -63,7 +63,7 @@ function start(): void {
   void load();
   live.start();
   setInterval(watch, 1000);
-  panels(refresh);
+  panels(refresh, live);
   if (view.every) setInterval(() => document.hidden || void load(), view.every);
 }
 

@@ -41,14 +41,18 @@ export function runs(): View {
   });
 
   async function load(): Promise<void> {
-    await Promise.all([id ? whole() : null, ...(Object.keys(KINDS) as Kind[]).map(first), dora(chosen)]);
+    if (id) return whole();
+    await Promise.all([...(Object.keys(KINDS) as Kind[]).map(first), dora(chosen)]);
   }
 
+  /** The run that was asked for, and below it others of its name. */
   async function whole(): Promise<void> {
     units ??= ask<Record<string, { title: string; unit: string }>>("metrics").catch(() => ({}));
-    const all = await one(id, () => units ?? Promise.resolve({}));
+    const [run] = await ask<Told[]>("runs", { id });
     byId("one").hidden = false;
-    renew(byId("one"), ...all);
+    for (const place of ["filter", "dora", ...Object.keys(KINDS)]) byId(place).hidden = place !== run?.kind;
+    if (run) chosen.name = run.name;
+    await Promise.all([one(id, run, () => units ?? Promise.resolve({})).then((all) => renew(byId("one"), ...all)), run && first(run.kind)]);
   }
 
   /** The newest, before those that were paged to. */
@@ -90,7 +94,7 @@ export function runs(): View {
         if (!run) return;
         clearTimeout(again);
         again = setTimeout(() => void reload(), STORED_AFTER);
-        if (FIELDS.some((field) => chosen[field])) return;
+        if (id || FIELDS.some((field) => chosen[field])) return;
         const known = lists.get(run.kind) ?? { runs: [], next: null };
         if (run.state === "running" && known.runs.some((other) => other.id === run.id)) return;
         lists.set(run.kind, { ...known, runs: [run, ...known.runs.filter((other) => other.id !== run.id)] });

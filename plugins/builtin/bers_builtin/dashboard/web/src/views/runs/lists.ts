@@ -16,7 +16,10 @@ export type Progress = ReadonlyMap<string, string>;
 
 export function list(kind: Kind, runs: readonly Told[], progress: Progress): HTMLElement {
   if (!runs.length) return h("p", { class: "none" }, "None is known.");
-  return table(KINDS[kind], COLUMNS[kind], runs.map((run) => row(run, progress)));
+  const rows = runs.map((run) => row(run, progress));
+  const used = COLUMNS[kind].map((_, at) => rows.some((one) => one.cells[at] !== "–")); // What nobody tells needs no column.
+  const only = <T>(all: readonly T[]) => all.filter((_, at) => used[at]);
+  return table(KINDS[kind], only(COLUMNS[kind]), rows.map((one) => ({ ...one, cells: only(one.cells) })));
 }
 
 function row(run: Told, progress: Progress): Row {
@@ -48,17 +51,17 @@ export function took(run: Told): HTMLElement | string {
   return h("span", { data: { since: String(run.startedAt) } }, span(Date.now() - run.startedAt));
 }
 
-function size(run: Told): string {
-  const kinds = ["raw", "gzip"].map((kind) => [kind, measured(run, "bundle_size_total", "kind", kind)] as const);
-  const told = kinds.filter(([, value]) => value !== undefined);
-  return told.length ? told.map(([kind, value]) => (kind === "raw" ? formatted(value, "By") : `${formatted(value, "By")} ${kind}`)).join(" · ") : "–";
+function size(run: Told): HTMLElement | string {
+  const [raw, gzip] = ["raw", "gzip"].map((kind) => measured(run, "bundle_size_total", "kind", kind));
+  if (raw === undefined && gzip === undefined) return "–";
+  return h("span", { attributes: gzip === undefined ? {} : { title: `${formatted(gzip, "By")} with gzip` } }, formatted(raw ?? gzip, "By"));
 }
 
 const COUNTED = ["passed", "failed", "errored", "flaky", "skipped"] as const;
 
 /** How many tests came to what; the names are with the run. */
 export function tests(run: Told): HTMLElement | string {
-  const count = (status: string) => measured(run, "test_count", "status", status) ?? 0;
+  const count = (status: string) => measured(run, "test_count", "status", status) ?? (status === "flaky" ? texts(run.event.data?.flaky).length : 0);
   const told = COUNTED.map((status) => [status, count(status)] as const).filter(([status, number]) => number || status === "passed");
   if (!run.parts.some((part) => "test_count" in part.measures)) return "–";
   const [failed = "", ...more] = [...texts(run.event.data?.failed), ...texts(run.event.data?.flaky)];

@@ -18,8 +18,7 @@ interface Unit {
 }
 
 /** Everything about a run that is known; nothing where it is not kept. */
-export async function one(id: string, units: () => Promise<Record<string, Unit>>): Promise<HTMLElement[]> {
-  const [run] = await ask<Told[]>("runs", { id });
+export async function one(id: string, run: Told | undefined, units: () => Promise<Record<string, Unit>>): Promise<HTMLElement[]> {
   if (!run) return [h("h2", {}, id), h("p", { class: "none" }, "Nothing is known of this run, or not any more."), h("p", {}, link("/runs", "All runs"))];
   const [log, named, told, before, alerts] = await Promise.all([
     events(run),
@@ -135,17 +134,20 @@ function measures(run: Told, units: Record<string, Unit>): HTMLElement[] {
 }
 
 function journal(run: Told, log: readonly Said[]): HTMLElement[] {
-  const rows = log.map((one) => ({
+  const told = log.filter((one) => !one.cause);
+  const from = run.startedAt ?? told[0]?.timestamp ?? 0;
+  const rows = told.map((one) => ({
     cells: [
-      moment(one.timestamp),
-      one.type,
-      one.subject === run.id || !one.subject ? "" : one.subject,
-      h("span", {}, one.outcome ? mark(one.outcome, one.outcome === "success" ? "healthy" : one.outcome === "cancel" ? "degraded" : "unhealthy") : "", ` ${one.reason ?? ""}`),
-      h("details", {}, h("summary", {}, "all of it"), h("pre", {}, JSON.stringify(one, null, 1))),
+      h("span", { class: "word" }, moment(one.timestamp), h("span", { class: "quiet" }, ` ${one.timestamp < from ? "−" : "+"}${formatted(Math.abs(one.timestamp - from), "ms")}`)),
+      h("span", { class: "word" }, one.type),
+      one.subject === run.id || !one.subject ? "" : one.subject.replace(`${run.id}/`, ""),
+      h("span", {}, one.outcome ? mark(one.outcome, one.outcome === "success" ? "healthy" : one.outcome === "cancel" ? "degraded" : "unhealthy") : "", ` ${(one.reason ?? "").split("\n")[0]}`),
+      h("details", {}, h("summary", { class: "word" }, "all of it"), h("pre", {}, JSON.stringify(one, null, 1))),
     ],
     data: { key: `${one.source} ${one.id}` },
   }));
-  return [h("h3", {}, "Log"), table("What was told of it", ["When", "Event", "About", "Outcome", "Details"], rows)];
+  const more = log.length - told.length;
+  return [h("h3", {}, "Log"), table("What was told of it", ["When", "Event", "About", "Outcome", "Details"], rows), h("p", { class: "quiet" }, more ? `${more} more hold what follows from these: measures of parts, which stand above.` : "")];
 }
 
 /** Alerts that events of this run are behind. */

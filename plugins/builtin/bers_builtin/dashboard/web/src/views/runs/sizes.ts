@@ -28,7 +28,8 @@ export function sizes(place: HTMLElement): (runs: readonly Told[]) => Promise<vo
   async function draw(): Promise<void> {
     const names = [...new Set(told.filter((run) => run.parts.some((part) => "bundle_size_total" in part.measures)).map((run) => run.name))];
     if (!names.length) return renew(place);
-    if (!names.includes(name)) name = names[0] ?? "";
+    const often = (one: string) => told.filter((run) => run.name === one).length;
+    if (!names.includes(name)) name = names.sort((a, b) => often(b) - often(a))[0] ?? "";
     const runs = await history("build", name);
     const whole: Row = { name: "everything", dots: dots(runs, (run) => measured(run, "bundle_size_total", "kind", size)) };
     const largest = new Map<string, number>();

@@ -17,6 +17,7 @@ export interface Part {
 
 export interface Said extends Stored {
   chain?: string;
+  cause?: string;
   vcs?: { repository?: string; revision?: string; ref?: string; change?: string };
   run?: { system?: string; pipeline?: string; id?: string; job?: string; attempt?: number; url?: string };
   artifact?: string;
