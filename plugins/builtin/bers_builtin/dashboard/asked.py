@@ -1,4 +1,4 @@
-"""What the addresses of the views say: which alert, which metric, which runs, which place."""
+"""What the addresses of some views say: which runs, and which place of the pipelines."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-
-
-class AskAlertsView(msgspec.Struct, frozen=True):
-    """Which alerts to look at."""
-
-    state: Annotated[
-        str, Meta(max_length=20, description="Which list: active, acknowledged, suppressed, history or silences.")
-    ] = "active"
-    id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
 
 
 class AskRunsView(msgspec.Struct, frozen=True):
@@ -28,27 +19,9 @@ class AskRunsView(msgspec.Struct, frozen=True):
     outcome: Annotated[str, Meta(max_length=20, description="Only those that ended so; running, or lost.")] = ""
 
 
-class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
-    """Which metric to look at, and how."""
-
-    name: Annotated[str, Meta(max_length=200, description="The metric's name.")]
-    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "1h"
-    since: Annotated[str, Meta(max_length=20, description="The start, in ms since 1970, instead of a range.")] = ""
-    until: Annotated[str, Meta(max_length=20, description="The end, in ms since 1970.")] = ""
-    labels: Annotated[str, Meta(max_length=1000, description="Only series with these labels.")] = ""
-    by: Annotated[str, Meta(max_length=200, description="A line for each value of this label.")] = ""
-    before: Annotated[str, Meta(max_length=1, description="1 compares with the period before.")] = ""
-
-
 class AskPipelinesView(msgspec.Struct, frozen=True):
     """Which place of the pipelines to look at."""
 
     at: Annotated[
         str, Meta(max_length=300, description="The place whose records are shown, by its name in the graph.")
     ] = ""
-
-
-class AskAsset(msgspec.Struct, frozen=True):
-    """Which part of the page."""
-
-    name: Annotated[str, Meta(max_length=200, description="The file's name.")]

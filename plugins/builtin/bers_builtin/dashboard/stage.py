@@ -29,7 +29,7 @@ from bers import (
     hookimpl,
     unknown,
 )
-from bers_builtin.dashboard.asked import AskAlertsView, AskAsset, AskMetricView, AskPipelinesView, AskRunsView
+from bers_builtin.dashboard.asked import AskPipelinesView, AskRunsView
 from bers_builtin.dashboard.assets import Assets
 from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, PanelRow, StageRow
 from bers_builtin.dashboard.view import (
@@ -82,6 +82,33 @@ class DashboardConfig(Config, frozen=True):
     title: Annotated[str, Meta(min_length=1, max_length=100, description="What the page is headed with.")] = (
         "BERS Monitoring"
     )
+
+
+class AskAlertsView(msgspec.Struct, frozen=True):
+    """Which alerts to look at."""
+
+    state: Annotated[
+        str, Meta(max_length=20, description="Which list: active, acknowledged, suppressed, history or silences.")
+    ] = "active"
+    id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
+
+
+class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """Which metric to look at, and how."""
+
+    name: Annotated[str, Meta(max_length=200, description="The metric's name.")]
+    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "1h"
+    since: Annotated[str, Meta(max_length=20, description="The start, in ms since 1970, instead of a range.")] = ""
+    until: Annotated[str, Meta(max_length=20, description="The end, in ms since 1970.")] = ""
+    labels: Annotated[str, Meta(max_length=1000, description="Only series with these labels.")] = ""
+    by: Annotated[str, Meta(max_length=200, description="A line for each value of this label.")] = ""
+    before: Annotated[str, Meta(max_length=1, description="1 compares with the period before.")] = ""
+
+
+class AskAsset(msgspec.Struct, frozen=True):
+    """Which part of the page."""
+
+    name: Annotated[str, Meta(max_length=200, description="The file's name.")]
 
 
 @dataclass

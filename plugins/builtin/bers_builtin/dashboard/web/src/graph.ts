@@ -22,9 +22,9 @@ export interface Edge {
   rate: number;
 }
 
-const WIDE = 138;
+const WIDE = 126;
 const HIGH = 38;
-const GAP = { x: 30, y: 8 };
+const GAP = { x: 26, y: 8 };
 const MOST_LETTERS = 20;
 
 /** Each place one column to the right of what it is fed by, beside those it shares that with. */

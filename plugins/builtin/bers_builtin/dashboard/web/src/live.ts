@@ -14,7 +14,7 @@ export interface Frames {
 }
 
 const RUNS = ["build", "validation", "deployment"].flatMap((kind) =>
-  ["started", "completed", "failed"].map((step) => `${kind}-${step}`),
+  ["started", "completed", "failed", "progress", "rolledback"].map((step) => `${kind}-${step}`),
 );
 
 const BACK_AFTER = 30_000; // Milliseconds that a page may lie hidden before it asks for everything again.

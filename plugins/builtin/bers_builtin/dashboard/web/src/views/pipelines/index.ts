@@ -76,6 +76,8 @@ export function pipelines(): View {
   async function load(): Promise<void> {
     const [found, stages] = await Promise.all([ask<Graph>("pipelines"), ask<Standing[]>("stages")]);
     graph = found;
+    const through = found.links.filter((link) => link.to === "bus").reduce((sum, link) => sum + link.rate, 0);
+    for (const bus of found.nodes) if (bus.kind === "bus") bus.rates = { ...bus.rates, taken: through, out: through };
     standings = new Map(stages.map((one) => [one.pipeline ? `${one.pipeline}/${one.key}` : one.key, one]));
     draw();
     const wanted = new URLSearchParams(location.search).get("at");
