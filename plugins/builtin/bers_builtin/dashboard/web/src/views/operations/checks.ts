@@ -42,7 +42,7 @@ export class Checks {
     );
   }
 
-  #row(check: Check, past: History | undefined, now: number) {
+  #row(check: Check & { error?: string | null }, past: History | undefined, now: number) {
     const { breaker } = check;
     const state = breaker?.state ?? "–";
     const well = past?.percent == null ? "–" : formatted(past.percent, "%");
@@ -63,10 +63,12 @@ export class Checks {
         breaker?.openedAt ? h("span", {}, `${state} since `, moment(breaker.openedAt), ...(breaker.nextAttempt ? [", asked again ", moment(breaker.nextAttempt)] : [])) : breaker?.failures ? `${state}, failed ${breaker.failures} times` : h("span", { class: "word" }, state),
         well,
         past ? strip(`${check.name}: well for ${well} of what is known of 24 h`, stretches, Math.max(now - DAY, stretches[0]?.from ?? 0), now) : "–",
-        [check.message, check.remediation].filter(Boolean).join(" "),
+        h("span", {}, sentence(check.message), check.error ? h("span", { class: "quiet" }, ` ${sentence(check.error)}`) : null, check.remediation ? h("span", { class: "step" }, ` ${check.remediation}`) : null),
         state === "closed" || state === "–" ? null : reset,
       ],
       data: { key: check.name },
     };
   }
 }
+
+const sentence = (text: string) => (text && !/[.!?]$/.test(text) ? `${text}.` : text);
