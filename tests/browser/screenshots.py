@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import anyio
 from anyio import to_thread
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from bers.testing.server import Server, serving
 from tests.browsing import FLAGS
@@ -38,9 +39,11 @@ MOST = 1_500_000
 WHAT = {
     "overview": ("/", "#indicators .card canvas"),
     "metric": ("/metric/build_performance?range=15m", "#numbers tbody tr"),
-    "alerts": ("/alerts", "#list tbody tr"),
-    "runs": ("/runs", "#build tbody tr"),
-    "pipelines": ("/pipelines", "#graph tbody tr"),
+    "alerts": ("/alerts?id={alert}", "#list tbody tr"),
+    "runs": ("/runs", "#build .plot"),
+    "run": ("/runs?id={build}", "#one .waterfall"),
+    "tests": ("/runs?id={suite}", "#one .past"),
+    "pipelines": ("/pipelines?at=metrics/windows", "#tapped li"),
     "operations": ("/operations", "#checks tbody .strip"),
 }
 """The address of each view, and something that shows once all of it is there."""
@@ -137,6 +140,7 @@ async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any
     """A page as it is seen, as WebP."""
     context = await browser.new_context(**look)
     page = await context.new_page()
+    await page.route("**/api/monitoring/health", _at_home)
     await page.goto(url)
     await expect(page.locator("#live")).to_have_text("live", timeout=30_000)
     await expect(page.locator(shown).first).to_be_visible(timeout=30_000)
@@ -144,6 +148,12 @@ async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any
     data = await _taken(page)
     await context.close()
     return data
+
+
+async def _at_home(route: Route) -> None:
+    """A folder that only this run knows is told as the configuration names it."""
+    reply = await route.fetch()
+    await route.fulfill(response=reply, body=(await reply.text()).replace(f"{Path.cwd()}/", ""))
 
 
 async def _taken(page: Page) -> bytes:
@@ -156,12 +166,15 @@ async def _taken(page: Page) -> bytes:
 async def pictures(server: Server, folder: Path) -> int:
     """Every view in every look; how many bytes they are together."""
     (alert, *_) = await server.until("alerts", len)
+    (build, *_) = await server.until("runs?kind=build&where=labels.build=plugins", len)
+    (suite, *_) = await server.until("runs?kind=validation&where=outcome=failure", len)
+    known = {name: quote(one["id"], safe="") for name, one in (("alert", alert), ("build", build), ("suite", suite))}
     total = 0
     program = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     async with async_playwright() as playwright:
         async with await playwright.chromium.launch(executable_path=program, args=list(FLAGS)) as browser:
             for name, (path, shown) in WHAT.items():
-                url = server.url(path + (f"?id={alert['id']}" if name == "alerts" else ""))
+                url = server.url(path.format_map(known))
                 for look, options in LOOKS.items():
                     data = await picture(browser, url, shown, options)
                     await anyio.Path(folder / f"{name}-{look}.webp").write_bytes(data)
@@ -172,7 +185,6 @@ async def pictures(server: Server, folder: Path) -> int:
 async def made(folder: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="bers-screenshots-") as name:
         scratch = Path(name)
-        # What the page says of files is then said of a folder that is called the same wherever this runs.
         with contextlib.chdir(scratch):
             async with serving(Path()) as server:
                 project = Project(server.url("/").rstrip("/"), scratch)

@@ -203,7 +203,9 @@ async def test_who_may_only_look_is_shown_no_button_and_no_audit(opened: Opening
     reader = bers(tmp_path, "keys", "create", "reader", "--scope", "read").stdout.strip()
     with guarded(tmp_path, "{enabled: true, rate: {per_second: 10000, burst: 10000}}") as server:
         url = server.url("").removesuffix("api/monitoring/")
-        async with opened(f"{url}operations", excused="401 (Unauthorized)") as page:  # Without a key there is the login, and behind it the view.
+        async with opened(
+            f"{url}operations", excused="401 (Unauthorized)"
+        ) as page:  # Without a key there is the login, and behind it the view.
             await page.get_by_label("Key").fill(reader)
             await page.keyboard.press("Enter")
             await is_live(page)

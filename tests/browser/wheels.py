@@ -10,7 +10,7 @@ from pathlib import Path
 from bers_emit import build, flush, phase
 
 
-async def main(uv: str, plugins: str, out: str, names: list[str]) -> None:
+async def main(uv: str, plugins: str, out: str, *names: str) -> None:
     async def wheel(name: str) -> None:
         async with phase(name):
             command = (uv, "build", "--wheel", "--out-dir", out, f"{plugins}/{name}")
@@ -25,5 +25,5 @@ async def main(uv: str, plugins: str, out: str, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4], sys.argv[4:]))
+    asyncio.run(main(*sys.argv[1:]))
     flush(5)
