@@ -50,6 +50,14 @@ Where: TypeAlias = Annotated[
     ),
 ]
 
+After: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="What `next` said of the answer before: go on behind it.",
+        extra_json_schema={"pattern": "^(?:[0-9a-f]{20}(?:[0-9a-f]{2})*)?$"},
+    ),
+]
+
 Point: TypeAlias = tuple[float, ...]
 """Start in ms, and then what `fields` names."""
 
@@ -164,13 +172,7 @@ class AskRecords(msgspec.Struct):
         int,
         Meta(description=f"How many at most, up to {RECORDS}.", extra_json_schema=up_to(RECORDS)),
     ] = 50
-    after: Annotated[
-        str,
-        Meta(
-            description="What `next` said of the answer before: go on behind it.",
-            extra_json_schema={"pattern": "^(?:[0-9a-f]{20}(?:[0-9a-f]{2})*)?$"},
-        ),
-    ] = ""
+    after: After = ""
     format: Annotated[
         Literal["json", "csv", "ndjson", "cdevents"],
         Meta(

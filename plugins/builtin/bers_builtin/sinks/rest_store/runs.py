@@ -5,15 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from bers import Context, Database, Event, Refused, Reply, unknown
+from bers import Context, Database, Event, Reply
 
 from . import asked, details
-from .answers import Record, Where, up_to
+from .answers import After, Record, Where, up_to
 from .pace import Pace
 from .run_types import IS_RUN, KINDS, WAYS, RunKind, RunState
 
@@ -44,13 +44,13 @@ class AskRuns(msgspec.Struct):
         ),
     ] = ""
     state: Annotated[
-        str, Meta(max_length=10, description="Only those that are running, or only those that have ended.")
+        Literal["", "running", "ended"], Meta(description="Only those that are running, or only those that have ended.")
     ] = ""
     where: Where = ""
     limit: Annotated[
         int, Meta(description=f"How many that have ended at most, up to {MOST}.", extra_json_schema=up_to(MOST))
     ] = 30
-    after: Annotated[str, Meta(description="What `next` said of the answer before: go on behind it.")] = ""
+    after: After = ""
     whole: Annotated[bool, Meta(description="Tell all of each one's data: sizes of files, what was slow.")] = False
 
 
@@ -82,8 +82,6 @@ class Runs:
             runs = await self._told(_joined(found), whole=True)
             return Reply(runs, {"next": None})
         limit, wanted = asked.number(ask.limit, "limit", MOST), asked.conditions(ask.where)
-        if ask.state not in ("", "running", "ended"):
-            raise Refused("invalid", f"state: {unknown('state', ask.state, ('running', 'ended'))}")
         ways, runs, next = WAYS[ask.kind], list[RunTold](), None
         if ask.state != "ended" and not ask.after:
             begun = await self._database.run(lambda connection: _running(connection, ways.begin, self._now))

@@ -67,7 +67,7 @@ export function waterfall(label: string, bars: readonly Bar[], from: number, to:
     { class: "waterfall", attributes: { "aria-label": label } },
     ...bars.map((bar, at) => {
       const fill = h("span", { class: `bar colour-${(at % 8) + 1}`, data: { status: bar.status } });
-      fill.style.marginInlineStart = `${(Math.max(0, (bar.from - from) / wide) * 100).toFixed(2)}%`;
+      fill.style.marginInlineStart = `min(${(Math.max(0, (bar.from - from) / wide) * 100).toFixed(2)}%, calc(100% - 3px))`;
       fill.style.width = `max(3px, ${(((bar.to - bar.from) / wide) * 100).toFixed(2)}%)`;
       const name = bar.href ? h("a", { attributes: { href: bar.href } }, bar.name) : bar.name;
       return h(
