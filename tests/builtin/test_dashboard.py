@@ -263,9 +263,9 @@ def test_every_id_that_a_view_looks_for_is_on_its_page() -> None:
         page = (web / "pages" / f"{view}.html").read_text()
         ids = {*re.findall(r'id="([a-z-]+)"', base + page)}
         ids |= {*KINDS} if 'id="{{ kind }}"' in page else set()
-        views = web / "web" / "src" / "views"
-        script = views / view / "index.ts" if (views / view).is_dir() else views / f"{view}.ts"
-        wanted = {*re.findall(r'byId\("([a-z-]+)"\)', script.read_text())}
+        views = web / "web" / "src" / "views"  # A view is a file, or a folder with a file for each idea.
+        script = "".join(file.read_text() for file in [*views.glob(f"{view}.ts"), *views.glob(f"{view}/*.ts")])
+        wanted = {*re.findall(r'byId\("([a-z-]+)"\)', script)}
         assert wanted and wanted <= ids, view
 
 
