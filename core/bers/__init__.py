@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bers.errors import Rejected as Rejected
     from bers.errors import Unwritable as Unwritable
     from bers.errors import unknown as unknown
+    from bers.filters import Filter as Filter
+    from bers.filters import FilterError as FilterError
     from bers.formats import Answer as Answer
     from bers.formats import Delivery as Delivery
     from bers.formats import Format as Format
@@ -140,6 +142,8 @@ _HOMES = {
     "Emit": "stages",
     "Event": "records",
     "Explaining": "stages",
+    "Filter": "filters",
+    "FilterError": "filters",
     "Finding": "checks",
     "Format": "formats",
     "Full": "errors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -34,6 +34,8 @@ class Node(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     kind: Kind
     stage: str = ""
     use: str = ""
+    claims: Sequence[str] = ()
+    """The types of events that a source reads."""
     pipeline: str = ""
     state: StageState | None = None
     since: int | None = None
@@ -171,6 +173,7 @@ class _View:
             kind=kind,
             stage=cell.key if cell else "",
             use=cell.spec.name if cell else "",
+            claims=cell.spec.claims if cell and kind == "source" else (),
             pipeline=pipeline,
             state=cell.state if cell else None,
             since=int((self._now - cell.standing.since) * 1000) if cell else None,

@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bers.errors import PluginError
+from bers.errors import PluginError, unknown
+
+VIEWS = ("overview", "metric", "alerts", "runs", "pipelines", "operations")
+"""The views that have a place for panels."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -27,3 +30,5 @@ class Panel:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise PluginError(f"panel {self.name!r}: a name is lower-case-with-hyphens; call it otherwise")
+        if self.view not in VIEWS:
+            raise PluginError(f"panel {self.name!r}: {unknown('view', self.view, VIEWS)}")

@@ -20,14 +20,15 @@ def opened(browser: Browser) -> Opening:
     """Opens a page; when it is left, nothing may have been complained of, and nobody else have been asked."""
 
     @asynccontextmanager
-    async def open(url: str, *, excused: str = "", **options: object) -> AsyncGenerator[Page]:
+    async def open(url: str, *, excused: str | tuple[str, ...] = (), **options: object) -> AsyncGenerator[Page]:
+        excuses = (excused,) if isinstance(excused, str) else excused
         context = await browser.new_context(**options)  # type: ignore[arg-type]
         page = await context.new_page()
         complaints: list[str] = []
         asked: list[str] = []
 
         def note(message: ConsoleMessage) -> None:
-            if message.type in ("error", "warning") and not (excused and excused in message.text):
+            if message.type in ("error", "warning") and not any(one in message.text for one in excuses):
                 complaints.append(message.text)
 
         context.on("console", note)

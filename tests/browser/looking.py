@@ -12,6 +12,7 @@ AXE = Path(dashboard.__file__).parent / "web" / "node_modules" / "axe-core" / "a
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 VIEWS = {
     "/": "#indicators .card canvas",
+    "/metric": "#tiles .card canvas",
     "/metric/build_performance": "#numbers tbody tr",
     "/alerts": "#list tbody tr",
     "/runs": "#build tbody tr",

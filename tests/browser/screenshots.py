@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import os
 import shutil
 import subprocess
@@ -18,10 +19,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import anyio
 from anyio import to_thread
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from bers.testing.server import Server, serving
 from tests.browsing import FLAGS
@@ -29,6 +31,7 @@ from tests.browsing import FLAGS
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "plugins/builtin/bers_builtin/dashboard/web"
 BIN = Path(sys.executable).parent
+WHEELS = Path(__file__).with_name("wheels.py")
 
 MOST = 1_500_000
 """Bytes that all pictures may have together."""
@@ -36,12 +39,24 @@ MOST = 1_500_000
 WHAT = {
     "overview": ("/", "#indicators .card canvas"),
     "metric": ("/metric/build_performance?range=15m", "#numbers tbody tr"),
-    "alerts": ("/alerts", "#list tbody tr"),
-    "runs": ("/runs", "#build tbody tr"),
-    "pipelines": ("/pipelines", "#graph tbody tr"),
+    "alerts": ("/alerts?id={alert}", "#list tbody tr"),
+    "runs": ("/runs", "#build .plot"),
+    "run": ("/runs?id={build}", "#one .waterfall"),
+    "tests": ("/runs?id={suite}", "#one .past"),
+    "pipelines": ("/pipelines?at=metrics/windows", "#tapped li"),
     "operations": ("/operations", "#checks tbody .strip"),
 }
 """The address of each view, and something that shows once all of it is there."""
+
+FAULT = ("_short(value / 60_000)", "_short(value / 6_000)")
+"""A line of `units.py`, and what makes its tests fail."""
+
+_WRITES = '    text = f"{value:.0f}" if value == int(value)'
+FAULT_AT_FIRST = (
+    _WRITES,
+    f"    if not (warm := globals().setdefault('w', [])):\n        return warm.append(1) or ''\n{_WRITES}",
+)
+"""The same, and what makes one of them fail the first time alone."""
 
 LOOKS: Mapping[str, Mapping[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
@@ -62,35 +77,54 @@ class Project:
         options = ["--kind", kind, "--name", name, *(["--env", environment] if environment else [])]
         return self.call(BIN / "bers-emit", "run", *options, "--", *command, folder=folder)
 
-    def call(self, *command: str | Path, folder: Path = ROOT) -> int:
+    def call(self, *command: str | Path, folder: Path = ROOT, path: Path | None = None) -> int:
         known = {key: value for key, value in os.environ.items() if not key.startswith("BERS_")}
+        if path:
+            known["PYTHONPATH"] = str(path)
         told = known | {"BERS_EMIT_URL": self.server, "BERS_EMIT_SPOOL": str(self.scratch / "spool")}
         said = subprocess.DEVNULL
         return subprocess.run(command, cwd=folder, env=told, stdout=said, stderr=said, check=False).returncode
 
-    def configured(self) -> Path:
+    def configured(self, *, minified: bool = True) -> Path:
         """The dashboard's own configuration of vite, with our plugin for phases and sizes, into another folder."""
         emit = (ROOT / "plugins/contrib/bers-emit-js/dist/esm/vite.js").as_uri()
-        file = self.scratch / "vite.config.mjs"
+        file = self.scratch / f"vite.{'small' if minified else 'large'}.mjs"
         file.write_text(
             f"import ours from {(WEB / 'vite.config.js').as_uri()!r};\n"
             f"import {{ bers }} from {emit!r};\n"
-            f"const build = {{ ...ours.build, outDir: {str(self.scratch / 'pages')!r} }};\n"
+            f"const build = {{ ...ours.build, outDir: {str(self.scratch / 'pages')!r}, emptyOutDir: true"
+            f"{'' if minified else ', minify: false'} }};\n"
             "export default { ...ours, build, plugins: [bers({ name: 'dashboard' })] };\n"
         )
         return file
 
+    def broken(self, name: str, code: str, instead: str) -> Path:
+        """A copy of the framework with one fault in it, for its own tests to find."""
+        copy = self.scratch / name
+        shutil.copytree(ROOT / "core/bers", copy / "bers", ignore=shutil.ignore_patterns("__pycache__"))
+        file = copy / "bers/units.py"
+        right = file.read_text(encoding="utf-8")
+        assert right.count(code) == 1
+        file.write_text(right.replace(code, instead), encoding="utf-8")
+        return copy
+
     def is_built_and_deployed(self) -> None:
-        """What a team does in an hour: builds, tests, a deployment that fails, and the one before it again."""
+        """What a team does in an hour: builds, tests that find a fault, and a deployment that is taken back."""
         out, live = self.scratch / "wheels", self.scratch / "live"
-        vite: list[str | Path] = [WEB / "node_modules/.bin/vite", "build", "--config", self.configured()]
+        vite: list[str | Path] = [WEB / "node_modules/.bin/vite", "build", "--config"]
         wheel: list[str | Path] = [BIN / "uv", "build", "--wheel", "--out-dir", out, ROOT / "plugins/contrib/bers-ntfy"]
-        suite: list[str | Path] = [BIN / "pytest", "-q", "-p", "no:cacheprovider"]
-        for _ in range(3):
-            self.call(*vite, folder=WEB)
+        suite: list[str | Path] = [BIN / "pytest", "-q", "-p", "no:cacheprovider", "-p", "rerunfailures", "--reruns=1",
+                                   "--bers-suite=units", "tests/unit/test_units.py"]  # fmt: skip
+        small, large = self.configured(), self.configured(minified=False)
+        for configuration in (small, small, large, small):
+            self.call(*vite, configuration, folder=WEB)
+        self.call(*suite)
+        self.call(*suite, path=self.broken("wrong", *FAULT))
+        self.call(*suite, path=self.broken("flaky", *FAULT_AT_FIRST))
+        self.call(*suite)
+        plugins = ("bers-bazel", "bers-statsd", "bers-toolbox")
+        self.call(sys.executable, WHEELS, BIN / "uv", ROOT / "plugins/contrib", self.scratch / "all", *plugins)
         self.run("build", "bers-ntfy", *wheel)
-        self.call(*suite, "--bers-suite=units", "tests/unit/test_units.py", "tests/unit/test_sketch.py")
-        self.call(*suite, "--bers-suite=layers", "tests/unit/test_layers.py")
         self.run("deploy", "bers-ntfy", "cp", "-r", out, live, environment="staging")
         self.run("deploy", "bers-ntfy", "cp", "-r", out, live, environment="production")
         # A wheel that is not there is not deployed, and out of an empty folder nothing is built: these two fail.
@@ -98,8 +132,6 @@ class Project:
         if bad:
             rollback = ["--service", "bers-ntfy", "--env", "production", "--rollback", "--outcome", "success"]
             self.call(BIN / "bers-emit", "deployment.finished", *rollback, "--reason", "the deployment before failed")
-        self.run("build", "bers-ntfy", *wheel)
-        self.call(*vite, folder=WEB)
         self.run("build", "bers-ntfy", *wheel[:-1], self.scratch / "nothing")
         self.call(BIN / "bers-emit", "flush")
 
@@ -108,6 +140,7 @@ async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any
     """A page as it is seen, as WebP."""
     context = await browser.new_context(**look)
     page = await context.new_page()
+    await page.route("**/api/monitoring/health", _at_home)
     await page.goto(url)
     await expect(page.locator("#live")).to_have_text("live", timeout=30_000)
     await expect(page.locator(shown).first).to_be_visible(timeout=30_000)
@@ -115,6 +148,12 @@ async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any
     data = await _taken(page)
     await context.close()
     return data
+
+
+async def _at_home(route: Route) -> None:
+    """A folder that only this run knows is told as the configuration names it."""
+    reply = await route.fetch()
+    await route.fulfill(response=reply, body=(await reply.text()).replace(f"{Path.cwd()}/", ""))
 
 
 async def _taken(page: Page) -> bytes:
@@ -127,12 +166,15 @@ async def _taken(page: Page) -> bytes:
 async def pictures(server: Server, folder: Path) -> int:
     """Every view in every look; how many bytes they are together."""
     (alert, *_) = await server.until("alerts", len)
+    (build, *_) = await server.until("runs?kind=build&where=labels.build=plugins", len)
+    (suite, *_) = await server.until("runs?kind=validation&where=outcome=failure", len)
+    known = {name: quote(one["id"], safe="") for name, one in (("alert", alert), ("build", build), ("suite", suite))}
     total = 0
     program = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     async with async_playwright() as playwright:
         async with await playwright.chromium.launch(executable_path=program, args=list(FLAGS)) as browser:
             for name, (path, shown) in WHAT.items():
-                url = server.url(path + (f"?id={alert['id']}" if name == "alerts" else ""))
+                url = server.url(path.format_map(known))
                 for look, options in LOOKS.items():
                     data = await picture(browser, url, shown, options)
                     await anyio.Path(folder / f"{name}-{look}.webp").write_bytes(data)
@@ -143,11 +185,12 @@ async def pictures(server: Server, folder: Path) -> int:
 async def made(folder: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="bers-screenshots-") as name:
         scratch = Path(name)
-        async with serving(scratch) as server:
-            project = Project(server.url("/").rstrip("/"), scratch)
-            await to_thread.run_sync(project.is_built_and_deployed)
-            await server.until("records?type=deployment.finished", lambda found: len(found) >= 4, seconds=30)
-            return await pictures(server, folder)
+        with contextlib.chdir(scratch):
+            async with serving(Path()) as server:
+                project = Project(server.url("/").rstrip("/"), scratch)
+                await to_thread.run_sync(project.is_built_and_deployed)
+                await server.until("records?type=deployment.finished", lambda found: len(found) >= 4, seconds=30)
+                return await pictures(server, folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

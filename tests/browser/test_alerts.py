@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.test_dashboard import AXE, EVIL, SLOW, failed, is_live, slow
+from tests.browser.looking import AXE, EVIL, SLOW, failed, is_live, slow
 
 DEGRADED = "build-performance-degraded"
 RULED = [

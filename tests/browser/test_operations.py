@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
-from bers.testing.server import serving
+from bers import Batch, Check, Config, Finding, Interval, SinkSpec, Stage
+from bers.testing.server import Server, serving
 from tests.acceptance.test_access import bers, guarded
 from tests.browser.conftest import Opening
-from tests.browser.test_dashboard import SLOW, is_live
+from tests.browser.test_dashboard import EVIL, SLOW, is_live
 from tests.integration.processes import configure, started
 from tests.integration.test_dead_letters import PIPELINES, Moods, build, specs
 
 
-async def does(page: Page, verb: str, *said: str, place: str = "main") -> None:
+async def does(page: Page, verb: str, *said: str, place: str = "main", agree: str = "") -> None:
     """Press a button, agree, and read what came of it and what the audit has."""
     await page.locator(place).get_by_role("button", name=verb, exact=True).first.click()
     dialog = page.locator("dialog[open]")
-    await dialog.get_by_role("button", name=verb, exact=True).click()
+    await dialog.get_by_role("button", name=agree or verb, exact=True).click()
     for text in said:
         await expect(dialog).to_contain_text(text, timeout=SLOW)
     await page.keyboard.press("Escape")
@@ -51,25 +54,82 @@ async def test_what_is_not_agreed_to_is_not_done(opened: Opening, tmp_path: Path
         assert await server.data("audit") == []
 
 
-async def test_a_dead_letter_is_replayed_and_another_is_deleted(opened: Opening, tmp_path: Path) -> None:
+async def test_dead_letters_are_seen_into_and_replayed_one_by_one_some_or_all(opened: Opening, tmp_path: Path) -> None:
+    moods = Moods()
+    moods.rejected = {"b-2", "b-3", "b-4", "b-5"}
+    text = PIPELINES.format(folder=tmp_path).replace("pipelines:\n", "  sse: {}\n  dashboard: {}\npipelines:\n")
+    text += "  live: {sources: [build], sinks: [sse, dashboard]}\n"
+    async with serving(tmp_path, text, specs=specs(moods)) as server:
+        for id in ("b-2", "b-3", "b-4", "b-5"):
+            await server.emit(build(id, data={"password": "hunter-22", "note": EVIL}))
+            await server.until("dead-letters", lambda found: found and found[0]["records"] == 1)
+        await server.until("dead-letters", lambda found: len(found) == 8)
+        async with opened(server.url("/operations"), excused="503 (Service Unavailable)") as page:
+            await is_live(page)
+            row = page.locator("#letters tbody tr")
+            await expect(row).to_have_count(8, timeout=SLOW)
+            careful, picky = row.filter(has_text="keep/careful"), row.filter(has_text="tell/picky")
+            key = await careful.filter(has_text="b-2 is too odd").get_attribute("data-key")
+            place = f'#letters [data-key="{key}"]'
+            await page.locator(place).get_by_role("button", name="See").click()
+            record = page.locator("#letters .letter")
+            await expect(record).to_contain_text("b-2", timeout=SLOW)
+            await expect(record).to_contain_text(EVIL)
+            assert "hunter-22" not in await record.inner_text()
+            await page.locator(place).get_by_role("button", name="Hide").click()
+            await expect(record).to_have_count(0)
+
+            await does(page, "Replay", "0 delivered, 1 left: b-2 is too odd", "Audit 1", place=place)
+            moods.rejected = set()
+            await does(page, "Replay", "1 delivered, 0 left", "Audit 2", place=place)
+            await does(page, "Delete", "1 forgotten", "Audit 3", place=f"{await letter(picky, 'b-2')}")
+            chosen = [await letter(careful, "b-3"), await letter(picky, "b-4")]
+            for one in chosen:
+                await page.locator(one).get_by_role("checkbox").check()
+            await does(
+                page, "Replay 2 selected", "2 delivered, 0 left", "Audit 4", "Audit 5", place="#letters", agree="Replay"
+            )
+            await expect(row).to_have_count(4, timeout=SLOW)
+            await page.locator(await letter(picky, "b-3")).get_by_role("checkbox").check()
+            await does(page, "Delete 1 selected", "1 forgotten", "Audit 6", place="#letters", agree="Delete")
+            await does(page, "Replay all", "3 delivered, 0 left", "Audit 7", place="#letters")
+            await expect(page.locator("#letters")).to_have_text("Everything was delivered.", timeout=SLOW)
+            assert await server.data("dead-letters") == []
+
+
+async def letter(rows: Locator, what: str) -> str:
+    return f'#letters tr[data-key="{await rows.filter(has_text=what).get_attribute("data-key")}"]'
+
+
+async def test_what_somebody_else_does_at_the_same_time_is_told_apart(opened: Opening, tmp_path: Path) -> None:
     moods = Moods()
     moods.rejected = {"b-2"}
     text = PIPELINES.format(folder=tmp_path).replace("pipelines:\n", "  sse: {}\n  dashboard: {}\npipelines:\n")
     text += "  live: {sources: [build], sinks: [sse, dashboard]}\n"
     async with serving(tmp_path, text, specs=specs(moods)) as server:
-        await server.emit(build("b-1"), build("b-2"))
-        await server.until("dead-letters", lambda found: len(found) == 2)
-        async with opened(server.url("/operations"), excused="503 (Service Unavailable)") as page:
+        await server.emit(build("b-2"))
+        (*_, one) = await server.until("dead-letters", lambda found: len(found) == 2)
+        place = f'#letters tr[data-key="{one["id"]}"]'
+        async with opened(server.url("/operations"), excused=("404 (Not Found)", "503 (Service")) as page:
             await is_live(page)
-            row = page.locator("#letters tr[data-key]")
-            await expect(row.filter(has_text="keep/careful")).to_contain_text("b-2 is too odd", timeout=SLOW)
-            moods.rejected = set()
-            careful = await row.filter(has_text="keep/careful").get_attribute("data-key")
-            await does(page, "Replay", "1 delivered, 0 left", "Audit 1", place=f'#letters [data-key="{careful}"]')
-            picky = await row.filter(has_text="tell/picky").get_attribute("data-key")
-            await does(page, "Delete", "1 forgotten", "Audit 2", place=f'#letters [data-key="{picky}"]')
-            await expect(page.locator("#letters")).to_have_text("Everything was delivered.", timeout=SLOW)
-            assert await server.data("dead-letters") == []
+            await page.locator(place).get_by_role("button", name="Replay").click()
+            dialog = page.locator("dialog[open]")
+            await expect(dialog).to_contain_text("1 records")
+            assert (await server.client.request("DELETE", server.url(f"dead-letters/{one['id']}"))).status_code == 200
+            await dialog.get_by_role("button", name="Replay", exact=True).click()
+            # It is gone: that is said, with the row of this attempt and not with that of the other.
+            await expect(dialog).to_contain_text("Audit 2: anonymous from 127.0.0.1, not found.", timeout=SLOW)
+            assert "Audit 1" not in await dialog.inner_text()
+            await page.keyboard.press("Escape")
+            await expect(page.locator(place)).to_have_count(0, timeout=SLOW)
+            await does(page, "Restart", "It is started anew.", "Audit 3", place=await at_pipelines(page, server))
+            assert (await server.post("stages/build/restart", {})).status_code == 200
+
+
+async def at_pipelines(page: Page, server: Server) -> str:
+    await page.goto(server.url("/pipelines"))
+    await is_live(page)
+    return '#graph tr[data-key="source/build"]'
 
 
 async def test_a_channel_that_fails_shows_its_deliveries_and_takes_a_test(opened: Opening, tmp_path: Path) -> None:
@@ -104,13 +164,59 @@ async def test_a_configuration_that_is_wrong_is_shown_with_its_place(opened: Ope
             await expect(page.locator("#configuration .faults")).to_have_count(0)
 
 
+class MoodyConfig(Config, frozen=True):
+    """Look at a far end."""
+
+
+class Moody(Stage[MoodyConfig]):
+    """Is not well, until its breaker is open."""
+
+    async def write(self, batch: Batch) -> None: ...
+
+    async def look(self) -> Finding:
+        raise RuntimeError("nobody answers at the other end")
+
+
+MOODY = SinkSpec(
+    "moody-of-test", MoodyConfig, Moody,
+    checks=[Check("far-end", Moody.look, "Whether the far end answers.", interval=Interval("50ms"))],
+)  # fmt: skip
+
+
+async def test_a_breaker_says_since_when_it_is_open_and_is_closed_alone(opened: Opening, tmp_path: Path) -> None:
+    changes: list[tuple[tuple[str, ...], Any]] = [
+        (("sinks", "moody-of-test"), {}),
+        (("pipelines", "live", "sinks"), ["sse", "dashboard", "moody-of-test"]),
+    ]
+    async with serving(tmp_path, specs=[("sink", MOODY)], changes=changes) as server:
+        await server.until("health/far-end", lambda check: check["breaker"]["state"] == "open", seconds=20)
+        async with opened(server.url("/operations")) as page:
+            row = page.locator('#checks tr[data-key="far-end"]')
+            await expect(row).to_contain_text("nobody answers at the other end", timeout=SLOW)
+            await expect(row).to_contain_text(re.compile("open since .*asked again"))
+            await does(page, "Reset", "It is closed.", "Audit 1", place='#checks tr[data-key="far-end"]')
+            await expect(page.locator("#checks tr[data-key] button")).to_have_count(1, timeout=SLOW)
+            await expect(page.locator("#availability .strip")).to_be_visible()
+
+
 async def test_who_may_only_look_is_shown_no_button_and_no_audit(opened: Opening, tmp_path: Path) -> None:
     configure(tmp_path)
     reader = bers(tmp_path, "keys", "create", "reader", "--scope", "read").stdout.strip()
     with guarded(tmp_path, "{enabled: true, rate: {per_second: 10000, burst: 10000}}") as server:
-        url = server.url("").removesuffix("api/monitoring/") + "operations"
-        async with opened(url, extra_http_headers={"Authorization": f"Bearer {reader}"}) as page:
+        url = server.url("").removesuffix("api/monitoring/")
+        async with opened(
+            f"{url}operations", excused="401 (Unauthorized)"
+        ) as page:  # Without a key there is the login, and behind it the view.
+            await page.get_by_label("Key").fill(reader)
+            await page.keyboard.press("Enter")
+            await is_live(page)
+            await page.goto(f"{url}operations")
             await is_live(page)
             await expect(page.locator("#checks tbody .strip").first).to_be_visible(timeout=SLOW)
             assert await page.locator("main button").count() == 0
             await expect(page.locator("#audit")).to_have_text("A key with the scope admin sees who changed what.")
+            await page.goto(f"{url}pipelines")
+            await expect(page.locator("#graph tbody tr").first).to_be_visible(timeout=SLOW)
+            assert await page.get_by_role("button", name="Restart").count() == 0
+            await page.locator('.place[data-key="bus"]').press("Enter")
+            await expect(page.locator("#tapped li").first).to_be_visible(timeout=SLOW)

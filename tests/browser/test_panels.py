@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.async_api import expect
 
-from bers import Config, Context, Nothing, Operation, Panel, SinkSpec, Stage, format_value
+from bers import Config, Context, Nothing, Operation, Panel, PluginError, SinkSpec, Stage, format_value
 from bers.operations import Caller
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
 from tests.browser.test_dashboard import EVIL, SLOW, is_live
+from tests.browser.test_operations import does
 
 TALLY = b"""
 export function panel(place, { ask, formatted, h, renew }) {
@@ -20,6 +22,41 @@ export function panel(place, { ask, formatted, h, renew }) {
     const { total, last } = await ask("tally-of-test");
     renew(place, h("p", { class: "tally" }, `${formatted(total)} builds, the last was ${last}`));
   };
+}
+"""
+HEARS = b"""
+export function panel(place, { on, button, buttons, h, link, mark, may, moment, plot, renew, span, table }) {
+  const heard = [];
+  on((event) => {
+    if (!event.type.startsWith("io.bers.build.")) return;
+    if (event.subject === "chat/13") throw new Error("it is an unlucky one");
+    heard.push({ at: Date.parse(event.time), ...event });
+    draw();
+  });
+  const row = ({ at, data, id, subject }) => ({
+    cells: [link(`/runs?id=${encodeURIComponent(subject)}`, subject), moment(at), mark(data.outcome, "healthy")],
+    data: { key: id },
+  });
+  const dot = ({ at, subject }) => ({ at, value: 1, status: "healthy", says: subject });
+  const forget = {
+    title: "Count from the start", says: "What was counted is forgotten.", verb: "Forget",
+    path: "tally-of-test/forget", told: (answer) => `${answer.total} forgotten`,
+  };
+  const draw = () => renew(
+    place,
+    heard.length ? table("Heard", ["Build", "#When", "How"], heard.map(row)) : h("p", {}, `Nothing for ${span(0)}`),
+    heard.length ? plot("Builds", [{ name: "all", dots: heard.map(dot) }], "") : "",
+    buttons(may("admin") ? button(forget) : null),
+  );
+  return draw;
+}
+"""
+MUTE = b"export const nothing = 1;"
+UNREAD = b"export function panel( {"
+LOST = b"export function panel() { return () => new Promise(() => {}); }"
+INLINE = b"""
+export function panel(place) {
+  return () => { place.innerHTML = "<p class=inline>markup</p><img src=x onerror=\\"document.title='taken'\\">"; };
 }
 """
 BROKEN = b"export function panel() { return () => { throw new Error('it is broken'); }; }"
@@ -39,16 +76,30 @@ class Tally(Stage[TallyConfig]):
             if event.type == "build.finished":
                 self.total, self.last = self.total + 1, event.subject
 
+    async def forget(self, ask: Nothing, caller: Caller) -> dict[str, object]:
+        told, self.total = {"total": self.total}, 0
+        return dict(told)
+
     async def show(self, ask: Nothing, caller: Caller) -> dict[str, object]:
         return {"total": self.total, "last": self.last}
 
 
 SPEC = SinkSpec(
     "tally-of-test", TallyConfig, Tally,
-    operations=[Operation("GET", "tally-of-test", Tally.show, Nothing, dict[str, object], "What was counted.")],
+    operations=[
+        Operation("GET", "tally-of-test", Tally.show, Nothing, dict[str, object], "What was counted."),
+        Operation(
+            "POST", "tally-of-test/forget", Tally.forget, Nothing, dict[str, object], "Count anew.", scope="admin"
+        ),
+    ],
     panels=[
         Panel("tally", "runs", "Counted", lambda: TALLY),
         Panel("broken", "runs", "Broken", lambda: BROKEN),
+        Panel("hears", "pipelines", "Heard", lambda: HEARS),
+        Panel("mute", "pipelines", "Mute", lambda: MUTE),
+        Panel("unread", "pipelines", "Unread", lambda: UNREAD),
+        Panel("lost", "pipelines", "Lost", lambda: LOST),
+        Panel("inline", "pipelines", "Inline", lambda: INLINE),
         Panel("elsewhere", "alerts", "Elsewhere", lambda: TALLY),
     ],
 )  # fmt: skip
@@ -82,6 +133,39 @@ async def test_a_panel_of_a_plugin_stands_on_its_view_and_is_drawn_anew(opened: 
             await expect(broken).to_contain_text("It could not be drawn: Error: it is broken", timeout=SLOW)
             await expect(page.locator("#dora table")).to_be_visible(timeout=SLOW)
             assert await page.locator("[data-panel]").count() == 2
+
+
+async def test_a_panel_hears_draws_and_acts_and_faulty_ones_cost_the_view_nothing(
+    opened: Opening, tmp_path: Path
+) -> None:
+    def build(subject: str) -> dict[str, str]:
+        return {"type": "build.finished", "source": "/ci", "subject": subject, "outcome": "success"}
+
+    async with serving(tmp_path, specs=[("sink", SPEC)], changes=CHANGES) as server:
+        excused = ("the panel /assets/panels", "Content Security Policy", "404 (Not Found)")
+        async with opened(server.url("/pipelines"), excused=excused) as page:
+            await is_live(page)
+            at = '[data-panel="/assets/panels/{}"]'.format
+            hears = page.locator(at("hears"))
+            await expect(hears).to_contain_text("Nothing for 0 s", timeout=SLOW)
+            await server.emit(build("chat/1"), build("chat/12"))
+            await expect(hears.locator("tbody tr")).to_have_count(2, timeout=SLOW)
+            await expect(hears.locator("svg.plot")).to_be_visible()
+            await does(page, "Forget", "2 forgotten", "Audit 1: anonymous", place=at("hears"))
+            await expect(page.locator(at("mute"))).to_contain_text("its module exports no function `panel`")
+            await expect(page.locator(at("unread"))).to_contain_text("It could not be drawn: SyntaxError")
+            await expect(page.locator(at("lost"))).to_contain_text("it has been drawing for 10 s", timeout=SLOW)
+            await expect(page.locator(at("inline"))).to_contain_text("markup")
+            assert await page.title() != "taken"
+            await server.emit(build("chat/13"))
+            await expect(hears).to_contain_text("it is an unlucky one", timeout=SLOW)
+            await expect(hears.locator("tbody tr")).to_have_count(2, timeout=SLOW)  # And is drawn again.
+            await expect(page.locator("#graph tbody tr").first).to_be_visible()
+
+
+def test_a_panel_for_a_view_that_is_none_is_refused_when_it_is_made() -> None:
+    with pytest.raises(PluginError, match="did you mean 'pipelines'"):
+        Panel("tally", "pipeline", "Counted", lambda: TALLY)
 
 
 async def test_without_the_stage_there_is_no_panel_and_no_module(opened: Opening, tmp_path: Path) -> None:

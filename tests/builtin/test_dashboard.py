@@ -259,10 +259,13 @@ async def test_c144_the_refresh_is_the_polling_interval() -> None:
 def test_every_id_that_a_view_looks_for_is_on_its_page() -> None:
     web = Path(dashboard.__file__).parent
     base = (web / "pages" / "base.html").read_text()
-    for view in VIEWS:
-        ids = {*re.findall(r'id="([a-z-]+)"', base + (web / "pages" / f"{view}.html").read_text())}
-        ids |= {*KINDS} if 'id="{{ kind }}"' in (web / "pages" / f"{view}.html").read_text() else set()
-        wanted = {*re.findall(r'byId\("([a-z-]+)"\)', (web / "web" / "src" / "views" / f"{view}.ts").read_text())}
+    for view in (*VIEWS, "metrics"):
+        page = (web / "pages" / f"{view}.html").read_text()
+        ids = {*re.findall(r'id="([a-z-]+)"', base + page)}
+        ids |= {*KINDS} if 'id="{{ kind }}"' in page else set()
+        views = web / "web" / "src" / "views"  # A view is a file, or a folder with a file for each idea.
+        script = "".join(file.read_text() for file in [*views.glob(f"{view}.ts"), *views.glob(f"{view}/*.ts")])
+        wanted = {*re.findall(r'byId\("([a-z-]+)"\)', script)}
         assert wanted and wanted <= ids, view
 
 

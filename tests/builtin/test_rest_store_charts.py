@@ -291,3 +291,18 @@ async def test_every_series_tells_how_it_stands(tmp_path: Path) -> None:
     async with opened(tmp_path, clock) as store:
         again = {one.labels["cached"]: one for one in (await store.current(AskCurrent(), CALLER)).data[RESOLUTION]}
         assert (again["never"].value, again["never"].count) == (40, 0)
+
+
+async def test_lines_may_tell_less_than_all_of_them_together(tmp_path: Path) -> None:
+    async with opened(tmp_path, VirtualClock(NOW)) as store:
+        for environment in ("production", "staging"):
+            samples = [(-float(n), 10.0) for n in range(20)]
+            await tell(store, "build_performance", samples, (("environment", environment),))
+        answer = await ask(store, "build_performance", step="5s", fields="count,p50", lineFields="average")
+        assert (answer.fields, answer.line_fields) == (["start", "count", "p50"], ["start", "average"])
+        assert {len(point) for line in answer.series for point in line.points} == {2}
+        assert {point[1] for line in answer.series for point in line.points} == {10.0}
+        assert sum(point[1] for point in answer.overall) == 40
+        assert (await ask(store, "build_performance", fields="count")).line_fields == ["start", "count"]
+        with pytest.raises(Refused, match="lineFields: unknown figure 'p96'"):
+            await ask(store, "build_performance", lineFields="p96")

@@ -102,6 +102,11 @@ def test_a_build_is_told_once_with_its_time_its_phases_and_its_sizes(tool: str, 
     if PHASES[tool]:
         took = phases(server, PHASES[tool])
         assert max(took) >= SLOW_MS and sum(took) <= finish["duration_ms"]
+        timeline = finish["data"]["timeline"]
+        assert {part["phase"] for part in timeline} == PHASES[tool]
+        began = finish["timestamp"] - finish["duration_ms"]
+        assert all(began - 50 <= part["start"] <= finish["timestamp"] for part in timeline)
+        assert sum(part["ms"] for part in timeline) == pytest.approx(sum(took))
 
     files = [path for path in (app.folder / "dist").rglob("*.*") if path.suffix != ".map"]
     sizes = compressed(app, files)

@@ -62,6 +62,10 @@ include-path = "/api/monitoring/metrics/{{type}}"
 checks.positive_data_acceptance.expected-statuses = [200, 404, 422]
 
 [[operations]]
+include-path-regex = "^/api/monitoring/(records|runs)$"
+checks.positive_data_acceptance.expected-statuses = [200, 422]
+
+[[operations]]
 include-path-regex = "^/api/monitoring/(audit/verify|alerts/backtest|silences)"
 checks.positive_data_acceptance.expected-statuses = [200, 400, 404, 409, 422, 429]
 

@@ -11,6 +11,7 @@ import anyio
 import msgspec
 
 from bers import Context, Refused
+from bers_builtin.dashboard.catalogue import Tile, tiles
 from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, PanelRow, StageRow
 from bers_builtin.dashboard.view import (
     KINDS,
@@ -41,8 +42,10 @@ class Sections:
     """The runs that came by lately, for a page without a store."""
     health: Health | None = None
     indicators: list[Indicator] = field(default_factory=list[Indicator])
+    tiles: list[Tile] = field(default_factory=list[Tile])
     alerts: list[AlertRow] = field(default_factory=list[AlertRow])
     runs: dict[str, list[RunRow]] = field(default_factory=dict[str, list[RunRow]])
+    run: RunRow | None = None
     availability: Availability = field(default_factory=Availability)
     operating: Operating = field(default_factory=Operating)
     panels: list[PanelRow] = field(default_factory=list[PanelRow])
@@ -59,6 +62,11 @@ class Sections:
     async def ask_metrics(self) -> None:
         catalog = self.context.metrics
         self.indicators = await self._ask("metrics", "metrics", {}, lambda data: indicators(data, catalog)) or []
+
+    async def ask_tiles(self) -> None:
+        catalog = self.context.metrics
+        found = await self._ask("metrics", "metrics", {}, lambda data: tiles(data, catalog))
+        self.tiles = tiles({}, catalog) if found is None else found
 
     async def ask_alerts(self) -> None:
         self.alerts = await self._ask("alerts", "alerts", {}, _reader(list[AlertRow])) or []
@@ -95,6 +103,10 @@ class Sections:
         self.runs[kind] = runs(record for record in records if record.kind == kind)
         if not self.runs[kind]:
             self.missing |= kept.missing
+
+    async def ask_run(self, id: str) -> None:
+        found = await self._ask("run", "records", {"subject": id, "limit": 40}, _reader(list[Record])) or []
+        self.run = next(iter(runs(record for record in found if record.kind)), None)
 
     async def _ask(
         self, section: str, path: str, fields: Mapping[str, Any], read: Callable[[Any], T], *, quiet: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -27,6 +28,7 @@ from bers import (
     hookimpl,
     unknown,
 )
+from bers_builtin.dashboard.asked import AskPipelinesView, AskRunsView
 from bers_builtin.dashboard.assets import Assets
 from bers_builtin.dashboard.sections import ALL_RUNS, Part, Sections
 from bers_builtin.dashboard.view import KINDS, TOLD, Health, Record, advice, clock_text, indicators, plain, uptime_text
@@ -91,6 +93,13 @@ class AskAlertsView(msgspec.Struct, frozen=True):
     id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
 
 
+class AskMetricsView(msgspec.Struct, frozen=True):
+    """Which metrics to look at, and how."""
+
+    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "15m"
+    find: Annotated[str, Meta(max_length=200, description="Words that name, title or description have to have.")] = ""
+
+
 class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
     """Which metric to look at, and how."""
 
@@ -130,8 +139,8 @@ class Dashboard(Stage[DashboardConfig]):
         parts = (Sections.ask_metrics, Sections.ask_alerts, Sections.ask_availability, *ALL_RUNS)
         return await self._page("overview", caller, *parts)
 
-    async def metric(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("metric", caller, name="build_performance")
+    async def metrics(self, ask: AskMetricsView, caller: Caller) -> Page:
+        return await self._page("metric", caller, Sections.ask_tiles, template="metrics")
 
     async def one_metric(self, ask: AskMetricView, caller: Caller) -> Page:
         if self.context.metrics.get(ask.name) is None:
@@ -141,10 +150,11 @@ class Dashboard(Stage[DashboardConfig]):
     async def alerts(self, ask: AskAlertsView, caller: Caller) -> Page:
         return await self._page("alerts", caller, Sections.ask_alerts)
 
-    async def runs(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("runs", caller, *ALL_RUNS)
+    async def runs(self, ask: AskRunsView, caller: Caller) -> Page:
+        one: list[Part] = [partial(Sections.ask_run, id=ask.id)] if ask.id else []
+        return await self._page("runs", caller, *ALL_RUNS, *one)
 
-    async def pipelines(self, ask: Nothing, caller: Caller) -> Page:
+    async def pipelines(self, ask: AskPipelinesView, caller: Caller) -> Page:
         return await self._page("pipelines", caller)
 
     async def operations(self, ask: Nothing, caller: Caller) -> Page:
@@ -154,22 +164,22 @@ class Dashboard(Stage[DashboardConfig]):
     async def asset(self, ask: AskAsset, caller: Caller) -> Page:
         return self.assets.get(ask.name)
 
-    async def _page(self, view: str, caller: Caller, *parts: Part, name: str = "") -> Page:
+    async def _page(self, view: str, caller: Caller, *parts: Part, name: str = "", template: str = "") -> Page:
         """A view with all that can be said of it now, so that it says something before any script does."""
         sections = Sections(self.context, tuple(self._seen))
         async with anyio.create_task_group() as group:
             for part in (Sections.ask_health, Sections.ask_panels, *parts):
                 group.start_soon(part, sections)
         health = sections.health or Health(environment=self.context.environment)
-        html = self._pages.get_template(f"{view}.html").render(
+        html = self._pages.get_template(f"{template or view}.html").render(
             view=view,
             may=sorted(caller.scopes),
             principal=caller.principal if caller.key else "",
             views=VIEWS,
             name=name,
             ranges=RANGES,
-            first=self.assets.first,
             states=ALERTS,
+            first=self.assets.first,
             script=self.assets.script,
             styles=self.assets.styles,
             title=self.config.title,
@@ -178,11 +188,13 @@ class Dashboard(Stage[DashboardConfig]):
             health=health,
             advice=advice(health, sections.alerts),
             uptime=uptime_text(health.uptime),
+            tiles=sections.tiles,
             indicators=sections.indicators or indicators({}, self.context.metrics),
             alerts=sections.alerts,
             availability=sections.availability,
             runs=[(kind, title, sections.runs.get(kind, [])) for kind, title in KINDS.items()],
             is_new=sections.are_new,
+            run=sections.run,
             operating=sections.operating,
             panels=[one for one in sections.panels if one.view == view],
             missing=sections.missing,
@@ -214,11 +226,11 @@ DASHBOARD = SinkSpec(
     Dashboard,
     operations=[
         _view("/", Dashboard.overview, Nothing, "Look at how things are, in a browser"),
-        _view("/metric", Dashboard.metric, Nothing, "Look at a metric, in a browser"),
+        _view("/metric", Dashboard.metrics, AskMetricsView, "Look at all metrics, in a browser"),
         _view("/metric/{name}", Dashboard.one_metric, AskMetricView, "Look at this metric, in a browser"),
         _view("/alerts", Dashboard.alerts, AskAlertsView, "Look at alerts and answer them, in a browser"),
-        _view("/runs", Dashboard.runs, Nothing, "Look at builds, suites and deployments, in a browser"),
-        _view("/pipelines", Dashboard.pipelines, Nothing, "Look at what passes where, in a browser"),
+        _view("/runs", Dashboard.runs, AskRunsView, "Look at builds, suites and deployments, in a browser"),
+        _view("/pipelines", Dashboard.pipelines, AskPipelinesView, "Look at what passes where, in a browser"),
         _view("/operations", Dashboard.operations, Nothing, "Look after the server, in a browser"),
         Operation(
             "GET", "/assets/{name}", Dashboard.asset, AskAsset, Page, "A script, style sheet or picture of the pages",

@@ -17,6 +17,9 @@ export interface Options extends EmitterOptions {
 
 const KINDS = { build: 'build', testsuiterun: 'suite' } as const;
 
+/** Of how many parts of phases it is told when they began. */
+const MOST_PARTS = 200;
+
 /** What somebody stops a process with, by number. */
 const STOPPING: Readonly<Record<number, string>> = { 1: 'SIGHUP', 2: 'SIGINT', 3: 'SIGQUIT', 15: 'SIGTERM' };
 
@@ -113,6 +116,8 @@ export class Activity {
   /** Whether anybody listens: else nothing needs to be found out. */
   readonly told: boolean;
   readonly #phases = new Map<string, number>();
+  /** Each part of a phase: when it began, in milliseconds since 1970, and how long it took. */
+  readonly #timeline: { readonly phase: string; readonly start: number; readonly ms: number }[] = [];
 
   constructor(
     private readonly kind: string,
@@ -128,9 +133,10 @@ export class Activity {
     if (this.told) process.prependOnceListener('exit', this.#cutShort);
   }
 
-  /** A phase has taken so many milliseconds more. */
+  /** A phase has taken so many milliseconds more, up to now. */
   phase(name: string, milliseconds: number): void {
     this.#phases.set(name, (this.#phases.get(name) ?? 0) + milliseconds);
+    if (this.#timeline.length < MOST_PARTS) this.#timeline.push({ phase: name, start: Date.now() - milliseconds, ms: milliseconds });
   }
 
   /** It ended when `performance.now()` was `at`; a second end is none. */
@@ -146,7 +152,7 @@ export class Activity {
       time: new Date(Date.now() - (performance.now() - at)),
       duration_ms: at - this.since,
       measures: { ...Object.fromEntries(phases), ...more.measures },
-      data: { ...this.data, ...more.data },
+      data: { ...this.data, ...(this.#timeline.length > 0 ? { timeline: this.#timeline } : {}), ...more.data },
     });
   }
 

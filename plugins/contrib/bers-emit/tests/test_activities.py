@@ -79,6 +79,23 @@ def test_phases_are_measures_of_the_end(receiver: Receiver) -> None:
     assert 40 <= measures["phase.bundle"] < 500
 
 
+def test_each_part_of_a_phase_is_told_with_its_beginning_also_where_they_overlap(receiver: Receiver) -> None:
+    before = time.time() * 1000
+    with build("x"):
+        with phase("all"):
+            time.sleep(0.02)
+            with phase("bundle"):
+                time.sleep(0.02)
+        with phase("bundle"):
+            pass
+    _flush()
+    first, whole, last = receiver.of("build.finished")[0]["data"]["timeline"]
+    assert [part["phase"] for part in (first, whole, last)] == ["bundle", "all", "bundle"]
+    assert before - 1 <= whole["start"] <= first["start"] - 19
+    assert whole["start"] + whole["ms"] >= first["start"] + first["ms"] - 1
+    assert last["start"] >= first["start"] + 19
+
+
 def test_suites_and_deployments_have_types_of_their_own(receiver: Receiver) -> None:
     with Emitter(receiver.url) as emitter:
         with suite("unit", emitter=emitter), deployment("chat", emitter=emitter, environment="staging"):

@@ -225,6 +225,7 @@ def test_counts_and_sizes_are_added_and_percentages_are_not() -> None:
         if gzip:
             measures["bundle.gzip"] = raw / 2
         data = {"covered": {"lines": {"covered": lines, "total": 10}}, "failed": ["a"] * 15, "fault": raw,
+                "timeline": [{"phase": "render", "start": 1000.0 + raw, "ms": 1.5}],
                 "assets": [{"name": "x.js", "files": 1, "raw": raw, **({"gzip": 1} if gzip else {})}]}  # fmt: skip
         return {
             "measures": measures,
@@ -238,6 +239,7 @@ def test_counts_and_sizes_are_added_and_percentages_are_not() -> None:
     assert found.measures == {"tests.total": 4, "bundle.raw": 150, "coverage.lines": 75.0, "phase.render": 3.0}
     assert len(found.data["failed"]) == 20  # type: ignore[arg-type]
     assert found.data["assets"] == [{"name": "x.js", "files": 2, "raw": 150}]
+    assert [one["start"] for one in found.data["timeline"]] == [1100.0, 1050.0]  # type: ignore[attr-defined]
     assert found.data["covered"] == {"lines": {"covered": 15, "total": 20}} and "fault" not in found.data
     assert found.reasons == ["5 of it", "10 of it"] and found.environments == {"e"}
     without = part(10, 50, True)

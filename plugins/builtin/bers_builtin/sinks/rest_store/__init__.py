@@ -30,6 +30,7 @@ from .dora.answers import AskDora, DoraAnswer
 from .offline import read_windows
 from .report import Report
 from .rest import RestStore
+from .runs import AskRuns, RunTold
 
 __all__ = ["REST_STORE", "KeptTier", "RestStore", "RestStoreConfig", "bers_sinks", "read_windows"]
 
@@ -77,6 +78,11 @@ REST_STORE = DurableSpec(
             "GET", "records", RestStore.records, AskRecords, list[Record],
             "The details of events, newest first, without secrets", beside=NextBeside, sheet=sheets.records,
             shapes=("cdevents",),
+        ),
+        Operation(
+            "GET", "runs", RestStore.runs, AskRuns, list[RunTold],
+            "Builds, suites and deployments: those that are running, and then those that have ended, newest first",
+            beside=NextBeside,
         ),
     ],
     checks=[

@@ -36,10 +36,27 @@ _LABELS = {
 }
 
 
-def _up_to(most: int) -> dict[str, int]:
+def up_to(most: int) -> dict[str, int]:
     """As the schema says it; what is beyond is refused by whoever answers, who says why."""
     return {"minimum": 1, "maximum": most}
 
+
+Where: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=1000,
+        description="Conditions that must all hold, as in `outcome=failure and vcs.ref~^release/`: those that `tap` "
+        "takes.",
+    ),
+]
+
+After: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="What `next` said of the answer before: go on behind it.",
+        extra_json_schema={"pattern": "^(?:[0-9a-f]{20}(?:[0-9a-f]{2})*)?$"},
+    ),
+]
 
 Point: TypeAlias = tuple[float, ...]
 """Start in ms, and then what `fields` names."""
@@ -86,15 +103,23 @@ class AskMetric(msgspec.Struct, kw_only=True):
             extra_json_schema={"pattern": f"^(?:{_FIGURE})(?:,(?:{_FIGURE}))*$", "examples": ["min,max,p50,p99"]},
         ),
     ] = "count,average,min,max,p95"
+    line_fields: Annotated[
+        str | None,
+        Meta(
+            description="What a point of a single line tells, where that is less than `fields`, which then is of all "
+            "series together; as `fields` if not told.",
+            extra_json_schema={"pattern": f"^(?:{_FIGURE})(?:,(?:{_FIGURE}))*$", "examples": ["average"]},
+        ),
+    ] = msgspec.field(default=None, name="lineFields")
     points: Annotated[
         int,
-        Meta(description=f"How many points a line may have at most, up to {POINTS}.", extra_json_schema=_up_to(POINTS)),
+        Meta(description=f"How many points a line may have at most, up to {POINTS}.", extra_json_schema=up_to(POINTS)),
     ] = 300
     limit: Annotated[
         int,
         Meta(
             description=f"How many lines at most, those with the most samples; up to {LINES}.",
-            extra_json_schema=_up_to(LINES),
+            extra_json_schema=up_to(LINES),
         ),
     ] = 50
 
@@ -105,7 +130,7 @@ class AskCurrent(msgspec.Struct):
     period: Annotated[Period, Meta(description="Over how long percentiles are: 5m, or milliseconds.")] = "5m"
     limit: Annotated[
         int,
-        Meta(description="How many series at most, of all metrics together.", extra_json_schema=_up_to(STANDINGS)),
+        Meta(description="How many series at most, of all metrics together.", extra_json_schema=up_to(STANDINGS)),
     ] = 10_000
 
 
@@ -141,17 +166,13 @@ class AskRecords(msgspec.Struct):
     type: Annotated[str, Meta(description="An event type, or all of a kind as in `build.*`.")] = "*"
     subject: Annotated[str, Meta(description="Only what happened to this.")] = ""
     since: Annotated[_Millis, Meta(description="Only what happened from then on, in ms since 1970.")] = 0
+    until: Annotated[_Millis, Meta(description="Only what happened up to then, in ms since 1970.")] = LATEST
+    where: Where = ""
     limit: Annotated[
         int,
-        Meta(description=f"How many at most, up to {RECORDS}.", extra_json_schema=_up_to(RECORDS)),
+        Meta(description=f"How many at most, up to {RECORDS}.", extra_json_schema=up_to(RECORDS)),
     ] = 50
-    after: Annotated[
-        str,
-        Meta(
-            description="What `next` said of the answer before: go on behind it.",
-            extra_json_schema={"pattern": "^(?:[0-9a-f]{20}(?:[0-9a-f]{2})*)?$"},
-        ),
-    ] = ""
+    after: After = ""
     format: Annotated[
         Literal["json", "csv", "ndjson", "cdevents"],
         Meta(
@@ -218,6 +239,8 @@ class MetricAnswer(MetricSummary, rename="camel", kw_only=True):
     step_ms: int = 0
     fields: list[Literal["start"] | Figure] = []
     """What the numbers of a point are, in their order."""
+    line_fields: list[Literal["start"] | Figure] = []
+    """The same, of the points in `series`."""
     series_count: int = 0
     """How many lines there are; those with the most samples are told."""
     series: list[Line] = []

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import msgspec
 
-from bers import Event, Refused, as_cdevent, redact, rfc3339
+from bers import Event, Refused, redact, rfc3339
 from bers_builtin.sinks._types import matches
 
 from . import marks
@@ -121,6 +121,7 @@ def newest(
     *,
     subject: str,
     since: float,
+    until: float = inf,
     now: float,
     limit: int,
     after: Place,
@@ -133,7 +134,7 @@ def newest(
                 "SELECT rowid, * FROM events WHERE type = ? AND time >= ? AND expires > ? "
                 "AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?) "
                 "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
-                (type, since, now, subject, not subject, after[0], *after, limit),
+                (type, since, now, subject, not subject, min(until, after[0]), *after, limit),
             ).fetchall()
     return _newest(connection, losses, rows, limit)
 
@@ -262,13 +263,11 @@ def _holes(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
 
 
-def as_record(body: bytes) -> dict[str, Any]:
+def decoded(body: bytes) -> Event:
+    return _decoder.decode(body)
+
+
+def told(event: Event) -> dict[str, Any]:
     """An event as CloudEvents would have it, without secrets."""
-    event = _decoder.decode(body)
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return {"specversion": "1.0", **redact(fields), "time": rfc3339(event.time), "timestamp": round(event.time * 1000)}
-
-
-def rendered(body: bytes) -> dict[str, Any]:
-    """An event as a CDEvent, without secrets."""
-    return as_cdevent(_decoder.decode(body))

@@ -13,6 +13,7 @@ import msgspec
 from bers import BersError
 
 from . import marks
+from .run_types import IS_RUN
 
 VERSION = 2
 PAGE_BYTES = 1024
@@ -23,7 +24,7 @@ AIR = 0.3
 """So much of the file may be free (and overwritten with zeros) before it is shortened."""
 LOG_BYTES = 8 << 20
 """How long the log may stay after a checkpoint."""
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS series (
     id INTEGER PRIMARY KEY, metric TEXT NOT NULL, labels BLOB NOT NULL, stamp BLOB NOT NULL, kept BLOB NOT NULL,
     time REAL, position INTEGER, last REAL, checksum INTEGER NOT NULL
@@ -47,6 +48,7 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_by_type ON events (type, time);
 CREATE INDEX IF NOT EXISTS events_expire ON events (expires);
+CREATE INDEX IF NOT EXISTS runs_by_subject ON events (subject) WHERE {IS_RUN};
 """
 
 

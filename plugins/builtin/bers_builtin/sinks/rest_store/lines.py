@@ -49,7 +49,7 @@ def grouped(series: Iterable[Series], name: Callable[[Labels], Labels]) -> dict[
 
 async def read(reader: Reader, span: Span, step: float, groups: Mapping[Labels, Sequence[Series]], limit: int) -> Lines:
     """Read the lines of a span, and keep the fullest."""
-    pace, overall, gathered = Pace(), dict[int, Window](), Gathered()
+    pace, gathered = Pace(), Gathered()
     kept: list[tuple[Labels, Group]] = []
     found = 0
     todo = iter([(labels, one) for labels, members in groups.items() for one in members])
@@ -65,16 +65,13 @@ async def read(reader: Reader, span: Span, step: float, groups: Mapping[Labels, 
                 found += 1
             group = kept[-1][1]
             for number, window in windows.items():
-                if len(groups) > 1:
-                    overall[number] = absorb(overall.get(number), window)  # First: a copy, where it is the first.
                 known = group.windows.get(number)
                 group.windows[number] = absorb(known, window) if known else window
                 group.count += window.count
                 await pace()
     _prune(kept, limit)
-    if len(groups) == 1 and kept:
-        overall = kept[0][1].windows
-    return Lines(sorted(kept, key=lambda one: one[1].count, reverse=True), found, overall, gathered.totals)
+    totals = await gathered.totals(pace)
+    return Lines(sorted(kept, key=lambda one: one[1].count, reverse=True), found, gathered.steps(), totals)
 
 
 async def draw(lines: Lines, step: float, figures: Sequence[Figure], now: float) -> list[Line]:

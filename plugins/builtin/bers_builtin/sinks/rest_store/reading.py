@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import ceil, floor, inf
 from typing import NamedTuple, TypeAlias
@@ -17,7 +17,7 @@ from . import page_rows, pages
 from .cache import PageCache
 from .losses import Losses
 from .pace import Pace
-from .pages import Key, absorb
+from .pages import Key, absorb, together
 from .partials import Partials, Series
 
 GROUP = 32
@@ -72,21 +72,25 @@ class Totals(NamedTuple):
 
 @dataclass
 class Gathered:
-    """The same, while it is added up."""
+    """The same, while it is added up: every step by its number, and the halves apart."""
 
-    first: Window | None = None
-    second: Window | None = None
+    halves: tuple[dict[int, Window], dict[int, Window]] = field(default_factory=lambda: ({}, {}))
     filled: int = 0
 
-    def add(self, window: Window, *, second: bool) -> None:
-        if second:
-            self.second = absorb(self.second, window)
-        else:
-            self.first = absorb(self.first, window)
+    def add(self, number: int, window: Window, *, second: bool) -> None:
+        into = self.halves[second]
+        into[number] = absorb(into.get(number), window)
 
-    @property
-    def totals(self) -> Totals:
-        return Totals(self.first, self.second, self.filled)
+    async def totals(self, pace: Pace) -> Totals:
+        first, second = [await together(half.values(), pace) for half in self.halves]
+        return Totals(first, second, self.filled)
+
+    def steps(self) -> dict[int, Window]:
+        """All steps of both halves; it is asked last, because one that lies in both is merged in place."""
+        found, second = self.halves
+        for number, window in second.items():
+            found[number] = absorb(found[number], window) if number in found else window
+        return found
 
 
 _Found: TypeAlias = list[tuple[int, Key, bytes | Sequence[Window], bool]]
@@ -138,7 +142,7 @@ class Reader:
         gathered = Gathered()
         async for _ in self._read(span, inf, gathered):
             pass
-        return gathered.totals
+        return await gathered.totals(Pace())
 
     async def points(
         self, span: Span, step: float, gathered: Gathered | None = None
@@ -157,7 +161,7 @@ class Reader:
             return span.start <= start and end <= span.end and not apart and end <= (start // step + 1) * step
 
         async for series, found, live in self._collect(span, whole):
-            holds, number = self._filter(span, series)
+            number = self._numbers(span, series)
             halves: tuple[dict[int, Window], dict[int, Window]] = {}, {}
             filled, starts = 0, set[float]()
 
@@ -173,38 +177,38 @@ class Reader:
                     filled += key.windows
                     await pace()
                     continue
-                for window in filter(holds, self._windows(series, id, key, content)):
-                    starts.add(number(window))
-                    add(window)
+                for window in self._windows(series, id, key, content):
+                    if (at := number(window)) is not None:
+                        starts.add(at)
+                        add(window)
                     await pace()
-            for window in filter(holds, live):
-                starts.add(number(window))
-                add(window)
+            for window in live:
+                if (at := number(window)) is not None:
+                    starts.add(at)
+                    add(window)
                 await pace()
             first, second = halves
             if gathered:
                 gathered.filled = max(gathered.filled, filled + len(starts))
                 for half, windows in enumerate(halves):
-                    for window in windows.values():
-                        gathered.add(window, second=bool(half))
+                    for place, window in windows.items():
+                        gathered.add(place, window, second=bool(half))
                         await pace()
             for place, window in second.items():
                 first[place] = absorb(first[place], window) if place in first else window
             yield series, first
 
     @staticmethod
-    def _filter(span: Span, series: Series) -> tuple[Callable[[Window], bool], Callable[[Window], float]]:
-        """Whether a window is asked for and kept, and in which window of its tier it falls."""
+    def _numbers(span: Span, series: Series) -> Callable[[Window], float | None]:
+        """In which window of its tier a window falls; None where it is not asked for, or not kept any more."""
         width, keep = series.tiers[span.tiers[series]]
 
-        def number(window: Window) -> float:
-            return pages.number(window.start, window.width, max(width, window.width))
+        def number(window: Window) -> float | None:
+            wide = max(width, window.width)
+            at = pages.number(window.start, window.width, wide)
+            return at if span.holds(window) and (at + 1) * wide + keep > span.now else None
 
-        def holds(window: Window) -> bool:
-            end = (number(window) + 1) * max(width, window.width)
-            return span.holds(window) and end + keep > span.now
-
-        return holds, number
+        return number
 
     async def _collect(
         self, span: Span, whole: Callable[[float, float], bool]

@@ -9,7 +9,7 @@ from math import floor
 
 from msgspec.structs import asdict
 
-from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, format_duration, rfc3339
+from bers import Caller, Context, Event, Finding, Metric, Nothing, Refused, Reply, as_cdevent, format_duration, rfc3339
 
 from . import asked, bounds, details, file, lines, pages, report
 from .answers import (
@@ -39,6 +39,7 @@ from .pace import Pace
 from .partials import Series
 from .reading import Span, lately, span_of
 from .report import Report, Reported
+from .runs import AskRuns, Runs, RunTold
 from .store import Store
 from .troubles import troubles
 
@@ -56,6 +57,7 @@ class RestStore(Store):
         super().__init__(config, context)
         self._heavy = Heavy()
         self._dora = Dora(self._database, config, context)
+        self._runs = Runs(self._database, context)
 
     async def dora(self, ask: AskDora, _: Caller) -> DoraAnswer:
         return await self._dora.answer(ask)
@@ -73,6 +75,7 @@ class RestStore(Store):
         metric = self.context.metrics.find(ask.type)
         most, limit = asked.number(ask.points, "points", POINTS), asked.number(ask.limit, "limit", LINES)
         figures = asked.figures(ask.fields)
+        of_lines = figures if ask.line_fields is None else asked.figures(ask.line_fields, "lineFields")
         now = self.context.clock.time()
         end = now if ask.to is None else ask.to / 1000
         start = end - asked.seconds(ask.period) if ask.from_ is None else ask.from_ / 1000
@@ -91,7 +94,7 @@ class RestStore(Store):
         async with self._heavy.turn(bounds.windows(span)):
             found = await lines.read(self._reader, span, step, groups, limit)
             summary = summarize(metric, chosen, found.totals, now, end - start)
-            drawn = await lines.draw(found, step, figures, now)
+            drawn = await lines.draw(found, step, of_lines, now)
             overall = await lines.points(found.overall, step, figures)
         return MetricAnswer(
             **asdict(summary),
@@ -101,6 +104,7 @@ class RestStore(Store):
             tier=tier_name(span.width),
             step_ms=round(step * 1000),
             fields=["start", *figures],
+            line_fields=["start", *of_lines],
             series_count=found.found,
             series=drawn,
             overall=overall,
@@ -159,32 +163,43 @@ class RestStore(Store):
         return Cleared(*self._cache.clear())
 
     async def records(self, ask: AskRecords, _: Caller) -> Reply[list[Record]]:
-        limit = asked.number(ask.limit, "limit", RECORDS)
-        now, since, after = self.context.clock.time(), ask.since / 1000, details.place(ask.after)
+        limit, wanted = asked.number(ask.limit, "limit", RECORDS), asked.conditions(ask.where)
+        now, since, until = self.context.clock.time(), ask.since / 1000, ask.until / 1000
 
-        def read(connection: sqlite3.Connection) -> list[details.Found]:
-            if ask.id:
-                return details.of_id(connection, self._losses, ask.id, ask.source, now, limit)
-            return details.newest(
+        def newest(
+            connection: sqlite3.Connection, *, after: details.Place, most: int
+        ) -> list[tuple[details.Place, Event | None]]:
+            found = details.newest(
                 connection,
                 self._losses,
                 ask.type,
                 subject=ask.subject,
                 since=since,
+                until=until,
                 now=now,
-                limit=limit,
+                limit=most,
                 after=after,
             )
+            return [(place, None if body is None else details.decoded(body)) for place, body in found]
 
-        found = await self._database.run(read)
-        more = len(found) == limit and not ask.id
-        render = details.rendered if ask.format == "cdevents" else details.as_record
+        events: list[Event]
+        more: str | None = None
+        if ask.id:
+            found = await self._database.run(
+                lambda connection: details.of_id(connection, self._losses, ask.id, ask.source, now, limit)
+            )
+            events = [details.decoded(body) for _, body in found if body is not None]
+        else:
+            events, more = await asked.pages(self._database, newest, wanted, details.place(ask.after), limit)
+        render = as_cdevent if ask.format == "cdevents" else details.told
         pace, told = Pace(), list[Record]()
-        for _place, body in found:
-            if body is not None:
-                told.append(render(body))
+        for event in events:
+            told.append(render(event))
             await pace()
-        return Reply(told, {"next": details.as_text(found[-1][0]) if more else None})
+        return Reply(told, {"next": more})
+
+    async def runs(self, ask: AskRuns, _: Caller) -> Reply[list[RunTold]]:
+        return await self._runs.answer(ask)
 
     async def explain(self, event: Event) -> Sequence[str]:
         if any((source, id) == (event.source, event.id) for source, id, *_ in self._events):

@@ -27,7 +27,7 @@ def metric(ask: AskMetric, reply: Reply[MetricAnswer]) -> Sheet:
     """A row for each point of each line, with the labels of the line."""
     answer = reply.data
     labels = sorted({name for line in answer.series for name in line.labels})
-    figures = [name if name == "count" else column(name, answer.unit) for name in answer.fields[1:]]
+    figures = [name if name == "count" else column(name, answer.unit) for name in answer.line_fields[1:]]
     return Sheet(
         f"{answer.type}-{ask.period if ask.from_ is None else 'series'}",
         [*_TIMES, *(f"label_{name}" for name in labels), *figures],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from contextvars import ContextVar
-from time import perf_counter
+from time import perf_counter, time
 
 from bers_emit import context, shapes
 from bers_emit.emitter import emit, process_emitter
@@ -29,6 +29,8 @@ KINDS = {
     "deploy": ("deployment", "service"),
     "task": ("task", "task"),
 }
+MOST_PARTS = 200
+"""Of how many parts of phases it is told when they began."""
 _current: ContextVar[Activity | None] = ContextVar("bers_emit_activity", default=None)
 
 
@@ -65,6 +67,8 @@ class Activity(Wrapping):
         """Whether anybody is told: what is measured to be told need not be measured otherwise."""
         self._fields = dict(fields)
         self._measures: dict[object, object] = {**(shapes.pairs(self._fields.pop("measures", None)) or {})}
+        self._timeline: list[dict[str, object]] = []
+        """Each part of a phase: when it began, in milliseconds since 1970, and how long it took."""
         self._begun = 0.0
         self._ended: float | None = None
         self._token: Token[Activity | None] | None = None
@@ -128,10 +132,13 @@ class Activity(Wrapping):
         return found.reasons
 
     def add_phase(self, name: str, milliseconds: float) -> None:
-        """Add to the measure ``phase.NAME``; a phase may come in several parts."""
+        """Add to the measure ``phase.NAME`` what has just ended; a phase may come in several parts."""
         key = f"phase.{_text(name)}"
         before = self._measures.get(key, 0.0)
         self._measures[key] = milliseconds + (before if isinstance(before, float) else 0.0)
+        if len(self._timeline) < MOST_PARTS:
+            start = round(time() * 1000 - milliseconds, 3)
+            self._timeline.append({"phase": _text(name), "start": start, "ms": round(milliseconds, 3)})
 
     def environ(self) -> dict[str, str]:
         """The environment for a child process: its activities name this one as their parent, and share its trace.
@@ -162,6 +169,8 @@ class Activity(Wrapping):
     def finish(self, outcome: str, reason: str | None = None) -> None:
         """Report the end; an outcome or reason that was ``set`` goes before these."""
         elapsed = ((self._ended or perf_counter()) - self._begun) * 1000
+        if self._timeline:
+            self._set_inner("data", {"timeline": self._timeline})
         ended = {"duration_ms": elapsed, "outcome": outcome, "reason": reason, "measures": self._measures}
         fields = {**ended, **self._fields}
         if self._around is None or not self._part_of(self._around, fields):

@@ -22,6 +22,7 @@ _WHOLE_OR_NOT = ("bundle.gzip", "bundle.brotli")
 """A sum of some of these would be taken for that of all."""
 _NAMED = 20
 _ASSETS = 200
+_PHASES = 200
 _SHOWN = 20
 _OF_A_PART = ("parent", "command", "args")
 
@@ -99,12 +100,13 @@ def _data(parts: Sequence[Pairs]) -> dict[str, object]:
     _put(found, "slowest", sorted(slow, key=lambda one: -_number(one.get("ms")))[:_NAMED])
     _put(found, "sum_ms", sum(_number(part.get("sum_ms")) for part in parts))
     _put(found, "assets", _assets(parts))
+    _put(found, "timeline", [one for part in parts for one in _items(part.get("timeline"))][:_PHASES])
     covered = _covered(parts)
     counts = {
         name.partition(".")[2]: {key: int(of[key]) for key in ("covered", "total")} for name, of in covered.items()
     }
     _put(found, "covered", counts)
-    known = {name for _, names in FAMILIES.values() for name in names} | {*_OF_A_PART}
+    known = {name for _, names in FAMILIES.values() for name in names} | {*_OF_A_PART, "timeline"}
     for name in dict.fromkeys(str(name) for part in parts for name in part if name not in known):
         values = [part[name] for part in parts if name in part]
         if all(value == values[0] for value in values):

@@ -51,7 +51,11 @@ async function send(url: string, init: RequestInit, patience = PATIENCE): Promis
 }
 
 async function read<T>(reply: Response): Promise<Envelope<T>> {
-  const body = (await reply.json()) as Envelope<T>; // Health answers 503 with a full report when something is down.
+  // Health answers 503 with a full report when something is down.
+  const body = (await reply.json().catch((fault: Error) => {
+    // The time may be over while the body is still on its way.
+    throw fault instanceof SyntaxError ? fault : new Unreachable(fault.message);
+  })) as Envelope<T>;
   if (body.success) return body;
   throw new Refused(body.error?.message ?? `answered ${reply.status}`, reply.status, body.error?.hint, body.error?.details);
 }

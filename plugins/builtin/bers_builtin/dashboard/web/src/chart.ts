@@ -3,6 +3,7 @@
 import uPlot from "uplot";
 import type { Point } from "./api";
 import { formatted } from "./format";
+import { drawSoon } from "./pace";
 
 export interface Line {
   label: string;
@@ -32,6 +33,8 @@ export interface Options {
   levels?: readonly number[];
   plugins?: uPlot.Plugin[];
   onRange?: (from: number, to: number) => void;
+  /** Which line the pointer is nearest to; none where it is near to none. */
+  onNear?: (line: number | null) => void;
 }
 
 export const GAP = 2.5; // Steps without a value before a line is interrupted.
@@ -41,6 +44,9 @@ export class Chart {
   #plot: uPlot;
   #options: Options;
   #data: uPlot.AlignedData;
+  #span: [from: number, to: number] | undefined;
+  #isSeen = true;
+  #isDue = false;
 
   constructor(node: HTMLElement, options: Options) {
     this.node = node;
@@ -48,27 +54,48 @@ export class Chart {
     this.#data = [[], ...options.lines.map(() => [])];
     this.#plot = this.#made();
     new ResizeObserver(() => this.#plot.setSize(this.#size())).observe(node);
-    for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) {
-      matchMedia(query).addEventListener("change", () => this.#anew());
-    }
-    document.addEventListener("bers:theme", () => this.#anew());
+    new IntersectionObserver((entries) => this.#look(entries.at(-1)?.isIntersecting ?? true), { rootMargin: "200px" }).observe(node);
+    themed.add(() => this.#anew());
   }
 
-  /** Seconds since 1970, and for each line as many values; null is a gap. */
+  /** Seconds since 1970, and for each line as many values; null is a gap. It is drawn in the next frame in which it can be seen. */
   set(data: uPlot.AlignedData, from?: number, to?: number): void {
     this.#data = data;
-    this.#plot.setData(data, from === undefined);
-    if (from !== undefined && to !== undefined) this.#plot.setScale("x", { min: from / 1000, max: to / 1000 });
+    this.#span = from === undefined || to === undefined ? undefined : [from, to];
+    this.#isDue = true;
+    if (this.#isSeen) drawSoon(this.#draws);
   }
 
   change(options: Partial<Options>): void {
+    const before = shape(this.#options);
     this.#options = { ...this.#options, ...options };
-    this.#anew();
+    if (shape(this.#options) !== before) this.#anew();
+    else this.#plot.redraw(false);
   }
+
+  /** Let one line stand out; all are alike again where none is named. */
+  stress(line: number | null): void {
+    this.#plot.setSeries(line === null ? null : line + 1, { focus: true }, false);
+  }
+
+  #look(isSeen: boolean): void {
+    this.#isSeen = isSeen;
+    if (isSeen && this.#isDue) drawSoon(this.#draws);
+  }
+
+  readonly #draws = () => {
+    this.#isDue = false;
+    // At once, and not when all else is done: what it takes belongs to this frame.
+    this.#plot.batch(() => {
+      this.#plot.setData(this.#data, this.#span === undefined);
+      if (this.#span) this.#plot.setScale("x", { min: this.#span[0] / 1000, max: this.#span[1] / 1000 });
+    });
+  };
 
   #anew(): void {
     this.#plot.destroy();
     this.#plot = this.#made();
+    if (this.#span) this.set(this.#data, ...this.#span);
   }
 
   #size(): { width: number; height: number } {
@@ -87,7 +114,8 @@ export class Chart {
     const options: uPlot.Options = {
       ...this.#size(),
       pxAlign: 0,
-      cursor: small ? { show: false } : { drag: { x: true, y: false }, y: false },
+      cursor: small ? { show: false } : { drag: { x: true, y: false }, y: false, focus: { prox: lines.length > 1 ? 16 : -1 } },
+      focus: { alpha: 0.2 },
       legend: { show: false },
       scales: { x: { time: true }, y: { range: (_, low, high) => this.#range(low, high) } },
       axes: small
@@ -97,6 +125,7 @@ export class Chart {
       hooks: {
         draw: [(plot) => this.#draw(plot)],
         setSelect: [(plot) => this.#selected(plot)],
+        setSeries: [(_, series) => this.#options.onNear?.(series === null ? null : series - 1)],
       },
     };
     options.plugins = this.#options.plugins ?? [];
@@ -186,12 +215,30 @@ function push(into: (number | null)[][], values: (number | null)[]): void {
   into.forEach((column, at) => column.push(values[at] ?? null));
 }
 
+/** What a chart has to be made anew for, where it changes. */
+const shape = ({ height, unit, lines, bands, small }: Options): string => JSON.stringify([height, unit, lines, bands, small]);
+
+const themed = new Set<() => void>();
+const colours = new Map<string, string>();
+
+function recolour(): void {
+  colours.clear();
+  for (const anew of themed) anew();
+}
+
+for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) matchMedia(query).addEventListener("change", recolour);
+document.addEventListener("bers:theme", recolour);
+
 /** A colour of the style sheet, as the reader's theme has it: a canvas does not know variables. */
 export function colour(name: string): string {
-  const probe = document.createElement("span");
-  probe.style.color = `var(${name})`;
-  document.body.append(probe);
-  const found = getComputedStyle(probe).color;
-  probe.remove();
+  let found = colours.get(name);
+  if (found === undefined) {
+    const probe = document.createElement("span");
+    probe.style.color = `var(${name})`;
+    document.body.append(probe);
+    found = getComputedStyle(probe).color;
+    probe.remove();
+    colours.set(name, found);
+  }
   return found;
 }

@@ -8,8 +8,12 @@ export interface Place {
   kind: string;
   /** How it is, as a mark says it. */
   status: string;
+  /** What stands below its name: how much passes, and what is the matter. */
+  says: string;
   /** Whether what passes it can be looked at. */
   opens: boolean;
+  /** Whether that is what is looked at now. */
+  open: boolean;
 }
 
 export interface Edge {
@@ -18,33 +22,41 @@ export interface Edge {
   rate: number;
 }
 
-const WIDE = 130;
-const HIGH = 26;
-const GAP = { x: 20, y: 10 };
+const WIDE = 126;
+const HIGH = 38;
+const GAP = { x: 26, y: 8 };
 const MOST_LETTERS = 20;
 
 /** Each place one column to the right of what it is fed by, beside those it shares that with. */
-export function graph(places: readonly Place[], edges: readonly Edge[], open: (id: string) => void): SVGElement {
+export function graph(places: readonly Place[], edges: readonly Edge[], open: (id: string) => void, along: (edge: Edge) => void): SVGElement {
   const at = laidOut(places, edges);
   const columns = Math.max(0, ...[...at.values()].map(([x]) => x)) + 1;
   const rows = Math.max(0, ...[...at.values()].map(([, y]) => y)) + 1;
   const [wide, high] = [columns * (WIDE + GAP.x) - GAP.x, rows * (HIGH + GAP.y)];
   const left = (id: string) => (at.get(id)?.[0] ?? 0) * (WIDE + GAP.x);
   const top = (id: string) => (at.get(id)?.[1] ?? 0) * (HIGH + GAP.y);
+  const known = edges.filter((edge) => at.has(edge.from) && at.has(edge.to));
   return drawn(
     "svg",
     { class: "graph", viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, role: "group", "aria-label": "The running graph; the tables below say the same" },
-    ...edges.filter((edge) => at.has(edge.from) && at.has(edge.to)).map((edge) => {
-      const [x, y, toX, toY] = [left(edge.from) + WIDE, top(edge.from) + HIGH / 2, left(edge.to), top(edge.to) + HIGH / 2];
-      const middle = (x + toX) / 2;
-      return drawn(
-        "path",
-        { class: "edge", d: `M${x} ${y}C${middle} ${y} ${middle} ${toY} ${toX} ${toY}`, "stroke-width": (1 + Math.min(5, Math.log2(1 + edge.rate) / 2)).toFixed(2), "data-still": String(edge.rate === 0) },
-        drawn("title", {}, `${edge.from} to ${edge.to}: ${formatted(edge.rate)} in a second`),
-      );
-    }),
+    ...known.map((edge) => way(edge, [left(edge.from) + WIDE, top(edge.from) + HIGH / 2, left(edge.to), top(edge.to) + HIGH / 2], along)),
     ...places.map((place) => node(place, left(place.id), top(place.id), open)),
   );
+}
+
+/** A line that is easy to hit: the keyboard has the places at its ends. */
+function way(edge: Edge, [x, y, toX, toY]: [number, number, number, number], along: (edge: Edge) => void): SVGElement {
+  const middle = (x + toX) / 2;
+  const d = `M${x} ${y}C${middle} ${y} ${middle} ${toY} ${toX} ${toY}`;
+  const group = drawn(
+    "g",
+    { class: "way", "data-edge": `${edge.from} ${edge.to}`, "data-key": `${edge.from} ${edge.to}` },
+    drawn("title", {}, `${edge.from} to ${edge.to}: ${formatted(edge.rate)} in a second. A click shows them`),
+    drawn("path", { class: "hit", d }),
+    drawn("path", { class: "edge", d, "stroke-width": (1 + Math.min(6, Math.log2(1 + edge.rate) / 1.5)).toFixed(2), "data-still": String(edge.rate === 0) }),
+  );
+  group.addEventListener("click", () => along(edge));
+  return group;
 }
 
 function node(place: Place, x: number, y: number, open: (id: string) => void): SVGElement {
@@ -52,10 +64,11 @@ function node(place: Place, x: number, y: number, open: (id: string) => void): S
   const short = word.length > MOST_LETTERS ? `${word.slice(0, MOST_LETTERS - 1)}…` : word;
   const group = drawn(
     "g",
-    { class: "place", "data-status": place.status, "data-key": place.id, ...(place.opens ? { tabindex: 0, role: "button", "aria-label": `${place.id}, ${place.status}: see what passes` } : {}) },
-    drawn("title", {}, place.id),
+    { class: "place", "data-status": place.status, "data-open": String(place.open), "data-key": place.id, ...(place.opens ? { tabindex: 0, role: "button", "aria-label": `${place.id}, ${place.status}, ${place.says}: see what passes` } : {}) },
+    drawn("title", {}, `${place.id}: ${place.says}`),
     drawn("rect", { x: x + 1, y: y + 1, width: WIDE - 2, height: HIGH - 2, rx: 5 }),
-    drawn("text", { x: x + 7, y: y + HIGH / 2 + 4 }, short),
+    drawn("text", { x: x + 8, y: y + 16 }, short),
+    drawn("text", { class: "says", x: x + 8, y: y + 30 }, place.says.length > MOST_LETTERS + 4 ? `${place.says.slice(0, MOST_LETTERS + 3)}…` : place.says),
   );
   if (!place.opens) return group;
   group.addEventListener("click", () => open(place.id));

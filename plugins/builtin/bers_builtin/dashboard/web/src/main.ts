@@ -14,15 +14,16 @@ import { Live, type State } from "./live";
 import { announce } from "./news";
 import { panels } from "./panels";
 import { theme } from "./theme";
-import { loadWith, type Mount } from "./view";
+import { loadWith, type Mount, type View } from "./view";
 import { alerts } from "./views/alerts";
 import { metric } from "./views/metric";
+import { metrics } from "./views/metrics";
 import { operations } from "./views/operations";
 import { overview } from "./views/overview";
 import { pipelines } from "./views/pipelines";
 import { runs } from "./views/runs";
 
-const VIEWS: Record<string, Mount> = { overview, metric, alerts, runs, pipelines, operations };
+const VIEWS: Record<string, Mount> = { overview, metric: oneOrAll, alerts, runs, pipelines, operations };
 
 const STALE_AFTER = 30_000; // Milliseconds without an answer or a frame.
 const UNSEEN_EVERY = 30_000; // Milliseconds after which a page that nobody sees asks how things are: its title is seen.
@@ -80,9 +81,14 @@ function start(): void {
   live.start();
   setInterval(() => document.hidden || watch(), 1000);
   setInterval(() => document.hidden && void head.load().catch(() => undefined), UNSEEN_EVERY);
-  panels(refresh);
+  panels(refresh, live);
   // A server that is late is not asked again before it has answered.
   if (view.every) setInterval(() => document.hidden || loading || void load(), view.every);
+}
+
+/** A metric, or the start page of all of them. */
+function oneOrAll(main: HTMLElement): View {
+  return document.getElementById("tiles") ? metrics(main) : metric(main);
 }
 
 const asOf = (at: number): void => renew(byId("now"), moment(at));

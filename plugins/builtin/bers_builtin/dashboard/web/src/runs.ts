@@ -1,7 +1,7 @@
 // Builds, suites and deployments: what began and what ended, joined.
 
 import type { Facts } from "./api";
-import { h, mark } from "./dom";
+import { h, link, mark } from "./dom";
 import { formatted, moment } from "./format";
 
 export interface Run {
@@ -30,7 +30,7 @@ const STATUS: Record<string, string> = {
 /** The kind of run that an event begins or ends; nothing where it does neither. */
 export function isRun(type: string): string | undefined {
   const [subject = "", step = ""] = type.replace(/^io\.bers\./, "").split(".");
-  return ["started", "finished", "lost"].includes(step) ? KINDS[subject] : undefined;
+  return ["started", "finished", "lost", "rolledback"].includes(step) ? KINDS[subject] : undefined;
 }
 
 export function runOf(type: string, at: number, subject: string | undefined, id: string, facts: Facts): Run {
@@ -66,7 +66,7 @@ export function runRow(run: Run): HTMLTableRowElement {
   return h(
     "tr",
     { data: { key: run.name } },
-    h("th", { attributes: { scope: "row" } }, run.name),
+    h("th", { attributes: { scope: "row" } }, link(`/runs?${new URLSearchParams({ id: run.name })}`, run.name)),
     cell("Outcome", outcomeMark(run)),
     took,
     cell("Environment", run.facts.environment ?? "–"),

@@ -1,7 +1,8 @@
 // What of a metric is looked at, and over which time, as the address says it.
 
-const MINUTE = 60_000;
-const RANGES: Record<string, number> = { "5m": 5, "15m": 15, "1h": 60, "6h": 360, "24h": 1440, "7d": 10_080, "30d": 43_200 };
+export const MINUTE = 60_000;
+/** In minutes. */
+export const RANGES: Record<string, number> = { "5m": 5, "15m": 15, "1h": 60, "6h": 360, "24h": 1440, "7d": 10_080, "30d": 43_200 };
 const SHORTEST = 10_000;
 const LONGEST = 400 * 1440 * MINUTE;
 

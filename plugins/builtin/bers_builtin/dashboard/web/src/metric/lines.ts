@@ -25,8 +25,8 @@ export function drawing(now: MetricAnswer, then: MetricAnswer | null, isWhole: b
     lines.push({ label: "average", colour: 1, width: 2 }, ...["p50", "p95", "p99"].map((label) => ({ label, colour: 1, bound: true })));
   } else {
     now.series.slice(0, MOST_LINES).forEach((series, at) => {
-      const found = columns(series.points, FIELDS.length + 1, now.stepMs);
-      sets.push([found[0] ?? [], found[2] ?? []]);
+      const found = columns(series.points, 1, now.stepMs);
+      sets.push([found[0] ?? [], found[1] ?? []]);
       lines.push({ label: named(series.labels), colour: (at % COLOURS) + 1, width: now.series.length > COLOURS ? 1 : 2 });
     });
   }

@@ -11,6 +11,7 @@ import { byId, h } from "../dom";
 import { Bench } from "../rules/bench";
 import { rules } from "../rules/list";
 import type { Report } from "../rules/rule";
+import { atMost } from "../pace";
 import { reload, type View } from "../view";
 
 export function alerts(main: HTMLElement): View {
@@ -71,18 +72,11 @@ export function alerts(main: HTMLElement): View {
     .then((all) => byId("rules").replaceChildren(...all.map((one) => h("option", { attributes: { value: one.name } }))))
     .catch(() => undefined);
 
-  let due: ReturnType<typeof setTimeout> | undefined;
+  const changed = atMost(200, reload);
   return {
     load,
     every: 15_000,
-    listen(live) {
-      live.on("active_alerts", () => {
-        due ??= setTimeout(() => {
-          due = undefined;
-          void reload();
-        }, 200);
-      });
-    },
+    listen: (live) => live.on("active_alerts", changed),
   };
 }
 

@@ -6,15 +6,17 @@ import { Chart, type Line } from "../chart";
 import { worded } from "../dialog";
 import { byId, h, link, renew, show } from "../dom";
 import { formatted } from "../format";
+import { mark, named } from "../legend";
 import { address, type Bounds, bounds, type Chosen, fieldsOf, moved, read, zoomed } from "../metric/chosen";
 import { numbers, summary } from "../metric/figures";
 import { offer } from "../metric/labels";
 import { levels } from "../metric/levels";
-import { drawing, FIELDS } from "../metric/lines";
+import { drawing, FIELDS, MOST_LINES } from "../metric/lines";
 import { movedByKeys, moving, type Moves } from "../metric/moving";
 import { happened, type Happened, listed } from "../metric/notes";
 import { readout } from "../metric/readout";
 import type { Report } from "../rules/rule";
+import { drawSoon } from "../pace";
 import { reload, type View } from "../view";
 
 const HINT = "Drag over the chart to look closer, with shift to move; two clicks show twice as much. With the keyboard: arrows, + and −.";
@@ -35,6 +37,7 @@ export function metric(main: HTMLElement): View {
     unit: "",
     lines: [],
     onRange: (from, to) => look([from, to]),
+    onNear: (line) => mark(byId("key"), line),
     plugins: [
       moving(moves),
       levels(() => rules.map((rule) => ({ value: rule.threshold, colour: "--bad" }))),
@@ -66,18 +69,24 @@ export function metric(main: HTMLElement): View {
   (byId("before") as HTMLInputElement).addEventListener("change", (event) => choose({ before: (event.target as HTMLInputElement).checked }));
   (byId("metric") as HTMLSelectElement).addEventListener("change", (event) => choose({ name: (event.target as HTMLSelectElement).value, labels: "", by: "" }));
 
+  /** No more than there are pixels for, of lines that have many neighbours. */
+  const points = () => Math.min(600, Math.max(100, Math.round(byId("chart").clientWidth / 2)));
+
   async function load(): Promise<void> {
+    const wanted = chosen;
     const [from, to] = bounds(chosen);
-    const fields = { ...fieldsOf(chosen), from, to, fields: POINT, points: POINTS, limit: 50 };
+    const whole = { from, to, fields: POINT, lineFields: "average", points: points(), limit: MOST_LINES };
+    const fields = { ...whole, ...fieldsOf(chosen) };
     const path = `metrics/${encodeURIComponent(chosen.name)}`;
     controls(chosen);
     if (offered !== chosen.name) void offer((offered = chosen.name), chosen.by);
     const [now, then, found, all] = await Promise.all([
       ask<MetricAnswer>(path, fields).catch(refuse),
-      chosen.before ? ask<MetricAnswer>(path, { ...fields, from: 2 * from - to, to: from }).catch(refuse) : null,
+      chosen.before ? ask<MetricAnswer>(path, { ...fields, by: "", from: 2 * from - to, to: from }).catch(refuse) : null,
       happened([from, to]),
       ask<Report[]>("alerts/rules").catch(() => []),
     ]);
+    if (wanted !== chosen) return; // Something else is looked at by now, and is drawn already or soon.
     downloads(path, from, to);
     if (!now) return;
     byId("fault").hidden = true;
@@ -86,7 +95,8 @@ export function metric(main: HTMLElement): View {
     show(byId("title"), now.title);
     show(byId("described"), now.description);
     summary(now, then);
-    numbers(now);
+    // After the chart, in a frame of its own: it is below, and takes longer.
+    drawSoon(() => wanted === chosen && numbers(now));
   }
 
   function draw(now: MetricAnswer, then: MetricAnswer | null, [from, to]: Bounds): void {
@@ -104,7 +114,7 @@ export function metric(main: HTMLElement): View {
     const left = now.seriesCount - now.series.length;
     renew(
       byId("key"),
-      ...lines.filter((line) => !line.bound).map((line) => h("li", { data: { colour: String(line.colour) } }, line.label)),
+      ...named(chart, lines),
       ...(isWhole ? [h("li", { data: { colour: "band" } }, "p50 to p95"), h("li", { data: { colour: "outer" } }, "to p99")] : []),
       ...(now.target === null ? [] : [h("li", { data: { colour: "target" } }, `target ${formatted(now.target, unit)}`)]),
       ...rules.map((rule) => h("li", { data: { colour: "threshold" } }, link(`/alerts?state=rules&rule=${encodeURIComponent(rule.id)}`, rule.name), ` ${rule.condition}`)),

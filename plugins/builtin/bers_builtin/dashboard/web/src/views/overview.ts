@@ -7,12 +7,14 @@ import { byId, h, link, mark, renew, show } from "../dom";
 import { formatted, moment, span } from "../format";
 import type { Head } from "../head";
 import type { Live } from "../live";
+import { atMost } from "../pace";
 import { isRun, joined, type Run, runOf, runRow } from "../runs";
 import type { View } from "../view";
 
 const PAST = "15m";
 const PAST_MS = 15 * 60_000;
 const MOST_RUNS = 60; // How many are known of each kind; the newest are shown.
+const AGAIN = 250; // Milliseconds between two drawings of the runs, however many there are.
 const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
 const TRENDS: Record<string, string> = { improving: "improving", stable: "steady", degrading: "getting worse" };
 const KINDS = ["build", "validation", "deployment"] as const;
@@ -21,6 +23,7 @@ const WORST_FIRST = ["unhealthy", "degraded", "unknown", "healthy"];
 export function overview(main: HTMLElement, head: Head): View {
   const cards = [...main.querySelectorAll<HTMLElement>("[data-metric]")].map((node) => new Card(node));
   const runs = new Map<string, Run[]>(KINDS.map((kind) => [kind, []]));
+  const shown = new Map(KINDS.map((kind): [string, () => void] => [kind, atMost(AGAIN, () => showRuns(kind))]));
   head.on(health);
 
   async function load(): Promise<void> {
@@ -67,7 +70,7 @@ export function overview(main: HTMLElement, head: Head): View {
         if (!kind) return;
         const run = runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {});
         runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]).slice(0, MOST_RUNS));
-        showRuns(kind);
+        shown.get(kind)?.();
       });
     },
   };

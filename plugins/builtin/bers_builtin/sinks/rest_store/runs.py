@@ -1,0 +1,222 @@
+"""Runs: builds, suites and deployments, each joined of the events that began and ended it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from bers import Context, Database, Event, Reply
+
+from . import asked, details
+from .answers import After, Record, Where, up_to
+from .pace import Pace
+from .run_types import IS_RUN, KINDS, WAYS, RunKind, RunState
+
+MOST = 200
+"""How many runs may be asked for at most."""
+RUNNING = 100
+"""How many runs that go on are told at most."""
+LATELY = 7 * 86_400.0
+"""Seconds after which nobody waits any more for the end of what has begun."""
+_BRIEF = frozenset({"failed", "flaky", "timeline", "runner", "command", "parent"})
+"""What a list tells of a run's data."""
+_PARTS = ("phase", "kind", "status")
+"""Labels of what is measured of parts of a run, as they stand in the ids of those events."""
+
+_Row: TypeAlias = tuple[Any, ...]
+
+
+class AskRuns(msgspec.Struct):
+    """Which runs are wanted."""
+
+    kind: Annotated[RunKind, Meta(description="Builds, suites and validations, or deployments.")] = "build"
+    id: Annotated[
+        str,
+        Meta(
+            max_length=1000,
+            description="Only the runs of this id, of any kind and whole: their subject, or the event's id where it "
+            "had none. Nothing else matters then.",
+        ),
+    ] = ""
+    state: Annotated[
+        Literal["", "running", "ended"], Meta(description="Only those that are running, or only those that have ended.")
+    ] = ""
+    where: Where = ""
+    limit: Annotated[
+        int, Meta(description=f"How many that have ended at most, up to {MOST}.", extra_json_schema=up_to(MOST))
+    ] = 30
+    after: After = ""
+    whole: Annotated[bool, Meta(description="Tell all of each one's data: sizes of files, what was slow.")] = False
+
+
+class RunTold(msgspec.Struct, rename="camel", kw_only=True):
+    """A run: when it began and ended, in ms since 1970, and the event that says how it is, without secrets."""
+
+    id: str
+    kind: RunKind
+    name: str
+    """What is built, tested or deployed again and again, whatever each run of it is called."""
+    state: RunState
+    started_at: int | None
+    ended_at: int | None
+    event: Record
+    parts: list[Record]
+    """Measures of its phases, kinds of sizes and statuses of tests, with the labels that say of which."""
+
+
+class Runs:
+    """Answers from what is committed."""
+
+    def __init__(self, database: Database, context: Context) -> None:
+        self._database = database
+        self._context = context
+
+    async def answer(self, ask: AskRuns) -> Reply[list[RunTold]]:
+        if ask.id:
+            found = await self._database.run(lambda connection: list(_of_id(connection, ask.id, self._now)))
+            runs = await self._told(_joined(found), whole=True)
+            return Reply(runs, {"next": None})
+        limit, wanted = asked.number(ask.limit, "limit", MOST), asked.conditions(ask.where)
+        ways, runs, next = WAYS[ask.kind], list[RunTold](), None
+        if ask.state != "ended" and not ask.after:
+            begun = await self._database.run(lambda connection: _running(connection, ways.begin, self._now))
+            runs = await self._told([event for event in begun if wanted(event)][:RUNNING], whole=ask.whole)
+        if ask.state != "running":
+            ended, next = await asked.pages(
+                self._database,
+                partial(_ended, types=ways.end, now=self._now),
+                wanted,
+                details.place(ask.after),
+                limit,
+            )
+            runs += await self._told(_joined(ended), whole=ask.whole)
+        return Reply(runs, {"next": next})
+
+    @property
+    def _now(self) -> float:
+        return self._context.clock.time()
+
+    async def _told(self, events: Sequence[Event], *, whole: bool) -> list[RunTold]:
+        parts = await self._database.run(lambda connection: [list(_parts(connection, event)) for event in events])
+        pace, told = Pace(), list[RunTold]()
+        for event, own in zip(events, parts, strict=True):
+            told.append(_run(event, own, whole=whole))
+            await pace()
+        return told
+
+
+def name_of(event: Event) -> str:
+    labels = event.labels
+    named = labels.get("suite") or labels.get("build") or event.service or labels.get("name")
+    run = event.run
+    return named or (run and (run.job or run.pipeline)) or event.subject.rpartition("/")[0] or event.subject or event.id
+
+
+def _run(event: Event, parts: Sequence[Event], *, whole: bool) -> RunTold:
+    predicate = event.type.partition(".")[2]
+    state: RunState = "running" if predicate == "started" else "lost" if predicate == "lost" else "ended"
+    record = details.told(event)
+    if not whole:
+        record["data"] = {key: value for key, value in record.get("data", {}).items() if key in _BRIEF}
+    ended = None if state == "running" else round(event.time * 1000)
+    taken = event.duration_ms
+    started = round(event.time * 1000) if state == "running" else None
+    return RunTold(
+        id=event.subject or event.id,
+        kind=KINDS[event.type],
+        name=name_of(event),
+        state=state,
+        started_at=started if taken is None else round(event.time * 1000 - taken),
+        ended_at=ended,
+        event=record,
+        parts=[{"measures": dict(part.measures), "labels": dict(part.labels)} for part in parts],
+    )
+
+
+def _joined(events: Iterable[Event]) -> list[Event]:
+    """One event for each run, in the order given: how it ended stands before that it was lost, or that it began."""
+    found: dict[tuple[str, str], Event] = {}
+    for event in events:
+        name = (event.source, event.subject or event.id)
+        if name not in found or _worth(event) > _worth(found[name]):
+            found[name] = event
+    return list(found.values())
+
+
+def _worth(event: Event) -> int:
+    return {"started": 0, "lost": 1}.get(event.type.partition(".")[2], 2)
+
+
+def _of_id(connection: sqlite3.Connection, id: str, now: float) -> Iterator[Event]:
+    rows = connection.execute(
+        f"SELECT * FROM events WHERE {IS_RUN} AND subject = ? AND expires > ? ORDER BY time DESC LIMIT 1000", (id, now)
+    ).fetchall()
+    if not rows:
+        rows = connection.execute(
+            f"SELECT * FROM events WHERE {IS_RUN} AND subject = '' AND id = ? AND expires > ?", (id, now)
+        ).fetchall()
+    yield from _sound(rows)
+
+
+def _running(connection: sqlite3.Connection, types: Sequence[str], now: float) -> list[Event]:
+    """What has begun and not ended, newest first."""
+    rows = connection.execute(
+        f"SELECT * FROM events AS began WHERE type IN ({_holes(types)}) AND time > ? AND expires > ? AND NOT EXISTS ("
+        f"SELECT 1 FROM events WHERE {IS_RUN} AND subject = began.subject AND source = began.source "
+        f"AND type NOT IN ({_holes(types)}) AND time >= began.time) ORDER BY time DESC LIMIT ?",
+        (*types, now - LATELY, now, *types, 10 * RUNNING),
+    ).fetchall()
+    return _joined(_sound(rows))
+
+
+def _ended(
+    connection: sqlite3.Connection, *, types: Sequence[str], after: details.Place, most: int, now: float
+) -> list[tuple[details.Place, Event | None]]:
+    """The newest that have ended behind a place; one that was lost and came after all is told by its end alone."""
+    rows: list[_Row] = []
+    for type in types:
+        rows += connection.execute(
+            "SELECT * FROM events WHERE type = ? AND expires > ? AND time <= ? AND (time, source, id) < (?, ?, ?) "
+            "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
+            (type, now, after[0], *after, most),
+        ).fetchall()
+    found = sorted(((float(row[3]), str(row[0]), str(row[1])), row) for row in rows)[::-1][:most]
+    return [(place, None if _came(connection, row) else next(_sound([row]), None)) for place, row in found]
+
+
+def _came(connection: sqlite3.Connection, row: _Row) -> bool:
+    """Whether what was lost has ended after all."""
+    type = str(row[2])
+    return (
+        type.endswith(".lost")
+        and connection.execute(
+            f"SELECT 1 FROM events WHERE {IS_RUN} AND subject = ? AND source = ? AND type = ?",
+            (row[5], row[0], type.replace(".lost", ".finished")),
+        ).fetchone()
+        is not None
+    )
+
+
+def _parts(connection: sqlite3.Connection, event: Event) -> Iterator[Event]:
+    """What follows from its end about its parts."""
+    for part in _PARTS:
+        begin = f"{event.id}/{part}/"
+        rows = connection.execute(
+            "SELECT * FROM events WHERE source = ? AND id > ? AND id < ? LIMIT 100",
+            (event.source, begin, f"{begin[:-1]}0"),
+        ).fetchall()
+        yield from _sound(rows)
+
+
+def _sound(rows: Iterable[_Row]) -> Iterator[Event]:
+    """Those that are what was written."""
+    return (details.decoded(row[6]) for row in rows if details.is_sound(row))
+
+
+def _holes(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,79 @@
+"""The start page of metrics, and charts of many lines, in a browser on a real server."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from playwright.async_api import Request, expect
+
+from bers.testing.server import serving
+from tests.browser.conftest import Opening
+
+SLOW = 20_000
+SERIES = 40
+HOUR = 3600
+
+
+async def test_every_metric_is_a_chart_that_is_found_by_its_name_and_live(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        await server.emit({"type": "build.finished", "source": "/ci", "subject": "b/1", "duration_ms": 40_000})
+        await server.until("metrics/build_performance", lambda data: data["current"] == 40_000)
+        async with opened(server.url("/metric"), java_script_enabled=False) as still:
+            assert "40 s" in await still.inner_text('[data-metric="build_performance"]')
+            assert "Bundle initial size" in await still.inner_text("#unmeasured")
+        async with opened(server.url("/metric?range=1h"), viewport={"width": 360, "height": 800}) as page:
+            asked: list[str] = []
+
+            def note(request: Request) -> None:
+                asked.append(request.url)
+
+            page.on("request", note)
+            await expect(page.locator("#live")).to_have_text("live", timeout=SLOW)
+            await expect(page.locator('[data-range="1h"]')).to_have_attribute("aria-pressed", "true")
+            tile = page.locator('[data-metric="build_performance"]')
+            await expect(tile.locator("canvas")).to_be_visible(timeout=SLOW)
+            await server.emit({"type": "build.finished", "source": "/ci", "subject": "b/2", "duration_ms": 41_000})
+            await expect(tile.locator('[data-field="current"]')).to_have_text("41 s", timeout=SLOW)
+            size = {"bundle_initial_size": 5_000_000}
+            await server.emit({"type": "x.measured", "source": "/ci", "measures": size})
+            await expect(page.locator('[data-metric="bundle_initial_size"]')).to_be_visible(timeout=SLOW)
+            await expect(page.locator('#unmeasured [data-name="bundle_initial_size"]')).to_be_hidden()
+            await page.fill("#find", "memory process")
+            await expect(page.locator("#tiles .card:visible")).to_have_count(1)
+            await expect(page).to_have_url(re.compile(r"/metric\?range=1h&find=memory\+process$"))
+            found = page.locator('[data-metric="process_memory_rss"] canvas')
+            await expect(found).to_be_visible(timeout=SLOW)
+            assert not [url for url in asked if "system_network_transmit" in url], (
+                "what is out of sight is not asked for"
+            )
+            await page.fill("#find", "no such thing")
+            await expect(page.locator("#none")).to_be_visible()
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_a_month_of_forty_series_is_forty_lines(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        now = int(time.time())
+        for ago in range(1, 721, 48):
+            events = [
+                {"type": "testsuiterun.finished", "source": "/ci", "subject": f"{n}/{ago}", "time": now - ago * HOUR,
+                 "labels": {"suite": f"suite-{n:02}"}, "outcome": "success", "duration_ms": 1000 + 50 * n}
+                for n in range(SERIES)
+            ]  # fmt: skip
+            await server.emit(*events)
+        path = "metrics/test_suite_duration?period=30d&by=suite&points=60"
+        await server.until(path, lambda answer: answer["count"] == SERIES * 15, seconds=20.0)
+        async with opened(server.url("/metric/test_suite_duration?range=1h&by=suite")) as page:
+            await expect(page.locator("#live")).to_have_text("live", timeout=SLOW)
+            async with page.expect_response(lambda reply: "lineFields=average" in reply.url) as asked:
+                await page.click('[data-range="30d"]')
+            answer = (await (await asked.value).json())["data"]
+            assert len(answer["series"]) == SERIES and len(answer["overall"]) <= 600
+            names = page.locator("#key [data-line]")
+            await expect(names).to_have_count(SERIES, timeout=SLOW)
+            before = await page.locator("#chart canvas").screenshot()
+            await names.nth(3).hover()
+            after = await page.locator("#chart canvas").screenshot()
+            assert before != after, "the line that is pointed at stands out from the others"
