@@ -8,8 +8,10 @@ UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON := $(CURDIR)/.venv/bin/python
+# Else every process compiles what it imports anew, which is more than half of what a start takes.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: start dev test test-unit test-long test-browser-setup check types format lint docs screenshots dist bench fuzz audit clean setup
+.PHONY: start dev test test-unit test-long test-browser-setup check types types-basedpyright types-others format lint docs screenshots dist bench fuzz audit clean setup
 
 start: .venv/.ready  ## Set up, and run the server in the foreground.
 	@$(BIN)/bers start
@@ -39,8 +41,13 @@ lint: setup
 	$(BIN)/ruff check
 
 types: setup
-	$(BIN)/mypy
+	@$(MAKE) --no-print-directory --jobs=2 types-basedpyright types-others
+
+types-basedpyright:  # As long as all the others together, and beside them.
 	$(BIN)/basedpyright
+
+types-others:
+	$(BIN)/mypy
 	@if test -e $(JS)/node_modules/.ready; then npm --prefix $(JS) run --silent types; fi
 	@if test -d $(WEB)/node_modules; then npm --prefix $(WEB) run --silent types; fi
 	$(BIN)/basedpyright -p plugins/contrib/bers-emit  # For Python 3.9, on which it runs, too.

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from bers.clock import SystemClock as SystemClock
     from bers.cloudevents import as_cloudevent as as_cloudevent
     from bers.cloudevents import rfc3339 as rfc3339
+    from bers.config.texts import Text as Text
+    from bers.config.texts import as_yaml as as_yaml
+    from bers.config.texts import from_yaml as from_yaml
     from bers.database import Database as Database
     from bers.decoding import Decoder as Decoder
     from bers.decoding import Rejection as Rejection
@@ -193,6 +196,7 @@ _HOMES = {
     "Target": "targets",
     "Telling": "stages",
     "Template": "notifications.templates",
+    "Text": "config.texts",
     "Tier": "records",
     "TooMuchWork": "patterns",
     "Unwritable": "errors",
@@ -202,9 +206,11 @@ _HOMES = {
     "Written": "stages",
     "as_cdevent": "cdevents",
     "as_cloudevent": "cloudevents",
+    "as_yaml": "config.texts",
     "disk_fault": "disk",
     "format_duration": "units",
     "format_value": "units",
+    "from_yaml": "config.texts",
     "header_faults": "headers",
     "hookimpl": "hookspecs",
     "notifier": "notifications.spec",

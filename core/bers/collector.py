@@ -10,6 +10,11 @@ them in a cycle. What is in no cycle is freed at once, whatever stands here.
 """
 
 
+def begin() -> None:
+    """Look at little while modules are imported, none of which is garbage; for whoever owns the process."""
+    gc.set_threshold(*THRESHOLDS)
+
+
 def settle() -> None:
     """Leave aside what is there by now, modules above all; for whoever owns the process, never for a library."""
     gc.collect()

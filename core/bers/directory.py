@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,15 +76,12 @@ class Directory:
         """Paths with parameters in their parts, by how many parts they have, the most specific first."""
 
     def add(self, route: Route) -> None:
-        self._routes.append(route)
         # A path that is spelled out comes before one with a parameter: `metrics/report` before `metrics/{type}`.
-        self._routes.sort(key=lambda one: [part.startswith("{") for part in one.path.split("/")])
-        self._methods, self._templates = {}, {}
-        for one in self._routes:
-            parts = one.path.split("/")
-            if one.path not in self._methods and any(part.startswith("{") for part in parts):
-                self._templates.setdefault(len(parts), []).append(parts)
-            self._methods.setdefault(one.path, {})[one.method] = one
+        insort(self._routes, route, key=lambda one: _parameters(one.path.split("/")))
+        parts = route.path.split("/")
+        if route.path not in self._methods and any(_parameters(parts)):
+            insort(self._templates.setdefault(len(parts), []), parts, key=_parameters)
+        self._methods.setdefault(route.path, {})[route.method] = route
 
     def offer(self, specs: Iterable[AnySpec], running: Callable[[str], Any | None]) -> None:
         """Add every operation of these specs, whether a stage of theirs is declared or not.
@@ -131,6 +129,11 @@ class Directory:
             raise Refused("not_found", f"nobody answers {method} {path}")
         reply = await self.ask(routes[method], {**fields, **values}, Caller("bers"))
         return msgspec.to_builtins({**reply.beside, "data": reply.data}, enc_hook=encode)
+
+
+def _parameters(parts: Sequence[str]) -> list[bool]:
+    """Which parts of a path are a parameter."""
+    return [part.startswith("{") for part in parts]
 
 
 def _fits(template: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:

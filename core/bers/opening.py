@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from bers import disk, mendings, position_rows, salvage, soundness
-from bers.checksums import UNREADABLE, connect, is_damage
+from bers.checksums import UNREADABLE, assert_damage, connect, is_damage
 from bers.salvage import Salvage
 from bers.write_ahead import log_of
 
@@ -58,7 +58,11 @@ def opened(path: Path, synchronous: Synchronous, suspicion: str) -> tuple[sqlite
 
 
 def _faults(path: Path, connection: sqlite3.Connection, frames: int, synchronous: Synchronous) -> list[str]:
-    faults = [fault] if (fault := soundness.of_log(connection, frames)) else []
+    try:
+        faults = [fault] if (fault := soundness.of_log(connection, frames)) else []
+    except UNREADABLE as exc:
+        assert_damage(exc)
+        return [f"its log does not belong to it: {exc}"]  # As in a copy that was made of the one and then of the other.
     if faults and synchronous == "NORMAL":
         # What a loss of power may do to it as well. The positions in it have gone back with the data.
         _log.warning("%s: %s; what the journal holds of that is read again", path, faults[0])

@@ -21,6 +21,10 @@ _BYTES = {
 }  # fmt: skip
 
 
+_ROUNDED = 0.9995
+"""What is at least so much of a unit is written as one of it, and not as a thousand of the one below."""
+
+
 class Duration(float):
     """Seconds, written with a unit: us, ms, s, m, h, d or w."""
 
@@ -187,13 +191,16 @@ def format_value(value: float | None, unit: str) -> str:
     """Write a measured value for people: ``930 ms``, ``2.4 s``, ``412 kB``, ``95.2 %``."""
     if value is None or not isfinite(value):
         return "–"
-    if unit == "ms" and abs(value) >= 60_000:
-        return f"{_short(value / 60_000)} min"
-    if unit == "ms" and abs(value) >= 1000:
-        return f"{_short(value / 1000)} s"
+    size = abs(value) / _ROUNDED
+    if unit == "ms":
+        for name in ("d", "h", "min", "s"):
+            if size >= _MILLISECONDS[name]:
+                return f"{_short(value / _MILLISECONDS[name])} {name}"
+        if 0 < size < 1:
+            return f"{_short(value * 1000)} µs"
     if unit.startswith("By"):
-        for name in ("GB", "MB", "kB"):
-            if abs(value) >= _BYTES[name]:
+        for name in ("TB", "GB", "MB", "kB"):
+            if size >= _BYTES[name]:
                 return f"{_short(value / _BYTES[name])} {name}{unit[2:]}"
         return f"{value:.0f} B{unit[2:]}"
     text = f"{value:.0f}" if value == int(value) else _short(value)

@@ -53,7 +53,7 @@ class Operator:
         whole = path if path.startswith("/") else f"/api/monitoring/{path}"
         return f"http://127.0.0.1:{self.ports[surface]}{whole}"
 
-    def until(self, path: str, good: Callable[[Any], object], *, seconds: float = 5.0) -> Any:
+    def until(self, path: str, good: Callable[[Any], object], *, seconds: float = 30.0) -> Any:
         deadline = time.monotonic() + seconds
         while not good(data := self.data(path)):
             assert time.monotonic() < deadline, f"after {seconds} s {path} still answers {data}"
@@ -109,14 +109,14 @@ def operating(folder: Path) -> Generator[Operator]:
         ports = _ports(folder, process)
         yield Operator(folder, process, ports)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0, (folder / "said").read_text()
+        assert process.wait(30) == 0, (folder / "said").read_text()
     finally:
         process.kill()
         process.wait()
 
 
 def _ports(folder: Path, process: subprocess.Popen[bytes]) -> Mapping[str, int]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, (folder / "said").read_text()
         found = lock.announced(folder / ".bers") if lock.holder(folder / ".bers") == process.pid else None

@@ -23,7 +23,7 @@ class Receiver:
     def types(self) -> list[str]:
         return [body["type"].removeprefix("io.bers.").removesuffix(".v1") for body in self.bodies]
 
-    def until(self, *types: str, seconds: float = 5.0) -> None:
+    def until(self, *types: str, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while self.types() != list(types):
             assert time.monotonic() < deadline, f"wanted {types}, was told {self.types()}"

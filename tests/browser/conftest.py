@@ -31,13 +31,13 @@ def opened(browser: Browser) -> Opening:
             if message.type in ("error", "warning") and not any(one in message.text for one in excuses):
                 complaints.append(message.text)
 
-        page.on("console", note)
-        page.on("pageerror", lambda fault: complaints.append(str(fault)))
+        context.on("console", note)
+        context.on("weberror", lambda fault: complaints.append(str(fault.error)))
 
         def ask(request: Request) -> None:
             asked.append(request.url)
 
-        page.on("request", ask)
+        context.on("request", ask)
         await page.goto(url)
         try:
             yield page

@@ -144,6 +144,7 @@ async def test_a_channel_that_fails_shows_its_deliveries_and_takes_a_test(opened
             await does(page, "Test", "It was not taken", "Audit 1", place="#channels")
             await expect(page.locator("#deliveries tbody")).to_contain_text("alert.firing", timeout=SLOW)
             await does(page, "Retry", "It is sent again.", "Audit 2", place="#deliveries")
+            await does(page, "Reset", "wait for it.", "Audit 3", place="#channels")
 
 
 async def test_a_configuration_that_is_wrong_is_shown_with_its_place(opened: Opening, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from bers import Config, Context, Nothing, Operation, Panel, PluginError, SinkSpec, Stage
+from bers import Config, Context, Nothing, Operation, Panel, PluginError, SinkSpec, Stage, format_value
 from bers.operations import Caller
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
@@ -17,6 +17,7 @@ from tests.browser.test_operations import does
 
 TALLY = b"""
 export function panel(place, { ask, formatted, h, renew }) {
+  globalThis.formatted = formatted;
   return async () => {
     const { total, last } = await ask("tally-of-test");
     renew(place, h("p", { class: "tally" }, `${formatted(total)} builds, the last was ${last}`));
@@ -119,6 +120,15 @@ async def test_a_panel_of_a_plugin_stands_on_its_view_and_is_drawn_anew(opened: 
             await expect(panel.locator(".tally")).to_have_text(f"1 builds, the last was {EVIL[:60]}", timeout=SLOW)
             await server.emit({"type": "build.finished", "source": "/ci", "subject": "chat/2", "outcome": "success"})
             await expect(panel.locator(".tally")).to_have_text("2 builds, the last was chat/2", timeout=SLOW)
+            for unit in ("ms", "By", "By/s", "%", "{test}", ""):
+                values = [
+                    sign * digit * 10.0**power
+                    for sign in (1, -1)
+                    for digit in (1, 9.994, 3.7)
+                    for power in range(-3, 15)
+                ]
+                written = await page.evaluate("([all, unit]) => all.map(one => formatted(one, unit))", [values, unit])
+                assert written == [format_value(value, unit) for value in values], unit
             broken = page.locator('[data-panel="/assets/panels/broken"]')
             await expect(broken).to_contain_text("It could not be drawn: Error: it is broken", timeout=SLOW)
             await expect(page.locator("#dora table")).to_be_visible(timeout=SLOW)

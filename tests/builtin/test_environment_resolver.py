@@ -370,7 +370,7 @@ async def test_it_looks_at_once_and_every_interval(tmp_path: Path) -> None:
     async def emit(events: Sequence[Event], *, durable: bool = False) -> None:
         await send.send(events)
 
-    with send, receive, anyio.fail_after(5):
+    with send, receive, anyio.fail_after(30):
         async with opened(tmp_path, {"PICASSO_ENV": "staging"}) as (stage, clock), anyio.create_task_group() as group:
             group.start_soon(stage.run, emit)
             seen += await receive.receive()
@@ -471,7 +471,7 @@ async def test_a_bus_that_is_full_does_not_end_it(tmp_path: Path) -> None:
         await send.send(None)
         raise Full("the journal is at its quota")
 
-    with send, receive, anyio.fail_after(5):
+    with send, receive, anyio.fail_after(30):
         async with opened(tmp_path, fallback="test") as (stage, clock), anyio.create_task_group() as group:
             group.start_soon(stage.run, emit)
             await receive.receive()

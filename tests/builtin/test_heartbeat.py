@@ -24,7 +24,7 @@ class Watchman(Endpoint):
     def calls(self) -> list[str]:
         return [f"{one.method} {one.path}" for one in self.requests]
 
-    async def next(self, seconds: float = 5.0) -> None:
+    async def next(self, seconds: float = 30.0) -> None:
         """Wait for a call after this moment."""
         self.news = anyio.Event()
         with anyio.fail_after(seconds):

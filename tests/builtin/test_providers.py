@@ -147,7 +147,7 @@ async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) 
     event = await probe(python(script, timeout="1s"))
 
     assert (event.outcome, event.reason) == ("timeout", "no answer within 1s")
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while _alive(int(pid.read_text())):
             await anyio.lowlevel.checkpoint()
 

@@ -302,7 +302,7 @@ async def test_a_segment_becomes_pages_by_itself(tmp_path: Path) -> None:
 async def settled(clock: VirtualClock, seconds: float, condition: Callable[[], bool]) -> None:
     """Let time pass, and the database's thread come to an end with it."""
     await clock.advance(seconds)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():
             await anyio.sleep(0.005)
 
@@ -379,7 +379,7 @@ async def test_a_full_buffer_makes_the_pipeline_wait_and_shows(tmp_path: Path) -
         assert store.utilization()["latency"] == 1
         assert store.utilization()["build_performance"] == 0
         assert (await store.check()).details["bufferUtilization"]["overall"] == 1
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 for end in (5, 6):
                     group.start_soon(store.write, batch(end, [one(1.0, NOW + 100 + end)]))

@@ -103,7 +103,7 @@ async def test_readings_stay_on_the_beat_however_long_one_takes() -> None:
             if len(times) == 6:
                 group.cancel_scope.cancel()
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await SystemResources(SYSTEM_RESOURCES.config(), Context("host", clock=clock)).run(emit)
     assert times == [0, 1, 2, 5, 6, 7]
 
@@ -118,7 +118,7 @@ async def test_a_reading_that_nobody_takes_is_left_out() -> None:
 
     async with step(SYSTEM_RESOURCES, interval="10ms").open() as stage, create_task_group() as group:
         group.start_soon(stage.run, emit)
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             await tries.wait()
         group.cancel_scope.cancel()
 

@@ -290,7 +290,7 @@ async def healthy(server: Server, *statuses: str, quarantined: Sequence[str] = (
     raise AssertionError(f"after {TRUTH} s health still says {found}")
 
 
-async def delivered(good: Callable[[], bool], seconds: float = 5.0) -> None:
+async def delivered(good: Callable[[], bool], seconds: float = 30.0) -> None:
     with anyio.fail_after(seconds):
         while not good():
             await anyio.sleep(0.01)

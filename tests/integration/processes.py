@@ -120,7 +120,7 @@ def detached(folder: Path) -> Generator[None]:
             time.sleep(0.05)
 
 
-def ready(folder: Path, process: subprocess.Popen[bytes], *, seconds: float = 20.0) -> Operator:
+def ready(folder: Path, process: subprocess.Popen[bytes], *, seconds: float = 60.0) -> Operator:
     """Wait until the server of a folder is ready. Where it is not that process, the process has started it."""
 
     def ports() -> Mapping[str, int] | None:
@@ -137,7 +137,7 @@ def ready(folder: Path, process: subprocess.Popen[bytes], *, seconds: float = 20
     return Operator(folder, process, until(ports, seconds))
 
 
-def until(look: Callable[[], _T | None], seconds: float = 5.0) -> _T:
+def until(look: Callable[[], _T | None], seconds: float = 30.0) -> _T:
     """What was looked for, as soon as it is there."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

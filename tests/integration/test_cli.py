@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import subprocess
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -55,14 +54,13 @@ def on_terminal(folder: Path, *arguments: str, columns: int = 160) -> str:
 
 
 def test_help_says_what_each_command_is_for_and_what_exit_codes_mean(tmp_path: Path) -> None:
-    times: list[float] = []
+    bers(tmp_path, "--help")  # It compiles what is new.
+    before = os.times()
     done = bers(tmp_path, "--help")
-    for _ in range(3):
-        began = time.perf_counter()
-        done = bers(tmp_path, "--help")
-        times.append(time.perf_counter() - began)
-    print(f"bers --help: {min(times) * 1000:.0f} ms")  # The aim of 150 ms is for tests/bench: it needs a quiet machine.
-    assert done.returncode == 0 and min(times) < 1.0, times
+    after = os.times()
+    # Of the processor, which others do not make longer. The aim of 150 ms is for tests/bench: it needs a quiet machine.
+    took = after.children_user + after.children_system - before.children_user - before.children_system
+    assert done.returncode == 0 and took < 1.0
     assert set(COMMANDS) <= set(re.findall(r"^  ([a-z]+) ", done.stdout, re.MULTILINE))
     assert "0 yes, 1 the answer is no" in done.stdout and "3 no server" in done.stdout.replace("\n ", "")
     assert not any(tmp_path.iterdir())

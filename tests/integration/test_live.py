@@ -39,7 +39,7 @@ def listening(server: Operator, query: str = "", **headers: str) -> Generator[It
         yield frames
 
 
-def wanted(frames: Iterator[Frame], *names: str, seconds: float = 5.0) -> list[Frame]:
+def wanted(frames: Iterator[Frame], *names: str, seconds: float = 30.0) -> list[Frame]:
     """The next frames of these names, in this order, whatever stands between."""
     deadline = time.monotonic() + seconds
     found: list[Frame] = []

@@ -72,7 +72,7 @@ async def test_an_optional_sink_begins_where_the_bus_ends(tmp_path: Path, collec
         async with anyio.create_task_group() as group:
             await group.start(pipeline.run, bus)
             await bus.append(0, events(3))
-            with anyio.fail_after(2):
+            with anyio.fail_after(30):
                 while pipeline.position < 3 or not collected:
                     await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
@@ -211,7 +211,7 @@ async def test_a_pipeline_that_is_to_finish_delivers_what_it_read_and_another_go
         async with anyio.create_task_group() as group:
             await group.start(first.run, bus)
             await bus.append(0, events(1, 2))
-            with anyio.fail_after(2):
+            with anyio.fail_after(30):
                 while first.position < 2:
                     await anyio.wait_all_tasks_blocked()
             first.finish()
@@ -252,7 +252,7 @@ async def test_a_running_pipeline_takes_other_types_from_the_next_batch_on(colle
             for wanted in ("one", "two"):
                 pipeline.choose(wanted.__eq__)
                 await bus.append(0, [Event(f"{kind}-{wanted}", "/ci", kind, 0.0) for kind in ("one", "two")])
-                with anyio.fail_after(2):
+                with anyio.fail_after(30):
                     while not any(event.id.endswith(wanted) for batch in collected for event in batch.events):
                         await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()

@@ -243,7 +243,7 @@ class Node:
 async def running(folder: Path, open_within: str = "200ms") -> AsyncGenerator[Node]:
     node = Node(folder, open_within)
     async with Supervisor(node.read(), reread=node.read) as node.supervisor:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await node.supervisor.settled.wait()
             while len(node.supervisor.pipelines) < len(
                 node.supervisor.plan.pipelines
@@ -255,7 +255,7 @@ async def running(folder: Path, open_within: str = "200ms") -> AsyncGenerator[No
 
 
 async def until(good: Callable[[], Any]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not good():
             await anyio.sleep(0.005)
 

@@ -1,5 +1,6 @@
 """A damaged database is set aside, what can be read goes on, and what cannot is named."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from bers import Database, schema_copy
 from bers.checksums import checksum, connect, summed
+from bers.opening import Synchronous
 from bers.rescue import Rescue
 from bers.salvage import KEPT, asides, put_in_place, report_of
 from bers.schema_copy import Entry
@@ -234,6 +236,30 @@ def test_a_number_that_was_given_out_is_not_given_out_again_after_a_loss(tmp_pat
     )
     assert number > 1_700_000_000_000
     again.close()
+
+
+@pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
+def test_a_log_of_a_file_that_was_much_larger_is_damage_that_is_mended(
+    synchronous: Synchronous, tmp_path: Path
+) -> None:
+    """As in a copy by tar: the file as it was when it was small, and its log as it was when it had grown."""
+    path, copy = tmp_path / "state.db", tmp_path / "copy" / "state.db"
+    copy.parent.mkdir()
+    fill(path, 10)
+    shutil.copy(path, copy)
+    with closing(connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        db.executemany("INSERT INTO facts (n, fact) VALUES (?, ?)", [(n, "x" * 500) for n in range(10, 2000)])
+        db.execute("COMMIT")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute("INSERT INTO facts (n, fact) VALUES (2000, 'the last')")
+        shutil.copy(f"{path}-wal", f"{copy}-wal")
+    database = Database(copy, synchronous=synchronous)
+    database.run_now(lambda db: db.execute("CREATE TABLE IF NOT EXISTS facts (n INTEGER PRIMARY KEY, fact TEXT)"))
+    database.run_now(lambda db: db.execute("INSERT INTO facts (n, fact) VALUES (5000, 'goes on')"))
+    assert "its log does not belong to it: database disk image is malformed" in str(database.salvaged)
+    assert 5000 in numbers(database) and asides(copy)
+    database.close()
 
 
 def test_a_log_that_is_damaged_in_its_middle_is_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -158,7 +158,7 @@ async def node(folder: Path, diary: Diary, text: str) -> AsyncGenerator[Supervis
 
 
 async def until(good: Any) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not good():
             await anyio.sleep(0.005)
 
@@ -227,17 +227,18 @@ async def test_a_source_that_cannot_be_opened_does_not_keep_the_others_from_star
         assert supervisor.sources["reading"].restarts == 1
 
 
-async def test_to_stop_is_not_to_wait_for_the_next_attempt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    diary = Diary(crashes={"ticking open": 99, "one open": 99})
-    with anyio.fail_after(2.5):
-        async with node(tmp_path, diary, SIMPLE) as supervisor:
-            await until(lambda: supervisor.sources["ticking"].restarts > 1 and supervisor.sinks["one"].restarts > 1)
+async def test_to_stop_is_not_to_wait_for_the_next_attempt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bers.cells.FIRST_PAUSE", 3600.0)
+    async with node(tmp_path, Diary(crashes={"ticking": 1}), f"stop_within: 20s\n{SIMPLE}") as supervisor:
+        await until(lambda: supervisor.sources["ticking"].restarts)
     assert "did not stop" not in caplog.text
 
 
 async def test_to_be_cancelled_is_to_stop(tmp_path: Path) -> None:
     diary = Diary()
-    with anyio.fail_after(2.5):
+    with anyio.fail_after(30):
         with anyio.CancelScope() as scope:
             async with node(tmp_path, diary, SIMPLE):
                 scope.cancel()
@@ -299,7 +300,8 @@ async def test_a_pipeline_that_is_removed_gives_its_position_up(tmp_path: Path) 
     async with node(tmp_path, Diary(), text) as supervisor:
         await supervisor.intake.submit(numbered(1, 2, 3))
         await until(lambda: len(written(tmp_path / "book.db")) == 3)
-    assert lowest_position(tmp_path, {("book", "keep")}) == 3
+    kept = lowest_position(tmp_path, {("book", "keep")})
+    assert kept is not None and kept >= 3, "what the node has told of itself meanwhile has positions as well"
     async with node(tmp_path, Diary(), text.replace("keep:", "renamed:")) as supervisor:
         await supervisor.intake.submit(numbered(4))
         await until(lambda: len(written(tmp_path / "book.db")) == 4)

@@ -20,7 +20,7 @@ async def test_what_is_raised_ends_nothing_else(error: BaseException) -> None:
 
     async with Ward() as ward:
         stay = ward.take("shaky", work)
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             await stay.ended.wait()
         assert stay.error is error
         await anyio.sleep(0.001)
@@ -47,13 +47,13 @@ async def test_who_does_not_heed_is_given_up_and_no_longer_told() -> None:
         await anyio.sleep(0.02)
         assert told <= before + 1
         release.set()
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             await stay.ended.wait()
         assert ward.given_up == []
 
 
 async def test_to_leave_a_ward_cancels_what_goes_on() -> None:
-    with anyio.fail_after(2):
+    with anyio.fail_after(30):
         async with Ward() as ward:
             ward.take("idle", lambda stay: anyio.sleep_forever())
 
@@ -63,7 +63,7 @@ async def test_who_blocks_is_found_by_the_module_of_its_code_where_the_task_is_n
     async with Watchdog(0.2, told.append, lambda task: "", lambda: {__name__: "here"}):
         await anyio.sleep(0.15)
         time.sleep(0.6)  # noqa: ASYNC251
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             while not told:
                 await anyio.sleep(0.01)
     (block,) = told
@@ -81,7 +81,7 @@ async def test_one_look_that_comes_when_somebody_else_is_at_work_changes_nothing
     async with Watchdog(0.2, told.append, lambda task: next(answers), dict):
         await anyio.sleep(0.15)
         time.sleep(0.6)  # noqa: ASYNC251
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             while not told:
                 await anyio.sleep(0.01)
     assert told[0].stage == blamed

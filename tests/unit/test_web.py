@@ -286,7 +286,7 @@ async def test_a_full_journal_is_429_and_nothing_was_remembered(
     monkeypatch.chdir(tmp_path)
     async with serving(tmp_path, changes=[(("intake", "journal", "max_bytes"), "20kB")]) as server:
         text = {"text": "x" * 1000}
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while (reply := await server.post("ingest", [event(data=text)])).status_code == 202:
                 pass
         assert error(reply, 429)["hint"] == "nothing was kept; send it again"
@@ -350,7 +350,7 @@ async def test_a_stream_begins_at_once_and_its_clients_are_counted(server: Serve
     async with server.client.stream("GET", server.url("events")) as reply:
         began = monotonic()
         pieces = reply.aiter_raw()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await anext(pieces)
         assert monotonic() - began <= 0.2
         assert reply.headers["content-type"].startswith("text/event-stream")
@@ -362,7 +362,7 @@ async def test_a_stream_begins_at_once_and_its_clients_are_counted(server: Serve
 
 
 async def test_head_of_a_stream_ends(server: Server) -> None:
-    with anyio.fail_after(3):
+    with anyio.fail_after(30):
         reply = await server.client.head(server.url("events"))
     assert (reply.status_code, reply.headers["content-type"]) == (200, "text/event-stream")
     await server.until("dashboard/status", lambda data: data["server"]["sseClients"] == 0)

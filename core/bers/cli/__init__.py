@@ -100,6 +100,9 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> Any:
     """Run the command line; what a person can mend is one line on stderr, and exit code 2."""
+    from bers import collector
+
+    collector.begin()  # Before anything large is imported: every command is quicker by a tenth.
     from bers.errors import BersError
     from bers.plain import printable
 

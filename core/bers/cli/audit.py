@@ -11,7 +11,7 @@ import click
 from bers.audit import anchor_of, prove_offline
 from bers.cli import client, output
 from bers.cli.groups import Group
-from bers.cli.start import config_option, kept
+from bers.cli.reading import config_option, kept
 from bers.errors import BersError
 from bers.identity_key import known_key
 

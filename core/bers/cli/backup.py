@@ -15,7 +15,7 @@ from bers.backup.restore import restore
 from bers.backup.verify import Report, verify
 from bers.cli import output
 from bers.cli.groups import Group
-from bers.cli.start import CONFIG, config_option, kept, read
+from bers.cli.reading import CONFIG, config_option, kept, read
 from bers.clock import SystemClock
 from bers.errors import BersError, ConfigError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bers.cli import output
-from bers.cli.start import config_option, read
+from bers.cli.reading import config_option, read
 from bers.errors import ConfigError, Fault
 
 

@@ -43,7 +43,7 @@ def address(data_dir: Path = Path(".bers")) -> str:
         return url
     found = lock.announced(data_dir)
     if found is None and Path("pipelines.yaml").exists():
-        from bers.cli.start import kept  # It takes as long as all the rest, and hardly anybody needs it.
+        from bers.cli.reading import kept  # It takes as long as all the rest, and hardly anybody needs it.
 
         with suppress(BersError):
             found = lock.announced(kept(None))

@@ -13,7 +13,7 @@ import click
 
 from bers.cli import output
 from bers.cli.groups import Group
-from bers.cli.start import CONFIG, config_option, read
+from bers.cli.reading import CONFIG, config_option, read
 from bers.config import Declared, Plan
 from bers.config.located import text_of
 from bers.errors import ConfigError

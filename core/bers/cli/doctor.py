@@ -16,7 +16,7 @@ import click
 import bers
 from bers import lock, plugins
 from bers.cli import output
-from bers.cli.start import config_option
+from bers.cli.reading import config_option
 from bers.config import Plan, load
 from bers.errors import ConfigError
 

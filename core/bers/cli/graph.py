@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from bers.cli import client, output
-from bers.cli.start import config_option, read
+from bers.cli.reading import config_option, read
 from bers.config import Plan
 
 

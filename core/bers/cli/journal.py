@@ -16,7 +16,7 @@ import click
 from bers.all_positions import held_positions
 from bers.cli import output
 from bers.cli.groups import Group
-from bers.cli.start import config_option, kept, read
+from bers.cli.reading import config_option, kept, read
 from bers.errors import BersError, ConfigError
 from bers.filters import Filter
 from bers.inspection import Segment, events_of, examine_all, gaps

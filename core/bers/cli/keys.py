@@ -18,7 +18,7 @@ from bers.access.keys import SCOPES, Key, make, revoke, store, stored
 from bers.audit import Audit
 from bers.cli import output
 from bers.cli.groups import Group
-from bers.cli.start import config_option, kept
+from bers.cli.reading import config_option, kept
 from bers.clock import SystemClock
 from bers.database import Database
 from bers.errors import BersError, unknown

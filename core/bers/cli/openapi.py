@@ -8,7 +8,7 @@ import anyio
 import click
 
 from bers.cli import output
-from bers.cli.start import config_option, read
+from bers.cli.reading import config_option, read
 
 
 @click.command()

@@ -6,27 +6,24 @@ import dataclasses
 import logging
 import os
 import signal
-import ssl
-import subprocess
 import sys
-import tempfile
-import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import anyio
 import click
 from anyio.abc import TaskGroup
 
-from bers import collector, disk, lock, plugins
-from bers.config import Plan, data_dir, load
+from bers import collector, lock
+from bers.cli.detaching import run_detached
+from bers.cli.reading import CONFIG, config_option, insecure_option, path_of, read
+from bers.config import Plan, load
 from bers.config.located import Steps
-from bers.config.settings import Settings
 from bers.errors import ConfigError, Refused, leaves
 from bers.logs import to_terminal
 from bers.operations import Caller
@@ -34,21 +31,8 @@ from bers.redaction import Redactor
 from bers.watchdog import exit_after
 from bers.web.server import Node, running
 
-CONFIG = "pipelines.yaml"
-READY_WITHIN = 20.0
-"""Seconds that a detached server may take to be ready."""
 LAST_RESORT = 3.0
 """Seconds beyond `stop_within` after which a process that still has not ended is ended by force."""
-
-config_option = click.option(
-    "--config",
-    "-c",
-    type=click.Path(path_type=Path),
-    help="The configuration; ./pipelines.yaml, or else the shipped one.",
-)
-insecure_option = click.option(
-    "--insecure", is_flag=True, help="Start in production though others can reach it and nobody is asked for a key."
-)
 
 
 @click.command()
@@ -78,66 +62,6 @@ def dev(config: Path | None) -> None:
         os.execv(sys.executable, [sys.executable, "-m", "bers", *sys.argv[1:]])
 
 
-def read(config: Path | None, changes: Iterable[tuple[Steps, Any]] = ()) -> Plan:
-    """Load the configuration that was named, or that of this directory, or the shipped one."""
-    return load(_path(config), plugins.load(), changes=changes)
-
-
-def kept(config: Path | None) -> Path:
-    """The data directory, for what has to be possible though the configuration is not valid at present."""
-    try:
-        return data_dir(_path(config))
-    except ConfigError:
-        usual = Path(Settings().data_dir)
-        if config is None and lock.holder(usual):
-            return usual
-        raise
-
-
-def _path(config: Path | None) -> Path | None:
-    return config or (Path(CONFIG) if Path(CONFIG).exists() else None)
-
-
-def run_detached(config: Path | None, *, replace: bool = False, insecure: bool = False) -> None:
-    """Start a server of its own, and return when it is ready; what it says if it does not start is said here."""
-    plan = read(config)  # A configuration that is wrong is said here, before anything is started.
-    data_dir = Path(plan.settings.data_dir)
-    said = data_dir / "start.log"
-    command = [sys.executable, "-m", "bers", "start", *(["--replace"] if replace else [])]
-    command += ["--config", str(plan.path)] if plan.path else []
-    command += ["--insecure"] if insecure else []
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        said.unlink(missing_ok=True)  # A server that still runs may be writing to it.
-        file = said.open("w+b")
-    except OSError as exc:
-        if not disk.disk_fault(exc):
-            raise lock.unwritable(data_dir, exc) from exc
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - It is closed below. The server waits for its disk, and answers meanwhile.
-    with file:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
-        deadline = time.monotonic() + READY_WITHIN
-        while time.monotonic() < deadline:
-            if server.poll() is not None:
-                raise ConfigError(f"the server did not start: {_said(file).strip()}", path="start")
-            if lock.holder(data_dir) == server.pid and (found := lock.announced(data_dir)) and _ready(found[0]):
-                for line in _said(file).splitlines():
-                    if line.startswith("warning: "):
-                        click.echo(line, err=True)
-                click.echo(f"running as process {server.pid}, at {found[0]}")
-                return
-            time.sleep(0.02)
-        errors = [line for line in _said(file).splitlines() if line.startswith("ERROR ")]
-    why = errors[-1] if errors else "see logs/monitoring.log"
-    message = f"the server is not ready after {READY_WITHIN:g} s, and goes on as process {server.pid}: {why}"
-    raise ConfigError(message, path="start")
-
-
-def _said(file: IO[bytes]) -> str:
-    """What a server has written, whose place in the file is also ours."""
-    return os.pread(file.fileno(), 1 << 20, 0).decode(errors="replace")
-
-
 def _run(
     plan: Plan,
     config: Path | None,
@@ -151,7 +75,7 @@ def _run(
 
     def reread() -> Plan:
         # A file that is gone for a moment does not mean the shipped one.
-        return load(plan.path or _path(config), plan.catalogue, changes=changes)
+        return load(plan.path or path_of(config), plan.catalogue, changes=changes)
 
     sys.excepthook = partial(_say, plan.redactor)
     collector.settle()
@@ -266,24 +190,6 @@ def _take_over(plan: Plan) -> float:
         return 0.0
     os.kill(pid, signal.SIGTERM)
     return plan.settings.stop_within + 5.0
-
-
-def _ready(url: str) -> bool:
-    import urllib.request
-
-    # Nothing is told to it and nothing believed but that it is there, so its certificate may be anybody's.
-    anybody = _unchecked() if url.startswith("https:") else None
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2, context=anybody) as reply:
-            return bool(reply.status == 200)
-    except OSError:
-        return False
-
-
-def _unchecked() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
 
 
 def _greet(plan: Plan, node: Node) -> None:

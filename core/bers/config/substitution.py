@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,25 @@ _REFERENCE = re.compile(r"\$\{([a-z]+):([^}]*?)(?::-([^}]*))?\}")
 def substitute(document: Document, environ: Mapping[str, str] | None = None) -> None:
     """Replace every reference in the document's text; what is missing is noted as a fault."""
     document.value = _walk(document, document.value, (), os.environ if environ is None else environ)
+
+
+def refuse_references(document: Document) -> None:
+    """Note every reference in the document's text as a fault, where nobody may ask what it stands for."""
+    for steps, text in _texts(document.value, ()):
+        if match := _REFERENCE.search(text):
+            fault = f"${{{match[1]}:…}} is read in files alone; write the value that it stands for"
+            document.faults.append(document.fault(steps, fault))
+
+
+def _texts(value: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
+    if (fields := as_object(value)) is not None:
+        for key, inner in fields.items():
+            yield from _texts(inner, (*steps, key))
+    elif (items := as_list(value)) is not None:
+        for n, inner in enumerate(items):
+            yield from _texts(inner, (*steps, n))
+    elif isinstance(value, str):
+        yield steps, value
 
 
 def names_secret(steps: Steps) -> bool:

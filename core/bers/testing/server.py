@@ -63,7 +63,7 @@ class Server:
         receipt: Mapping[str, Any] = reply.json()["data"]
         return receipt
 
-    async def until(self, path: str, good: Callable[[Any], Any], *, seconds: float = 5.0) -> Any:
+    async def until(self, path: str, good: Callable[[Any], Any], *, seconds: float = 30.0) -> Any:
         """Ask again and again until ``good(data)``; fail with what was answered last."""
         data: Any = None
         with anyio.move_on_after(seconds):

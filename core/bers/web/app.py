@@ -29,7 +29,8 @@ from bers.web.api import Api, offer
 from bers.web.entrance import Entrance
 from bers.web.envelope import JSON, Masked, failure, not_allowed, refusal, success
 from bers.web.health import BADGES
-from bers.web.login import LOGIN, LOGOUT, STYLE, Login
+from bers.web.login import LOGIN, LOGOUT, STYLE, Login, asked_for, style
+from bers.web.told import told
 from bers.web.waiting import Waiting
 
 MAX_BODY = 64 << 10
@@ -89,16 +90,16 @@ class App:
         try:
             await self._answer(request, scope, receive, send)
         except Refused as refused:
-            await self._masked(refusal(refused))(scope, receive, send)
+            await self._masked(told(request, refusal(refused)))(scope, receive, send)
         except Exception as exc:
             if why := disk.disk_fault(exc):
                 hint = "the check `storage` says what to do; ask again in a moment"
                 full = failure(503, "unavailable", f"it cannot be written down: {why}", headers=_SOON, hint=hint)
-                await self._masked(full)(scope, receive, send)
+                await self._masked(told(request, full))(scope, receive, send)
                 return
             _log.exception("%s %s could not be answered", request.method, request.url.path)
             broken = failure(500, "internal", "this is our fault", hint="see logs/monitoring.log")
-            await broken(scope, receive, send)
+            await told(request, broken)(scope, receive, send)
 
     async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         surface = self._surfaces.get(scope["server"][1], "control")
@@ -114,9 +115,12 @@ class App:
         if control and (permission := await entrance.ask_first(request, path, source, self._gate)):
             await permission(scope, receive, send)
             return
+        if control and path == STYLE and request.method == "GET":  # Also for the page that says that nothing is here.
+            await style()(scope, receive, send)
+            return
         node, doors = self._node, self._entrance
         if node is None or doors is None:
-            await self._masked(self._absent(path, surface, source))(scope, receive, send)
+            await self._masked(told(request, self._absent(path, surface, source)))(scope, receive, send)
             return
         taking = control and doors.leads(path)
         if taking and (greeting := doors.greeting(request)):
@@ -149,7 +153,7 @@ class App:
             await self._masked(response)(scope, receive, send)
             return
         if not here:
-            await self._masked(self._not_found(path, routes, surface))(scope, receive, send)
+            await self._masked(told(request, self._not_found(path, routes, surface)))(scope, receive, send)
         elif method not in here:
             await not_allowed(list(here))(scope, receive, send)
         elif isinstance(stream := here[method].operation, Stream) and request.method == "HEAD":
@@ -182,8 +186,6 @@ class App:
         login = self._login
         if not self._gate.settings.enabled or login is None:
             return None
-        if path == STYLE and method == "GET":
-            return login.style()
         if path == LOGIN:
             if method == "POST":
                 return await login.enter(request, caller.address)
@@ -192,7 +194,7 @@ class App:
             return await login.leave(request, caller) if method == "POST" else not_allowed(["POST"])
         if not view or caller.key:
             return None
-        return await (login.page(caller) if path == "/" else login.ask(caller))
+        return await (login.page(caller) if path == "/" else login.ask(caller, asked_for(request)))
 
     async def _operate(
         self, node: Supervisor, route: Route, request: Request, values: Mapping[str, str], caller: Caller

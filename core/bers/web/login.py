@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from math import ceil
 from typing import TYPE_CHECKING
@@ -33,6 +34,12 @@ MAX_BODY = 4096
 BODY_WITHIN = 10.0
 """Seconds in which it has to arrive."""
 
+MOST_ADDRESS = 1500
+"""The longest address that a login leads back to, in characters."""
+
+_HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+"""What begins with one slash, and has no backslash, which browsers take for another."""
+
 _TOLD = ("unauthenticated", "forbidden", "rate_limited", "invalid")
 """What people read on the page itself."""
 
@@ -53,27 +60,25 @@ class Login:
         self._audit = audit
         self._template: Template | None = None
 
-    async def page(self, caller: Caller, *, message: str = "", status: int = 200) -> Response:
+    async def page(self, caller: Caller, *, message: str = "", to: str = "", status: int = 200) -> Response:
         """The login, or, to whoever is logged in, the way out. It shows nothing of what is watched."""
         if self._template is None:
             self._template = await to_thread.run_sync(_template)
-        html = self._template.render(name=caller.principal if caller.key else "", message=message)
+        html = self._template.render(name=caller.principal if caller.key else "", message=message, to=to)
         return Response(html, status, FORM, "text/html; charset=utf-8")
 
-    async def ask(self, caller: Caller) -> Response:
-        """The login in the place of a view, which whoever is not known may not see."""
-        answer = await self.page(caller, status=401)
+    async def ask(self, caller: Caller, to: str) -> Response:
+        """The login in the place of a view, which whoever is not known may not see; it leads back there."""
+        answer = await self.page(caller, to=to, status=401)
         answer.headers["WWW-Authenticate"] = "Bearer"
         return answer
 
-    def style(self) -> Response:
-        return Response(_file("login.css"), 200, PAGE, "text/css; charset=utf-8")
-
     async def enter(self, request: Request, source: str) -> Response:
         """Open a session for the holder of a key. Programs are refused with an error, and people get the page again."""
-        json = _media(request) == JSON
+        json, to = _media(request) == JSON, ""
         try:
-            key = await self._gate.guess(await _key(request, json=json), source)
+            text, to = await _key(request, json=json)
+            key = await self._gate.guess(text, source)
             if key is None:
                 raise Refused("unauthenticated", "this key is not known, or not valid any more")
             if "read" not in key.scopes:
@@ -82,14 +87,14 @@ class Login:
             await self._gate.note(request, Caller(address=source), refused)
             if json or refused.reason not in _TOLD:
                 raise
-            answer = await self.page(Caller(), message=f"{refused}.", status=STATUS[refused.reason])
+            answer = await self.page(Caller(), message=f"{refused}.", to=to, status=STATUS[refused.reason])
             if refused.retry_after is not None:
                 answer.headers["Retry-After"] = str(max(1, ceil(refused.retry_after)))
             return answer
         token, lasts = await self._gate.credentials.open(key)
         await self._audit.record(Caller(key.name, source, key.scopes, key.id), "POST /login", "done")
         told = LoggedIn(key.name, [one for one in SCOPES if one in key.scopes], int(lasts * 1000))
-        answer = success(told) if json else RedirectResponse("/", 303)
+        answer = success(told) if json else RedirectResponse(to or "/", 303)
         self._set(request, answer, token, lasts)
         return answer
 
@@ -114,24 +119,44 @@ class Login:
         )
 
 
+def style() -> Response:
+    """How the login looks, and whatever else is told in words alone."""
+    return Response(_file("login.css"), 200, PAGE, "text/css; charset=utf-8")
+
+
+def asked_for(request: Request) -> str:
+    """The address of the view that somebody wanted to see, without the server in front of it."""
+    raw, query = request.scope.get("raw_path", b""), request.scope.get("query_string", b"")
+    return _here((raw + (b"?" + query if query else b"")).decode("latin-1"))
+
+
+def _here(to: str) -> str:
+    """An address of this server; nothing where it may lead to another, or is none."""
+    return to if len(to) <= MOST_ADDRESS and _HERE.fullmatch(to) else ""
+
+
 def _media(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _key(request: Request, *, json: bool) -> str:
-    """The key in a form or a JSON object."""
+async def _key(request: Request, *, json: bool) -> tuple[str, str]:
+    """The key in a form or a JSON object, and the view that it is to lead to."""
     body = bytes(await bodies.read(request, limit=MAX_BODY, within=BODY_WITHIN))
     try:
         fields = as_object(msgspec.json.decode(body) if json else parse_qs(body.decode())) or {}
     except (ValueError, RecursionError) as exc:
         raise Refused("bad_request", f"the body cannot be read: {exc}") from exc
-    found = fields.get("key")
-    texts = as_list(found)
-    text = texts[0] if texts else found
-    if not isinstance(text, str) or not text.strip():
+    text = _text(fields.get("key"))
+    if not text:
         hint = 'send a form with the field `key`, or {"key": "..."}'
         raise Refused("invalid", "there is no key", hint=hint, details=[("key", "it is missing")])
-    return text.strip()
+    return text, _here(_text(fields.get("to")))
+
+
+def _text(found: object) -> str:
+    texts = as_list(found)
+    text = texts[0] if texts else found
+    return text.strip() if isinstance(text, str) else ""
 
 
 def _template() -> Template:

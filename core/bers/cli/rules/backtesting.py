@@ -15,8 +15,8 @@ import anyio
 import click
 
 from bers.cli import client, output
+from bers.cli.reading import config_option
 from bers.cli.rules.files import Ruled, json_option, of_plan, part, ruled_by
-from bers.cli.start import config_option
 from bers.clock import SystemClock
 from bers.config import Plan
 from bers.errors import BersError, leaves
@@ -58,7 +58,7 @@ def backtest(
     begin = _moment(since, end, "since")
     ruled = ruled_by(file) if file else None
     if data_dir:
-        from bers.cli.start import read as read_plan
+        from bers.cli.reading import read as read_plan
 
         try:
             found = anyio.run(_offline, data_dir, read_plan(config), ruled, begin, end)

@@ -13,7 +13,7 @@ import click
 from bers import plugins
 from bers.catalog import Catalog
 from bers.cli import output
-from bers.cli.start import CONFIG
+from bers.cli.reading import CONFIG
 from bers.config import Plan, load, plan, shipped
 from bers.config.convert import MISSING, convert
 from bers.config.located import Document, Steps, read, steps_of

@@ -28,6 +28,8 @@ UNBUILT = "the dashboard's pages are not built; run `make setup`, or install a w
 class Assets:
     """The files by their names."""
 
+    first: str
+    """What runs before anything is painted."""
     script: str
     styles: Sequence[str]
     pages: Mapping[str, Page]
@@ -40,14 +42,14 @@ class Assets:
             manifest: dict[str, dict[str, Any]] = msgspec.json.decode((built / "manifest.json").read_bytes())
         except FileNotFoundError:
             raise ConfigError(UNBUILT, path="sinks.dashboard") from None
-        entry = next(one for one in manifest.values() if one.get("isEntry"))
+        entry = manifest["src/main.ts"]
         pages = {
             one.name: Page(one.read_bytes(), MEDIA[one.name.rpartition(".")[2]], max_age=FOR_EVER)
             for one in built.iterdir()
             if one.name.rpartition(".")[2] in MEDIA
         }
         pages["icon.svg"] = Page((folder / "icon.svg").read_bytes(), MEDIA["svg"], max_age=3600)
-        return cls(entry["file"], entry.get("css", []), pages)
+        return cls(manifest["src/first.ts"]["file"], entry["file"], entry.get("css", []), pages)
 
     def get(self, name: str) -> Page:
         """A file. Raise Refused where there is none."""

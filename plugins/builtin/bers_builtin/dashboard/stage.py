@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import anyio
 import msgspec
@@ -31,30 +30,11 @@ from bers import (
 )
 from bers_builtin.dashboard.asked import AskPipelinesView, AskRunsView
 from bers_builtin.dashboard.assets import Assets
-from bers_builtin.dashboard.operating import Channel, Configuration, Letter, Operating, PanelRow, StageRow
-from bers_builtin.dashboard.view import (
-    KINDS,
-    TOLD,
-    AlertRow,
-    Availability,
-    Health,
-    Indicator,
-    Record,
-    RunRow,
-    advice,
-    clock_text,
-    indicators,
-    runs,
-    uptime_text,
-)
+from bers_builtin.dashboard.sections import ALL_RUNS, Part, Sections
+from bers_builtin.dashboard.view import KINDS, TOLD, Health, Record, advice, clock_text, indicators, plain, uptime_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-T = TypeVar("T")
-
-PATIENCE = 2.0
-"""How long the page waits for an answer before it is shown without, in seconds."""
 
 KEPT_RUNS = 20
 VIEWS = {
@@ -67,10 +47,19 @@ VIEWS = {
 }
 """Where each view is, and what it is called."""
 
+ALERTS = {
+    "active": "Active",
+    "acknowledged": "Acknowledged",
+    "suppressed": "Silenced",
+    "history": "History",
+    "silences": "Silences",
+    "rules": "Rules",
+    "statistics": "Statistics",
+}
+"""What of the alerts there is to look at, and what that is called."""
+
 RANGES = ("5m", "15m", "1h", "6h", "24h", "7d", "30d")
 """The spans of time that a metric is looked at over."""
-
-_RECORDS = {"build": ("build.*",), "validation": ("testsuiterun.*", "validation.*"), "deployment": ("deployment.*",)}
 
 
 class DashboardConfig(Config, frozen=True):
@@ -88,8 +77,19 @@ class AskAlertsView(msgspec.Struct, frozen=True):
     """Which alerts to look at."""
 
     state: Annotated[
-        str, Meta(max_length=20, description="Which list: active, acknowledged, suppressed, history or silences.")
+        str,
+        Meta(
+            max_length=20,
+            description="Which list: active, acknowledged, suppressed, history, silences, rules or statistics.",
+        ),
     ] = "active"
+    rule: Annotated[
+        str,
+        Meta(max_length=200, description="The name of the rule whose alerts are listed, or the id of the one shown."),
+    ] = ""
+    severity: Annotated[str, Meta(max_length=20, description="Only alerts of this severity.")] = ""
+    period: Annotated[str, Meta(max_length=20, description="How far back the history goes: 24h, 7d.")] = "7d"
+    after: Annotated[str, Meta(max_length=200, description="Where in the history the page begins.")] = ""
     id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
 
 
@@ -111,24 +111,6 @@ class AskAsset(msgspec.Struct, frozen=True):
     name: Annotated[str, Meta(max_length=200, description="The file's name.")]
 
 
-@dataclass
-class _Sections:
-    """The parts of a page, and why one is missing."""
-
-    health: Health | None = None
-    indicators: list[Indicator] = field(default_factory=list[Indicator])
-    alerts: list[AlertRow] = field(default_factory=list[AlertRow])
-    runs: dict[str, list[RunRow]] = field(default_factory=dict[str, list[RunRow]])
-    run: RunRow | None = None
-    availability: Availability = field(default_factory=Availability)
-    operating: Operating = field(default_factory=Operating)
-    panels: list[PanelRow] = field(default_factory=list[PanelRow])
-    missing: dict[str, str] = field(default_factory=dict[str, str])
-
-
-_Part: TypeAlias = Callable[[_Sections], Coroutine[Any, Any, None]]
-
-
 class Dashboard(Stage[DashboardConfig]):
     """Keeps no state but the newest runs it saw, for a page without a store."""
 
@@ -147,7 +129,8 @@ class Dashboard(Stage[DashboardConfig]):
                 self._seen.append(Record.of(event))
 
     async def overview(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("overview", caller, self._metrics, self._alerts, self._availability, *self._of_runs())
+        parts = (Sections.ask_metrics, Sections.ask_alerts, Sections.ask_availability, *ALL_RUNS)
+        return await self._page("overview", caller, *parts)
 
     async def metric(self, ask: Nothing, caller: Caller) -> Page:
         return await self._page("metric", caller, name="build_performance")
@@ -158,34 +141,38 @@ class Dashboard(Stage[DashboardConfig]):
         return await self._page("metric", caller, name=ask.name)
 
     async def alerts(self, ask: AskAlertsView, caller: Caller) -> Page:
-        return await self._page("alerts", caller, self._alerts)
+        return await self._page("alerts", caller, Sections.ask_alerts)
 
     async def runs(self, ask: AskRunsView, caller: Caller) -> Page:
-        one = [partial(self._one_run, id=ask.id)] if ask.id else []
-        return await self._page("runs", caller, *self._of_runs(), *one)
+        one = [partial(Sections.ask_run, id=ask.id)] if ask.id else []
+        return await self._page("runs", caller, *ALL_RUNS, *one)
 
     async def pipelines(self, ask: AskPipelinesView, caller: Caller) -> Page:
         return await self._page("pipelines", caller)
 
     async def operations(self, ask: Nothing, caller: Caller) -> Page:
-        return await self._page("operations", caller, self._configuration, self._letters, self._channels)
+        parts = (Sections.ask_configuration, Sections.ask_letters, Sections.ask_channels)
+        return await self._page("operations", caller, *parts)
 
     async def asset(self, ask: AskAsset, caller: Caller) -> Page:
         return self.assets.get(ask.name)
 
-    async def _page(self, view: str, caller: Caller, *parts: _Part, name: str = "") -> Page:
+    async def _page(self, view: str, caller: Caller, *parts: Part, name: str = "") -> Page:
         """A view with all that can be said of it now, so that it says something before any script does."""
-        sections = _Sections()
+        sections = Sections(self.context, tuple(self._seen))
         async with anyio.create_task_group() as group:
-            for part in (self._health, self._panels, *parts):
+            for part in (Sections.ask_health, Sections.ask_panels, *parts):
                 group.start_soon(part, sections)
         health = sections.health or Health(environment=self.context.environment)
         html = self._pages.get_template(f"{view}.html").render(
             view=view,
             may=sorted(caller.scopes),
+            principal=caller.principal if caller.key else "",
             views=VIEWS,
             name=name,
             ranges=RANGES,
+            first=self.assets.first,
+            states=ALERTS,
             script=self.assets.script,
             styles=self.assets.styles,
             title=self.config.title,
@@ -196,91 +183,15 @@ class Dashboard(Stage[DashboardConfig]):
             uptime=uptime_text(health.uptime),
             indicators=sections.indicators or indicators({}, self.context.metrics),
             alerts=sections.alerts,
-            available=sections.availability.said,
-            budget=sections.availability.budget,
+            availability=sections.availability,
             runs=[(kind, title, sections.runs.get(kind, [])) for kind, title in KINDS.items()],
             run=sections.run,
+            is_new=sections.are_new,
             operating=sections.operating,
             panels=[one for one in sections.panels if one.view == view],
             missing=sections.missing,
         )
         return Page(html.encode())
-
-    def _of_runs(self) -> Iterable[_Part]:
-        return [partial(self._runs, kind=kind) for kind in KINDS]
-
-    async def _health(self, sections: _Sections) -> None:
-        sections.health = await self._ask(sections, "health", "health", {}, lambda data: msgspec.convert(data, Health))
-
-    async def _metrics(self, sections: _Sections) -> None:
-        found = await self._ask(sections, "metrics", "metrics", {}, lambda data: indicators(data, self.context.metrics))
-        sections.indicators = found or []
-
-    async def _alerts(self, sections: _Sections) -> None:
-        read = _reader(list[AlertRow])
-        sections.alerts = await self._ask(sections, "alerts", "alerts", {}, read) or []
-
-    async def _availability(self, sections: _Sections) -> None:
-        found = await self._ask(sections, "availability", "availability", {}, _reader(Availability))
-        sections.availability = found or Availability()
-
-    async def _runs(self, sections: _Sections, kind: str) -> None:
-        """The newest runs of a kind: out of the store, or, without one, those that came by."""
-        records = [record for record in self._seen if record.kind == kind]
-        why: dict[str, str] = {}
-        kept = _Sections(missing=why)
-        for type in _RECORDS[kind]:
-            fields = {"type": type, "limit": 40}
-            records += await self._ask(kept, kind, "records", fields, _reader(list[Record])) or []
-        sections.runs[kind] = runs(record for record in records if record.kind == kind)
-        if why and not sections.runs[kind]:
-            sections.missing |= why
-
-    async def _one_run(self, sections: _Sections, id: str) -> None:
-        fields = {"subject": id, "limit": 40}
-        found = await self._ask(sections, "run", "records", fields, _reader(list[Record])) or []
-        sections.run = next(iter(runs(record for record in found if record.kind)), None)
-
-    async def _panels(self, sections: _Sections) -> None:
-        sections.panels = await self._ask(_Sections(), "panels", "panels", {}, _reader(list[PanelRow])) or []
-
-    async def _configuration(self, sections: _Sections) -> None:
-        read = _reader(Configuration)
-        sections.operating.configuration = await self._ask(sections, "config", "config", {}, read)
-
-    async def _letters(self, sections: _Sections) -> None:
-        read = _reader(list[Letter])
-        sections.operating.letters = await self._ask(sections, "dead-letters", "dead-letters", {}, read) or []
-
-    async def _channels(self, sections: _Sections) -> None:
-        """The channels of every sink that has some: a plugin's, too, which answers as the sinks here do."""
-        stages = await self._ask(sections, "stages", "stages", {}, _reader(list[StageRow])) or []
-        found: dict[str, list[Channel]] = {}
-        for use in dict.fromkeys(stage.use for stage in stages if stage.kind == "sink"):
-            channels = await self._ask(_Sections(), use, f"{use}/channels", {}, _reader(list[Channel]))
-            if channels is not None:
-                found[use] = channels
-        sections.operating.channels = found
-
-    async def _ask(
-        self, sections: _Sections, section: str, path: str, fields: Mapping[str, Any], read: Callable[[Any], T]
-    ) -> T | None:
-        """Ask one question; where there is no answer, say in the section why."""
-        try:
-            with anyio.fail_after(PATIENCE):
-                return read(await self.context.call("GET", path, fields))
-        except Refused as refused:
-            sections.missing[section] = str(refused)
-        except TimeoutError:
-            sections.missing[section] = f"GET {path} did not answer within {PATIENCE:g} s"
-        except Exception:  # A page with a hole in it is better than no page.
-            self.context.logger.exception("GET %s could not be shown", path)
-            sections.missing[section] = f"GET {path} failed; see logs/monitoring.log"
-        return None
-
-
-def _reader(type: type[T]) -> Callable[[Any], T]:
-    return lambda data: msgspec.convert(data, type)
 
 
 def _loaded() -> tuple[Environment, Assets]:
@@ -290,6 +201,7 @@ def _loaded() -> tuple[Environment, Assets]:
         loader=PackageLoader("bers_builtin.dashboard", "pages"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=plain,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -37,6 +37,10 @@ TOLD = frozenset(f"{subject}.{predicate}" for subject in TYPES for predicate in 
 
 MOST_RUNS = 8
 
+_UNSEEN = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "�")
+"""Control characters, and those that turn round the direction of everything behind them."""
+
+_WORST_FIRST = ("unhealthy", "degraded", "unknown", "healthy")
 _TRENDS = {"improving": "improving", "stable": "steady", "degrading": "getting worse"}
 _VERDICTS = {"healthy": "on target", "degraded": "at risk", "unhealthy": "off target"}
 
@@ -50,12 +54,26 @@ class Health(msgspec.Struct, rename="camel", frozen=True):
     environment: str = ""
     checks: Sequence[CheckRow] = ()
 
+    @property
+    def worst_first(self) -> Sequence[CheckRow]:
+        last = len(_WORST_FIRST)
+        places = {status: place for place, status in enumerate(_WORST_FIRST)}
+        return sorted(self.checks, key=lambda check: places.get(check.status, last))
+
 
 class CheckRow(msgspec.Struct, rename="camel", frozen=True):
     name: str
     status: str = "unknown"
     message: str = ""
     remediation: str | None = None
+
+    @property
+    def said(self) -> str:
+        """What is, and what to do about it, as two sentences."""
+        if not self.remediation:
+            return self.message
+        dot = "" if self.message.endswith((".", "!", "?")) or not self.message else "."
+        return f"{self.message}{dot} {self.remediation}".strip()
 
 
 class Summary(msgspec.Struct, rename="camel", frozen=True):
@@ -82,6 +100,16 @@ class Availability(msgspec.Struct, rename="camel", frozen=True):
         return format_value(self.percent, "%")
 
     @property
+    def status(self) -> str:
+        if self.percent is None or self.target is None:
+            return "unknown"
+        return "healthy" if self.percent >= self.target else "unhealthy"
+
+    @property
+    def verdict(self) -> str:
+        return _VERDICTS.get(self.status, "no data")
+
+    @property
     def budget(self) -> str:
         if self.left_minutes is None or self.budget_minutes is None:
             return ""
@@ -101,6 +129,10 @@ class AlertRow(msgspec.Struct, rename="camel", frozen=True):
     @property
     def since(self) -> str:
         return clock_text(self.timestamp / 1000)
+
+    @property
+    def iso(self) -> str:
+        return _moment(self.timestamp / 1000).isoformat(timespec="seconds")
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -192,7 +224,7 @@ def advice(health: Health, alerts: Sequence[AlertRow] = ()) -> str:
     for status in ("unhealthy", "degraded"):
         for check in health.checks:
             if check.status == status:
-                return f"{check.name}: {' '.join(filter(None, (check.message, check.remediation)))}"
+                return f"{check.name}: {check.said}"
     for alert in alerts:
         if alert.status == "active":
             return f"{alert.title}: {alert.annotations.get('step') or alert.message}"
@@ -231,6 +263,11 @@ def _run(record: Record) -> RunRow:
         clock_text(moment),
         _moment(moment).isoformat(timespec="seconds"),
     )
+
+
+def plain(value: object) -> object:
+    """A text of which everything can be seen: what would hide or turn it round is a mark instead."""
+    return value.translate(_UNSEEN) if isinstance(value, str) else value
 
 
 def clock_text(seconds: float) -> str:

@@ -12,6 +12,6 @@ export default defineConfig({
     assetsInlineLimit: 0, // The page's policy allows nothing inline.
     modulePreload: false,
     target: "es2022",
-    rollupOptions: { input: "src/main.ts" },
+    rollupOptions: { input: ["src/main.ts", "src/first.ts"] },
   },
 });

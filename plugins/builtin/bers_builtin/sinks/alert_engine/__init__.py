@@ -26,6 +26,8 @@ from bers_builtin.sinks.alert_engine.engine import AlertEngine
 from bers_builtin.sinks.alert_engine.pulse import Pulse, show_pulse
 from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import AskBacktest, Backtest
 from bers_builtin.sinks.alert_engine.rehearsal.backtesting import run_backtest
+from bers_builtin.sinks.alert_engine.rehearsal.trial_answers import AskTrial, Trial
+from bers_builtin.sinks.alert_engine.rehearsal.trying import try_rule
 from bers_builtin.sinks.alert_engine.suppression.silences import Silence
 from bers_builtin.sinks.alert_engine.watches import Watches
 from bers_builtin.sinks.alert_engine.watches.never_firing import hints
@@ -59,6 +61,12 @@ ALERT_ENGINE = DurableSpec(
             "POST", "alerts/backtest", run_backtest, AskBacktest, Backtest,
             "What rules would have done in a time that is over, beside what was done; nothing is changed.",
             refuses=("rate_limited",),
+        ),
+        Operation(
+            "POST", "alerts/backtest/rule", try_rule, AskTrial, Trial,
+            "What one rule, as somebody writes it, would have done beside the rule in force; or what is wrong with it, "
+            "by line and column. Nothing is changed.",
+            refuses=("not_found", "rate_limited"),
         ),
         Operation(
             "POST", "silences", silences.add, silences.AddSilence, Silence, "Silence alerts for a while.",

@@ -17,10 +17,12 @@ export class Refused extends Error {
   }
 }
 
-interface Envelope<T> {
+export interface Envelope<T> {
   success: boolean;
   data: T;
   meta?: Record<string, unknown>;
+  /** What to ask for as `after`, to be told what comes next. */
+  next?: string | null;
   error?: { message: string; hint?: string; details?: { path?: string; message: string }[] };
 }
 
@@ -34,14 +36,14 @@ export async function envelope<T>(path: string, fields: Record<string, string | 
   return read<T>(await send(API + path + (query.size ? `?${query}` : ""), { headers: { accept: "application/json" } }));
 }
 
-/** Change something. */
-export async function tell<T>(method: "POST" | "DELETE", path: string, body: unknown = {}): Promise<T> {
+/** Change something, or ask something that takes many words; some answers take longer than others. */
+export async function tell<T>(method: "POST" | "DELETE", path: string, body: unknown = {}, patience = PATIENCE): Promise<T> {
   const headers = { accept: "application/json", "content-type": "application/json" };
-  return (await read<T>(await send(API + path, { method, headers, body: JSON.stringify(body) }))).data;
+  return (await read<T>(await send(API + path, { method, headers, body: JSON.stringify(body) }, patience))).data;
 }
 
-async function send(url: string, init: RequestInit): Promise<Response> {
-  const reply = await fetch(url, { ...init, signal: AbortSignal.timeout(PATIENCE) }).catch((fault: Error) => {
+async function send(url: string, init: RequestInit, patience = PATIENCE): Promise<Response> {
+  const reply = await fetch(url, { ...init, signal: AbortSignal.timeout(patience) }).catch((fault: Error) => {
     throw new Unreachable(fault.message);
   });
   if (reply.status === 401) location.reload();
@@ -106,7 +108,7 @@ export interface Alert {
   unit: string;
   count: number;
   labels: Record<string, string>;
-  suppressedBy: string | null;
+  suppressedBy: { reason: string; id: string; until: number | null } | null;
   flapping: boolean;
   reason: { sentence: string };
   acknowledgment: { operator: string; notes: string; timestamp: number; expires?: number | null } | null;

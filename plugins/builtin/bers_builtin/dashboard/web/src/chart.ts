@@ -28,10 +28,13 @@ export interface Options {
   bands?: readonly [number, number][];
   notes?: readonly Note[];
   small?: boolean;
+  /** Values besides the target that should be seen, where they are not far off. */
+  levels?: readonly number[];
+  plugins?: uPlot.Plugin[];
   onRange?: (from: number, to: number) => void;
 }
 
-const GAP = 2.5; // Steps without a value before a line is interrupted.
+export const GAP = 2.5; // Steps without a value before a line is interrupted.
 
 export class Chart {
   readonly node: HTMLElement;
@@ -96,6 +99,7 @@ export class Chart {
         setSelect: [(plot) => this.#selected(plot)],
       },
     };
+    options.plugins = this.#options.plugins ?? [];
     options.bands = bands.map((series, at) => ({ series, fill: colour(at ? "--band-outer" : "--band") }));
     return new uPlot(options, this.#data, this.node);
   }
@@ -114,8 +118,9 @@ export class Chart {
   /** What is measured, and its target where that is not far off: one far away would make everything else a flat line. */
   #range(low: number | null, high: number | null): uPlot.Range.MinMax {
     if (low === null || high === null) return [0, 1];
-    const { target } = this.#options;
-    const most = typeof target === "number" && target > high && target < high * 3 ? target : high;
+    const { target, levels = [] } = this.#options;
+    const near = [target, ...levels].filter((level) => typeof level === "number" && level < high * 3) as number[];
+    const most = Math.max(high, ...near);
     return [Math.min(0, low), most <= 0 ? 1 : most * 1.1];
   }
 

@@ -2,6 +2,7 @@
 
 import { Refused, Unreachable } from "./api";
 import { h, show } from "./dom";
+import { recall, remember } from "./kept";
 
 export interface Question {
   title: string;
@@ -19,7 +20,7 @@ export interface Question {
 /** Ask, do it, and say what came of it; resolves to whether it was done. */
 export function asked(question: Question): Promise<boolean> {
   const fields = [
-    ...(question.operator ? [{ name: "operator", label: "Your name", value: localStorage.getItem("bers:operator") ?? "" }] : []),
+    ...(question.operator ? [{ name: "operator", label: "Your name", value: recall("operator") }] : []),
     ...(question.fields ?? []),
   ];
   const said = h("p", { class: "said", attributes: { role: "status" } });
@@ -31,17 +32,16 @@ export function asked(question: Question): Promise<boolean> {
   });
   const act = h("button", { class: "act", attributes: { type: "submit" } }, question.verb);
   const close = h("button", { attributes: { type: "button" }, on: { click: () => dialog.close() } }, "Cancel");
-  const form = h("form", {}, h("h2", { attributes: { id: "dialog-title" } }, question.title), h("p", {}, question.says), ...inputs, said, noted, h("p", { class: "buttons" }, act, close));
-  const dialog = h("dialog", { attributes: { "aria-labelledby": "dialog-title" } }, form);
+  const form = h("form", {}, h("h2", { attributes: { id: "dialog-title" } }, question.title), h("p", { attributes: { id: "dialog-says" } }, question.says), ...inputs, said, noted, h("p", { class: "buttons" }, act, close));
+  const dialog = h("dialog", { attributes: { "aria-labelledby": "dialog-title", "aria-describedby": "dialog-says" } }, form);
   document.body.append(dialog);
   return new Promise((resolve) => {
     let done = false;
-    form.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      if (done) return dialog.close();
+    let doing: Promise<unknown> = Promise.resolve();
+    const submitted = async () => {
       act.disabled = true;
       const answers = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
-      if (answers.operator) localStorage.setItem("bers:operator", answers.operator);
+      if (answers.operator) remember("operator", answers.operator);
       try {
         show(said, await question.act(answers));
         done = true;
@@ -52,11 +52,16 @@ export function asked(question: Question): Promise<boolean> {
       }
       show(noted, (await question.noted?.().catch(() => "")) ?? "");
       act.disabled = false;
-      return undefined;
+      act.focus(); // A button that was disabled has lost it.
+    };
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (done) dialog.close();
+      else if (!act.disabled) doing = submitted();
     });
     dialog.addEventListener("close", () => {
       dialog.remove();
-      resolve(done);
+      void doing.then(() => resolve(done)); // Who closes it early has it done all the same.
     });
     dialog.showModal();
   });

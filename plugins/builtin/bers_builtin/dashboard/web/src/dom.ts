@@ -17,13 +17,19 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   const node = document.createElement(name);
   if (properties.class) node.className = properties.class;
   for (const [key, value] of Object.entries(properties.data ?? {})) if (value !== undefined) node.dataset[key] = value;
-  for (const [key, value] of Object.entries(properties.attributes ?? {})) node.setAttribute(key, value);
+  for (const [key, value] of Object.entries(properties.attributes ?? {})) node.setAttribute(key, key === "value" ? value : plain(value));
   for (const [key, react] of Object.entries(properties.on ?? {})) node.addEventListener(key, react as EventListener);
   node.append(...children.filter((child) => child !== null && child !== undefined && child !== false).map(asNode));
   return node;
 }
 
-const asNode = (child: Node | string | number): Node | string => (typeof child === "number" ? String(child) : child);
+const asNode = (child: Node | string | number): Node | string => (child instanceof Node ? child : plain(String(child)));
+
+// Of what nobody sees: control characters, and those that turn round the direction of everything behind them.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+
+/** A text of which everything can be seen: what would hide or turn it round is a mark instead. */
+export const plain = (text: string): string => text.replace(UNSEEN, "\ufffd");
 
 /** A link to another view, or within this one. Addresses are always of this page's own origin. */
 export function link(href: string, ...children: Child[]): HTMLAnchorElement {
@@ -38,7 +44,8 @@ export function byId(id: string): HTMLElement {
 
 /** Write a text where it differs, so that nothing is announced that did not change. */
 export function show(node: Element | null, text: string): void {
-  if (node && node.textContent !== text) node.textContent = text;
+  const seen = plain(text);
+  if (node && node.textContent !== seen) node.textContent = seen;
 }
 
 export function mark(word: string, status: string): HTMLElement {
@@ -93,8 +100,25 @@ export interface Row {
  */
 export function renew(place: Element, ...children: (Node | string)[]): void {
   const wanted = document.createElement(place.tagName);
-  wanted.append(...children);
+  wanted.append(...children.map(asNode));
+  const around = focusWithin(place);
   renewChildren(place, wanted);
+  if (around.length && !around[0]?.isConnected) focusNear(around);
+}
+
+/** What has the focus in a place, and what stands around it there, from the inside out. */
+function focusWithin(place: Element): HTMLElement[] {
+  const found: HTMLElement[] = [];
+  for (let node = document.activeElement; node && place.contains(node); node = node.parentElement) found.push(node as HTMLElement);
+  return found;
+}
+
+/** What had the focus is gone: whoever uses the keyboard goes on where it was, and not at the top of the page. */
+function focusNear(around: readonly HTMLElement[]): void {
+  const near = around.find((node) => node.isConnected);
+  if (!near) return;
+  if (!near.hasAttribute("tabindex")) near.tabIndex = -1;
+  near.focus({ preventScroll: true });
 }
 
 function renewChildren(old: Element, wanted: Element): void {

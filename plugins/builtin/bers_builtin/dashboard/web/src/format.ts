@@ -6,18 +6,26 @@ export function significant(value: number): string {
 
 export function formatted(value: number | null | undefined, unit = ""): string {
   if (typeof value !== "number" || !Number.isFinite(value)) return "–";
-  const size = Math.abs(value);
-  if (unit === "ms" && size >= 3_600_000) return `${significant(value / 3_600_000)} h`;
-  if (unit === "ms" && size >= 60_000) return `${significant(value / 60_000)} min`;
-  if (unit === "ms" && size >= 1000) return `${significant(value / 1000)} s`;
+  const size = Math.abs(value) / ROUNDED;
+  if (unit === "ms") {
+    for (const [name, milliseconds] of TIMES) if (size >= milliseconds) return `${short(value / milliseconds)} ${name}`;
+    if (size > 0 && size < 1) return `${short(value * 1000)} µs`;
+  }
   if (unit.startsWith("By")) {
-    for (const [name, bytes] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]] as const) {
-      if (size >= bytes) return `${significant(value / bytes)} ${name}${unit.slice(2)}`;
-    }
+    for (const [name, bytes] of SIZES) if (size >= bytes) return `${short(value / bytes)} ${name}${unit.slice(2)}`;
     return `${value.toFixed(0)} B${unit.slice(2)}`;
   }
-  const text = size >= 1000 || Number.isInteger(value) ? value.toFixed(0) : significant(value);
+  const text = Number.isInteger(value) ? value.toFixed(0) : short(value);
   return unit === "" || unit === "1" || unit.startsWith("{") ? text : `${text} ${unit}`;
+}
+
+const ROUNDED = 0.9995; // What is at least so much of a unit is written as one of it, and not as a thousand of the one below.
+const TIMES = [["d", 86_400_000], ["h", 3_600_000], ["min", 60_000], ["s", 1000]] as const;
+const SIZES = [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3]] as const;
+
+/** Three digits that mean something, and never an exponent where the number is large. */
+function short(value: number): string {
+  return Math.abs(value) >= 999.5 ? value.toFixed(0) : significant(value);
 }
 
 /** A moment in the reader's own time; UTC is its title. */
@@ -25,10 +33,15 @@ export function moment(milliseconds: number): HTMLTimeElement {
   const node = document.createElement("time");
   const when = new Date(milliseconds);
   node.dateTime = when.toISOString();
-  node.title = `${when.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  node.title = utcText(when);
   node.textContent = localText(when);
   return node;
 }
+
+export const utcText = (when: Date): string => `${when.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+
+/** Both times, where there is nothing to rest a pointer on: the reader's own, and UTC. */
+export const bothTexts = (when: Date): string => `${localText(when)} (${utcText(when)})`;
 
 export function localText(when: Date): string {
   const two = (number: number) => String(number).padStart(2, "0");

@@ -1,5 +1,7 @@
 // How something was over a span of time, as one strip: each state in its colour, and nothing where nothing is known.
 
+import { plain } from "./dom";
+
 export interface Stretch {
   status: string;
   from: number;
@@ -11,8 +13,8 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export function drawn<K extends keyof SVGElementTagNameMap>(name: K, attributes: Record<string, string | number>, ...children: (Node | string)[]): SVGElementTagNameMap[K] {
   const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, String(value));
-  node.append(...children);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, plain(String(value)));
+  node.append(...children.map((child) => (typeof child === "string" ? plain(child) : child)));
   return node;
 }
 

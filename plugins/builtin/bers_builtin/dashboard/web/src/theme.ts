@@ -1,6 +1,7 @@
 // Light and dark: as the reader's system says, until the reader says otherwise.
 
 import { byId, show } from "./dom";
+import { recall, remember } from "./kept";
 
 const NEXT = { system: "light", light: "dark", dark: "system" } as const;
 type Theme = keyof typeof NEXT;
@@ -8,18 +9,15 @@ type Theme = keyof typeof NEXT;
 export function theme(): void {
   const button = byId("theme");
   button.hidden = false;
-  apply(kept());
+  const said = recall("theme");
+  let now: Theme = said === "light" || said === "dark" ? said : "system";
+  apply(now);
   button.addEventListener("click", () => {
-    const next = NEXT[kept()];
-    localStorage.setItem("bers:theme", next);
-    apply(next);
+    now = NEXT[now];
+    remember("theme", now);
+    apply(now);
     document.dispatchEvent(new Event("bers:theme"));
   });
-}
-
-function kept(): Theme {
-  const said = localStorage.getItem("bers:theme");
-  return said === "light" || said === "dark" ? said : "system";
 }
 
 function apply(name: Theme): void {

@@ -1,5 +1,6 @@
 // What every view has: a place on the page, the stream, and how it asks for all that it shows.
 
+import type { Head } from "./head";
 import type { Live } from "./live";
 
 export interface View {
@@ -11,7 +12,8 @@ export interface View {
   every?: number;
 }
 
-export type Mount = (main: HTMLElement) => View;
+/** `head` is told how everything is, and tells it. */
+export type Mount = (main: HTMLElement, head: Head) => View;
 
 let loading = async (): Promise<boolean> => false;
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bers import Caller, Nothing, Refused, unknown
+from bers import Caller, Nothing, Refused, as_yaml, unknown
 from bers_builtin.sinks.alert_engine.desk import asking
 from bers_builtin.sinks.alert_engine.desk.answers import RuleReport
 from bers_builtin.sinks.alert_engine.watches.evaluations import Evaluation
@@ -29,6 +29,8 @@ class RuleStory(RuleReport, rename="camel", frozen=True, kw_only=True):
     an alert is among them, and else one in a tenth of a second.
     """
 
+    source: str
+    """The rule as YAML, as it stands below `rules:`; empty where it follows from an SLO, or from another rule."""
     evaluations: list[Evaluation]
 
 
@@ -48,6 +50,7 @@ async def explain_rule(engine: AlertEngine, ask: AskRule, caller: Caller) -> Rul
             raise Refused("not_found", unknown("rule", ask.id, watches), known=watches)
         report = next(one for one in asking.reports(evaluator) if one.id == watch.id)
         evaluations = watch.evaluations.told(watch, engine.config.max_age)
+        source = as_yaml(watch.rule) if watch.id in evaluator.watches.written else ""
     hints = await engine.never_firing.hints([watch])
     fields: dict[str, Any] = {**msgspec.structs.asdict(report), "hint": hints.get(watch.id, "")}
-    return RuleStory(**fields, evaluations=evaluations)
+    return RuleStory(**fields, source=source, evaluations=evaluations)

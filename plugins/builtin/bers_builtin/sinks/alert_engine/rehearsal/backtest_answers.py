@@ -13,16 +13,16 @@ from bers_builtin.sinks.alert_engine.rules import Severity
 
 Change: TypeAlias = Literal["same", "new", "gone", "longer", "shorter"]
 
-_Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 
 
 class AskBacktest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Over which time, and with which rules."""
 
     since: Annotated[
-        _Millis | None, Meta(description="Its start, in ms since 1970; 7 days before its end if not told.")
+        Millis | None, Meta(description="Its start, in ms since 1970; 7 days before its end if not told.")
     ] = None
-    until: Annotated[_Millis | None, Meta(description="Its end, in ms since 1970; now if not told.")] = None
+    until: Annotated[Millis | None, Meta(description="Its end, in ms since 1970; now if not told.")] = None
     config: Annotated[
         AlertConfig | None,
         Meta(description="The options of an alert engine, as pipelines.yaml has them; those it runs with if not told."),

@@ -27,11 +27,7 @@ LONGEST = 400 * 86_400.0
 async def run_backtest(engine: AlertEngine, ask: AskBacktest, caller: Caller) -> Backtest:
     """What rules would have done in a time that is over, beside what was done. Nothing is changed."""
     context = engine.context
-    now = context.clock.time()
-    until = now if ask.until is None else min(now, ask.until / 1000)
-    since = max(0.0, until - USUAL) if ask.since is None else ask.since / 1000
-    if not 0 < until - since <= LONGEST:
-        raise Refused("invalid", f"since: it must lie before until, by at most {LONGEST / 86_400:g} days")
+    since, until = span(ask.since, ask.until, context.clock.time())
     with engine.rehearsing.taken(caller.principal):
         try:
             rehearsal = Rehearsal(
@@ -44,12 +40,23 @@ async def run_backtest(engine: AlertEngine, ask: AskBacktest, caller: Caller) ->
             raise Refused("invalid", "; ".join(map(str, exc.faults)), details=details) from exc
 
 
-def done(connection: sqlite3.Connection, stage: str, since: float) -> list[Did]:
-    """The alerts that lived after a time, each with how many events told of it; the newest where there are too many."""
+def span(since: int | None, until: int | None, now: float) -> tuple[float, float]:
+    """The time that is looked at, in seconds since 1970; raise Refused where it is none."""
+    end = now if until is None else min(now, until / 1000)
+    begin = max(0.0, end - USUAL) if since is None else since / 1000
+    if not 0 < end - begin <= LONGEST:
+        raise Refused("invalid", f"since: it must lie before until, by at most {LONGEST / 86_400:g} days")
+    return begin, end
+
+
+def done(connection: sqlite3.Connection, stage: str, since: float, rule: str = "") -> list[Did]:
+    """The alerts that lived after a time, of one rule or of all, each with how many events told of it; the newest where
+    there are too many.
+    """
     rows = connection.execute(
         "SELECT body, (SELECT count(*) FROM alert_log WHERE alert_log.stage = alert_alerts.stage"
         " AND alert = alert_alerts.id AND told) FROM alert_alerts"
-        " WHERE stage = ? AND (resolved IS NULL OR resolved >= ?) ORDER BY fired DESC LIMIT ?",
-        (stage, int(since * 1000), MOST_ALERTS),
+        " WHERE stage = ? AND (resolved IS NULL OR resolved >= ?) AND (? = '' OR rule = ?) ORDER BY fired DESC LIMIT ?",
+        (stage, int(since * 1000), rule, rule, MOST_ALERTS),
     ).fetchall()
     return [Did(msgspec.json.decode(body, type=Alert), told) for body, told in rows]

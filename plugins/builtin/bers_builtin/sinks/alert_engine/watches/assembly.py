@@ -53,6 +53,8 @@ class Watches:
         ]
         for silence in silences:
             silence.owner.companion = silence
+        self.written: Mapping[str, Watch] = {watch.id: watch for watch in (*given, *own)}
+        """Those that somebody wrote as a rule; the others follow from an SLO, or from another rule."""
         _assert_distinct(own, self.objectives, silences)
         followed = [watch for objective in self.objectives for watch in (*objective.burns, objective.budget)]
         self.by_id: dict[str, Watch] = {watch.id: watch for watch in (*given, *own, *followed, *silences)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -267,9 +268,7 @@ def field(event: Event, name: str) -> str | None:
 def _canonical(rule: Rule, terms: Terms, others: Mapping[str, Terms], besides: object) -> bytes:
     """What a rule looks at, and when it fires; options that are not given do not count, so that new ones can come."""
     given = [
-        (one.name, getattr(rule, one.name))
-        for one in msgspec.structs.fields(rule)
-        if one.name not in _TELLING and getattr(rule, one.name) != _default(one)
+        (one.name, getattr(rule, one.name)) for one in _deciding(type(rule)) if getattr(rule, one.name) != _default(one)
     ]
     said: list[object] = [given, terms.threshold]
     if others:
@@ -277,6 +276,12 @@ def _canonical(rule: Rule, terms: Terms, others: Mapping[str, Terms], besides: o
     if besides is not None:
         said.append(besides)
     return msgspec.json.encode(said, enc_hook=str)
+
+
+@cache  # What its annotations mean takes a millisecond to find out, and there are many rules of one type.
+def _deciding(kind: type[Rule]) -> Sequence[msgspec.structs.FieldInfo]:
+    """The options that say when a rule fires."""
+    return [one for one in msgspec.structs.fields(kind) if one.name not in _TELLING]
 
 
 def _default(one: msgspec.structs.FieldInfo) -> object:

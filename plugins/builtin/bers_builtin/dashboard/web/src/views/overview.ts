@@ -1,43 +1,43 @@
 // How everything is: the indicators, what is wrong and what to do about it, and the last runs.
 
 import { type Alert, ask, type HealthReport, type MetricAnswer, type Stored, type Summary } from "../api";
-import { Chart, columns } from "../chart";
+import { availability } from "../available";
+import { Chart, columns, GAP } from "../chart";
 import { byId, h, link, mark, renew, show } from "../dom";
 import { formatted, moment, span } from "../format";
+import type { Head } from "../head";
 import type { Live } from "../live";
 import { isRun, joined, type Run, runOf, runRow } from "../runs";
 import type { View } from "../view";
 
 const PAST = "15m";
-const LIVE_POINTS = 2000;
+const PAST_MS = 15 * 60_000;
+const MOST_RUNS = 60; // How many are known of each kind; the newest are shown.
 const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
 const TRENDS: Record<string, string> = { improving: "improving", stable: "steady", degrading: "getting worse" };
 const KINDS = ["build", "validation", "deployment"] as const;
+const WORST_FIRST = ["unhealthy", "degraded", "unknown", "healthy"];
 
-export function overview(main: HTMLElement): View {
+export function overview(main: HTMLElement, head: Head): View {
   const cards = [...main.querySelectorAll<HTMLElement>("[data-metric]")].map((node) => new Card(node));
   const runs = new Map<string, Run[]>(KINDS.map((kind) => [kind, []]));
-  let healthDue: ReturnType<typeof setTimeout> | undefined;
-
-  const showHealth = async () => health(await ask<HealthReport>("health"));
+  head.on(health);
 
   async function load(): Promise<void> {
-    const [metrics, , list, available] = await Promise.all([
+    const [metrics, list] = await Promise.all([
       ask<Record<string, Summary>>("metrics"),
-      showHealth(),
       ask<Alert[]>("alerts", { limit: 100 }),
-      ask<Availability>("availability"),
+      availability(),
       ...KINDS.map(loadRuns),
       ...cards.map((card) => card.past()),
     ]);
     for (const card of cards) card.judge(metrics[card.name]);
     alerts(list, list.length);
-    availability(available);
   }
 
   async function loadRuns(kind: string): Promise<void> {
     const types = { build: "build.*", validation: "testsuiterun.*", deployment: "deployment.*" }[kind] ?? "";
-    const records = await ask<Stored[]>("records", { type: types, limit: 60 });
+    const records = await ask<Stored[]>("records", { type: types, limit: MOST_RUNS });
     runs.set(kind, joined(records.map((record) => runOf(record.type, record.timestamp, record.subject, record.id, record))));
     showRuns(kind);
   }
@@ -47,6 +47,7 @@ export function overview(main: HTMLElement): View {
     renew(byId(kind), ...list.slice(0, 8).map(runRow));
     byId(kind).closest("table")!.hidden = list.length === 0;
     byId(`no-${kind}`).hidden = list.length > 0;
+    byId("begin").hidden = [...runs.values()].some((one) => one.length > 0);
     found(kind);
   }
 
@@ -59,21 +60,13 @@ export function overview(main: HTMLElement): View {
           const value = frame.metrics[card.name];
           if (value) card.add(value.lastUpdated, value.current);
         }
-        touched();
       });
       live.on("active_alerts", (frame) => alerts(frame.alerts, frame.total));
-      live.on("ping", touched);
-      live.on("health_status", () => {
-        healthDue ??= setTimeout(() => {
-          healthDue = undefined;
-          void showHealth().catch(() => {});
-        }, 500);
-      });
       live.on("event", (event) => {
         const kind = isRun(event.type);
         if (!kind) return;
         const run = runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {});
-        runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]));
+        runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]).slice(0, MOST_RUNS));
         showRuns(kind);
       });
     },
@@ -86,6 +79,7 @@ class Card {
   #unit: string;
   #chart: Chart | undefined;
   #data: (number | null)[][] = [[], []];
+  #step = 1000;
 
   constructor(readonly node: HTMLElement) {
     this.name = node.dataset.metric ?? "";
@@ -107,9 +101,10 @@ class Card {
 
   async past(): Promise<void> {
     const answer = await ask<MetricAnswer>(`metrics/${this.name}`, { period: PAST, by: "", fields: "average", points: 450 });
+    this.#step = answer.stepMs;
     this.#data = columns(answer.overall, 1, answer.stepMs);
     this.#chart ??= this.#made(answer.target);
-    this.#chart.set(this.#data as never, answer.to - 15 * 60_000, answer.to);
+    this.#chart.set(this.#data as never, answer.to - PAST_MS, answer.to);
   }
 
   add(at: number, value: number): void {
@@ -117,11 +112,18 @@ class Card {
     const [times, values] = this.#data;
     if (!this.#chart || !times || !values) return;
     const seconds = at / 1000;
-    if (seconds <= (times.at(-1) ?? 0)) return;
+    const last = times.at(-1) ?? seconds;
+    if (times.length && seconds <= last) return;
+    if ((seconds - last) * 1000 > this.#step * GAP) {
+      times.push(last + this.#step / 1000); // Nothing was measured, or nothing was heard: that is a gap.
+      values.push(null);
+    }
     times.push(seconds);
     values.push(value);
-    if (times.length > LIVE_POINTS) for (const column of this.#data) column.splice(0, LIVE_POINTS / 4);
-    this.#chart.set(this.#data as never, at - 15 * 60_000, at);
+    // What has left the picture; one more is kept, from which the line comes in.
+    const gone = times.findIndex((time) => (time ?? 0) * 1000 >= at - PAST_MS) - 1;
+    if (gone > 60) for (const column of this.#data) column.splice(0, gone);
+    this.#chart.set(this.#data as never, at - PAST_MS, at);
   }
 
   #made(target: number | null): Chart {
@@ -140,26 +142,28 @@ class Card {
 
 function health(report: HealthReport): void {
   found("checks");
-  const title = document.title.split(" · ").slice(1).join(" · ");
-  document.title = `${report.overallStatus} · ${title}`;
-  byId("overall").dataset.status = report.overallStatus;
-  show(byId("overall"), report.overallStatus);
-  show(byId("environment"), report.environment);
-  show(byId("version"), report.version);
-  show(byId("uptime"), span(report.uptime));
   renew(
     byId("checks"),
-    ...report.checks.map((check) =>
+    ...worstFirst(report.checks).map((check) =>
       h(
         "li",
         {},
         h("p", {}, mark(check.status, check.status), " ", h("strong", {}, check.name), breaker(check.breaker)),
-        h("p", { class: "quiet" }, [check.message, check.remediation].filter(Boolean).join(" ")),
+        h("p", { class: "quiet" }, sentences(check.message, check.remediation)),
       ),
     ),
   );
-  const worst = report.checks.find((check) => check.status === "unhealthy") ?? report.checks.find((check) => check.status === "degraded");
-  advise(worst ? `${worst.name}: ${[worst.message, worst.remediation].filter(Boolean).join(" ")}` : "");
+  const worst = ["unhealthy", "degraded"].flatMap((status) => report.checks.filter((check) => check.status === status))[0];
+  advise(worst ? `${worst.name}: ${sentences(worst.message, worst.remediation)}` : "");
+}
+
+const worstFirst = (checks: HealthReport["checks"]) =>
+  [...checks].sort((a, b) => WORST_FIRST.indexOf(a.status) - WORST_FIRST.indexOf(b.status));
+
+/** What is, and what to do about it, as two sentences. */
+function sentences(what: string, remedy: string | null): string {
+  if (!remedy) return what;
+  return `${what}${/[.!?]$/.test(what) || !what ? "" : "."} ${remedy}`.trim();
 }
 
 let ofHealth = "";
@@ -199,23 +203,6 @@ function alerts(list: readonly Alert[], total: number): void {
   );
 }
 
-interface Availability {
-  percent: number | null;
-  target: number;
-  budgetMinutes: number;
-  leftMinutes: number;
-  gapCount: number;
-}
-
-function availability(one: Availability): void {
-  show(byId("available"), one.percent === null ? "–" : `${formatted(one.percent)} %`);
-  show(byId("budget"), `${formatted(one.leftMinutes)} of ${formatted(one.budgetMinutes)} min left at ${one.target} %`);
-}
-
 function found(section: string): void {
   byId(section).closest("section")?.querySelector(".missing")?.remove();
-}
-
-function touched(): void {
-
 }

@@ -1,0 +1,66 @@
+"""What the tests of the dashboard share: what they tell the server, and how they know that a page is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.async_api import Page, expect
+
+from bers_builtin import dashboard
+
+AXE = Path(dashboard.__file__).parent / "web" / "node_modules" / "axe-core" / "axe.min.js"
+EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+VIEWS = {
+    "/": "#indicators .card canvas",
+    "/metric/build_performance": "#numbers tbody tr",
+    "/alerts": "#list tbody tr",
+    "/runs": "#build tbody tr",
+    "/pipelines": "#graph tbody tr",
+    "/operations": "#checks tbody .strip",
+}
+"""Each view, and something that it shows once its script has asked for everything."""
+
+DRAWN_AT = """
+subject => new Promise(resolve => {
+  const look = () => document.querySelector(`#build [data-key="${subject}"]`) && resolve(Date.now());
+  const all = { childList: true, subtree: true, attributes: true };
+  new MutationObserver(look).observe(document.querySelector("#build"), all);
+  look();
+})
+"""
+"""When a run was drawn, in milliseconds since 1970."""
+
+SLOW = 20_000
+"""Milliseconds that a machine with much else to do may take."""
+
+
+def failed(subject: str = "chat/1", **fields: object) -> dict[str, object]:
+    return {"type": "build.finished", "source": "/ci", "subject": subject, "outcome": "failure", "duration_ms": 6100,
+            "reason": "lint", **fields}  # fmt: skip
+
+
+def slow(subject: str = "chat/2", **fields: object) -> dict[str, object]:
+    return {"type": "build.finished", "source": "/ci", "subject": subject, "outcome": "success", "duration_ms": 40_000,
+            "measures": {"build.phase.bundle": 30_000, "build.phase.minify": 9_000}, **fields}  # fmt: skip
+
+
+async def is_live(page: Page) -> None:
+    await expect(page.locator("#live")).to_have_text("live", timeout=SLOW)
+
+
+async def all_is_there(page: Page, path: str) -> None:
+    await is_live(page)
+    await expect(page.locator(VIEWS[path]).first).to_be_visible(timeout=SLOW)
+
+
+async def tab_to(page: Page, text: str) -> None:
+    """Press the tabulator until what has the focus is called so."""
+    for _ in range(80):
+        await page.keyboard.press("Tab")
+        if await focused(page) == text:
+            return
+    raise AssertionError(f"nothing that is called {text!r} can be reached")
+
+
+async def focused(page: Page) -> str:
+    return str(await page.evaluate("document.activeElement.textContent.trim()"))
