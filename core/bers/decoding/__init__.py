@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from bers.decoding import cloudevents
 from bers.decoding.documents import event
-from bers.decoding.limits import check_data, check_parts, check_time
+from bers.decoding.limits import check_data, check_marks, check_parts, check_time, seems_endless
 from bers.decoding.plain_events import ALL, ONE, Plain, seconds
 from bers.decoding.vocabulary import Canonical, canonical
 from bers.decoding.vocabulary import outcome as outcome
@@ -90,8 +90,9 @@ class Decoder:
         if body[: len(_BOM)] == _BOM:
             body = body[len(_BOM) :]
         cloud = media != PLAIN
-        if not cloud and len(body) <= min(WHOLE, self._max_event) and (known := self._at_once(body)) is not None:
-            return Decoded(known, [])
+        if not cloud and len(body) <= min(WHOLE, self._max_event) and not seems_endless(body):
+            if (known := self._at_once(body)) is not None:
+                return Decoded(known, [])
         pieces = self._split(body, media)
         if len(body) > WHOLE:
             await checkpoint()
@@ -217,14 +218,17 @@ class Decoder:
         return Refused("too_large", message, hint=f"send at most {self._max_events} at once")
 
     def _one(self, piece: bytes | memoryview, now: float, *, cloud: bool) -> Event:
+        check_marks(piece)
         plain = None
         if not cloud:
             try:
                 plain = ONE.decode(piece)
-                if self._is_known(plain):
-                    return self._event(plain)
             except msgspec.DecodeError:
                 plain = None
+            else:
+                if self._is_known(plain):
+                    return self._event(plain)
+                check_data(plain.data)  # Before it is decoded once more: what is nested deeply takes longest.
         document: Mapping[str, Any] = self._document.decode(piece)
         if cloud:
             document = cloudevents.claimed(document)
