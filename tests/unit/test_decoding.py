@@ -493,3 +493,8 @@ async def test_ten_thousand_values_are_taken_however_they_are_written(shape: int
         {"type": "a.b", "measures": {f"m{n}": n for n in range(measures)}, "data": {"d": [value] * count}}
     )
     assert len(event.data["d"]) == count
+
+
+async def test_events_of_one_request_that_name_no_time_happened_in_their_order() -> None:
+    events = await decode([{"type": "a.b"}, {"type": "a.b", "time": 5}, {"type": "a.b"}])
+    assert [round((event.time - NOW) * 1e6) for event in events if event.time != 5] == [0, 2]

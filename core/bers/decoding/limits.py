@@ -35,7 +35,7 @@ MAX_VALUES = 10_000
 """Values in `data`, on all levels: each takes many times its bytes in memory."""
 
 MAX_MARKS = 2 * MAX_VALUES + 1_000
-"""Commas and brackets of one event, outside of texts: a value has two at most, and the thousand are for all but `data`."""
+"""Commas and brackets of one event, outside of texts: a value has two at most; a thousand are for all but `data`."""
 
 MAX_ATTEMPT = 1_000_000
 MAX_NUMBER = 1e18
