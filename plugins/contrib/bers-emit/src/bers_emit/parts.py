@@ -62,6 +62,10 @@ class Parts:
                 found.append(pairs)
         return found
 
+    def close(self) -> None:
+        """Take nothing: there is no run that it would be told with."""
+        self._remove()
+
     def _remove(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self.path)
@@ -71,7 +75,10 @@ class Parts:
 
 
 class Around:
-    """A run around us, of our own kind and told to the same server: it waits for what we find."""
+    """A run around us, of our own kind and told to the same server: it waits for what we find.
+
+    Without a name it has ours: then it is a run of another kind that tells of ours as well.
+    """
 
     def __init__(self, path: str, head: Pairs) -> None:
         self._path = path

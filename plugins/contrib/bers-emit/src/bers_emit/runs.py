@@ -158,12 +158,13 @@ def run_with(
         data["args"] = redaction.arguments(argv[1:])
     sending = emitter or process_emitter()
     around = Around.of(kind, sending.url if sending else "", os.environ)
-    if around and name not in (None, around.name):  # Who names a run of his own wants one.
+    if around and around.name and name not in (None, around.name):  # Who names a run of his own wants one.
         around = None
     activity = Activity(kind, name or command, {"data": data, **fields}, emitter, around)
     activity.start()
     environ = activity.environ()
-    parts = None if around else _parts(activity, sending, environ)
+    # One without a name knows us by ours, and so we have to know what is inside.
+    parts = None if around and around.name else _parts(activity, sending, environ)
     for companion in companions:
         with contextlib.suppress(Exception):
             companion.before(activity, environ)
