@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,8 +148,16 @@ def test_what_an_earlier_build_left_is_not_counted_and_that_is_said(receiver: Re
     assert "bundle.initial" not in told  # No page says what is loaded at once.
 
 
-def test_brotli_sizes_are_those_of_the_module(receiver: Receiver, folder: Path) -> None:
+@pytest.mark.parametrize("by", ["module", "program"])
+def test_brotli_sizes_are_those_of_the_module_or_the_program(
+    by: str, receiver: Receiver, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     brotli = pytest.importorskip("brotli")
+    if by == "program":
+        without_brotli(tmp_path, monkeypatch)
+        program = tmp_path / "bin" / "brotli"
+        program.write_text(PROGRAM)
+        program.chmod(0o700)
     text = "".join(f"const part{number} = {number * number};\n" for number in range(500)).encode()
     (folder / "app.js").write_bytes(text)
     assert run("--kind", "build", "--bundle", "dist/**", "mkdir dist; cp app.js dist/; echo 1 > dist/b.js") == ""
@@ -156,6 +165,43 @@ def test_brotli_sizes_are_those_of_the_module(receiver: Receiver, folder: Path) 
     sizes = {asset["name"]: asset["brotli"] for asset in finished["data"]["assets"]}
     assert sizes == {name: len(brotli.compress(body, quality=6)) for name, body in (("app.js", text), ("b.js", b"1\n"))}
     assert finished["measures"]["bundle.brotli"] == sum(sizes.values())
+
+
+# One that understands what ours is called with; isolated, it finds the module that is hidden from us.
+PROGRAM = f"""#!{sys.executable} -I
+import sys
+import brotli
+assert sys.argv[1:5] == ["-q", "6", "-c", "-f"], sys.argv
+with open(sys.argv[5], "rb") as file:
+    sys.stdout.buffer.write(brotli.compress(file.read(), quality=6))
+"""
+
+
+def without_brotli(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have neither a module nor a program that can do it."""
+    hidden, programs = folder / "hidden", folder / "bin"
+    hidden.mkdir()
+    programs.mkdir()
+    for name in ("brotli", "brotlicffi"):
+        (hidden / f"{name}.py").write_text("raise ImportError(__name__)\n")
+    for name in ("sh", "mkdir", "cp"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PATH", str(programs))
+
+
+def test_where_nothing_compresses_with_brotli_there_are_no_such_sizes(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_brotli(tmp_path, monkeypatch)
+    assert run("--kind", "build", "--bundle", "dist/**", "mkdir dist; echo 1 > dist/b.js") == ""
+    [finished] = receiver.of("build.finished")
+    assert {name for name in finished["measures"] if name.startswith("bundle.")} == {
+        "bundle.raw",
+        "bundle.gzip",
+        "bundle.assets",
+    }
+    assert finished["data"]["assets"] == [{"name": "b.js", "files": 1, "raw": 2, "gzip": 22}]
 
 
 def test_measuring_is_no_part_of_the_duration(receiver: Receiver, folder: Path) -> None:
