@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -264,24 +266,40 @@ def build_wheel(folder, settings=None, metadata=None):
 """
 
 
-def test_pip_wheel_of_a_project(receiver: Receiver, folder: Path) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_pip_wheel_of_a_project(
+    fails: bool,
+    receiver: Receiver,
+    folder: Path,
+    clocked: Callable[..., list[str]],
+    lasted: Callable[[float, float], None],
+) -> None:
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
         pytest.skip("this Python has no pip")
     project = folder / "tiny"
     project.mkdir()
-    (project / "backend.py").write_text(BACKEND)
+    (project / "backend.py").write_text(BACKEND.replace("time.sleep(0.2)", "raise OSError()") if fails else BACKEND)
     (project / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         '[project]\nname = "tiny"\nversion = "1"\n'
     )
     wrapped = [*WRAPPED, "--kind", "build", "--name", "tiny", "--pip-timing", "--bundle", "out/*.whl", "--"]
+    start = time.perf_counter()
     done = subprocess.run(
-        [*wrapped, *pip, "wheel", "--no-index", "--disable-pip-version-check", "-w", "out", "./tiny"],
+        [*wrapped, *clocked(*pip, "wheel", "--no-index", "--disable-pip-version-check", "-w", "out", "./tiny")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+    whole = (time.perf_counter() - start) * 1000
+    [finished] = receiver.of("build.finished")
+    lasted(finished["duration_ms"], whole)
+    if fails:
+        assert done.returncode == 1, done.stderr
+        assert (finished["outcome"], finished["reason"]) == ("failure", "exit code 1")
+        assert "bundle.raw" not in finished["measures"]
+        return
     assert (done.returncode, done.stderr) == (0, "")
-    [finished], [timed] = receiver.of("build.finished"), receiver.of("build.measured")
+    [timed] = receiver.of("build.measured")
     assert (finished["outcome"], timed["labels"], timed["subject"]) == ("success", {"tool": "pip"}, finished["subject"])
     resolve, install = timed["measures"]["dependencies.resolve"], timed["measures"]["dependencies.install"]
     assert install >= 200 and 0 < resolve + install <= finished["duration_ms"]

@@ -167,6 +167,10 @@ class Activity(Wrapping):
         if self._around is None:
             self._hand_in(f"{self._type}.started", self._fields)
 
+    def set_off(self) -> None:
+        """It begins only now: what was prepared since its start was told is not its time."""
+        self._begun = perf_counter()
+
     def stop(self) -> None:
         """It has ended, though there is still something to measure: what is spent on that is not its time."""
         self._ended = perf_counter()

@@ -176,6 +176,7 @@ def run_with(
     for companion in companions:
         with contextlib.suppress(Exception):
             companion.before(activity, environ)
+    activity.set_off()
     try:
         ended = _run_to_its_end(signals, argv, environ)
     except (OSError, ValueError) as exc:
