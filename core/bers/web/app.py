@@ -20,7 +20,7 @@ from bers.access.headers import guarded
 from bers.access.settings import AccessSettings
 from bers.clock import SystemClock
 from bers.directory import Route
-from bers.errors import Refused
+from bers.errors import PluginError, Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
@@ -91,6 +91,10 @@ class App:
             await self._answer(request, scope, receive, send)
         except Refused as refused:
             await self._masked(told(request, refusal(refused)))(scope, receive, send)
+        except PluginError as exc:
+            _log.exception("%s %s could not be answered, by the fault of a plugin", request.method, request.url.path)
+            hint = "its author can mend it; logs/monitoring.log says where"
+            await self._masked(told(request, failure(500, "internal", str(exc), hint=hint)))(scope, receive, send)
         except Exception as exc:
             if why := disk.disk_fault(exc):
                 hint = "the check `storage` says what to do; ask again in a moment"
