@@ -58,7 +58,8 @@ class Format(Generic[S]):
     """Tell what happened, as documents of plain JSON; nothing where nothing did that matters here. ``origin`` in a
     document says what it was: ``github/push``. An ``id`` that depends on what happened alone makes every repeat one.
 
-    A ValueError among them is a rejected one. Raise it where the body is none of this format, or Refused. It is called
+    A ValueError among them is a rejected one. Raise it where the body is none of this format, or Refused; whatever else
+    is raised costs the request, and is told as the fault of the plugin. It is called
     in the event loop: a generator is taken a slice at a time, and at a None others have their turn, whenever it has
     looked at much and found nothing; what takes longer is waited for, as a coroutine.
     """

@@ -83,6 +83,13 @@ class Outlet(Protocol):
         """Hand over one whole frame; wait while the client is slow."""
         ...
 
+    def offer(self, data: bytes) -> bool:
+        """Hand over one whole frame at once; False, and it was not taken, where that would have to wait.
+
+        What is offered to many clients one after another is best the same object.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Operation(Generic[S, Q, R]):

@@ -116,6 +116,7 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     min: float
     max: float
     last: float
+    """The newest value by event time; of several of one moment the greatest, whatever the order in which they came."""
     seen: tuple[float, int]
     """When the last value was measured, and the end of the batch that brought it."""
     sketch: Sketch
@@ -132,14 +133,15 @@ class Window(msgspec.Struct, array_like=True, gc=False):
         return self.metric, self.labels, self.start, self.width
 
     def add(self, value: float, time: float, position: int, weight: int = 1) -> None:
-        """Fold one more value into the window; values of one position are added in their order."""
+        """Fold one more value into the window; order does not matter."""
         self.count += weight
         self.sum += value * weight
         if value < self.min:
             self.min = value
         if value > self.max:
             self.max = value
-        if (time, position) >= self.seen:
+        seen = self.seen[0]
+        if time > seen or (time == seen and value >= self.last):
             self.last, self.seen = value, (time, position)
         sketch.add(self.sketch, value, weight)
 
@@ -152,7 +154,7 @@ class Window(msgspec.Struct, array_like=True, gc=False):
             self.min = other.min
         if other.max > self.max:
             self.max = other.max
-        if (other.seen, other.last) > (self.seen, self.last):
+        if (other.seen[0], other.last, other.seen) > (self.seen[0], self.last, self.seen):
             self.seen, self.last = other.seen, other.last
         sketch.merge(self.sketch, other.sketch)
         self.tiers = other.tiers or self.tiers

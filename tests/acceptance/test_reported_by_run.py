@@ -1,5 +1,6 @@
 """Tests, builds and deployments that report by themselves: from the command that is run to REST's answer about it."""
 
+import os
 import subprocess
 import sys
 import time
@@ -112,3 +113,33 @@ def test_reports_are_taken_from_curl_as_they_are(server: Operator, project: Path
         "metrics/test_suite_duration",
         lambda data: 4500 in [one["current"] for one in data["series"] if one["labels"].get("suite") == "by-curl"],
     )
+
+
+def test_a_report_that_comes_by_curl_and_by_the_command_counts_once(server: Operator, project: Path) -> None:
+    url = f"http://127.0.0.1:{server.ports['control']}"
+    files = {
+        "junit": '<testsuites><testsuite time="1.5"><testcase name="both"/></testsuite></testsuites>',
+        "coverage": "TN:both\nSF:a.py\nDA:1,1\nDA:2,0\nend_of_record\n",
+    }
+
+    def by_http(kind: str, query: str = "") -> tuple[int, int]:
+        path = f"{url}/api/monitoring/ingest/{kind}?suite=both{query}"
+        data = httpx2.post(path, content=files[kind].encode(), timeout=20).json()["data"]
+        return data["accepted"], data["duplicates"]
+
+    def by_command(kind: str, *options: str) -> None:
+        (project / kind).write_text(files[kind])
+        command = [sys.executable, "-m", "bers_emit", "import", kind, kind, "--suite", "both", "--strict", "--url", url]
+        # In whatever job it runs itself, that is not the run that is meant.
+        outside = {"PATH": os.environ["PATH"], "BERS_EMIT_SPOOL": str(project / "spool")}
+        subprocess.run([*command, *options], cwd=project, check=True, timeout=60, env=outside)
+
+    by_command("junit")
+    assert by_http("junit") == (0, 1)
+    assert by_http("junit", "&run=4711") == (1, 0), "the same content in another run is another one"
+    by_command("junit", "--run", "4711")
+    assert by_http("coverage", "&run=4711&attempt=2") == (1, 0)
+    by_command("coverage", "--run", "4711", "--attempt", "2")
+    for type, count in (("testsuiterun.finished", 2), ("coverage.reported", 1)):
+        found = server.data(f"records?type={type}")
+        assert len([one for one in found if _is(one, "both")]) == count

@@ -54,6 +54,7 @@ async def drawn(browser: Browser, server: Server, count: int) -> Sequence[float]
 
 async def _drawn(page: Page, server: Server, subject: str) -> float:
     at: list[float] = []
+    emitted = 0.0
 
     async def look() -> None:
         at.append(float(await page.evaluate(DRAWN_AT, subject)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import expect
 
@@ -16,7 +17,7 @@ from tests.integration.test_health import SOON, shaky
 
 async def test_an_open_breaker_is_told_first_and_closed_alone(opened: Opening, tmp_path: Path) -> None:
     finds: dict[str, Status | Exception] = {"hand": RuntimeError("broken"), "heart": RuntimeError("broken too")}
-    changes = [
+    changes: list[tuple[tuple[str, ...], Any]] = [
         (("sources", "shaky"), {}),
         (("pipelines", "shaken"), {"sources": ["shaky"], "sinks": ["sse"]}),
         (("health", "breaker"), {"failures": 3, "reset_after": "1h"}),

@@ -17,8 +17,9 @@ import pytest
 from bers import Batch, Config, ConfigError, Context, Delivery, SinkSpec, Stage, config, plugins
 from bers.config.located import parse
 from bers.schemas import decode
+from bers.testing import check_format
 from bers.testing.server import Server, serving
-from bers_builtin.sources.github import Github, GithubConfig
+from bers_builtin.sources.github import GITHUB, Github, GithubConfig
 from tests.unit.test_web import error
 
 
@@ -406,3 +407,29 @@ def test_an_empty_secret_stops_the_start_and_a_short_one_is_warned_of() -> None:
     (warning,) = [one for one in plan("{secrets: [short]}") if "github" in one]
     assert warning.startswith("sources.github.secrets[0]: it has fewer than 16 characters; make one with ")
     assert not any("github" in one for one in plan(f"{{secrets: [{SECRET}]}}"))  # No pipeline need name it.
+
+
+def signed(one: Delivery) -> Delivery:
+    signature = "sha256=" + hmac.new(SECRET.encode(), one.body, "sha256").hexdigest()
+    return one._replace(headers={**one.headers, "x-hub-signature-256": signature})
+
+
+async def test_whatever_it_is_sent_it_reads_or_says_what_is_wrong() -> None:
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("workflow_run", {"action": "completed", "workflow_run": run(conclusion="success")}),
+        ("deployment_status", {"deployment": deployment(), "deployment_status": status("failure")}),
+        ("deployment", {"deployment": deployment()}),
+    ]
+    told = [
+        signed(
+            Delivery(
+                {"x-github-event": kind, "x-github-delivery": "d-1"},
+                json.dumps({"repository": REPOSITORY, **body}).encode(),
+                "application/json",
+                1_795_420_900.0,
+            )
+        )
+        for kind, body in bodies
+    ]
+    documents = await check_format(GITHUB, "github", *told, sign=signed, **CONFIG)
+    assert {one["type"] for one in documents} >= {"build.finished", "deployment.finished"}

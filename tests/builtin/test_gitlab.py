@@ -17,8 +17,9 @@ from bers import ConfigError, Context, Delivery, Refused, plugins
 from bers import config as configuration
 from bers.config.located import parse
 from bers.schemas import decode
+from bers.testing import check_format
 from bers.testing.server import Server, serving
-from bers_builtin.sources.gitlab import Gitlab, GitlabConfig
+from bers_builtin.sources.gitlab import GITLAB, Gitlab, GitlabConfig
 from tests.unit.test_web import error
 
 TOKEN, SIGNING = "a token that is long enough", "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -323,3 +324,11 @@ def test_a_signing_token_that_is_none_stops_the_start() -> None:
         text = SHIPPED.read_text(encoding="utf-8").replace("sources:", f"sources:\n  gitlab: {{secrets: {secrets}}}", 1)
         with pytest.raises(ConfigError, match=fault):
             configuration.plan(parse(text, "pipelines.yaml"), plugins.load(installed=False))
+
+
+async def test_whatever_it_is_sent_it_reads_or_says_what_is_wrong() -> None:
+    headers = {"x-gitlab-event-uuid": "d-1", "x-gitlab-token": TOKEN}
+    bodies = (deployment("success"), pipeline("failed"), job("success"), merge_request())
+    told = [Delivery(headers, json.dumps(body).encode(), "application/json", NOW) for body in bodies]
+    documents = await check_format(GITLAB, "gitlab", *told, secrets=[TOKEN])
+    assert {one["type"] for one in documents} >= {"build.finished", "deployment.finished"}

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from bers import Catalog, ConfigError, Delivery, Event, Metric, Rejection, Table
 from bers.decoding.documents import event as read
 from bers.stages import Context
-from bers.testing import check_spec, run_receive, step
+from bers.testing import check_format, check_spec, run_receive, step
 from bers.testing.server import Server, serving
 from bers_builtin.sources.build import BUILD
 from bers_builtin.sources.otlp import OTLP
@@ -564,3 +564,17 @@ def test_rejections_are_told_once_each() -> None:
     told = metrics.manners.taken("application/json", [Rejection(n, f"reason {n % 7}") for n in range(20)])
     message = json.loads(told.body)["partialSuccess"]["errorMessage"]
     assert message.startswith("reason 0 (3); reason 1 (3)") and message.endswith("and 2 other reasons")
+
+
+async def test_whatever_it_is_sent_it_reads_or_says_what_is_wrong() -> None:
+    def told(body: Any) -> Delivery:
+        return Delivery({}, json.dumps(body).encode(), "application/json", START / 1e9 + 60)
+
+    context = Context("otlp", metrics=METRICS)
+    numbers = told(export(counter(point(5, 3, kind="a")), service_name="shop"))
+    assert await check_format(OTLP, "otlp-metrics", numbers, context=context, metrics=CHOSEN)
+    record = {
+        "timeUnixNano": str(START), "eventName": "build.finished", "body": {"stringValue": "done"},
+        "attributes": attributes({"outcome": "success"}),
+    }  # fmt: skip
+    assert await check_format(OTLP, "otlp-logs", told(logs(record, service_name="shop")), context=context)

@@ -131,8 +131,7 @@ def test_one_value_added_many_times_has_the_sum_that_adding_came_to(number: int,
     assert [facts(one) for one in back(windows, 1.0, quick=quick)] == [facts(one) for _, one in windows]
 
 
-def test_a_later_part_has_the_last_value_of_two_of_one_time() -> None:
-    """Positions are not kept; what is in memory still is later than every part."""
+def test_of_two_values_of_one_time_the_greater_is_the_last_in_whatever_part_it_is() -> None:
     key = ("m", (), float(START), 1.0)
     first, second = Window.of(key, 9.0, START + 0.5, 70), Window.of(key, 1.0, START + 0.5, 80)
     parts = [
@@ -142,10 +141,11 @@ def test_a_later_part_has_the_last_value_of_two_of_one_time() -> None:
     for order in (parts, parts[::-1]):
         total = order[0].copy()
         total.merge(order[1])
-        assert total.last == 1.0
-    live = Window.of(key, 0.5, START + 0.5, 0)
-    parts[0].merge(live)
-    assert parts[0].last == 0.5
+        assert total.last == 9.0
+    for value, last in ((8.5, 9.0), (9.5, 9.5)):
+        live = Window.of(key, value, START + 0.5, 90)
+        live.merge(parts[0])
+        assert live.last == last
 
 
 @pytest.mark.parametrize(

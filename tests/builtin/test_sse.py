@@ -38,6 +38,11 @@ class Ear:
         await self.open.wait()
         self.raw.append(data)
 
+    def offer(self, data: bytes) -> bool:
+        if self.open.is_set():
+            self.raw.append(data)
+        return self.open.is_set()
+
     @property
     def told(self) -> list[Told]:
         return [parse(frame) for frame in b"".join(self.raw).decode().split("\n\n") if frame]
@@ -245,10 +250,35 @@ async def test_events_are_told_at_most_ten_times_a_second(clock: VirtualClock) -
     async with live(clock) as stage, listening(stage, clock) as ear:
         before = len(ear.raw)
         for number in range(1, 91):
-            await stage.write(batch(event(number)))
+            await stage.write(batch(event(number, "custom.noise")))
             await clock.advance(0.01)
-        assert len(ear.of("build-completed")) == 90
+        await clock.advance(0.1)
+        assert len(ear.of("event")) == 90
         assert len(ear.raw) - before <= 10
+
+
+@pytest.mark.parametrize("type", ["alert.firing", "build.finished", "health.checked"])
+async def test_what_is_urgent_does_not_wait_for_the_next_tenth_of_a_second(clock: VirtualClock, type: str) -> None:
+    async with live(clock) as stage, listening(stage, clock, types=f"{type},custom.noise") as ear:
+        await stage.write(batch(event(1, "custom.noise")))
+        await clock.advance(0.005)
+        await stage.write(batch(event(2, "custom.noise")))
+        await clock.advance(0.02)
+        assert [told.data["sequence"] for told in ear.told[1:]] == ["1"]
+        await stage.write(batch(event(3, type)))
+        await clock.advance(0.01)
+        assert [told.data["sequence"] for told in ear.told[1:]] == ["1", "2", "3"]  # And nothing before it is left out.
+
+
+async def test_much_that_is_urgent_is_gathered_too(clock: VirtualClock) -> None:
+    async with live(clock) as stage, listening(stage, clock) as ear:
+        before = len(ear.raw)
+        for number in range(1, 301):
+            await stage.write(batch(event(number, "alert.repeated", None)))
+            await clock.advance(0.01)
+        told = len(ear.of("alert_repeated")) + sum(count["total"] for count in ear.of("events"))
+        assert told >= 290
+        assert len(ear.raw) - before <= 20 + 3 * 30  # Twenty that make haste at once, then as many a second, and lists.
 
 
 async def test_a33_too_many_events_are_counted_and_alerts_are_told_first(clock: VirtualClock) -> None:
@@ -260,6 +290,19 @@ async def test_a33_too_many_events_are_counted_and_alerts_are_told_first(clock: 
         assert len(ear.of("event")) == 99
         (counted,) = ear.of("events")
         assert (counted["total"], counted["counts"]) == (901, {"custom.noise": 901})
+
+
+async def test_a33_steps_of_runs_are_told_before_their_figures_and_alerts_before_both(clock: VirtualClock) -> None:
+    async with live(clock) as stage, listening(stage, clock, types="build.*,alert.firing") as ear:
+        figures = [event(number, "build.measured", None) for number in range(1, 1001)]
+        steps = [event(number, "build.finished") for number in range(1001, 1061)]
+        await stage.write(batch(*figures, *steps, event(1061, "alert.firing", None)))
+        await clock.advance(0)
+        assert (len(ear.of("alert_firing")), len(ear.of("build-completed"))) == (1, 60)
+        assert ear.of("events")[0]["counts"] == {"build.measured": 1000 - 39}
+        await stage.write(batch(*(event(number) for number in range(1062, 2062)), event(2062, "alert.firing", None)))
+        await clock.advance(0.1)
+        assert len(ear.of("alert_firing")) == 2
 
 
 async def test_nothing_goes_uncounted_when_there_is_far_too_much(clock: VirtualClock) -> None:
@@ -295,6 +338,49 @@ async def test_a_client_that_comes_back_is_told_what_it_missed(clock: VirtualClo
             assert ear.told[-1].id == "11"
 
 
+async def test_who_comes_back_after_a_flood_is_told_what_others_were(clock: VirtualClock) -> None:
+    async with live(clock, replay=300) as stage:
+        async with listening(stage, clock) as ear:
+            await stage.write(batch(event(1)))
+            await clock.advance(1)
+            noise = [event(number, "custom.noise") for number in range(2, 5002)]
+            await stage.write(batch(*noise, *(event(number, "build.measured", None) for number in range(5002, 6002))))
+            await clock.advance(1)
+            others = [told for told in ear.told if told.name in ("event", "events")]
+        async with listening(stage, clock, last_event_id="1") as back:
+            assert [told for told in back.told if told.name in ("event", "events")] == others
+            assert sum(count["total"] for count in back.of("events")) + len(back.of("event")) == 6000
+        async with listening(stage, clock, last_event_id="1", types="build.*") as back:
+            counts = [told.data["counts"] for told in back.told if told.name == "events"]
+            told = len([told for told in back.told if "build.measured" in told.data["type"]])
+            assert told + sum(count["build.measured"] for count in counts) == 1000
+            assert {type for count in counts for type in count} == {"build.measured"}
+
+
+async def test_a_minute_of_fifty_events_a_second_is_kept_for_whoever_comes_back(clock: VirtualClock) -> None:
+    async with live(clock) as stage:
+        for second in range(60):
+            await stage.write(batch(*(event(50 * second + number) for number in range(1, 51))))
+            await clock.advance(1)
+        async with listening(stage, clock, last_event_id="50") as ear:
+            assert "gap" not in ear.names()
+            assert len(ear.of("build-completed")) == 2950
+
+
+async def test_after_a_restart_everybody_is_told_of_the_gap(clock: VirtualClock) -> None:
+    async with live(clock) as before:
+        await before.write(batch(event(41)))
+        await clock.advance(1)
+    async with live(clock) as stage:
+        for last in ("41", "0"):  # Who came before anything had happened was told 0.
+            async with listening(stage, clock, last_event_id=last) as ear:
+                assert ear.names()[:2] == ["connected", "gap"]
+        await stage.write(batch(event(43)))
+        await clock.advance(1)
+        async with listening(stage, clock, last_event_id="41") as ear:
+            assert ear.names()[:2] == ["connected", "gap"]
+
+
 @pytest.mark.parametrize("id", ["3", "99", "no-position", "-1", "²"])
 async def test_a_gap_is_told_where_what_was_missed_is_not_known(clock: VirtualClock, id: str) -> None:
     async with live(clock, replay=5) as stage:
@@ -319,8 +405,11 @@ async def test_a_slow_client_gets_the_newest_metrics_and_learns_what_it_missed(c
             for second in range(1, 21):
                 await stage.write(batch(event(second, measures={"build_performance": second})))
                 await clock.advance(1.0)
+            assert stage.tell() == {"clients": 2, "slow": 1, "skipped": stage.tell()["skipped"], "ended": 0}
             slow.open.set()
             await clock.advance(1.0)
+            assert stage.tell()["slow"] == 0
+            assert stage.tell()["skipped"] == slow.of("gap")[0]["dropped"] > 0
             assert len(quick.of("build-completed")) == 20
             assert slow.of("gap")[0]["dropped"] + len(slow.of("build-completed")) == 20
             assert [told["metrics"]["build_performance"]["current"] for told in slow.of("performance_metrics")] == [20]
@@ -336,6 +425,7 @@ async def test_a_client_that_is_stuck_is_sent_away(clock: VirtualClock) -> None:
         assert stuck.gone
         assert not other.gone
         assert stage.clients == 1
+        assert stage.tell()["ended"] == 1
 
 
 async def test_c052_clients_are_counted_while_they_stay(clock: VirtualClock) -> None:

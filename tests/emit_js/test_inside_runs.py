@@ -183,3 +183,16 @@ def test_what_cannot_be_handed_over_is_told_as_before(make: Make) -> None:
         app.run("env", "-u", "PYTEST_CURRENT_TEST", f"BERS_BUILD_RUN={app.folder}/other", *COMMANDS["vite"])
         assert [one["type"] for one in receiver.events[2:]] == ["build.started", "build.finished"]
         assert receiver.events[3]["labels"] == {"build": "shop"}
+
+
+def test_a_suite_in_a_build_that_reads_its_report_is_one(make: Make) -> None:
+    command, files = SUITES["vitest"]
+    reports = ("--reporter=@bers/emit/vitest", "--reporter=junit", "--outputFile.junit=v.xml")
+    with Receiver() as receiver:
+        tests = make(receiver.url, files)
+        wrapped = ("env", "-u", "PYTEST_CURRENT_TEST", *RUN, "--kind", "build", "--junit", "v.xml", "--")
+        assert tests.run(*wrapped, *command, *reports).code == 1
+        [build], [suite] = receiver.of("build.finished"), receiver.of("testsuiterun.finished")
+        assert not receiver.of("testsuiterun.started")
+    assert (suite["subject"], suite["labels"], suite["outcome"]) == (build["subject"], {"suite": "shop"}, "failure")
+    assert (suite["measures"]["tests.total"], suite["measures"]["tests.failed"]) == (2, 1)

@@ -243,7 +243,7 @@ def test_delivery_goes_on_where_another_stopped(node: Node, nobody: str) -> None
     emit_and_die(node, 1200)
     with Receiver() as receiver:
         receiver.hang_after = 1
-        node.run("import { flush } from '@bers/emit'; await flush(0.5)", BERS_EMIT_URL=receiver.url)
+        node.run("import { flush } from '@bers/emit'; await flush(3)", BERS_EMIT_URL=receiver.url)
         assert len(receiver.events) == 500
     with Receiver() as receiver, Emitter(receiver.url) as python:
         assert python.flush(10)

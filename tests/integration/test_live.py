@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 import httpx2
@@ -24,7 +25,7 @@ class Frame(NamedTuple):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
     folder = tmp_path_factory.mktemp("live")
-    configure(folder, {"  sse: {}": "  sse: {heartbeat: 1s, replay: 50}"})
+    configure(folder, {"  sse: {}": "  sse: {heartbeat: 1s, replay: 200}"})
     with started(folder) as operator:
         yield operator
 
@@ -130,13 +131,14 @@ def test_who_comes_back_is_told_what_was_missed_once_and_in_order(server: Operat
 
 @pytest.mark.parametrize("id", ["0", "999999999", "not-an-id"])
 def test_who_was_away_for_too_long_is_told_that_there_is_a_gap(id: str, server: Operator) -> None:
-    server.emit(*(build(f"gap-{id}-{n}") for n in range(60)))
+    numbers = count()
 
     def gap() -> Frame | None:
+        server.emit(*(build(f"gap-{id}-{next(numbers)}") for _ in range(60)))
         with listening(server, **{"Last-Event-ID": id}) as frames:
             return frame if (frame := next(frames)).name == "gap" else None
 
-    told = until(gap)  # Once the last of them is told.
+    told = until(gap, 20)  # Once so many are told that the first are not kept any more.
     assert told.data["since"] == id and "not kept" in told.data["reason"]
 
 

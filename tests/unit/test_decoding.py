@@ -457,3 +457,44 @@ def test_data_of_a_cloudevent_that_is_too_large_are_not_decoded() -> None:
     assert [(one.id, one.error) for one in found.rejected] == [
         ("7", "2000 bytes are too many; an event has at most 1000")
     ]
+
+
+BRACKETS = "[[{," * 7_000
+"""What a log may hold: as a text it is one value."""
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/cloudevents+json"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "[" + ",".join(["[]"] * 20_000) + "]",
+        "[" + ",".join(["[" * 900 + "]" * 900] * 40) + "]",
+        "[" + ",".join(["1"] * 60_000) + "]",
+        '[{"a' + '":[{"a' * 20_000,
+    ],
+)
+async def test_what_holds_more_than_an_event_may_is_refused_before_it_is_decoded(data: str, kind: str) -> None:
+    body = f'{{"specversion":"1.0","type":"a.b","id":"x","source":"/s","data":{{"d":{data}}}}}'.encode()
+    found = await Decoder().decode(body, now=NOW, media=kind)
+    (rejection,) = found.rejected
+    assert rejection.error == "holds more than 10000 values; `data` of an event has at most so many"
+
+
+async def test_brackets_in_texts_are_no_values() -> None:
+    event = await one({"type": "a.b", "data": {"log": BRACKETS, 'a "key"': BRACKETS, "path": "C:\\", "more": BRACKETS}})
+    assert event.data["more"] == BRACKETS and event.data["path"] == "C:\\"
+
+
+@given(st.integers(0, 2), st.integers(0, 200))
+async def test_ten_thousand_values_are_taken_however_they_are_written(shape: int, measures: int) -> None:
+    value: Any = ([], {}, [1])[shape]
+    count = 4_950 if shape == 2 else 9_900
+    event = await one(
+        {"type": "a.b", "measures": {f"m{n}": n for n in range(measures)}, "data": {"d": [value] * count}}
+    )
+    assert len(event.data["d"]) == count
+
+
+async def test_events_of_one_request_that_name_no_time_happened_in_their_order() -> None:
+    events = await decode([{"type": "a.b"}, {"type": "a.b", "time": 5}, {"type": "a.b"}])
+    assert [round((event.time - NOW) * 1e6) for event in events if event.time != 5] == [0, 2]

@@ -11,6 +11,7 @@ import pytest
 
 from bers import Config, Delivery, Format, Operation, PluginError, Refused, Secret, SourceSpec, Stage, plugins
 from bers.operations import Nothing
+from bers.testing import check_format
 from bers.testing.server import Server, serving
 from tests.unit.test_web import error
 
@@ -33,6 +34,8 @@ class Buildbar(Stage[BuildbarConfig]):
             raise Refused("unauthenticated", "the signature is wrong")
 
     def decode(self, delivery: Delivery) -> Iterable[Mapping[str, Any]]:
+        if delivery.query.get("fail"):
+            raise FAULTS[delivery.query["fail"]]
         for one in json.loads(delivery.body)["builds"]:
             yield {
                 "id": one["id"],
@@ -47,6 +50,13 @@ class Buildbar(Stage[BuildbarConfig]):
     async def nothing(self, ask: Nothing, caller: Any) -> Nothing:
         return ask
 
+
+FAULTS: Mapping[str, BaseException] = {
+    "key": KeyError("builds"),
+    "exit": SystemExit(3),
+    "deep": RecursionError("too deep"),
+    "words": RuntimeError(f"it is {KEY.decode()}"),
+}
 
 SPEC = SourceSpec(
     "buildbar",
@@ -117,6 +127,70 @@ async def test_a_body_that_is_none_of_the_format_is_refused(server: Server) -> N
         signed = {"X-Buildbar-Signature": hmac.new(KEY, body, "sha256").hexdigest()}
         found = error(await server.post("ingest/buildbar", content=body, headers=signed), 400)
         assert found["message"].startswith("the body is not what buildbar sends: ")
+
+
+@pytest.mark.parametrize(("fault", "said"), [
+    ("key", "KeyError: 'builds'"),
+    ("exit", "SystemExit: 3"),
+    ("deep", "RecursionError: too deep"),
+    ("words", "RuntimeError: it is ***"),
+])  # fmt: skip
+async def test_what_else_a_format_raises_is_told_as_the_fault_of_its_plugin_and_costs_one_request(
+    fault: str, said: str, server: Server
+) -> None:
+    one = build()
+    found = error(await send(server, one, query=f"?fail={fault}"), 500)
+    assert found["message"] == f"buildbar: the format 'buildbar' failed when it read a request: {said}"
+    assert found["hint"] == "its author can mend it; logs/monitoring.log says where"
+    assert (await send(server, one)).json()["data"]["accepted"] == 1
+
+
+async def test_what_the_verifying_of_a_format_raises_lets_nobody_in(server: Server) -> None:
+    one = build()
+    body = json.dumps({"builds": [one]}).encode()
+    headers = {"X-Buildbar-Signature": "\u00e9".encode("latin-1")}  # Not ASCII: the comparison raises TypeError.
+    reply = await server.post("ingest/buildbar", content=body, headers=headers)
+    assert error(reply, 500)["message"].startswith(
+        "buildbar: the format 'buildbar' failed when it verified a request: "
+    )
+    assert (await send(server, one)).json()["data"]["accepted"] == 1
+
+
+def delivery(*builds: Any) -> Delivery:
+    return signed(Delivery({}, json.dumps({"builds": builds}).encode(), "application/json", 0.0))
+
+
+def signed(one: Delivery) -> Delivery:
+    return one._replace(headers={"x-buildbar-signature": hmac.new(KEY, one.body, "sha256").hexdigest()})
+
+
+class Careful(Buildbar):
+    """The same, and it looks at what it is sent."""
+
+    def decode(self, delivery: Delivery) -> Iterable[Mapping[str, Any]]:
+        try:
+            yield from super().decode(delivery)
+        except (LookupError, TypeError, OverflowError, RecursionError) as exc:
+            raise ValueError(f"it is no delivery of builds: {exc!r}") from exc
+
+
+CAREFUL = SourceSpec(
+    "buildbar", BuildbarConfig, Careful, formats=(Format("buildbar", Careful.decode, "The same.", Careful.verify),)
+)
+
+
+async def test_the_kit_finds_what_a_format_cannot_bear() -> None:
+    with pytest.raises(AssertionError, match=r"buildbar\.decode raises TypeError.*raise ValueError or Refused"):
+        await check_format(SPEC, "buildbar", delivery(build()), sign=signed, secret=KEY.decode())
+    documents = await check_format(CAREFUL, "buildbar", delivery(build(), build()), sign=signed, secret=KEY.decode())
+    assert [one["type"] for one in documents] == ["build.finished"] * 2
+
+
+async def test_the_kit_says_where_a_good_delivery_is_not_taken() -> None:
+    with pytest.raises(AssertionError, match=r"an intake would not take what buildbar says: .*is negative"):
+        await check_format(CAREFUL, "buildbar", delivery(build(seconds=-1)), sign=signed, secret=KEY.decode())
+    with pytest.raises(AssertionError, match="buildbar offers no format 'other', but"):
+        await check_format(CAREFUL, "other", secret=KEY.decode())
 
 
 async def test_another_type_an_encoding_and_too_large_a_body_are_refused_unread(server: Server) -> None:

@@ -29,6 +29,9 @@ class Eye:
         self.told += map(msgspec.json.decode, data.splitlines())
         await self.open.wait()
 
+    def offer(self, data: bytes) -> bool:
+        return False
+
     @property
     def ids(self) -> list[str]:
         return [one["event"]["id"] for one in self.told if "event" in one]

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from bers.decoding import cloudevents
 from bers.decoding.documents import event
-from bers.decoding.limits import check_data, check_parts, check_time
+from bers.decoding.limits import check_data, check_marks, check_parts, check_time, seems_endless
 from bers.decoding.plain_events import ALL, ONE, Plain, seconds
 from bers.decoding.vocabulary import Canonical, canonical
 from bers.decoding.vocabulary import outcome as outcome
@@ -34,6 +34,9 @@ PIECE = 64 << 10
 
 MANY_PIECES = 200_000
 """From so many commas on, the events of a body are counted before anything is made of them."""
+
+APART = 1e-6
+"""Seconds between two events of one request that name no time: they happened in the order in which they stand."""
 
 MAX_ERROR = 400
 """Characters of what is said of one event."""
@@ -90,7 +93,8 @@ class Decoder:
         if body[: len(_BOM)] == _BOM:
             body = body[len(_BOM) :]
         cloud = media != PLAIN
-        if not cloud and len(body) <= min(WHOLE, self._max_event) and (known := self._at_once(body)) is not None:
+        small = not cloud and len(body) <= min(WHOLE, self._max_event) and not seems_endless(body)
+        if small and (known := self._at_once(body)) is not None:
             return Decoded(known, [])
         pieces = self._split(body, media)
         if len(body) > WHOLE:
@@ -109,7 +113,7 @@ class Decoder:
             try:
                 if len(piece) > self._max_event:
                     raise ValueError(f"{len(piece)} bytes are too many; an event has at most {self._max_event:d}")
-                events.append(self._one(piece, now, cloud=cloud))
+                events.append(self._one(piece, now + index * APART, cloud=cloud))
             except (ValueError, msgspec.DecodeError, RecursionError) as exc:
                 rejected.append(Rejection(index, _why(exc), self._find_id(piece)))
         return Decoded(events, rejected)
@@ -144,7 +148,7 @@ class Decoder:
                 rejected.append(Rejection(index, _why(document)))
                 continue
             said = dict(document)
-            _take(self._tried(index, said, now, said.pop("origin", "")), events, rejected)
+            _take(self._tried(index, said, now + index * APART, said.pop("origin", "")), events, rejected)
         grow(weight + weigh(events[weighed:], 0))
         return Decoded(events, rejected)
 
@@ -217,14 +221,17 @@ class Decoder:
         return Refused("too_large", message, hint=f"send at most {self._max_events} at once")
 
     def _one(self, piece: bytes | memoryview, now: float, *, cloud: bool) -> Event:
+        check_marks(piece)
         plain = None
         if not cloud:
             try:
                 plain = ONE.decode(piece)
-                if self._is_known(plain):
-                    return self._event(plain)
             except msgspec.DecodeError:
                 plain = None
+            else:
+                if self._is_known(plain):
+                    return self._event(plain)
+                check_data(plain.data)  # Before it is decoded once more: what is nested deeply takes longest.
         document: Mapping[str, Any] = self._document.decode(piece)
         if cloud:
             document = cloudevents.claimed(document)

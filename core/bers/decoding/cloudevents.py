@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from bers.decoding import cdevents, tekton
+from bers.decoding.limits import check_marks
 from bers.errors import Refused
 from bers.plain import as_object
 
@@ -99,6 +100,10 @@ def from_request(headers: Iterable[tuple[bytes, bytes]], content_type: str, body
         return document
     if is_json(content_type or "application/json"):
         try:
+            check_marks(body)
+        except ValueError as exc:
+            raise Refused("invalid", f"the body {exc}") from None
+        try:
             return document | {"data": msgspec.json.decode(body)}
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise Refused("bad_request", f"the body is not JSON: {exc}") from exc
@@ -142,6 +147,7 @@ def _data(found: dict[str, Any], media: str) -> Any:
     if not is_json(media or "application/json"):
         found["data_base64"] = encoded
         return None
+    check_marks(whole)
     try:
         return msgspec.json.decode(whole)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,12 +34,36 @@ MAX_STRING = 64 << 10
 MAX_VALUES = 10_000
 """Values in `data`, on all levels: each takes many times its bytes in memory."""
 
+MAX_MARKS = 2 * MAX_VALUES + 1_000
+"""Commas and brackets of one event, outside of texts: a value has two at most; a thousand are for all but `data`."""
+
 MAX_ATTEMPT = 1_000_000
 MAX_NUMBER = 1e18
 """Beyond that a number is a mark for something else, and sums of some of them are no numbers any more."""
 
 FIRST_TIME, LAST_TIME = -62_135_769_600.0, 253_402_300_799.0
 """The years 1 to 9999, in seconds since 1970: no calendar, and no database of ours, goes further."""
+
+
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+# One that does not end goes to the end: else each quote in it would be tried, and take as long as the first.
+
+
+def seems_endless(body: bytes | bytearray) -> bool:
+    """Whether there are so many commas and brackets in it that to decode it may take long. Costs a fraction of that."""
+    return len(body) > MAX_MARKS and _marks(body) > MAX_MARKS
+
+
+def check_marks(document: bytes | bytearray | memoryview) -> None:
+    """Raise ValueError where a document in JSON is so full that decoding alone would take a tenth of a second."""
+    if len(document) > MAX_MARKS:
+        body = bytes(document)
+        if _marks(body) > MAX_MARKS and _marks(_TEXT.sub(b"", body)) > MAX_MARKS:  # Those in texts cost nothing.
+            raise ValueError(f"holds more than {MAX_VALUES} values; `data` of an event has at most so many")
+
+
+def _marks(body: bytes | bytearray) -> int:
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def check_time(seconds: float) -> float:

@@ -30,6 +30,7 @@ from bers.stages import (
 from bers.tables import Table
 from bers.testing.clock import VirtualClock
 from bers.testing.conformance import Provoke, check_emitted, check_source, check_spec
+from bers.testing.formats import check_format
 from bers.testing.steps import step
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Provoke",
     "Step",
     "VirtualClock",
+    "check_format",
     "check_source",
     "check_spec",
     "collect",

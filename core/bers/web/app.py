@@ -11,7 +11,7 @@ import anyio
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from bers import disk
 from bers.access.addresses import is_loopback
@@ -20,7 +20,7 @@ from bers.access.headers import guarded
 from bers.access.settings import AccessSettings
 from bers.clock import SystemClock
 from bers.directory import Route
-from bers.errors import Refused
+from bers.errors import PluginError, Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
@@ -30,6 +30,7 @@ from bers.web.entrance import Entrance
 from bers.web.envelope import JSON, Masked, failure, not_allowed, refusal, success
 from bers.web.health import BADGES
 from bers.web.login import LOGIN, LOGOUT, STYLE, Login, asked_for, style
+from bers.web.outlet import STREAM, Chunks, Outlet
 from bers.web.told import told
 from bers.web.waiting import Waiting
 
@@ -40,8 +41,6 @@ BODY_WITHIN = 10.0
 """Seconds in which the body of a command has to arrive."""
 
 _SOON = {"Retry-After": "1"}
-
-_STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +56,13 @@ class App:
         self._node: Supervisor | None = None
         self._entrance: Entrance | None = None
         self._login: Login | None = None
-        self._closing = anyio.Event()
+        self._closed = False
+        self._streams: set[anyio.CancelScope] = set()
+        """Cancelled, a stream ends."""
         self._waiting: Waiting | None = None
         """What the node waits for that is not there yet."""
         self._redactor = Redactor()
+        self._chunks = Chunks()
 
     def wait(self, waiting: Waiting) -> None:
         """Say what keeps the node from starting, until it has started."""
@@ -79,7 +81,9 @@ class App:
     def close(self) -> None:
         """End every stream, and take no more requests."""
         self._node = None
-        self._closing.set()
+        self._closed = True
+        for stream in self._streams:
+            stream.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,6 +95,10 @@ class App:
             await self._answer(request, scope, receive, send)
         except Refused as refused:
             await self._masked(told(request, refusal(refused)))(scope, receive, send)
+        except PluginError as exc:
+            _log.exception("%s %s could not be answered, by the fault of a plugin", request.method, request.url.path)
+            hint = "its author can mend it; logs/monitoring.log says where"
+            await self._masked(told(request, failure(500, "internal", str(exc), hint=hint)))(scope, receive, send)
         except Exception as exc:
             if why := disk.disk_fault(exc):
                 hint = "the check `storage` says what to do; ask again in a moment"
@@ -157,7 +165,7 @@ class App:
         elif method not in here:
             await not_allowed(list(here))(scope, receive, send)
         elif isinstance(stream := here[method].operation, Stream) and request.method == "HEAD":
-            await Response(None, 200, {**_STREAM, "Content-Type": stream.media})(scope, receive, send)
+            await Response(None, 200, {**STREAM, "Content-Type": stream.media})(scope, receive, send)
         elif isinstance(stream, Stream):
             await self._stream(here[method], request, values, receive, send, errand)
         else:
@@ -166,7 +174,7 @@ class App:
 
     def _absent(self, path: str, surface: Surface, source: str) -> Response:
         """The answer while there is no node."""
-        if self._waiting and not self._closing.is_set():
+        if self._waiting and not self._closed:
             if not self._may_know(source):
                 return failure(503, "unavailable", "this server waits for its disk", headers=_SOON)
             health = surface != "metrics" and path.startswith("/api/monitoring/health")
@@ -174,7 +182,7 @@ class App:
             if answer is not None:
                 return success(answer, status=503)
             return failure(503, "unavailable", self._waiting.why, headers=_SOON, hint=self._waiting.remedy)
-        gone = "this server is stopping" if self._closing.is_set() else "this server is starting"
+        gone = "this server is stopping" if self._closed else "this server is starting"
         return failure(503, "unavailable", gone, headers=_SOON)
 
     def _may_know(self, source: str) -> bool:
@@ -239,25 +247,17 @@ class App:
         if last := request.headers.get("last-event-id"):
             fields.setdefault("lastEventId", last)
         ask, stage = route.read(fields), route.answerer()
-        outlet = _Outlet(send, operation.media)
-
-        async def leave() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            group.cancel_scope.cancel()
-
-        async def close() -> None:
-            await self._closing.wait()
-            group.cancel_scope.cancel()
+        outlet = Outlet(request.scope, send, operation.media, self._chunks)
 
         async def bar() -> None:
             await self._gate.until_barred(request, errand)
             group.cancel_scope.cancel()
 
+        group = anyio.create_task_group()
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(leave)
-                group.start_soon(close)
+            async with group:
+                self._streams.add(group.cancel_scope)
+                outlet.watch(group, receive)
                 if self._gate.settings.enabled:
                     group.start_soon(bar)
                 await operation.handler(stage, ask, outlet)
@@ -267,8 +267,9 @@ class App:
                 _log.warning("a stream was ended: %s", refused.exceptions[0])
             else:
                 raise refused.exceptions[0] from None
-        with anyio.move_on_after(1, shield=True):  # A client that does not read keeps nobody waiting.
-            await outlet.finish()
+        finally:
+            self._streams.discard(group.cancel_scope)
+        await outlet.finish()
 
     def _masked(self, response: Response) -> Response:
         """The answer without what nobody may read, whoever put it in: an error's text, a stage, what was kept before
@@ -305,28 +306,6 @@ class App:
             own = "".join(f"{self._ports.get(one)} ({one}) and on " for one in sorted(at))
             hint = f"it is answered on port {own}{self._ports.get('control')} (everything)"
         return failure(404, "not_found", f"nothing is answered at {path[:200]} on this port", hint=hint)
-
-
-class _Outlet:
-    """The way to one client of a stream."""
-
-    def __init__(self, send: Send, media: str) -> None:
-        self._send = send
-        self._media = media
-        self.opened = False
-
-    async def send(self, data: bytes) -> None:
-        if not self.opened:
-            self.opened = True
-            headers = {"content-type": self._media, **{name.lower(): value for name, value in _STREAM.items()}}
-            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-            start: Message = {"type": "http.response.start", "status": 200, "headers": encoded}
-            await self._send(start)
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def finish(self) -> None:
-        if self.opened:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _errand(path: str, surface: Surface, route: Route | None, *, badges: bool) -> Errand:

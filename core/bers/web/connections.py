@@ -6,13 +6,14 @@ import asyncio
 import logging
 import resource
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bers.config.settings import ServerSettings
 from bers.operations import Surface
+from bers.web.outlet import LINE
 
 MAX_HEAD = 64 << 10
 """How many bytes may come in a row that are no body: headers, and what pieces of a body are wrapped in."""
@@ -91,6 +92,8 @@ class _Connection(HttpToolsProtocol):
     _asked = 0
     """How many requests have come and are not answered."""
     _waited_for: asyncio.TimerHandle | None = None
+    _leave: Callable[[], None] | None = None
+    """What is called when the client of a stream is gone."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         port = int(transport.get_extra_info("sockname")[1])
@@ -107,6 +110,8 @@ class _Connection(HttpToolsProtocol):
             return
         self.limits.close(self._counted)
         super().connection_lost(exc)
+        if self._leave is not None:
+            self._leave()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:  # What it wants to say is read, so that it may read what we said.
@@ -118,6 +123,28 @@ class _Connection(HttpToolsProtocol):
         elif self._waited_for is None and not self._asked:
             self._expect_headers()
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope.setdefault("state", {})[LINE] = self
+
+    def write_now(self, data: bytes) -> bool:
+        """Write a piece of the answer that is being given; False where what was written before still waits."""
+        if self.flow.write_paused:
+            return False
+        if not self.transport.is_closing():
+            self.transport.write(data)
+        return True
+
+    def abort(self) -> None:
+        """Close it, whatever waits to be written: somebody who does not read would keep it for ever."""
+        self.transport.abort()
+
+    def when_lost(self, leave: Callable[[], None]) -> None:
+        """Call that when the client is gone before the answer has ended that is being given."""
+        self._leave = leave
+        if self.transport.is_closing():
+            leave()
+
     def on_headers_complete(self) -> None:
         self._expect_nothing()
         self._without_body = 0
@@ -126,6 +153,7 @@ class _Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._asked -= 1
+        self._leave = None
         super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -13,11 +13,12 @@ from anyio.lowlevel import checkpoint
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bers import disk
 from bers.catalog import Metric
 from bers.clock import Clock
 from bers.config.settings import IntakeSettings
 from bers.decoding import MEDIA, PLAIN, SLICE, WHOLE, Decoded, Decoder, Rejection, cloudevents
-from bers.errors import Full, Refused
+from bers.errors import BersError, Full, PluginError, Refused
 from bers.formats import Delivery, Documents
 from bers.intake import Intake
 from bers.memory import Hold, Memory
@@ -167,10 +168,12 @@ class Ingest:
         body = bytes(await self._read(request, grow, door, 1))
         delivery = self._delivery(request, media, body)
         async with self._strangers.turn:
-            if len(body) > WHOLE:  # To sum up a large body takes milliseconds, without the lock of the interpreter.
-                await to_thread.run_sync(partial(door.format.verify, door.reader(), delivery))
-            else:
-                door.format.verify(door.reader(), delivery)
+            verify = partial(door.format.verify, door.reader(), delivery)
+            with _blamed(door, "verified"):
+                if len(body) > WHOLE:  # To sum up a large body takes milliseconds, without the lock of the interpreter.
+                    await to_thread.run_sync(verify)
+                else:
+                    verify()
         visit.believe()
         hold.grow(len(body) * door.format.expansion)
         return body
@@ -271,10 +274,26 @@ def _media(request: Request) -> str:
 @contextmanager
 def _read_as(door: Door) -> Generator[None]:
     """Refuse what is no JSON, where it should be, and what the format says that it is not."""
+    with _blamed(door, "read"):
+        try:
+            yield
+        except ValueError as exc:
+            raise Refused("bad_request", f"the body is not what {door.format.name} sends: {exc}"[:400]) from exc
+
+
+@contextmanager
+def _blamed(door: Door, what: str) -> Generator[None]:
+    """Whatever else a format raises is its plugin's fault: it is named, and costs this request alone."""
     try:
         yield
-    except ValueError as exc:
-        raise Refused("bad_request", f"the body is not what {door.format.name} sends: {exc}"[:400]) from exc
+    except BersError:
+        raise
+    except (Exception, SystemExit) as exc:  # To end is for nobody to say who reads a request.
+        if disk.disk_fault(exc):
+            raise
+        said = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        place = f"{door.owner}: the format {door.format.name!r} failed when it {what} a request"
+        raise PluginError(f"{place}: {said}"[:400]) from exc
 
 
 def _check_media(media: str, request: Request, door: Door | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import time
@@ -14,6 +15,9 @@ from bers.errors import ConfigError, Fault
 from bers.operations import Surface
 
 BACKLOG = 2048
+
+UNSENT = 64 << 10
+"""How many bytes the system keeps for a client that does not read; without a bound it may keep megabytes."""
 
 
 def bind(settings: ServerSettings, *, wait: float = 0.0) -> dict[Surface, socket.socket]:
@@ -54,6 +58,10 @@ def _bind(host: str, port: int) -> socket.socket:
     one = socket.socket(family, kind, protocol)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(
+            OSError, AttributeError
+        ):  # Connections have it from their listener, where there is it.
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         one.bind(address)
         one.listen(BACKLOG)
     except OSError:

@@ -93,7 +93,7 @@ def _completed(kind: str, document: dict[str, Any], query: Mapping[str, str]) ->
     told: dict[str, Any] = {name: query[name] for name in _FIELDS if query.get(name)}
     if query.get("revision"):
         told["vcs"] = {"revision": query["revision"]}
-    return {**document, "type": READ_AS[kind], "source": f"/ingest/{kind}", "origin": kind, **told}
+    return {**document, "type": READ_AS[kind], "origin": kind, **told}
 
 
 FORMATS = (

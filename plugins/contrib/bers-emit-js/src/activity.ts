@@ -164,7 +164,7 @@ export class Activity {
     if (told !== 'left') return;
     const { subject, name } = this.around!;
     const { parent: _, ...data } = fields.data;
-    const labels = Object.fromEntries(Object.keys(fields.labels ?? {}).map((label) => [label, name]));
+    const labels = Object.fromEntries(Object.entries(fields.labels ?? {}).map(([label, own]) => [label, name || own]));
     this.emitter.emit(type, { ...fields, subject, labels, data });
   }
 

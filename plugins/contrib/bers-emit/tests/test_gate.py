@@ -20,22 +20,31 @@ def _says(receiver: Receiver, state: str, status: int = 200) -> None:
     receiver.answer(status, body=json.dumps({"data": data, "error": {"message": "no"}}).encode())
 
 
-@pytest.mark.parametrize(("state", "code"), [("open", 0), ("closed", 1), ("waiting", 1)])
+@pytest.mark.parametrize(("state", "code", "said"), [
+    ("open", 0, "open: it is open"),
+    ("closed", 1, "closed: it is closed"),
+    ("waiting", 1, "closed: it is waiting yet; --timeout 60s waits for it"),
+])  # fmt: skip
 def test_the_exit_code_is_the_answer(
-    state: str, code: int, receiver: Receiver, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    state: str,
+    code: int,
+    said: str,
+    receiver: Receiver,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BERS_EMIT_TOKEN", "t0ken")
     _says(receiver, state)
     assert main([*ASK, "--service", "chat", "--version", "1.5+x", "--max-age", "24h"]) == code
     captured = capsys.readouterr()
-    assert (captured.out if code == 0 else captured.err) == f"{state}: it is {state}\n"
+    assert (captured.out if code == 0 else captured.err) == f"{said}\n"
     assert receiver.paths == [
         "/api/monitoring/gate/production?for=staging-validation&service=chat&version=1.5%2Bx&maxAge=86400.0"
     ]
     assert receiver.requests[0][0]["Authorization"] == "Bearer t0ken"
 
 
-def test_it_waits_for_a_validation_as_long_as_it_may(receiver: Receiver) -> None:
+def test_it_waits_for_a_validation_as_long_as_it_may(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
     for state in ("waiting", "waiting", "open"):
         _says(receiver, state)
     assert main([*ASK, "--timeout", "20s"]) == 0
@@ -45,6 +54,7 @@ def test_it_waits_for_a_validation_as_long_as_it_may(receiver: Receiver) -> None
     start = time.monotonic()
     assert main([*ASK, "--timeout", "1s"]) == 1
     assert time.monotonic() - start < 5
+    assert capsys.readouterr().err == "closed: it is waiting within 1 s\n"
 
 
 def test_a_closed_gate_is_not_waited_for(receiver: Receiver) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -147,8 +150,16 @@ def test_what_an_earlier_build_left_is_not_counted_and_that_is_said(receiver: Re
     assert "bundle.initial" not in told  # No page says what is loaded at once.
 
 
-def test_brotli_sizes_are_those_of_the_module(receiver: Receiver, folder: Path) -> None:
+@pytest.mark.parametrize("by", ["module", "program"])
+def test_brotli_sizes_are_those_of_the_module_or_the_program(
+    by: str, receiver: Receiver, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     brotli = pytest.importorskip("brotli")
+    if by == "program":
+        without_brotli(tmp_path, monkeypatch)
+        program = tmp_path / "bin" / "brotli"
+        program.write_text(PROGRAM)
+        program.chmod(0o700)
     text = "".join(f"const part{number} = {number * number};\n" for number in range(500)).encode()
     (folder / "app.js").write_bytes(text)
     assert run("--kind", "build", "--bundle", "dist/**", "mkdir dist; cp app.js dist/; echo 1 > dist/b.js") == ""
@@ -156,6 +167,43 @@ def test_brotli_sizes_are_those_of_the_module(receiver: Receiver, folder: Path) 
     sizes = {asset["name"]: asset["brotli"] for asset in finished["data"]["assets"]}
     assert sizes == {name: len(brotli.compress(body, quality=6)) for name, body in (("app.js", text), ("b.js", b"1\n"))}
     assert finished["measures"]["bundle.brotli"] == sum(sizes.values())
+
+
+# One that understands what ours is called with; isolated, it finds the module that is hidden from us.
+PROGRAM = f"""#!{sys.executable} -I
+import sys
+import brotli
+assert sys.argv[1:5] == ["-q", "6", "-c", "-f"], sys.argv
+with open(sys.argv[5], "rb") as file:
+    sys.stdout.buffer.write(brotli.compress(file.read(), quality=6))
+"""
+
+
+def without_brotli(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have neither a module nor a program that can do it."""
+    hidden, programs = folder / "hidden", folder / "bin"
+    hidden.mkdir()
+    programs.mkdir()
+    for name in ("brotli", "brotlicffi"):
+        (hidden / f"{name}.py").write_text("raise ImportError(__name__)\n")
+    for name in ("sh", "mkdir", "cp"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PATH", str(programs))
+
+
+def test_where_nothing_compresses_with_brotli_there_are_no_such_sizes(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_brotli(tmp_path, monkeypatch)
+    assert run("--kind", "build", "--bundle", "dist/**", "mkdir dist; echo 1 > dist/b.js") == ""
+    [finished] = receiver.of("build.finished")
+    assert {name for name in finished["measures"] if name.startswith("bundle.")} == {
+        "bundle.raw",
+        "bundle.gzip",
+        "bundle.assets",
+    }
+    assert finished["data"]["assets"] == [{"name": "b.js", "files": 1, "raw": 2, "gzip": 22}]
 
 
 def test_measuring_is_no_part_of_the_duration(receiver: Receiver, folder: Path) -> None:
@@ -218,24 +266,40 @@ def build_wheel(folder, settings=None, metadata=None):
 """
 
 
-def test_pip_wheel_of_a_project(receiver: Receiver, folder: Path) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_pip_wheel_of_a_project(
+    fails: bool,
+    receiver: Receiver,
+    folder: Path,
+    clocked: Callable[..., list[str]],
+    lasted: Callable[[float, float], None],
+) -> None:
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
         pytest.skip("this Python has no pip")
     project = folder / "tiny"
     project.mkdir()
-    (project / "backend.py").write_text(BACKEND)
+    (project / "backend.py").write_text(BACKEND.replace("time.sleep(0.2)", "raise OSError()") if fails else BACKEND)
     (project / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         '[project]\nname = "tiny"\nversion = "1"\n'
     )
     wrapped = [*WRAPPED, "--kind", "build", "--name", "tiny", "--pip-timing", "--bundle", "out/*.whl", "--"]
+    start = time.perf_counter()
     done = subprocess.run(
-        [*wrapped, *pip, "wheel", "--no-index", "--disable-pip-version-check", "-w", "out", "./tiny"],
+        [*wrapped, *clocked(*pip, "wheel", "--no-index", "--disable-pip-version-check", "-w", "out", "./tiny")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+    whole = (time.perf_counter() - start) * 1000
+    [finished] = receiver.of("build.finished")
+    lasted(finished["duration_ms"], whole)
+    if fails:
+        assert done.returncode == 1, done.stderr
+        assert (finished["outcome"], finished["reason"]) == ("failure", "exit code 1")
+        assert "bundle.raw" not in finished["measures"]
+        return
     assert (done.returncode, done.stderr) == (0, "")
-    [finished], [timed] = receiver.of("build.finished"), receiver.of("build.measured")
+    [timed] = receiver.of("build.measured")
     assert (finished["outcome"], timed["labels"], timed["subject"]) == ("success", {"tool": "pip"}, finished["subject"])
     resolve, install = timed["measures"]["dependencies.resolve"], timed["measures"]["dependencies.install"]
     assert install >= 200 and 0 < resolve + install <= finished["duration_ms"]

@@ -10,9 +10,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -22,6 +24,7 @@ from bers_emit.imports.suites import Suite
 from bers_emit.testing import Receiver
 
 MODULES = Path(__file__).parents[2] / "bers-emit-js" / "node_modules"
+Built = Callable[..., "dict[str, Any]"]
 WRAPPED = [sys.executable, "-m", "bers_emit", "run"]
 EMIT = [sys.executable, "-m", "bers_emit"]
 SOURCES = {
@@ -64,16 +67,23 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def built(receiver: Receiver, *command: str, code: int = 0) -> dict[str, Any]:
-    """Run a build under ``bers-emit run``; what was told of its end, which has to be one event."""
-    clock = 'date +%s%N > ../begun; "$@" > ../said 2>&1; code=$?; date +%s%N > ../ended; exit $code'
-    wrapped = [*WRAPPED, "--kind", "build", "--bundle", "dist/**", "--", "sh", "-c", clock, "sh", *command]
-    assert subprocess.run(wrapped, check=False).returncode == code, Path("../said").read_text()
-    [finished] = receiver.of("build.finished")
-    begun, ended = (int(Path(f"../{name}").read_text()) / 1e6 for name in ("begun", "ended"))
-    # The shell's own start and end are a part of the command.
-    assert ended - begun <= finished["duration_ms"] <= (ended - begun) * 1.05 + 100
-    return dict(finished)
+@pytest.fixture
+def built(receiver: Receiver, clocked: Callable[..., list[str]], lasted: Callable[[float, float], None]) -> Built:
+    """Runs a build under ``bers-emit run``: what was told of its end, which has to be one event with its time."""
+
+    def run(*command: str, code: int = 0, options: Sequence[str] = ("--bundle", "dist/**")) -> dict[str, Any]:
+        wrapped = [*WRAPPED, "--kind", "build", *options, "--", *clocked(*command)]
+        start = time.perf_counter()
+        done = subprocess.run(wrapped, capture_output=True, text=True, check=False)
+        whole = (time.perf_counter() - start) * 1000
+        Path("../said").write_text(done.stdout)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert code or "bers-emit:" not in done.stderr
+        [finished] = receiver.of("build.finished")
+        lasted(finished["duration_ms"], whole)
+        return dict(finished)
+
+    return run
 
 
 def zipped(folder: Path) -> float:
@@ -86,8 +96,8 @@ def zipped(folder: Path) -> float:
     return float(total)
 
 
-def test_vite_builds(receiver: Receiver, project: Path) -> None:
-    finished = built(receiver, tool("vite"), "build", "--manifest")
+def test_vite_builds(built: Built, receiver: Receiver, project: Path) -> None:
+    finished = built(tool("vite"), "build", "--manifest")
     assert finished["outcome"] == "success"
     assert finished["measures"]["bundle.gzip"] == zipped(project / "dist")
     assets = {one["name"]: one for one in finished["data"]["assets"]}
@@ -112,22 +122,22 @@ def test_vite_builds(receiver: Receiver, project: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vite", "webpack", "esbuild"])
-def test_a_build_that_fails_is_reported_as_failed(kind: str, receiver: Receiver, project: Path) -> None:
+def test_a_build_that_fails_is_reported_as_failed(kind: str, built: Built, project: Path) -> None:
     (project / "src/lib.js").write_text("export function add(a { return }")
     commands = {
         "vite": ["build"],
         "webpack": ["--mode", "production", "--entry", "./src/main.js", "--output-path", "dist"],
         "esbuild": ["src/main.js", "--bundle", "--outdir=dist"],
     }
-    finished = built(receiver, tool(kind), *commands[kind], code=1)
+    finished = built(tool(kind), *commands[kind], code=1)
     assert (finished["outcome"], finished["reason"]) == ("failure", "exit code 1")
     assert "bundle.raw" not in finished["measures"]
 
 
-def test_webpack_builds(receiver: Receiver, project: Path) -> None:
+def test_webpack_builds(built: Built, receiver: Receiver, project: Path) -> None:
     entry = ["--mode", "production", "--entry", "./src/main.js", "--output-filename", "[name].[contenthash].js"]
     output = ["--output-chunk-filename", "lazy.[contenthash].js", "--output-path", str(project / "dist")]
-    finished = built(receiver, tool("webpack"), *entry, *output, "--devtool", "source-map", "--json=stats.json")
+    finished = built(tool("webpack"), *entry, *output, "--devtool", "source-map", "--json=stats.json")
     assert finished["outcome"] == "success"
     assert {one["name"] for one in finished["data"]["assets"]} == {"main.*.js", "lazy.*.js"}
     subprocess.run([*EMIT, "import", "webpack", "stats.json", "--strict"], check=True)
@@ -140,9 +150,9 @@ def test_webpack_builds(receiver: Receiver, project: Path) -> None:
     )
 
 
-def test_esbuild_builds(receiver: Receiver, project: Path) -> None:
+def test_esbuild_builds(built: Built, receiver: Receiver, project: Path) -> None:
     options = ["--bundle", "--splitting", "--format=esm", "--entry-names=[name]-[hash]", "--outdir=dist"]
-    finished = built(receiver, tool("esbuild"), "src/main.js", *options, "--metafile=meta.json", "--sourcemap")
+    finished = built(tool("esbuild"), "src/main.js", *options, "--metafile=meta.json", "--sourcemap")
     assert {"main-*.js", "lazy-*.js"} <= {one["name"] for one in finished["data"]["assets"]}
     subprocess.run([*EMIT, "import", "esbuild", "meta.json", "--strict"], check=True)
     [imported] = receiver.of("build.measured")
@@ -205,7 +215,7 @@ def test_the_totals_are_those_of_jest(project: Path) -> None:
         assert kinds[name] == {kind: of for kind, of in final.items() if kind.partition(".")[2] not in missing}
 
 
-def test_npm_ci_says_how_long_its_dependencies_took(receiver: Receiver, project: Path) -> None:
+def test_npm_ci_says_how_long_its_dependencies_took(built: Built, receiver: Receiver, project: Path) -> None:
     if shutil.which("npm") is None:
         pytest.skip("there is no npm here")
     (project / "node_modules").unlink(missing_ok=True)
@@ -214,13 +224,53 @@ def test_npm_ci_says_how_long_its_dependencies_took(receiver: Receiver, project:
     (project / "package.json").write_text('{"name": "app", "version": "1.0.0", "dependencies": {"dep": "file:./dep"}}')
     quiet = ["--offline", "--no-audit", "--no-fund"]
     subprocess.run(["npm", "install", "--package-lock-only", *quiet], check=True, capture_output=True)
-    wrapped = [*WRAPPED, "--kind", "build", "--npm-timing", "--", "npm", "ci", *quiet]
-    done = subprocess.run(wrapped, capture_output=True, text=True, check=True)
-    assert "bers-emit" not in done.stderr
+    finished = built("npm", "ci", *quiet, options=["--npm-timing"])
+    assert finished["outcome"] == "success"
     assert (project / "node_modules/dep/package.json").exists()
-    [finished], [timed] = receiver.of("build.finished"), receiver.of("build.measured")
+    [timed] = receiver.of("build.measured")
     assert (timed["subject"], timed["labels"]) == (finished["subject"], {"tool": "npm"})
     resolve, install = timed["measures"]["dependencies.resolve"], timed["measures"]["dependencies.install"]
     assert 0 <= resolve + install <= finished["duration_ms"]
     subprocess.run([*WRAPPED, "--kind", "build", "--npm-timing", "--", "npm", "--version"], check=True)
     assert len(receiver.of("build.measured")) == 1  # Nothing was installed, and so nothing took any time.
+
+
+def test_npm_ci_that_fails_is_reported_as_failed(built: Built, project: Path) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm here")
+    (project / "node_modules").unlink(missing_ok=True)
+    (project / "package.json").write_text('{"name": "app", "version": "1.0.0", "dependencies": {"dep": "file:./dep"}}')
+    finished = built("npm", "ci", "--offline", "--no-audit", "--no-fund", code=1, options=[])
+    assert (finished["outcome"], finished["reason"]) == ("failure", "exit code 1")
+
+
+@pytest.mark.parametrize(("runner", "code"), [("vitest", 0), ("vitest", 1), ("jest", 0), ("jest", 1)])
+def test_a_test_run_is_told_once_with_its_time_and_its_end(
+    runner: str, code: int, receiver: Receiver, project: Path, clocked: Callable[..., list[str]],
+    lasted: Callable[[float, float], None],
+) -> None:  # fmt: skip
+    """Around a runner that does not report by itself, by its report alone."""
+    own = "import {it, expect} from 'vitest'\n" if runner == "vitest" else ""
+    (project / "package.json").write_text('{"name": "app", "version": "1.0.0", "private": true}')
+    name = "a.test.mjs" if runner == "vitest" else "a.test.js"
+    (project / name).write_text(f"{own}it('adds', () => expect(1 + 2).toBe({3 + code}))\n")
+    commands = {
+        "vitest": ["run", "--reporter=default", "--reporter=junit", "--outputFile.junit=v.xml"],
+        "jest": ["--rootDir=."],
+    }
+    wrapped = [*WRAPPED, "--kind", "test", "--name", runner]
+    junit_ = ["--junit", "v.xml"] if runner == "vitest" else []
+    start = time.perf_counter()
+    done = subprocess.run(
+        [*wrapped, *junit_, "--", *clocked(tool(runner), *commands[runner])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    whole = (time.perf_counter() - start) * 1000
+    assert done.returncode == code, done.stdout + done.stderr
+    [finished] = receiver.of("testsuiterun.finished")
+    lasted(finished["duration_ms"], whole)
+    assert finished["outcome"] == ("failure" if code else "success")
+    if junit_:
+        assert (finished["measures"]["tests.total"], finished["measures"]["tests.failed"]) == (1, code)

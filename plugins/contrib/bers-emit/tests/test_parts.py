@@ -102,6 +102,60 @@ def test_a_run_of_another_kind_leaves_the_suite_an_event_of_its_own(receiver: Re
     assert len(receiver.of("testsuiterun.started")) == 1 and not counts(build)
 
 
+REPORTED = f"{PYTEST} --junitxml=out.xml test_good.py test_bad.py; exit 0"
+
+
+def test_a_suite_inside_of_a_build_that_reads_its_report_is_counted_once(receiver: Receiver, spool: Path) -> None:
+    run("--kind", "build", "--junit", "*.xml", REPORTED)
+    assert [one for one in ends(receiver) if one.startswith("test")] == ["testsuiterun.finished"]
+    [build], [suite] = receiver.of("build.finished"), receiver.of("testsuiterun.finished")
+    assert suite["subject"] == suite["data"]["parent"] == build["subject"] and not counts(build)
+    assert (suite["labels"], suite["outcome"]) == ({"suite": "project"}, "failure")
+    assert suite["reason"] == "1 of 3 tests did not pass"
+    assert counts(suite) == {"total": 3, "passed": 2, "failed": 1, "errored": 0, "skipped": 0}
+    assert 0 < suite["duration_ms"] <= build["duration_ms"]
+    [case] = receiver.of("testcaserun.finished")
+    assert case["data"]["run"] == suite["subject"]
+    assert list(spool.iterdir()) == []
+
+
+@pytest.mark.parametrize(("script", "total", "name"), [
+    (f"{PYTEST} test_good.py; {PYTEST} -p no:bers-emit --junitxml=out.xml test_good.py test_bad.py", 3, "project"),
+    (f"{PYTEST} test_good.py test_bad.py; {PYTEST} -p no:bers-emit --junitxml=out.xml test_good.py", 3, "project"),
+    (f"{PYTEST} test_good.py test_bad.py", 3, "project"),
+    (f"{PYTEST} -p no:bers-emit --junitxml=out.xml test_good.py", 2, "pytest tests"),
+    (f"{' '.join(RUN)} --kind test --name unit -- {PYTEST} --junitxml=out.xml test_good.py", 2, "unit"),
+])  # fmt: skip
+def test_whoever_tells_of_tests_inside_of_a_build_they_are_one_suite(
+    script: str, total: int, name: str, receiver: Receiver
+) -> None:
+    run("--kind", "build", "--junit", "*.xml", f"{script}; exit 0")
+    [suite] = receiver.of("testsuiterun.finished")
+    assert (suite["labels"], counts(suite)["total"]) == ({"suite": name}, total)
+    assert not receiver.of("testsuiterun.started")
+
+
+def test_a_build_that_reads_a_report_is_a_part_of_the_test_run_around_it(receiver: Receiver) -> None:
+    inner = f"{' '.join(RUN)} --kind build --junit '*.xml' -- sh -c '{PYTEST} --junitxml=out.xml test_good.py'"
+    run("--kind", "test", "--name", "all", inner)
+    [suite] = receiver.of("testsuiterun.finished")
+    assert (suite["labels"], counts(suite)["total"]) == ({"suite": "all"}, 2)
+
+
+def test_where_no_test_is_run_and_where_nothing_starts_there_is_no_suite(receiver: Receiver, spool: Path) -> None:
+    run("--kind", "build", "--junit", "*.xml", "true")
+    subprocess.run([*RUN, "--kind", "build", "--junit", "*.xml", "--", "no-such-command"], check=False, env=outside())
+    assert ends(receiver) == ["build.started", "build.finished"] * 2
+    assert list(spool.iterdir()) == []
+
+
+def test_who_is_killed_inside_of_a_build_is_told_once_with_his_last_words(receiver: Receiver, spool: Path) -> None:
+    run("--kind", "build", "--junit", "*.xml", f"{PYTEST} test_killed.py; exit 0")
+    [suite] = receiver.of("testsuiterun.finished")
+    assert suite["outcome"] == "error" and "test_is_killed" in suite["reason"]
+    assert not receiver.of("testsuiterun.lost") and list(spool.iterdir()) == []
+
+
 def test_a_run_between_hands_the_suite_to_the_one_around(receiver: Receiver) -> None:
     inner = " ".join(RUN)
     run("--kind", "test", "--name", "unit", f"{inner} --kind task -- {inner} --kind test -- {PYTEST} test_good.py")

@@ -1,7 +1,7 @@
 """Windows of one series and width as bytes: a few as rows, many as columns; read back the same to the last bit.
 
 Left out is what follows from the rest: a window of one value says it once. The position at which a window was seen
-last is not kept: between the parts of a page, the later part has the later position.
+last is not kept, because nothing depends on it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BUCKETS = 64
 """Unless their sketches have more buckets together than these, and it is worth the time to write them small."""
 
 _EARLIER = 2**62
-"""Every part is earlier than what is still in memory, where positions count from zero."""
+"""The position of what was in a part is one that no batch has ended at."""
 _ROWS, _COLUMNS, _PLAIN = b"\0", b"\1", b"\2"
 
 Row: TypeAlias = tuple[int, int, float, float, float, float, float, dict[int, int] | None]

@@ -24,7 +24,7 @@ def newest(series: Sequence[Series], now: float) -> tuple[float | None, int | No
     kept = alive(series, now)
     if not kept:
         return None, None
-    last = max(kept, key=lambda one: (one.seen, one.last))
+    last = max(kept, key=lambda one: (one.seen[0], one.last))
     return last.last, round(last.seen[0] * 1000)
 
 

@@ -232,7 +232,7 @@ def _sum(windows: Sequence[Window], start: float, width: float) -> Window:
         for one in sketches[1:]:
             for bucket, number in one.items():
                 sketch[bucket] = sketch.get(bucket, 0) + number
-    seen, last = max([(window.seen, window.last) for window in windows])
+    _, last, seen = max([(window.seen[0], window.last, window.seen) for window in windows])
     return Window(
         first.metric, first.labels, start, width,
         count, sum([window.sum for window in windows]),

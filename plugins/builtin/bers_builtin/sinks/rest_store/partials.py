@@ -30,7 +30,7 @@ class Series:
     """Where they are kept, finest first."""
     seen: Seen = (float("-inf"), 0)
     last: float = 0.0
-    """The newest value by event time, and when it was seen."""
+    """The newest value by event time, the greatest of one moment, and when it was seen."""
     kept: tuple[Tier, ...] = ()
     """By which tiers its pages expire, as the database has them."""
     count: int = 0
@@ -39,7 +39,7 @@ class Series:
 
     def note(self, seen: Seen, last: float, now: float = inf) -> None:
         """Know of a value. One from the future gives way to any that is not: a clock was wrong, and is set right."""
-        if seen > self.seen or (seen == self.seen and last > self.last) or self.seen[0] > now + AHEAD >= seen[0]:
+        if (seen[0], last) > (self.seen[0], self.last) or self.seen[0] > now + AHEAD >= seen[0]:
             self.seen, self.last = seen, last
 
     def forget(self) -> None:

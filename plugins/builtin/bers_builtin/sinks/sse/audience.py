@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bers import Refused
+from bers_builtin.sinks.sse.allowance import Allowance
 from bers_builtin.sinks.sse.client import Client
-from bers_builtin.sinks.sse.frames import URGENT, Frame
+from bers_builtin.sinks.sse.frames import Frame, rank
 
 PER_SECOND = 100
 """How many events are told one by one in a second; what is beyond is counted."""
@@ -39,8 +40,7 @@ class Audience:
         self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
         self._everything = not patterns
         self._known: dict[str, bool] = {}
-        self._budget = float(PER_SECOND)
-        self._at = now
+        self._allowance = Allowance(PER_SECOND, now)
 
     def wants(self, frame: Frame) -> bool:
         """Whether the filter lets a frame through, by the type of its event or by its own name."""
@@ -53,21 +53,31 @@ class Audience:
 
         ``uncounted`` has, by type, how many more there were of which nothing else is known any more.
         """
-        self._budget = min(float(PER_SECOND), self._budget + (now - self._at) * PER_SECOND)
-        self._at = now
+        left = self._allowance.left(now)
         wanted = [frame for frame in frames if self.wants(frame)]
-        rest = Counter({type: count for type, count in uncounted.items() if self._everything or self._wants_name(type)})
+        rest = self._counted(uncounted)
         chosen = wanted
-        if len(wanted) > self._budget:
-            first = sorted(range(len(wanted)), key=lambda at: not wanted[at].type.startswith(URGENT))
-            told = set(first[: int(self._budget)])
+        if len(wanted) > left:
+            first = sorted(range(len(wanted)), key=lambda at: rank(wanted[at].type))
+            told = set(first[: int(left)])
             chosen = [frame for at, frame in enumerate(wanted) if at in told]
             rest.update(frame.type for at, frame in enumerate(wanted) if at not in told)
-        self._budget -= len(chosen)
-        if rest:
-            counts = dict(rest.most_common(200))
-            return [*chosen, Frame(end, "events", {"total": rest.total(), "counts": counts})]
+        self._allowance.spend(len(chosen))
+        return [*chosen, _count(rest, end)] if rest else chosen
+
+    def again(self, frames: Iterable[Frame]) -> list[Frame]:
+        """What these clients are told of what everybody was told before, counts included."""
+        chosen: list[Frame] = []
+        for frame in frames:
+            if frame.name == "events" and isinstance(frame.content, Mapping) and not self._everything:
+                if rest := self._counted(frame.content["counts"]):
+                    chosen.append(_count(rest, frame.position))
+            elif self.wants(frame):
+                chosen.append(frame)
         return chosen
+
+    def _counted(self, counts: Mapping[str, int]) -> Counter[str]:
+        return Counter({type: count for type, count in counts.items() if self._everything or self._wants_name(type)})
 
     def _wants_name(self, name: str) -> bool:
         known = self._known.get(name)
@@ -76,3 +86,7 @@ class Audience:
                 self._known.clear()
             known = self._known[name] = name in self._exact or name.startswith(self._prefixes)
         return known
+
+
+def _count(rest: Counter[str], end: int) -> Frame:
+    return Frame(end, "events", {"total": rest.total(), "counts": dict(rest.most_common(200))})

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import count
-from operator import attrgetter
-from typing import Literal, TypeAlias
 
 import anyio
 
 from bers import Clock, Outlet
-from bers_builtin.sinks.sse.frames import Frame
+from bers_builtin.sinks.sse.frames import ENCODED, Format, Frame, Portion
 
-Format: TypeAlias = Literal["named", "message", "cdevents"]
-
-_ENCODED: Mapping[Format, Callable[[Frame], bytes]] = {
-    "named": attrgetter("named"),
-    "message": attrgetter("unnamed"),
-    "cdevents": attrgetter("as_cdevent"),
-}
 _CHUNK = 64 * 1024
 
 
-class Client:
-    """A bounded queue in front of one outlet. A state that waits is replaced; of the rest the oldest goes first."""
+@dataclass
+class Tally:
+    """What came of clients that were slow, all together."""
 
-    def __init__(self, outlet: Outlet, clock: Clock, *, format: Format, capacity: int, since: int) -> None:
+    skipped: int = 0
+    """Frames that gave way because their client did not read."""
+    ended: int = 0
+    """Clients that were sent away because they took nothing."""
+
+
+class Client:
+    """A bounded queue in front of one outlet. A state that waits is replaced; of the rest the oldest goes first.
+
+    Whoever keeps up is handed what is told on the spot; the queue, and the task behind it, are for those that do not.
+    """
+
+    def __init__(
+        self, outlet: Outlet, clock: Clock, tally: Tally, *, format: Format, capacity: int, since: int
+    ) -> None:
         """``since`` is the position that broadcasts begin after, for this client."""
         self.since = since
         self.scope = anyio.CancelScope()
@@ -34,24 +41,32 @@ class Client:
         """When something was put on its way to this client last."""
         self._outlet = outlet
         self._clock = clock
-        self._encoded = _ENCODED[format]
+        self._format: Format = format
         self._capacity = capacity
+        self._tally = tally
         self._waiting: dict[str | int, Frame] = {}
         self._numbers = count()
         self._news = anyio.Event()
+        self._keeps_up = False
+        """Whether nothing waits, and nothing is being sent."""
         self._missed = 0
         self._missed_to = 0
         self._busy_since: float | None = None
 
-    def offer(self, frames: Iterable[Frame]) -> None:
-        """Put frames into the queue; never waits."""
-        for frame in frames:
+    def offer(self, portion: Portion) -> None:
+        """Hand over frames, or put them into the queue; never waits."""
+        self.told_at = self._clock.monotonic()
+        if self._keeps_up:
+            data = portion.joined(self._format)
+            if len(data) <= _CHUNK and self._outlet.offer(data):
+                return
+            self._keeps_up = False
+        for frame in portion.frames:
             if frame.slot:
                 self._waiting.pop(frame.slot, None)  # The newer state stands behind what happened before it.
             self._waiting[frame.slot or next(self._numbers)] = frame
             if len(self._waiting) > self._capacity:
                 self._drop()
-        self.told_at = self._clock.monotonic()
         self._news.set()
 
     def stuck(self) -> float:
@@ -60,10 +75,11 @@ class Client:
 
     async def send(self, frames: Iterable[Frame]) -> None:
         """Hand frames over at the pace of the client."""
+        encoded = ENCODED[self._format]
         chunk: list[bytes] = []
         size = 0
         for frame in frames:
-            data = self._encoded(frame)
+            data = encoded(frame)
             chunk.append(data)
             size += len(data)
             if size >= _CHUNK:
@@ -73,9 +89,11 @@ class Client:
             await self._deliver(b"".join(chunk))
 
     async def run(self) -> None:
-        """Send what is offered, until cancelled."""
+        """Send what waits, until cancelled."""
         while True:
-            await self._news.wait()
+            if not self._waiting:
+                self._keeps_up = True
+                await self._news.wait()
             self._news = anyio.Event()
             frames = list(self._waiting.values())
             self._waiting.clear()
@@ -96,4 +114,5 @@ class Client:
         oldest = next((key for key in self._waiting if isinstance(key, int)), next(iter(self._waiting)))
         frame = self._waiting.pop(oldest)
         self._missed += 1
+        self._tally.skipped += 1
         self._missed_to = max(self._missed_to, frame.position)

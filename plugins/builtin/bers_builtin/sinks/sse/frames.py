@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from operator import attrgetter
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from bers import Event, as_cdevent, as_cloudevent, redact
 
-URGENT = (
-    "alert.",
-    "silence.",
-    "health.",
-    "build.",
-    "testsuiterun.",
-    "validation.",
-    "deployment.",
-    "service.",
-    "incident.",
-    "stage.",
-)
-"""What is told one by one for longest when there is too much: alerts, health and runs."""
+_ALARMS = ("alert.", "silence.", "health.", "incident.", "stage.")
+_RUNS = ("build.", "testsuiterun.", "validation.", "deployment.", "service.")
+_FIGURES = (".measured", ".progress")
 
 _KINDS = {"build": "build", "testsuiterun": "validation", "validation": "validation", "deployment": "deployment"}
 _PREDICATE = re.compile(r"[a-z][a-z0-9-]{0,63}")
+
+
+Format: TypeAlias = Literal["named", "message", "cdevents"]
+
+
+def rank(type: str) -> int:
+    """How urgent events of a type are: 0 for alarms, 1 for the steps of runs, 2 for figures and all else.
+
+    What is urgent is told soon, and when there is too much it is told one by one for longest.
+    """
+    if type.startswith(_ALARMS):
+        return 0
+    return 1 if type.startswith(_RUNS) and not type.endswith(_FIGURES) else 2
 
 
 class Frame:
@@ -44,6 +48,10 @@ class Frame:
         self.type = type or name
         self.slot = slot
         self.content = content
+
+    def at(self, position: int) -> Frame:
+        """The same, told at another place."""
+        return Frame(position, self._name, self.content, type=self.type, slot=self.slot)
 
     @property
     def name(self) -> str:
@@ -76,6 +84,28 @@ class Frame:
     def _frame(self, document: Mapping[str, Any]) -> bytes:
         retry = b"retry: 2000\n" if self.name == "connected" else b""
         return b"%sid: %d\ndata: %s\n\n" % (retry, self.position, msgspec.json.encode(document))
+
+
+ENCODED: Mapping[Format, Callable[[Frame], bytes]] = {
+    "named": attrgetter("named"),
+    "message": attrgetter("unnamed"),
+    "cdevents": attrgetter("as_cdevent"),
+}
+
+
+class Portion:
+    """Frames that are told together, joined once for everybody who is told them in one format."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = frames
+        self._joined: dict[Format, bytes] = {}
+
+    def joined(self, format: Format) -> bytes:
+        """All of them, one after the other."""
+        joined = self._joined.get(format)
+        if joined is None:
+            joined = self._joined[format] = b"".join(map(ENCODED[format], self.frames))
+        return joined
 
 
 def event_frame(event: Event, position: int) -> Frame:

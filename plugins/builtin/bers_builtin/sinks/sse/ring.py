@@ -9,7 +9,7 @@ from bers_builtin.sinks.sse.frames import Frame
 
 
 class Ring:
-    """The newest event frames, in the order of their positions."""
+    """What everybody was told of events last, and the counts of what was not told, in the order of their positions."""
 
     def __init__(self, capacity: int) -> None:
         self._frames: deque[Frame] = deque()
@@ -27,11 +27,6 @@ class Ring:
             if len(self._frames) > self._capacity:
                 self._oldest = self._frames.popleft().position
         self.end = max(self.end, end)
-
-    def forget(self, before: int) -> None:
-        """Say that something up to a position was not added."""
-        self._frames.clear()
-        self._oldest = before
 
     def after(self, id: str) -> Sequence[Frame] | None:
         """What was told after the frame with that id; None where that is not known (any more)."""

@@ -6,18 +6,15 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import anyio
 from anyio.lowlevel import checkpoint
-from msgspec import Meta, Struct
 
 from bers import (
     Batch,
-    Config,
     Context,
     Event,
-    Interval,
     Outlet,
     Refused,
     SinkSpec,
@@ -26,61 +23,30 @@ from bers import (
     __version__,
     hookimpl,
 )
+from bers_builtin.sinks.sse.allowance import Allowance
+from bers_builtin.sinks.sse.ask import Ask
 from bers_builtin.sinks.sse.audience import Audience, filters
-from bers_builtin.sinks.sse.client import Client, Format
-from bers_builtin.sinks.sse.frames import URGENT, Frame, event_frame
+from bers_builtin.sinks.sse.client import Client, Tally
+from bers_builtin.sinks.sse.config import SseConfig
+from bers_builtin.sinks.sse.frames import Frame, Portion, event_frame, rank
 from bers_builtin.sinks.sse.readings import Readings
 from bers_builtin.sinks.sse.ring import Ring
 
 EVENTS_EVERY = 0.1
+LOOK_EVERY = 0.01
+"""Seconds in which something urgent may be told that comes between."""
+HURRIES = 20
+"""How often in a second events are told sooner than they would be, because something urgent is among them."""
 METRICS_EVERY = 1.0
+MOST_WAITING = 2000
+"""How many events may wait to be told, of those that are urgent and of the others; the rest are counted."""
+SLOW = 1.0
+"""A client is slow that has taken nothing for so many seconds, though something waits for it."""
 MOST_ALERTS = 100
 """How many alerts one frame lists; how many there are, it says besides."""
 
-_SLICE = 50
-
-
-class SseConfig(Config, frozen=True):
-    """Stream events, alerts and metrics to browsers and scripts as server-sent events."""
-
-    heartbeat: Annotated[Interval, Meta(description="How long a client may hear nothing before it is sent a ping.")] = (
-        Interval("15s")
-    )
-    buffer: Annotated[
-        int, Meta(ge=8, description="How many frames may wait for a slow client before the oldest are dropped.")
-    ] = 256
-    stall: Annotated[
-        Interval, Meta(description="How long a client may take nothing before its connection is closed.")
-    ] = Interval("30s")
-    max_clients: Annotated[int, Meta(ge=1, description="How many streams may be open at the same time.")] = 2000
-    replay: Annotated[
-        int, Meta(ge=0, description="How many of the newest frames are kept for clients that come back.")
-    ] = 2000
-
-
-class Ask(Struct, rename="camel", frozen=True):
-    """What a client wants to hear."""
-
-    format: Annotated[
-        Format,
-        Meta(
-            description="named: each frame has the name of its kind; message: none has one, for plain onmessage;"
-            " cdevents: as named, and each event is a CDEvent 0.5.1."
-        ),
-    ] = "named"
-    types: Annotated[
-        str,
-        Meta(
-            description="Event types or frame names, comma-separated; build.* is all of a kind. Empty: everything.",
-            extra_json_schema={
-                "pattern": r"^(?:[a-z0-9][a-z0-9_.-]*\*?(?:,[a-z0-9][a-z0-9_.-]*\*?){0,49})?$",
-                "examples": ["build.*,alert.*"],
-            },
-        ),
-    ] = ""
-    last_event_id: Annotated[
-        str, Meta(description="The id of the last frame that was seen; what came after it is told first.")
-    ] = ""
+_SLICE = 200
+"""To so many something is written before others have their turn: two milliseconds."""
 
 
 class Sse(Stage[SseConfig]):
@@ -90,15 +56,17 @@ class Sse(Stage[SseConfig]):
         super().__init__(config, context)
         self.clients = 0
         """How many streams are open."""
-        self._audiences: dict[tuple[str, ...], Audience] = {}
+        now = context.clock.monotonic()
+        self._everybody = Audience((), now)
+        """Who wants to hear everything; what they are told is kept for those that come back, whatever they want."""
+        self._audiences: dict[tuple[str, ...], Audience] = {(): self._everybody}
+        self._hurries = Allowance(HURRIES, now)
+        self._tally = Tally()
         self._ring = Ring(config.replay)
         self._readings = Readings(context.metrics)
         self._urgent: deque[tuple[int, Event]] = deque()
         self._other: deque[tuple[int, Event]] = deque()
-        self._most = max(config.replay, config.buffer)
-        """How many events may wait to be told, of each kind; frames are made of those alone that are."""
         self._uncounted: Counter[str] = Counter()
-        self._uncounted_to = 0
         self._position = 0
         self._alerts: Frame | None = None
         self._events_due = _Pulse()
@@ -108,9 +76,9 @@ class Sse(Stage[SseConfig]):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with anyio.create_task_group() as group:
-            group.start_soon(self._whenever, self._events_due, self._tell_events, EVENTS_EVERY)
-            group.start_soon(self._whenever, self._metrics_due, self._tell_metrics, METRICS_EVERY)
-            group.start_soon(self._whenever, self._alerts_due, self._tell_alerts, METRICS_EVERY)
+            group.start_soon(self._whenever, self._events_due, self._tell_events, self._rest)
+            group.start_soon(self._whenever, self._metrics_due, self._tell_metrics, self._second)
+            group.start_soon(self._whenever, self._alerts_due, self._tell_alerts, self._second)
             group.start_soon(self._look_after_clients)
             yield self
             for audience in self._audiences.values():
@@ -119,7 +87,8 @@ class Sse(Stage[SseConfig]):
             group.cancel_scope.cancel()
 
     def tell(self) -> Mapping[str, Any]:
-        return {"clients": self.clients}
+        slow = sum(client.stuck() >= SLOW for client in self._all())
+        return {"clients": self.clients, "slow": slow, "skipped": self._tally.skipped, "ended": self._tally.ended}
 
     async def write(self, batch: Batch) -> None:
         urgent: list[tuple[int, Event]] = []
@@ -130,7 +99,7 @@ class Sse(Stage[SseConfig]):
                 await checkpoint()
             if event.measures and self._readings.add(event):
                 measured = True
-            (urgent if event.type.startswith(URGENT) else other).append((event.seq or batch.end, event))
+            (other if rank(event.type) > 1 else urgent).append((event.seq or batch.end, event))
             alarming = alarming or event.type.startswith("alert.")
         self._wait(self._urgent, urgent)
         self._wait(self._other, other)
@@ -152,7 +121,9 @@ class Sse(Stage[SseConfig]):
             )
         patterns, clock = filters(ask.types), self.context.clock
         audience = self._audiences.setdefault(patterns, Audience(patterns, clock.monotonic()))
-        client = Client(outlet, clock, format=ask.format, capacity=self.config.buffer, since=self._ring.end)
+        client = Client(
+            outlet, clock, self._tally, format=ask.format, capacity=self.config.buffer, since=self._ring.end
+        )
         opening = self._opening(ask, audience)
         audience.clients.add(client)
         self.clients += 1
@@ -163,7 +134,7 @@ class Sse(Stage[SseConfig]):
         finally:
             self.clients -= 1
             audience.clients.discard(client)
-            if not audience.clients and self._audiences.get(patterns) is audience:
+            if patterns and not audience.clients and self._audiences.get(patterns) is audience:
                 del self._audiences[patterns]
 
     def _opening(self, ask: Ask, audience: Audience) -> Sequence[Frame]:
@@ -179,20 +150,21 @@ class Sse(Stage[SseConfig]):
         if missed is None:
             reason = "what happened since is not kept any more, or the id is not known"
             frames.append(Frame(end, "gap", {"since": ask.last_event_id, "reason": reason}))
-        frames += [frame for frame in missed or () if audience.wants(frame)]
+        frames += audience.again(missed or ())
         if self._alerts is None:
             self._alerts_due.set()
         elif audience.wants(self._alerts):
-            frames.append(Frame(end, self._alerts.name, self._alerts.content, type=self._alerts.type))
+            if self._alerts.position != end:  # Once for all that come now.
+                self._alerts = self._alerts.at(end)
+            frames.append(self._alerts)
         return frames
 
     def _wait(self, queue: deque[tuple[int, Event]], events: Sequence[tuple[int, Event]]) -> None:
         """Let events wait to be told; of what is too much, only the number is."""
         queue.extend(events)
-        for _ in range(len(queue) - self._most):
-            at, oldest = queue.popleft()
+        for _ in range(len(queue) - MOST_WAITING):
+            _, oldest = queue.popleft()
             self._uncounted[oldest.type] += 1
-            self._uncounted_to = max(self._uncounted_to, at)
 
     async def _tell_events(self) -> None:
         waiting = sorted([*self._urgent, *self._other], key=itemgetter(0))
@@ -200,14 +172,24 @@ class Sse(Stage[SseConfig]):
         uncounted, end = self._uncounted, self._position
         self._urgent, self._other, self._uncounted = deque(), deque(), Counter()
         end = max(end, frames[-1].position) if frames else end
-        if uncounted:
-            self._ring.forget(self._uncounted_to)
-        self._ring.extend([frame for frame in frames if frame.position > self._uncounted_to], end)
         now = self.context.clock.monotonic()
-        for audience in list(self._audiences.values()):
-            chosen = audience.choose(frames, uncounted, end, now)
+        told = {audience: audience.choose(frames, uncounted, end, now) for audience in self._audiences.values()}
+        self._ring.extend(told[self._everybody], end)
+        for audience, chosen in told.items():
             if chosen:
                 await self._offer(audience, chosen, before=end)
+
+    async def _rest(self) -> None:
+        """Let events gather, but nothing wait that is urgent."""
+        clock = self.context.clock
+        for _ in range(round(EVENTS_EVERY / LOOK_EVERY)):
+            await clock.sleep(LOOK_EVERY)
+            if self._urgent and self._hurries.left(clock.monotonic()) >= 1:
+                self._hurries.spend(1)
+                return
+
+    async def _second(self) -> None:
+        await self.context.clock.sleep(METRICS_EVERY)
 
     async def _tell_metrics(self) -> None:
         frame = Frame(
@@ -240,11 +222,12 @@ class Sse(Stage[SseConfig]):
         while True:
             await clock.sleep(beat)
             late = clock.monotonic() + beat - heartbeat
-            ping = [Frame(self._ring.end, "ping", {"timestamp": self._now()}, slot="ping")]
-            for number, client in enumerate(self._everybody()):
+            ping = Portion([Frame(self._ring.end, "ping", {"timestamp": self._now()}, slot="ping")])
+            for number, client in enumerate(self._all()):
                 if number % _SLICE == _SLICE - 1:
                     await checkpoint()
                 if client.stuck() >= self.config.stall:
+                    self._tally.ended += 1
                     client.scope.cancel()
                 elif client.told_at <= late:
                     client.offer(ping)
@@ -254,20 +237,23 @@ class Sse(Stage[SseConfig]):
             if audience.wants(frame):
                 await self._offer(audience, [frame])
 
-    async def _offer(self, audience: Audience, frames: Iterable[Frame], *, before: int | None = None) -> None:
+    async def _offer(self, audience: Audience, frames: Sequence[Frame], *, before: int | None = None) -> None:
+        portion = Portion(frames)
         for number, client in enumerate(list(audience.clients)):
             if number % _SLICE == _SLICE - 1:
                 await checkpoint()
             if before is None or client.since < before:  # Who came while we tell has had these in its opening.
-                client.offer(frames)
+                client.offer(portion)
 
-    async def _whenever(self, pulse: _Pulse, tell: Callable[[], Awaitable[None]], pause: float) -> None:
+    async def _whenever(
+        self, pulse: _Pulse, tell: Callable[[], Awaitable[None]], rest: Callable[[], Awaitable[None]]
+    ) -> None:
         while True:
             await pulse.wait()
             await tell()
-            await self.context.clock.sleep(pause)
+            await rest()
 
-    def _everybody(self) -> list[Client]:
+    def _all(self) -> list[Client]:
         return [client for audience in self._audiences.values() for client in audience.clients]
 
     def _now(self) -> int:

@@ -88,12 +88,17 @@ class Activity(Wrapping):
         self.traceparent = parent.traceparent if parent else context.traceparent(os.environ) or _new_trace()
         if around:
             self._alone = {"subject": self.subject, "labels": self._fields.get("labels"), "parent": around.subject}
-            self.subject, self.chain, self.name = around.subject, around.chain, around.name
-            self._fields["labels"] = {label: around.name}
+            self.subject, self.chain, self.name = around.subject, around.chain, around.name or self.name
+            self._fields["labels"] = {label: self.name}
         self._fields.update(subject=self.subject, chain=self.chain)
         self._fields.setdefault("traceparent", self.traceparent)
         if above and above != self.subject:
             self._set_inner("data", {"parent": above})
+
+    @property
+    def emitter(self) -> Emitter | None:
+        """Who sends what is told of this; None where nobody is to be told."""
+        return self._emitter or process_emitter()
 
     def measure(self, name: str, value: float, kind: str = "") -> None:
         """Report a number with the end: ``measure("bundle.size", 412_331, kind="raw")`` is ``bundle.size.raw``."""
@@ -145,7 +150,7 @@ class Activity(Wrapping):
 
         It is left as it is where nothing is sent anyway.
         """
-        emitter = self._emitter or process_emitter()
+        emitter = self.emitter
         if emitter is None or not emitter.url:
             return dict(os.environ)
         ours = {"BERS_PARENT": self.subject, "BERS_CHAIN": self.chain, "TRACEPARENT": self.traceparent}
@@ -161,6 +166,10 @@ class Activity(Wrapping):
         self._begun = perf_counter()
         if self._around is None:
             self._hand_in(f"{self._type}.started", self._fields)
+
+    def set_off(self) -> None:
+        """It begins only now: what was prepared since its start was told is not its time."""
+        self._begun = perf_counter()
 
     def stop(self) -> None:
         """It has ended, though there is still something to measure: what is spent on that is not its time."""
@@ -195,7 +204,7 @@ class Activity(Wrapping):
 
     def _part_of(self, around: Around, fields: dict[str, object]) -> bool:
         """Let the run around have our end; where it takes none, say in the fields whose end it is."""
-        emitter = self._emitter or process_emitter()
+        emitter = self.emitter
         if emitter is None:
             return True
         subject = around.tell(emitter.shown(f"{self._type}.finished", dict(fields)).encode())

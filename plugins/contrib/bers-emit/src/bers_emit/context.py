@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 
 from bers_emit import shapes
 
@@ -98,9 +97,7 @@ def _is_set(environ: Mapping[str, str], name: str) -> bool:
 
 
 def _host(environ: Mapping[str, str]) -> str:
-    if sys.platform == "win32":
-        return environ.get("COMPUTERNAME", "")
-    return os.uname().nodename
+    return os.uname().nodename if hasattr(os, "uname") else environ.get("COMPUTERNAME", "")
 
 
 def _quoted(text: str) -> str:

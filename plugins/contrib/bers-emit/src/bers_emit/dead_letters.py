@@ -9,7 +9,7 @@ import stat
 import time
 
 from bers_emit import shapes
-from bers_emit.spool import SUFFIX, Full, Spool, lock, new_name
+from bers_emit.spool import CAREFULLY, SUFFIX, Full, Spool, lock, new_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _LONGEST = 1024 * 1024
-# Whoever can write here might have put a link to a file of ours in the place of one, or a pipe that nobody writes to.
-_CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def place(folder: str) -> str:
@@ -31,7 +29,7 @@ def bury(folder: str, name: str, refused: list[tuple[bytes, str]]) -> None:
     os.makedirs(place(folder), mode=0o700, exist_ok=True)
     path = os.path.join(place(folder), name + SUFFIX)
     while True:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CAREFULLY, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | CAREFULLY, 0o600)
         try:
             lock(fd, wait=True)
             if not os.fstat(fd).st_nlink:  # Somebody took the letters in it while we waited.
@@ -47,7 +45,7 @@ def reasons(folder: str) -> dict[str, int]:
     """How many letters there are for each reason, the most frequent first."""
     counts: dict[str, int] = {}
     for path in _files(folder):
-        with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | _CAREFULLY), "rb") as file:
+        with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | CAREFULLY), "rb") as file:
             while line := file.readline(_LONGEST):
                 reason = str((shapes.pairs(_parsed(line)) or {}).get("reason", "unreadable"))
                 if reason not in counts and len(counts) >= _SHOWN:
@@ -97,7 +95,7 @@ def _taken(folder: str) -> Iterator[tuple[str, list[bytes]]]:
     """Each file with its lines, which nobody adds to until the next is asked for."""
     for path in _files(folder):
         try:
-            fd = os.open(path, os.O_RDWR | _CAREFULLY)
+            fd = os.open(path, os.O_RDWR | CAREFULLY)
         except OSError:
             continue
         with open(fd, "rb") as file:

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import itertools
 import os
-import sys
 import threading
 import weakref
 
@@ -256,5 +255,5 @@ def _after_fork_in_child() -> None:
         emitter._after_fork()  # pyright: ignore[reportPrivateUsage]
 
 
-if sys.platform != "win32":
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

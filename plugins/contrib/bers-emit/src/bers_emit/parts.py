@@ -7,12 +7,13 @@ reports inside appends what it would have sent, in one write.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
 
 from bers_emit import shapes
-from bers_emit.spool import Spool, lock, new_name
+from bers_emit.spool import Spool, can_lock, lock, new_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Parts:
     """The file of a run that is ours. Raises OSError where the disk refuses."""
 
     def __init__(self, folder: str, head: Mapping[str, str]) -> None:
+        if not can_lock():
+            raise OSError(errno.ENOTSUP, "this system has no file locks")
         os.makedirs(folder, mode=0o700, exist_ok=True)
         _sweep(folder)
         self.path = os.path.join(folder, f".{new_name()}{_SUFFIX}")
@@ -62,6 +65,10 @@ class Parts:
                 found.append(pairs)
         return found
 
+    def close(self) -> None:
+        """Take nothing: there is no run that it would be told with."""
+        self._remove()
+
     def _remove(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self.path)
@@ -71,7 +78,10 @@ class Parts:
 
 
 class Around:
-    """A run around us, of our own kind and told to the same server: it waits for what we find."""
+    """A run around us, of our own kind and told to the same server: it waits for what we find.
+
+    Without a name it has ours: then it is a run of another kind that tells of ours as well.
+    """
 
     def __init__(self, path: str, head: Pairs) -> None:
         self._path = path

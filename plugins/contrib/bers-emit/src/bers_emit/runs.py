@@ -34,10 +34,16 @@ if TYPE_CHECKING:
             """It has ended with that exit code; what is measured or set now is part of the finished event."""
 
 
-_STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FORWARDED = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
+def _known(*names: str) -> tuple[signal.Signals, ...]:
+    """Those of these signals that this system has."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+_STOPPING = _known("SIGTERM", "SIGHUP", "SIGQUIT")
+_FORWARDED = (*_STOPPING, *_known("SIGUSR1", "SIGUSR2"))
 # Python ignores these for itself; a child that inherited that would never stop at a closed pipe.
-_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+_RESTORED = _known("SIGPIPE", "SIGXFSZ")
+_POSIX = hasattr(os, "posix_spawnp") and hasattr(os, "wait4")
 
 
 def run(
@@ -78,10 +84,12 @@ class Signals:
         self._news: tuple[int, int] | None = None
         """A pipe that has something to read when a signal has come; none outside the main thread."""
         self._woken = -1
-        self._interrupts = not _at_terminal()
+        self._interrupts = _POSIX and not _at_terminal()
         """Whether an interrupt is ours to pass on: a terminal interrupts its whole group, so also the child."""
 
     def __enter__(self) -> Self:
+        if not _POSIX:
+            return self
         for number in (*_FORWARDED, signal.SIGINT):
             if signal.getsignal(number) != signal.SIG_IGN:  # Ignored by who started us (nohup): then for the child too.
                 try:
@@ -158,17 +166,19 @@ def run_with(
         data["args"] = redaction.arguments(argv[1:])
     sending = emitter or process_emitter()
     around = Around.of(kind, sending.url if sending else "", os.environ)
-    if around and name not in (None, around.name):  # Who names a run of his own wants one.
+    if around and around.name and name not in (None, around.name):  # Who names a run of his own wants one.
         around = None
     activity = Activity(kind, name or command, {"data": data, **fields}, emitter, around)
     activity.start()
     environ = activity.environ()
-    parts = None if around else _parts(activity, sending, environ)
+    # One without a name knows us by ours, and so we have to know what is inside.
+    parts = None if around and around.name else _parts(activity, sending, environ)
     for companion in companions:
         with contextlib.suppress(Exception):
             companion.before(activity, environ)
+    activity.set_off()
     try:
-        child = _spawn(argv, environ)
+        ended = _run_to_its_end(signals, argv, environ)
     except (OSError, ValueError) as exc:
         code, fault = _not_started(exc)
         print(f"bers-emit: {argv[0]!r}: {fault}", file=sys.stderr)
@@ -177,19 +187,17 @@ def run_with(
         activity.measure("exit_code", code)
         activity.finish("failure", fault)
         return code
-    signals.attach(child)
-    status, usage = signals.wait(child)
     activity.stop()
-    signals.child = 0
-    code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    code, killed, usage = ended
     activity.measure("exit_code", code)
-    activity.measure("cpu_user_ms", usage.ru_utime * 1000)
-    activity.measure("cpu_system_ms", usage.ru_stime * 1000)
-    activity.measure("max_rss_bytes", usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    if usage:
+        activity.measure("cpu_user_ms", usage.ru_utime * 1000)
+        activity.measure("cpu_system_ms", usage.ru_stime * 1000)
+        activity.measure("max_rss_bytes", usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
     for companion in companions:
         with contextlib.suppress(Exception):
             companion.after(activity, code)
-    outcome, reason = _outcome(status, signals.received)
+    outcome, reason = _outcome(code, killed, signals.received)
     if parts:
         with contextlib.suppress(Exception):  # Whatever they have written, the command has ended as it has.
             wrong = [said for said in activity.take(parts.take()) if said != reason]
@@ -212,6 +220,24 @@ def _parts(activity: Activity, emitter: Emitter | None, environ: dict[str, str])
         return None
     environ[variable] = parts.path
     return parts
+
+
+def _run_to_its_end(signals: Signals, argv: Sequence[str], environ: dict[str, str]) -> tuple[int, int, Any]:
+    """The exit code of the command, the signal that killed it or 0, and what it used, where the system says that."""
+    if not _POSIX:
+        from bers_emit.plain_child import run_plainly
+
+        code, interrupted = run_plainly(argv, environ)
+        if interrupted:
+            signals.received.append(signal.SIGINT)
+        return code, 0, None
+    child = _spawn(argv, environ)
+    signals.attach(child)
+    status, usage = signals.wait(child)
+    signals.child = 0
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status), os.WTERMSIG(status), usage
+    return os.WEXITSTATUS(status), 0, usage
 
 
 def _spawn(argv: Sequence[str], environ: dict[str, str]) -> int:
@@ -259,15 +285,15 @@ def _not_started(exc: OSError | ValueError) -> tuple[int, str]:
     return 126, (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
 
 
-def _outcome(status: int, received: Sequence[signal.Signals]) -> tuple[str, str | None]:
+def _outcome(code: int, killed: int, received: Sequence[signal.Signals]) -> tuple[str, str | None]:
     stopped = [number for number in received if number in _STOPPING]
-    if signal.SIGINT in received and status:  # A program that lives on after Ctrl-C used it for something else.
+    if signal.SIGINT in received and code:  # A program that lives on after Ctrl-C used it for something else.
         stopped.append(signal.SIGINT)
     if stopped:
         return "cancel", f"stopped by {stopped[0].name}"
-    if os.WIFSIGNALED(status):
-        return "failure", f"killed by {_name(os.WTERMSIG(status))}"
-    return ("failure", f"exit code {os.WEXITSTATUS(status)}") if status else ("success", None)
+    if killed:
+        return "failure", f"killed by {_name(killed)}"
+    return ("failure", f"exit code {code}") if code else ("success", None)
 
 
 def _name(number: int) -> str:

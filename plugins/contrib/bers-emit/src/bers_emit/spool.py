@@ -20,6 +20,8 @@ MAX_BYTES = 16 * 1024 * 1024
 BATCH_BYTES = 512 * 1024
 BATCH_EVENTS = 500
 _LONGEST = 4 * MAX_BYTES  # No emitter makes a longer file: what is behind that is looked at by nobody.
+# Whoever can write here might have put a link to a file of ours in the place of one, or a pipe that nobody writes to.
+CAREFULLY: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _HEADER = '{"bers_spool": 1, "sent": %16d}\n'
 _HEADER_PATTERN = rb'\{"bers_spool": 1, "sent": +(\d+)\}\n'
 _START = len(_HEADER % 0)
@@ -51,6 +53,8 @@ class Spool:
     @classmethod
     def create(cls, folder: str, name: str) -> Spool:
         """Open a file of our own for events; raise OSError where the disk refuses."""
+        if not can_lock():
+            raise OSError(errno.ENOTSUP, "this system has no file locks")
         os.makedirs(folder, mode=0o700, exist_ok=True)
         path, hidden = os.path.join(folder, name + SUFFIX), os.path.join(folder, "." + name)
         fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -60,7 +64,7 @@ class Spool:
             os.write(fd, (_HEADER % _START).encode())
             os.rename(hidden, path)  # Seen only once it is locked: nobody takes it for an orphan.
             spool = cls(path, fd, _START)
-            spool._appender = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+            spool._appender = os.open(path, os.O_WRONLY | os.O_APPEND | CAREFULLY)
             if not os.path.samestat(os.fstat(spool._appender), os.fstat(fd)):
                 raise OSError(errno.ESTALE, "somebody has put another file in the place of the spool")
         except BaseException:
@@ -77,7 +81,7 @@ class Spool:
     def adopt(cls, path: str) -> Spool | None:
         """Take over a file that its owner has left; None where it lives, is gone, or is no spool."""
         try:
-            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(path, os.O_RDWR | CAREFULLY)
         except OSError:
             return None
         try:
@@ -189,6 +193,15 @@ class Spool:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._appender = -1
+
+
+def can_lock() -> bool:
+    """Whether this system has file locks: without them no spool is kept, because nobody could tell whose it is."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    return hasattr(fcntl, "flock")
 
 
 def lock(fd: int, *, wait: bool = False) -> None:

@@ -64,8 +64,8 @@ function node(place: Place, x: number, y: number, open: (id: string) => void): S
   const short = word.length > MOST_LETTERS ? `${word.slice(0, MOST_LETTERS - 1)}…` : word;
   const group = drawn(
     "g",
-    { class: "place", "data-status": place.status, "data-open": String(place.open), "data-key": place.id, ...(place.opens ? { tabindex: 0, role: "button", "aria-label": `${place.id}, ${place.status}, ${place.says}: see what passes` } : {}) },
-    drawn("title", {}, `${place.id}: ${place.says}`),
+    { class: "place", "data-status": place.status, "data-open": String(place.open), "data-key": place.id, ...(place.opens ? { tabindex: 0, role: "button" } : {}) },
+    drawn("title", {}, `${place.id}, ${place.status}, ${place.says}${place.opens ? ": see what passes" : ""}`),
     drawn("rect", { x: x + 1, y: y + 1, width: WIDE - 2, height: HIGH - 2, rx: 5 }),
     drawn("text", { x: x + 8, y: y + 16 }, short),
     drawn("text", { class: "says", x: x + 8, y: y + 30 }, place.says.length > MOST_LETTERS + 4 ? `${place.says.slice(0, MOST_LETTERS + 3)}…` : place.says),

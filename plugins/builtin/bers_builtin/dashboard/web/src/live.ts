@@ -18,10 +18,12 @@ const RUNS = ["build", "validation", "deployment"].flatMap((kind) =>
   ["started", "completed", "failed", "progress", "rolledback"].map((step) => `${kind}-${step}`),
 );
 
-// What views hear of events: what begins or ends a run, and how far it is.
-const RUN_TYPES = ["build", "testsuiterun", "validation", "deployment"].flatMap((kind) =>
-  ["started", "finished", "lost", "progress", "rolledback"].map((step) => `${kind}.${step}`),
-);
+// Of an event, only runs are told one by one: this is what begins or ends one, or says how far it is.
+const RUN_TYPES = [
+  ...["build", "testsuiterun", "validation", "deployment"].flatMap((kind) => ["started", "finished", "lost"].map((step) => `${kind}.${step}`)),
+  "testsuiterun.progress",
+  "deployment.rolledback",
+];
 
 const SOON = 500; // Milliseconds until a server that does not answer is asked again; each time it is twice as long.
 const LONGEST = 3; // So many times as long as between two polls is the longest that it is left alone.
@@ -81,9 +83,7 @@ export class Live {
   #connect(): void {
     // A filter that lets nothing through: without any, everything would be told.
     const types = ["ping", ...[...this.#reacts.keys()].flatMap((name) => (name === "event" ? RUN_TYPES : name))];
-    // A panel that a plugin draws may hear any event, and says so only later.
-    const isOpen = document.querySelector("[data-panel]") !== null;
-    const asked = new URLSearchParams({ ...(isOpen ? {} : { types: types.join(",") }), ...(this.#last && { lastEventId: this.#last }) });
+    const asked = new URLSearchParams({ types: types.join(","), ...(this.#last && { lastEventId: this.#last }) });
     const stream = (this.#stream = new EventSource(`/api/monitoring/events?${asked}`));
     this.#opened = Date.now();
     const hear = (frame: string, name: string = frame) =>

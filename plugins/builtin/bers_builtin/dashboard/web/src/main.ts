@@ -78,10 +78,10 @@ function start(): void {
   });
   head.listen(live);
   view.listen?.(live);
+  panels(refresh, live); // Before the stream begins, for what they hear.
   live.start();
   setInterval(() => document.hidden || watch(), 1000);
   setInterval(() => document.hidden && void head.load().catch(() => undefined), UNSEEN_EVERY);
-  panels(refresh, live);
   // A server that is late is not asked again before it has answered.
   if (view.every) setInterval(() => document.hidden || loading || void load(), view.every);
 }

@@ -12,7 +12,7 @@ import { plot } from "./plot";
 const tools = { ask, button, buttons, formatted, h, link, mark, may, moment, plot, renew, span, table };
 
 interface Hearing {
-  /** Hear the events that the stream tells, as CloudEvents. */
+  /** Hear what begins and ends runs, as CloudEvents. */
   on: (react: (event: unknown) => unknown) => void;
 }
 
@@ -24,10 +24,13 @@ const PATIENCE = 10_000; // Milliseconds that a panel may take to draw before th
 
 /** Draw the panels of this view, and each of them anew so many milliseconds after it was drawn. */
 export function panels(every: number, live: Live): void {
-  for (const node of document.querySelectorAll<HTMLElement>("[data-panel]")) void panel(node, every, live);
+  const nodes = [...document.querySelectorAll<HTMLElement>("[data-panel]")];
+  const hearing: ((event: unknown) => void)[] = [];
+  if (nodes.length) live.on("event", (event) => hearing.forEach((hear) => hear(event)));
+  for (const node of nodes) void panel(node, every, hearing);
 }
 
-async function panel(node: HTMLElement, every: number, live: Live): Promise<void> {
+async function panel(node: HTMLElement, every: number, hearing: ((event: unknown) => void)[]): Promise<void> {
   const place = node.querySelector("div") ?? node;
   const fault = (why: unknown) => {
     console.warn(`the panel ${node.dataset.panel} failed`, why);
@@ -37,7 +40,7 @@ async function panel(node: HTMLElement, every: number, live: Live): Promise<void
   try {
     const module = (await import(/* @vite-ignore */ node.dataset.panel ?? "")) as Partial<Module>;
     if (typeof module.panel !== "function") throw new Error("its module exports no function `panel`");
-    const on = (react: (event: unknown) => unknown) => live.on("event", (event) => void safely(() => react(event)));
+    const on = (react: (event: unknown) => unknown) => void hearing.push((event) => void safely(() => react(event)));
     const draw = module.panel(place, { ...tools, on });
     if (typeof draw !== "function") throw new Error("`panel` returns no function that draws");
     for (;;) {

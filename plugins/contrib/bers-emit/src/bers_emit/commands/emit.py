@@ -24,7 +24,11 @@ _TEXTS = {
 
 def emit_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
     """``TYPE [options]``: emit one event; 0 even where it cannot be delivered, unless ``--strict``."""
-    parser = parsing.parser(f"{prog} TYPE", "Emit one event.")
+    parser = parsing.parser(
+        f"{prog} TYPE",
+        "Emit one event. The exit code is 0 also where it cannot be delivered: it waits in the spool then.",
+        f"{prog} TYPE [options]",
+    )
     parser.add_argument("type", metavar="TYPE", help="what happened: build.finished, deployment.started, ...")
     for name, text in _TEXTS.items():
         parser.add_argument(f"--{name}", metavar="TEXT", help=text)

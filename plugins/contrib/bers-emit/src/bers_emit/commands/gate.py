@@ -20,7 +20,11 @@ _OPEN, _CLOSED, _WRONG = 0, 1, 2
 
 def gate_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
     """``gate``: 0 where it may go, 1 where it may not; 0 with a warning where nobody says, unless ``--fail-closed``."""
-    parser = parsing.parser(f"{prog} gate", "Ask whether a deployment may go.")
+    parser = parsing.parser(
+        f"{prog} gate",
+        "Ask whether a deployment may go. The exit code is 0 where it may and 1 where it may not.",
+        f"{prog} gate --environment NAME [options]",
+    )
     parser.add_argument(
         "--environment", "--env", required=True, metavar="NAME", help="where it is about to be deployed"
     )
@@ -64,7 +68,11 @@ def gate_command(argv: Sequence[str], *, default_url: str | None = None, prog: s
         time.sleep(min(_ASK_EVERY, max(0.0, end - time.monotonic())))
     if code is None:
         return _unknown(given, prog, text[1])
-    print(parsing.plain(f"{text[0]}: {text[1]}"), file=sys.stdout if code == _OPEN else sys.stderr)
+    said = f"{text[0]}: {text[1]}"
+    if text[0] == "waiting":  # Nobody waits any more, and the word sounds as if somebody did.
+        waited = f"within {given.timeout:g} s" if given.timeout else "yet; --timeout 60s waits for it"
+        said = f"closed: {text[1]} {waited}"
+    print(parsing.plain(said), file=sys.stdout if code == _OPEN else sys.stderr)
     return code
 
 

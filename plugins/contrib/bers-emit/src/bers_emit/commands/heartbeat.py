@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 def heartbeat_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
     """``NAME``: report that a job ran; 0 even where it cannot be delivered, unless ``--strict``."""
-    parser = parsing.parser(f"{prog} heartbeat NAME", "Report that a job ran.")
+    parser = parsing.parser(
+        f"{prog} heartbeat",
+        "Report that a job ran. Where `jobs` of `heartbeats` in pipelines.yaml have it, its absence is told.",
+        f"{prog} heartbeat NAME [options]",
+    )
     parser.add_argument("name", metavar="NAME", help="the job, as pipelines.yaml names it")
     parser.add_argument("--fail", action="store_true", help="it ran, and failed")
     parser.add_argument("--reason", help="why it failed, or what there is to say")
-    parser.add_argument("--source", help="who reports")
+    parser.add_argument("--source", help="who reports; default: the project in CI, or this host")
     add_strict(parser)
     parsing.add_server(parser)
     try:

@@ -16,20 +16,29 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-_TEXTS = ("environment", "service", "version", "subject", "source")
+_TEXTS = {
+    "service": "what was built or tested",
+    "version": "of the service",
+    "subject": "the run that it belongs to: the same as of its start and its end",
+    "source": "who tells of it; default: /import/KIND, on whatever machine",
+}
 
 
 def import_command(argv: Sequence[str], *, default_url: str | None = None, prog: str = "bers-emit") -> int:
     """``KIND PATH...``: 0 even where there is nothing to import or to deliver it to, unless ``--strict``."""
-    parser = parsing.parser(f"{prog} import", "Report what another tool has written down.")
-    parser.add_argument("kind", metavar="KIND", choices=sorted(events.KINDS), help=", ".join(sorted(events.KINDS)))
+    parser = parsing.parser(
+        f"{prog} import",
+        "Report what another tool has written down. The same report again is no second event.",
+        f"{prog} import KIND PATH... [options]",
+    )
+    parser.add_argument("kind", metavar="KIND", choices=sorted(events.KINDS), help=_kinds())
     parser.add_argument("path", metavar="PATH", nargs="+", help="files or patterns; - is the standard input")
     parser.add_argument(
         "--suite", "--name", dest="name", metavar="NAME", default="", help="what the tests, or the build, are called"
     )
     parser.add_argument("--environment", "--env", metavar="NAME", help="where it ran: production, staging, ...")
-    for name in _TEXTS[1:]:
-        parser.add_argument(f"--{name}", metavar="TEXT", help=f"the {name} of the event")
+    for name, text in _TEXTS.items():
+        parser.add_argument(f"--{name}", metavar="TEXT", help=text)
     parser.add_argument("--time", type=options.time, metavar="RFC3339", help="default: when the newest was written")
     parser.add_argument(
         "--label", action="append", default=[], type=options.label, metavar="K=V", help="what its figures are split by"
@@ -53,13 +62,17 @@ def import_command(argv: Sequence[str], *, default_url: str | None = None, prog:
     return hand_in(given, prog, default_url, found)
 
 
+def _kinds() -> str:
+    return "; ".join(f"{name} ({of})" for name, of in sorted(events.KINDS.items())).replace("%", "%%")
+
+
 def _events(given: Namespace) -> list[events.Event]:
     parent = os.environ.get("BERS_PARENT")
     told = given.run and f"{given.run}/{given.attempt or 1}"
     found = events.read(
         given.kind, events.paths(given.path), told or _run(parent), given.name, inside=parent is not None
     )
-    more = {name: of for name in (*_TEXTS, "time") if (of := getattr(given, name)) is not None}
+    more = {name: of for name in (*_TEXTS, "environment", "time") if (of := getattr(given, name)) is not None}
     for _, fields in found:
         fields.update(more, **parsing.change(given))
         fields["labels"] = {**fields.get("labels", {}), **dict(given.label)}

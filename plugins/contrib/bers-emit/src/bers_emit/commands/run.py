@@ -22,7 +22,7 @@ COMPANIONS: dict[str, tuple[dict[str, Any], str]] = {
         "bers_emit.imports.leavings:Tests",
     ),
     "--coverage": (
-        {"action": "append", "metavar": "PATH", "help": "report the coverage that it wrote down, in any known format"},
+        {"action": "append", "metavar": "GLOB", "help": "report the coverage that it wrote down, in any known format"},
         "bers_emit.imports.leavings:Covered",
     ),
     "--bundle": (
@@ -47,7 +47,8 @@ def run_command(argv: Sequence[str], *, default_url: str | None = None, prog: st
 
     parser = parsing.parser(
         f"{prog} run",
-        "Run a command and report it. The exit code is that of the command.",
+        "Run a command and report it. The exit code is that of the command. What takes a GLOB may be given several "
+        "times; quote it, so that the shell leaves it as it is.",
         f"{prog} run [options] -- CMD...",
     )
     parser.add_argument("--kind", choices=sorted(KINDS), default="task", help="what the command does; default: task")

@@ -6,6 +6,7 @@ import os
 
 from bers_emit import dead_letters, folder, options
 from bers_emit.commands import parsing
+from bers_emit.spool import can_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def spool_command(argv: Sequence[str], *, default_url: str | None = None, prog: 
     for name, value in found.items():
         if name != "reasons":
             print(parsing.plain(f"{name:<15} {'-' if value is None else value}"))
+    if not can_lock():
+        print("this system has no file locks: events are kept in memory alone, and are lost where a process dies")
     for reason, count in found["reasons"].items():
         print(parsing.plain(f"{'':<15} {count} x {reason}"))
     return 0

@@ -63,7 +63,8 @@ def read(kind: str, names: Sequence[str], run: str = "", name: str = "", inside:
     """Read files of one kind, as the fields of the events that they stand for. Raise Unreadable where one is not right.
 
     ``run`` tells imports of the same content apart, and so does ``name``, of the suite. ``inside`` says that a run
-    around us reports the end of the build itself.
+    around us reports the end of the build itself. The source is not who reads, but what is read: the same report is the
+    same event on another machine, and where a server reads it.
     """
     from importlib import import_module
 
@@ -81,7 +82,15 @@ def read(kind: str, names: Sequence[str], run: str = "", name: str = "", inside:
     events = _BUILDERS[kind](found, name, inside)
     return [
         # An id that ends in a number would be taken for one that counts.
-        (type, {"id": f"import-{key.hexdigest()[:40]}-{_word(type)}", "time": moment, **fields})
+        (
+            type,
+            {
+                "id": f"import-{key.hexdigest()[:40]}-{_word(type)}",
+                "source": f"/import/{kind}",
+                "time": moment,
+                **fields,
+            },
+        )
         for type, fields in events
     ]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bers_emit.activities import Activity
+    from bers_emit.imports.inside import SuiteInside
 
     Stamp = tuple[int, int, int]
 
@@ -60,9 +61,28 @@ class Leavings(ABC):
 
 
 class Tests(Leavings):
-    """``--junit``: what the end of a test run tells; of another command, a test run that came of it."""
+    """``--junit``: what the end of a test run tells; of another command, a test run that came of it.
+
+    Of that, what reports inside of the command is a part, as it is of a test run: the tests are the same.
+    """
 
     option = "--junit"
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        super().__init__(patterns)
+        self._inside: SuiteInside | None = None
+
+    def before(self, activity: Activity, environ: dict[str, str]) -> None:
+        super().before(activity, environ)
+        if activity.heard and activity.kind != "test":
+            from bers_emit.imports.inside import SuiteInside
+
+            self._inside = SuiteInside(activity, environ)
+
+    def after(self, activity: Activity, code: int) -> None:
+        super().after(activity, code)
+        if self._inside:
+            self._inside.tell()
 
     def report(self, activity: Activity, written: list[str], others: int) -> None:
         from bers_emit.imports import junit
@@ -70,13 +90,11 @@ class Tests(Leavings):
 
         suite = Suite()
         suite.merge(junit.read(Document(path)) for path in written)
-        if activity.kind == "test":
+        if self._inside:
+            self._inside.found = suite
+        else:
             _add(activity, suite.measures())
             activity.note(**suite.data())
-            return
-        suite.name = suite.name[:200] or "junit"
-        type, fields = events.suite(suite)
-        activity.emit(type, subject=activity.subject, **fields)
 
 
 class Covered(Leavings):

@@ -238,8 +238,10 @@ class Reporter:
             self.fault = exc
 
     def _take(self, report: Report) -> None:
+        status: str | None
+        said: Report = report
         if isinstance(report, pytest.CollectReport):
-            status, said = self._tally.collect(report), report
+            status = self._tally.collect(report)
         else:
             status, said = self._tally.add(report) or (None, report)
             if report.when not in PHASES:  # A worker died in it, and says no more.

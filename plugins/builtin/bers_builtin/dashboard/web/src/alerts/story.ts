@@ -128,7 +128,9 @@ const dot = (one: Seen, value: number, unit: string) => ({
 function said(word: string, answer: Alert["acknowledgment"] | Alert["resolution"]): HTMLElement {
   const node = h("p", { class: "quiet" });
   if (!answer) node.hidden = true;
-  else node.append(`${word} by ${answer.operator || "the rule"} at `, moment(answer.timestamp), answer.notes ? `: ${answer.notes}` : "");
-  if (answer && "expires" in answer && answer.expires) node.append(", until ", moment(answer.expires));
+  else {
+    const until = "expires" in answer && answer.expires ? [", until ", moment(answer.expires)] : [];
+    renew(node, `${word} by ${answer.operator || "the rule"} at `, moment(answer.timestamp), answer.notes ? `: ${answer.notes}` : "", ...until);
+  }
   return node;
 }
