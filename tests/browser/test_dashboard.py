@@ -67,20 +67,11 @@ async def test_the_graph_has_its_edges_and_opens_what_passes(opened: Opening, tm
         await expect(page.locator("#tapped li").first).to_be_visible(timeout=SLOW)
 
 
-async def test_runs_and_evaluations_are_drawn_as_they_were_measured(opened: Opening, tmp_path: Path) -> None:
+async def test_evaluations_are_drawn_as_they_were_measured(opened: Opening, tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
-        sizes = {"bundle.size": 412_331}
-        await server.emit(slow("chat/1"), failed("chat/2"), slow("other/1") | {"measures": sizes})
+        await server.emit(slow("chat/1"), failed("chat/2"))
         found = await server.until("alerts", lambda alerts: [one for one in alerts if one["value"] is not None])
         (alert, *_) = [one for one in found if one["value"] is not None]
-        async with opened(server.url("/runs")) as page:
-            await all_is_there(page, "/runs")
-            took, bundles = page.locator("#build .plot").nth(0), page.locator("#build .plot").nth(1)
-            await expect(took).to_have_attribute("aria-label", re.compile("^Runs: 3 from .*, at most 40 s$"))
-            phases = page.locator('#build tr[data-key="chat/1"] .phase')
-            await expect(phases).to_have_text(["bundle", "minify"])
-            await expect(took.locator('.dot[data-status="unhealthy"]')).to_have_count(1)
-            await expect(bundles).to_have_attribute("aria-label", re.compile("^Bundles: 1 from .*, at most 412 kB$"))
         async with opened(server.url(f"/alerts?id={alert['id']}")) as page:
             await expect(page.locator("#one .plot .threshold")).to_be_attached(timeout=SLOW)
             await expect(page.locator("#one figure")).to_contain_text("threshold 5 s")
