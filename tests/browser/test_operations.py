@@ -66,13 +66,13 @@ async def test_dead_letters_are_seen_into_and_replayed_one_by_one_some_or_all(op
         await server.until("dead-letters", lambda found: len(found) == 8)
         async with opened(server.url("/operations"), excused="503 (Service Unavailable)") as page:
             await is_live(page)
-            row = page.locator("#letters tbody tr")
+            row = page.locator("#dead-letters tbody tr")
             await expect(row).to_have_count(8, timeout=SLOW)
             careful, picky = row.filter(has_text="keep/careful"), row.filter(has_text="tell/picky")
             key = await careful.filter(has_text="b-2 is too odd").get_attribute("data-key")
-            place = f'#letters [data-key="{key}"]'
+            place = f'#dead-letters [data-key="{key}"]'
             await page.locator(place).get_by_role("button", name="See").click()
-            record = page.locator("#letters .letter")
+            record = page.locator("#dead-letters .letter")
             await expect(record).to_contain_text("b-2", timeout=SLOW)
             await expect(record).to_contain_text(EVIL)
             assert "hunter-22" not in await record.inner_text()
@@ -87,18 +87,24 @@ async def test_dead_letters_are_seen_into_and_replayed_one_by_one_some_or_all(op
             for one in chosen:
                 await page.locator(one).get_by_role("checkbox").check()
             await does(
-                page, "Replay 2 selected", "2 delivered, 0 left", "Audit 4", "Audit 5", place="#letters", agree="Replay"
+                page,
+                "Replay 2 selected",
+                "2 delivered, 0 left",
+                "Audit 4",
+                "Audit 5",
+                place="#dead-letters",
+                agree="Replay",
             )
             await expect(row).to_have_count(4, timeout=SLOW)
             await page.locator(await letter(picky, "b-3")).get_by_role("checkbox").check()
-            await does(page, "Delete 1 selected", "1 forgotten", "Audit 6", place="#letters", agree="Delete")
-            await does(page, "Replay all", "3 delivered, 0 left", "Audit 7", place="#letters")
-            await expect(page.locator("#letters")).to_have_text("Everything was delivered.", timeout=SLOW)
+            await does(page, "Delete 1 selected", "1 forgotten", "Audit 6", place="#dead-letters", agree="Delete")
+            await does(page, "Replay all", "3 delivered, 0 left", "Audit 7", place="#dead-letters")
+            await expect(page.locator("#dead-letters")).to_have_text("Everything was delivered.", timeout=SLOW)
             assert await server.data("dead-letters") == []
 
 
 async def letter(rows: Locator, what: str) -> str:
-    return f'#letters tr[data-key="{await rows.filter(has_text=what).get_attribute("data-key")}"]'
+    return f'#dead-letters tr[data-key="{await rows.filter(has_text=what).get_attribute("data-key")}"]'
 
 
 async def test_what_somebody_else_does_at_the_same_time_is_told_apart(opened: Opening, tmp_path: Path) -> None:
@@ -109,7 +115,7 @@ async def test_what_somebody_else_does_at_the_same_time_is_told_apart(opened: Op
     async with serving(tmp_path, text, specs=specs(moods)) as server:
         await server.emit(build("b-2"))
         (*_, one) = await server.until("dead-letters", lambda found: len(found) == 2)
-        place = f'#letters tr[data-key="{one["id"]}"]'
+        place = f'#dead-letters tr[data-key="{one["id"]}"]'
         async with opened(server.url("/operations"), excused=("404 (Not Found)", "503 (Service")) as page:
             await is_live(page)
             await page.locator(place).get_by_role("button", name="Replay").click()

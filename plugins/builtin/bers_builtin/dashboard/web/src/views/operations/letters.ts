@@ -53,9 +53,9 @@ export class Letters {
 
   #draw(): void {
     const found = this.#letters;
-    if (found.length === 0) return renew(byId("letters"), h("p", { class: "none" }, "Everything was delivered."));
+    if (found.length === 0) return renew(byId("dead-letters"), h("p", { class: "none" }, "Everything was delivered."));
     renew(
-      byId("letters"),
+      byId("dead-letters"),
       table("Dead letters", ["Letter", "Where", "Why", "#Records", "#Size", "#Attempts", "Last tried", "Last fault", ""], found.map((one) => this.#row(one))),
       h("div", { data: { key: `open ${[...this.#open.keys()].join(" ")}` } }, ...this.#open.values()),
       buttons(
