@@ -94,7 +94,7 @@ async def script() -> str:
         assert isinstance(stage, Dashboard)
         (name,) = [
             str(attrs["src"]).removeprefix("/assets/")
-            for tag, attrs in _Text(await page(ANSWERS)).tags
+            for _, attrs in _Text(await page(ANSWERS)).tags
             if attrs.get("type") == "module"
         ]
         return (await stage.asset(AskAsset(name), Caller())).body.decode()

@@ -487,7 +487,8 @@ async def test_brackets_in_texts_are_no_values() -> None:
 
 @given(st.integers(0, 2), st.integers(0, 200))
 async def test_ten_thousand_values_are_taken_however_they_are_written(shape: int, measures: int) -> None:
-    value: Any = ([], {}, [1])[shape]
+    shapes: list[object] = [[], {}, [1]]
+    value = shapes[shape]
     count = 4_950 if shape == 2 else 9_900
     event = await one(
         {"type": "a.b", "measures": {f"m{n}": n for n in range(measures)}, "data": {"d": [value] * count}}
