@@ -199,7 +199,7 @@ def test_a23_a_session_opens_the_page_and_the_stream(closed: Guarded) -> None:
         page = browser.get(closed.url("/"))
         assert page.status_code == 200 and "data-metric=" in page.text
         assets = re.findall(r'"(/assets/[^"]+)"', page.text)
-        assert len(assets) == 3
+        assert len(assets) == 4
         for asset in assets:
             assert browser.get(closed.url(asset)).status_code == 200
         with browser.stream("GET", closed.url("events")) as stream:

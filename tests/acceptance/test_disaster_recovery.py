@@ -4,8 +4,11 @@ import re
 import shutil
 from pathlib import Path
 
+from bers_builtin import dashboard
 from tests.acceptance.receiving import receiving
 from tests.integration.processes import configure, started
+
+SOURCES = Path(dashboard.__file__).parent / "web" / "src"
 
 RULE = """  alert-engine:
     rules: [{name: Release Slow, severity: error, metric: deployment_performance, above: 7s}]
@@ -47,10 +50,17 @@ def test_c183_a_page_without_any_memory_of_its_own_shows_everything_again(tmp_pa
         scripts = re.findall(r'src="(/assets/[^"]+)"', page)
         assert scripts
         for path in scripts:  # What a browser keeps may be gone: the page asks the API for all of it.
-            script = server.get(path).text
-            assert not re.search("sessionStorage|indexedDB|caches\\.", script)
-            kept = re.findall(r"localStorage\.(?:get|set)Item\(.([a-z:]+).", script)
-            assert {*kept} == {"bers:theme", "bers:operator"} and len(kept) == script.count("localStorage")
+            assert not re.search("indexedDB|caches\\.", server.get(path).text)
+        sources = {file.name: file.read_text(encoding="utf-8") for file in SOURCES.rglob("*.ts")}
+        assert {name for name, text in sources.items() if re.search("(local|session)Storage", text)} == {
+            "kept.ts",
+            "first.ts",
+        }
+        users = [text for text in sources.values() if '/kept"' in text]
+        names = {name for text in users for name in re.findall(r"\b(?:recall|remember)\(\"(\w+)\"", text)}
+        assert names == {"theme", "operator", "letters"}, "what the reader chose, and nothing that was measured"
+        drafts = {name for text in users for name in re.findall(r"\b(?:draft|keepDraft)\((\w+)\(", text)}
+        assert drafts == {"draftOf"}, "a rule that is being written"
 
 
 def _shown(page: str) -> set[str]:

@@ -41,7 +41,8 @@ def test_c020_c047_c048_every_field_that_was_promised_is_there(server: Operator)
     assert all(set(one) == SUMMARY for one in every.values())
     build = server.data("metrics/build_performance?step=1m", "metrics")
     assert set(build) == SUMMARY | {
-        "from", "to", "widthMs", "tier", "stepMs", "fields", "seriesCount", "series", "overall",
+        "from", "to", "widthMs", "tier", "stepMs", "fields", "lineFields", "seriesCount", "series",
+        "overall",
     }  # fmt: skip
     assert (build["current"], build["unit"], build["target"], build["healthStatus"]) == (919, "ms", 30_000, "healthy")
     assert (build["min"], build["max"], build["average"]) == (900, 919, 909.5)

@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from bers.testing.server import serving
+from bers_builtin.sinks.alert_engine.rehearsal.backtest import ALIKE
 from tests.browser.conftest import Opening
 from tests.browser.looking import AXE, EVIL, SLOW, failed, is_live, slow
 
@@ -57,6 +58,8 @@ async def test_a_rule_is_edited_and_tried_beside_what_it_did(opened: Opening, tm
             await page.fill("#rule [name=above]", "500ms")
             await expect(area).to_have_value(server_text.replace("above: 5s", "above: 500ms"))
             await page.click('[data-over="1h"]')
+            # In force it no longer fires, as edited it does: longer, once that is more than the two may differ by.
+            await page.wait_for_function("began => Date.now() > began", arg=alert["timestamp"] + 3000 * ALIKE)
             await page.click("#rule button.act")
             counts = page.locator(".outcome table").first.locator("tbody tr")
             await expect(counts).to_have_count(3, timeout=SLOW)

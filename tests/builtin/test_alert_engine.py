@@ -513,14 +513,15 @@ async def test_c103_a_suppressed_alert_fires_when_there_is_room() -> None:
         assert await rig.told() == ["firing", "suppressed", "firing"]
 
 
-async def test_c103_what_was_due_long_ago_and_is_concluded_late_does_not_make_room() -> None:
+async def test_c103_what_arrived_long_ago_and_is_read_late_counts_as_told_now() -> None:
     async with engine(rules=[rule()]) as rig:
         await rig.measure("queue", 11)
         alert = msgspec.structs.replace(await rig.only(), told=False)
     suppressions = Suppressions(RateLimiting(2, Interval("60s")), [])
-    for at in (100.0, 101.0, 30.0, 20.0):
-        suppressions.fired(Moment(at, at))
-    assert suppressions.reason(alert, Moment(102.0, 102.0)) == Suppressed("rate_limit")
+    for arrived in (20.0, 30.0):
+        suppressions.fired(Moment(arrived, 100.0, behind=100.0 - arrived))
+    assert suppressions.reason(alert, Moment(40.0, 101.0, behind=61.0)) == Suppressed("rate_limit")
+    assert suppressions.reason(alert, Moment(159.5, 159.5)) == Suppressed("rate_limit")
     assert suppressions.reason(alert, Moment(160.5, 160.5)) is None
 
 

@@ -85,7 +85,9 @@ async def main(folder: Path, seconds: int, rate: int, subjects: int, tail_bytes:
     clock, decoder = Hurried(), Decoder()
     numbers = iter(range(seconds * rate))
     told = Counter[str]()
-    async with simulating(folder, clock) as server:
+    # What the stream tells again would not be full before the end, either.
+    changes = [(("sinks", "sse", "replay"), 500)] if tail_bytes else []
+    async with simulating(folder, clock, changes) as server:
         if tail_bytes:
             server.node.supervisor.bus._tail_bytes = tail_bytes  # pyright: ignore[reportPrivateUsage]
         async with anyio.create_task_group() as group:

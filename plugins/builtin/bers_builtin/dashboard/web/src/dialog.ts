@@ -1,7 +1,7 @@
 // A question before something is done: who does it, what they say of it, and what came of it.
 
 import { Refused, Unreachable } from "./api";
-import { h, show } from "./dom";
+import { focusNear, focusWithin, h, show } from "./dom";
 import { recall, remember } from "./kept";
 
 export interface Question {
@@ -35,6 +35,7 @@ export function asked(question: Question): Promise<boolean> {
   const form = h("form", {}, h("h2", { attributes: { id: "dialog-title" } }, question.title), h("p", { attributes: { id: "dialog-says" } }, question.says), ...inputs, said, noted, h("p", { class: "buttons" }, act, close));
   const dialog = h("dialog", { attributes: { "aria-labelledby": "dialog-title", "aria-describedby": "dialog-says" } }, form);
   document.body.append(dialog);
+  const before = focusWithin(document.body);
   return new Promise((resolve) => {
     let done = false;
     let doing: Promise<unknown> = Promise.resolve();
@@ -61,6 +62,7 @@ export function asked(question: Question): Promise<boolean> {
     });
     dialog.addEventListener("close", () => {
       dialog.remove();
+      if (!before[0]?.isConnected) focusNear(before); // What was pressed is gone meanwhile, because of what was done.
       void doing.then(() => resolve(done)); // Who closes it early has it done all the same.
     });
     dialog.showModal();

@@ -107,14 +107,14 @@ export function renew(place: Element, ...children: (Node | string)[]): void {
 }
 
 /** What has the focus in a place, and what stands around it there, from the inside out. */
-function focusWithin(place: Element): HTMLElement[] {
+export function focusWithin(place: Element): HTMLElement[] {
   const found: HTMLElement[] = [];
   for (let node = document.activeElement; node && place.contains(node); node = node.parentElement) found.push(node as HTMLElement);
   return found;
 }
 
 /** What had the focus is gone: whoever uses the keyboard goes on where it was, and not at the top of the page. */
-function focusNear(around: readonly HTMLElement[]): void {
+export function focusNear(around: readonly HTMLElement[]): void {
   const near = around.find((node) => node.isConnected);
   if (!near) return;
   if (!near.hasAttribute("tabindex")) near.tabIndex = -1;

@@ -1,17 +1,21 @@
 // What a browser remembers for its reader; where it may not, everything works as if it had forgotten.
 
-export function recall(name: string): string {
-  try {
-    return localStorage.getItem(`bers:${name}`) ?? "";
-  } catch {
-    return ""; // Where storage is forbidden, even to ask for it is.
-  }
+export const recall = (name: string): string => tried(() => localStorage.getItem(`bers:${name}`)) ?? "";
+
+export const remember = (name: string, value: string): void => void tried(() => localStorage.setItem(`bers:${name}`, value));
+
+/** What somebody has written and not yet used, for as long as the tab is open; null where nothing is. */
+export const draft = (name: string): string | null => tried(() => sessionStorage.getItem(`bers:${name}`)) ?? null;
+
+/** Keep it, or, with null, no longer. */
+export function keepDraft(name: string, text: string | null): void {
+  tried(() => (text === null ? sessionStorage.removeItem(`bers:${name}`) : sessionStorage.setItem(`bers:${name}`, text)));
 }
 
-export function remember(name: string, value: string): void {
+function tried<T>(work: () => T): T | undefined {
   try {
-    localStorage.setItem(`bers:${name}`, value);
+    return work();
   } catch {
-    // It holds for this page, then.
+    return undefined; // Where storage is forbidden, even to ask for it is.
   }
 }

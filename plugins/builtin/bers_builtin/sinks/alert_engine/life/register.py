@@ -67,7 +67,7 @@ class Register(Steps):
         self.live = {alert.fingerprint: alert for alert in live}
         self._resolved = {alert.fingerprint: (alert, at) for alert, at in resolved}
         self._last = last
-        self.suppressions.firings.extend(sorted(firings))
+        self.suppressions.firings.extend(firings)
         self.timers.restore(courses, self.live.values(), moment.at)
 
     @property

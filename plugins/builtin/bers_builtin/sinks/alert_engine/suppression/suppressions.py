@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
@@ -38,8 +38,8 @@ class Suppressions:
 
     def __init__(self, limit: RateLimiting, windows: Sequence[MaintenanceWindow]) -> None:
         self._limit = limit
-        self.firings: list[float] = []
-        """When the last few alerts fired, as many as the rate limit counts, the oldest first."""
+        self.firings: deque[float] = deque(maxlen=limit.max_alerts)
+        """When the last few alerts were told, as many as the rate limit counts."""
         self.silences = Silences()
         self.maintenance = Maintenance(windows)
         self._causes = Causes({}, {})
@@ -132,14 +132,12 @@ class Suppressions:
 
     def fired(self, moment: Moment) -> None:
         """Note that an alert fired, and was told."""
-        insort(self.firings, moment.at)  # After a start what was due long ago is concluded late.
-        del self.firings[: -self._limit.max_alerts]
+        self.firings.append(moment.now)
 
     def _beyond_limit(self, alert: Alert, moment: Moment) -> Suppressed | None:
         if alert.told or alert.severity == "critical":
             return None
-        most = self._limit.max_alerts
-        full = len(self.firings) >= most and self.firings[-most] > moment.at - self._limit.window
+        full = len(self.firings) == self._limit.max_alerts and self.firings[0] > moment.now - self._limit.window
         return Suppressed("rate_limit") if full else None
 
 

@@ -3,6 +3,7 @@
 import { ask, Refused, tell } from "../api";
 import { worded } from "../dialog";
 import { h, renew, show } from "../dom";
+import { draft, keepDraft } from "../kept";
 import { moment } from "../format";
 import { evaluated } from "../alerts/story";
 import { Editor } from "./editor";
@@ -16,7 +17,7 @@ const AGAIN = 2_200;
 const TURNS = 20;
 const NEW = "name: My rule\nmetric: build_performance\nabove: 10s\nfor: 5m\nseverity: warning\n";
 
-const draftOf = (id: string): string => `bers:rule:${id}`;
+const draftOf = (id: string): string => `rule:${id}`;
 
 export class Bench {
   #id = "";
@@ -67,7 +68,7 @@ export class Bench {
     this.#story = story;
     const isText = story === null || story.source !== "";
     this.#editor.node.hidden = this.#try.hidden = !isText;
-    if (isNew && isText) this.#put(sessionStorage.getItem(draftOf(this.#id)) ?? story?.source ?? NEW);
+    if (isNew && isText) this.#put(draft(draftOf(this.#id)) ?? story?.source ?? NEW);
     if (!story) return renew(this.#title, h("h2", {}, "A new rule"), h("p", { class: "quiet" }, "Try it on what was recorded before it is put into the file."));
     return renew(
       this.#title,
@@ -86,8 +87,7 @@ export class Bench {
 
   /** What was typed is still there when the page is left and come back to; what is in force is asked for. */
   #keep(text: string): void {
-    if (text === (this.#story?.source ?? NEW)) sessionStorage.removeItem(draftOf(this.#id));
-    else sessionStorage.setItem(draftOf(this.#id), text);
+    keepDraft(draftOf(this.#id), text === (this.#story?.source ?? NEW) ? null : text);
   }
 
   #choose(over: string): void {
