@@ -20,6 +20,9 @@ function frame(): void {
   if (waiting.size) requestAnimationFrame(frame);
 }
 
+/** The next frame, for who has more to do than fits into one. */
+export const nextFrame = (): Promise<unknown> => new Promise((resolve) => requestAnimationFrame(resolve));
+
 /** What draws when it is called, and again not before it is done and `pause` milliseconds are over, however often it is called. */
 export function atMost(pause: number, draw: () => unknown): () => void {
   let resting = false;

@@ -3,6 +3,7 @@
 import { ask, type Summary } from "../api";
 import { byId, show } from "../dom";
 import { MINUTE, RANGES } from "../metric/chosen";
+import { nextFrame } from "../pace";
 import { Tile } from "../tile";
 import type { View } from "../view";
 
@@ -83,7 +84,10 @@ export function metrics(main: HTMLElement): View {
   }
 
   async function one(): Promise<void> {
-    for (let tile: Tile | undefined; (tile = tiles.find((each) => !each.node.hidden && each.isDue(Date.now()))); ) await tile.load();
+    for (let tile: Tile | undefined; (tile = tiles.find((each) => !each.node.hidden && each.isDue(Date.now()))); ) {
+      await tile.load();
+      await nextFrame(); // Many answers at once would be a frame that everybody sees.
+    }
   }
 
   async function load(): Promise<void> {
