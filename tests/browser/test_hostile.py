@@ -57,7 +57,7 @@ async def test_text_of_events_is_text_on_every_view(opened: Opening, tmp_path: P
             )  # fmt: skip
         too_long = await server.post("ingest", [failed("w" * 10_000)])
         assert too_long.status_code == 422 and "subject: 10000 characters are too many" in too_long.text
-        alerts = await server.until("alerts", lambda found: any(map(is_turned, found)))
+        alerts: list[dict[str, str]] = await server.until("alerts", lambda found: any(map(is_turned, found)))
         alert = next(filter(is_turned, alerts))
         answer = {"operator": EVIL, "notes": ADDRESS + TURNED}
         assert (await server.post(f"alerts/{alert['id']}/acknowledge", answer)).status_code == 200
