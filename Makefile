@@ -20,6 +20,7 @@ dev: .venv/.ready  ## The same, in development mode.
 	@$(BIN)/bers dev
 
 test: setup check  ## Everything that has to hold.
+	-@$(BIN)/pytest --collect-only -qq >/dev/null  # Once, or four workers compile everything at the same time.
 	$(BIN)/pytest -n 4 --dist worksteal
 
 test-unit: setup  ## The quick part: no processes, no real time.

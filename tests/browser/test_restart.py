@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from anyio import to_thread
 from playwright.async_api import expect
 
+from tests.acceptance.conftest import Operator
 from tests.browser.conftest import Opening
 from tests.browser.looking import SLOW, is_live, slow
 from tests.integration.processes import configure, free_ports, started
@@ -27,6 +29,13 @@ canvas => {
 """
 
 
+def is_measured(server: Operator) -> None:
+    """Wait until there is a piece of a line: without one before and behind it nobody sees a gap."""
+    path = "metrics/system_memory_usage?period=5m"
+    before = server.data(path)["count"]
+    server.until(path, lambda data: data["count"] > before + 1)
+
+
 async def test_after_a_kill_and_a_stop_the_page_is_live_again_and_nothing_is_missed_or_twice(
     opened: Opening, tmp_path: Path
 ) -> None:
@@ -40,10 +49,14 @@ async def test_after_a_kill_and_a_stop_the_page_is_live_again_and_nothing_is_mis
             shown = page.locator("#build tr[data-key]")
             await expect(shown).to_have_count(1, timeout=SLOW)
             for count, how in enumerate((signal.SIGKILL, signal.SIGTERM), 2):
+                await to_thread.run_sync(is_measured, server)
                 server.process.send_signal(how)
                 await to_thread.run_sync(server.process.wait)
+                died = time.time() * 1000
                 await expect(page.locator("#live")).to_have_text("offline", timeout=SLOW)
                 await expect(page.locator("#stale")).to_contain_text("The server does not answer")
+                # A line is interrupted where three values are missing, of which there is one in a second.
+                await page.wait_for_function("died => Date.now() > died + 4000", arg=died)
                 server = await to_thread.run_sync(stack.enter_context, started(tmp_path))
                 server.emit(slow(f"chat/{how.name}"))  # The page may be back by now, or not yet.
                 await is_live(page)
@@ -52,6 +65,7 @@ async def test_after_a_kill_and_a_stop_the_page_is_live_again_and_nothing_is_mis
                 await expect(shown).to_have_count(count)
             server.emit(slow("chat/after"))
             await expect(page.locator('#build [data-key="chat/after"]')).to_have_count(1, timeout=SLOW)
+            await to_thread.run_sync(is_measured, server)
             told = page.locator("#availability-strip rect title")
             await expect(told.filter(has_text="away for")).to_have_count(2, timeout=SLOW)
             assert await page.evaluate("performance.getEntriesByType('navigation').length") == 1, "it was not reloaded"

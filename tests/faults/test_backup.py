@@ -12,7 +12,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -325,7 +325,7 @@ def test_a15_databases_and_their_logs_of_two_moments_start_and_count_nothing_twi
                 for path in data.glob(step):
                     shutil.copy(path, target)
                 until(partial(_have_begun_anew, begun), 30)
-            shutil.copytree(data / "journal", target / "journal", ignore_dangling_symlinks=True)
+            shutil.copytree(data / "journal", target / "journal", copy_function=_copied)
             node.process.kill()
             node.process.wait()
     drained(copy)
@@ -336,6 +336,13 @@ def test_a15_databases_and_their_logs_of_two_moments_start_and_count_nothing_twi
         assert counted <= set(range(load.sent))
         if before - counted:
             assert "misses what lay between" in told
+
+
+def _copied(file: str, to: str) -> str:
+    """A copy of a file of the journal, as tar makes it: one that was read to its end by now is gone."""
+    with suppress(FileNotFoundError):
+        shutil.copy2(file, to)
+    return to
 
 
 def _have_begun_anew(logs: Mapping[Path, bytes]) -> bool:

@@ -120,12 +120,15 @@ async def test_reloads_right_and_wrong_under_load_lose_nothing_and_leave_nothing
         sibling, others = node.sinks["sibling"].stage, node.pipelines["untouched"]
         async with anyio.create_task_group() as group:
             group.start_soon(emitter.run, node)
+            with anyio.fail_after(30):  # Before that not everything is open yet.
+                while not emitter.numbers or min(one.position for one in node.pipelines.values()) < 1:
+                    await anyio.sleep(0.01)
             before = await _at_rest()
             for n in range(ROUNDS):
                 results[await operator.reload(node, [WRONG[n % len(WRONG)], RIGHT[(n * 3 + 1) % len(RIGHT)]])] += 1
                 results[await operator.reload(node, [RIGHT[n % len(RIGHT)]])] += 1
             assert await operator.reload(node, []) == "ok"
-            with anyio.fail_after(10):  # A look at health or a commit may be under way at either moment.
+            with anyio.fail_after(30):  # A look at health or a commit may be under way at either moment.
                 while (rest := await _at_rest())[0] > before[0] or rest[1:] != before[1:]:
                     await anyio.sleep(0.05)
             group.cancel_scope.cancel()
