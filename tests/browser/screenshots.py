@@ -48,7 +48,7 @@ WHAT = {
 }
 """The address of each view, and something that shows once all of it is there."""
 
-FAULT = ("_short(value / 60_000)", "_short(value / 6_000)")
+FAULT = ("_short(value / _MILLISECONDS[name])", "_short(value / 6_000)")
 """A line of `units.py`, and what makes its tests fail."""
 
 _WRITES = '    text = f"{value:.0f}" if value == int(value)'
