@@ -1,6 +1,6 @@
 // Builds, suites and deployments as they are and were, one of them opened, and DORA's figures.
 
-import { ask } from "../../api";
+import { ask, Unreachable } from "../../api";
 import { byId, h, renew, table } from "../../dom";
 import { formatted, localText, moment } from "../../format";
 import type { Live } from "../../live";
@@ -37,12 +37,12 @@ export function runs(): View {
   const lists = new Map<Kind, Pages>();
   const progress = new Map<string, string>();
   let units: Promise<Record<string, { title: string; unit: string }>> | undefined;
-  const drawn = new Map((Object.keys(KINDS) as Kind[]).map((kind) => [kind, atMost(DRAWN_EVERY, () => draw(kind))]));
+  const drawn = new Map((Object.keys(KINDS) as Kind[]).map((kind) => [kind, atMost(DRAWN_EVERY, () => draw(kind).catch(late))]));
   const stored = atMost(ASKED_EVERY, async () => {
     await new Promise((resolve) => setTimeout(resolve, STORED_AFTER));
     await reload();
   });
-  const places = new Map((Object.keys(KINDS) as Kind[]).map((kind) => [kind, new Place(kind, () => void older(kind))]));
+  const places = new Map((Object.keys(KINDS) as Kind[]).map((kind) => [kind, new Place(kind, () => void older(kind).catch(late))]));
 
   form(chosen, () => {
     const wanted = new URLSearchParams(FIELDS.filter((field) => chosen[field]).map((field) => [field, chosen[field]]));
@@ -115,6 +115,11 @@ export function runs(): View {
       });
     },
   };
+}
+
+/** An answer that did not come in time; whoever asks regularly says that the server is late. */
+function late(fault: unknown): void {
+  if (!(fault instanceof Unreachable)) throw fault;
 }
 
 /** Where the runs of a kind are listed and drawn. */
