@@ -29,11 +29,12 @@ import httpx2
 import msgspec
 import psutil
 
-from bers import Batch, Catalog, Context, Event, Metric, collector, config, lock
+from bers import Batch, Catalog, Context, Event, Metric, collector
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from tests.bench import watched_by_prometheus as peers
 from tests.bench.flips import Ear, Flip, Latencies, flip, listening, quantile
+from tests.bench.nodes import Changes, Server, serving
 from tests.bench.peers import cpu
 from tests.bench.store import begin
 
@@ -50,41 +51,15 @@ OFF: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Server(NamedTuple):
-    """Our node, as `bers start` runs it."""
-
-    url: str
-    pid: int
-
-
-@contextmanager
-def serving(folder: Path, ear: Ear, engine: dict[str, Any]) -> Generator[Server]:
-    """The shipped configuration with other rules, a channel, and much folding."""
-    document = config.shipped()
+def settings(ear: Ear, engine: dict[str, Any]) -> Changes:
+    """Other rules, a channel, and much folding."""
     channel = {"name": "ear", "url": ear.url, "allow_internal": True, "events": ["alert.firing", "alert.resolved"]}
-    for steps, value in (
+    return [
         (("sinks", "alert-engine"), {"defaults": False, **engine}),
         (("sinks", "webhooks", "channels"), [channel]),
         (("sinks", "store", "fold_every"), "2s"),
-        (("log", "events"), False),
         (("access", "rate"), {"per_second": 1_000_000, "burst": 1_000_000}),
-        *((("server", surface), 0) for surface in ("health", "metrics", "control")),
-    ):
-        document.put(steps, value)
-    folder.mkdir()
-    (folder / "pipelines.yaml").write_bytes(msgspec.json.encode(document.value))
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-m", "bers", "start"], cwd=folder, stdout=said, stderr=said)
-    try:
-        while lock.holder(folder / ".bers") != process.pid or not (found := lock.announced(folder / ".bers")):
-            assert process.poll() is None, (folder / "said").read_text()
-            time.sleep(0.02)
-        while httpx2.get(f"{found[0]}/readyz").status_code != 200:
-            time.sleep(0.02)
-        yield Server(f"{found[0]}/api/monitoring", process.pid)
-    finally:
-        process.terminate()
-        process.wait(20)
+    ]
 
 
 def told(body: Any) -> list[Flip]:
@@ -99,7 +74,7 @@ def measure_flips(folder: Path, services: int, rate: int) -> None:
     print(f"\nflips: {services} services turn bad and good again; from the change to the first bytes that tell of it")
     rule = {"name": "Flip", "metric": "provider_initialization_time", "above": "1s", "group": ["subject"]}
     for load in (0, rate):
-        with listening() as ear, serving(folder / f"load-{load}", ear, {"rules": [rule], **OFF}) as server:
+        with listening() as ear, serving(folder / f"load-{load}", settings(ear, {"rules": [rule], **OFF})) as server:
             with httpx2.Client(timeout=60, headers=HEADERS) as client, loaded(server.url, load) as sent:
 
                 def turn(number: int, bad: bool, client: httpx2.Client = client, server: Server = server) -> None:
@@ -271,7 +246,7 @@ def measure_storm(folder: Path) -> None:
     rules = [
         {"name": f"Failed {kind}", "event": f"service-is.failed{kind}", "group": ["subject"]} for kind in range(KINDS)
     ]
-    with listening() as ear, serving(folder / "storm", ear, {"rules": rules}) as server:
+    with listening() as ear, serving(folder / "storm", settings(ear, {"rules": rules})) as server:
         process = psutil.Process(server.pid)
         with httpx2.Client(timeout=120, headers=HEADERS) as client:
             bodies = [

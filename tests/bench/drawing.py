@@ -110,9 +110,11 @@ async def frames(seconds: float = 60.0) -> None:
             group.start_soon(told.run)
             names = [name for name in await server.data("metrics") if not name.endswith("_total")]
 
+            rng = random.Random(7)
+
             async def measure() -> None:
                 while True:
-                    measures = {name: random.uniform(10, 90) for name in names}
+                    measures = {name: rng.uniform(10, 90) for name in names}
                     await server.emit({"type": "service.measured", "source": "/app", "measures": measures})
                     await anyio.sleep(1.0)
 

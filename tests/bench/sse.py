@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import http.client
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -28,10 +26,10 @@ import httpx2
 import msgspec
 import psutil
 
-from bers import config, lock
-from tests.bench.alerts import TOGETHER, Server, loaded
+from tests.bench.alerts import TOGETHER, loaded
 from tests.bench.crowd import Crowd, Report, gathered, subject
 from tests.bench.flips import quantile
+from tests.bench.nodes import Server, serving
 from tests.bench.peers import cpu
 
 FEW = 10
@@ -112,31 +110,6 @@ class Span(NamedTuple):
         )
 
 
-@contextmanager
-def serving(folder: Path) -> Generator[Server]:
-    """The shipped configuration; who stalls is borne with, so that it can be measured beside the others."""
-    document = config.shipped()
-    for steps, value in (
-        (("sinks", "sse", "stall"), "1h"),
-        (("log", "events"), False),
-        *((("server", surface), 0) for surface in ("health", "metrics", "control")),
-    ):
-        document.put(steps, value)
-    (folder / "pipelines.yaml").write_bytes(msgspec.json.encode(document.value))
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-m", "bers", "start"], cwd=folder, stdout=said, stderr=said)
-    try:
-        while lock.holder(folder / ".bers") != process.pid or not (found := lock.announced(folder / ".bers")):
-            assert process.poll() is None, (folder / "said").read_text()
-            time.sleep(0.02)
-        while httpx2.get(f"{found[0]}/readyz").status_code != 200:
-            time.sleep(0.02)
-        yield Server(f"{found[0]}/api/monitoring", process.pid)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def told_of(server: Server) -> dict[str, int]:
     """What the stream says of itself."""
     found: dict[str, int] = httpx2.get(f"{server.url}/dashboard/status").json()["data"]["details"]["sse"]
@@ -212,7 +185,7 @@ def main() -> None:
     given = arguments.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(serving(folder))
+        server = stack.enter_context(serving(folder, [(("sinks", "sse", "stall"), "1h")]))  # Who stalls is borne with.
         crowd = stack.enter_context(gathered(f"{server.url}/events"))
         print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
         stand = Stand(server, crowd, given.seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Generic, NamedTuple, Self, TypeVar
@@ -39,7 +40,7 @@ class NotTaken(Exception):
         self.gone = gone
 
 
-class Messenger(AsyncContextManagerMixin, Generic[Ch]):
+class Messenger(ABC, AsyncContextManagerMixin, Generic[Ch]):
     """How one channel sends. Override ``__asynccontextmanager__`` to hold a connection."""
 
     def __init__(self, channel: Ch, context: Context) -> None:
@@ -51,6 +52,7 @@ class Messenger(AsyncContextManagerMixin, Generic[Ch]):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         yield self
 
+    @abstractmethod
     async def send(self, notice: Notice) -> Taken | None:
         """Send a notice; return when the receiver has taken it.
 
@@ -58,7 +60,6 @@ class Messenger(AsyncContextManagerMixin, Generic[Ch]):
         cancelled after the channel's time-out. Errors need not be masked: the words of every Secret of the channel
         are taken out of them.
         """
-        raise NotImplementedError
 
     def preview(self, notice: Notice) -> str:
         """What :meth:`send` would send, for somebody who tests the channel."""

@@ -1,4 +1,4 @@
-"""What the addresses of some views say: which runs, and which place of the pipelines."""
+"""What the addresses of views say: which alerts, which metric and how, which runs, which place of the pipelines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,45 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+
+
+class AskAlertsView(msgspec.Struct, frozen=True):
+    """Which alerts to look at."""
+
+    state: Annotated[
+        str,
+        Meta(
+            max_length=20,
+            description="Which list: active, acknowledged, suppressed, history, silences, rules or statistics.",
+        ),
+    ] = "active"
+    rule: Annotated[
+        str,
+        Meta(max_length=200, description="The name of the rule whose alerts are listed, or the id of the one shown."),
+    ] = ""
+    severity: Annotated[str, Meta(max_length=20, description="Only alerts of this severity.")] = ""
+    period: Annotated[str, Meta(max_length=20, description="How far back the history goes: 24h, 7d.")] = "7d"
+    after: Annotated[str, Meta(max_length=200, description="Where in the history the page begins.")] = ""
+    id: Annotated[str, Meta(max_length=200, description="The alert that is shown whole.")] = ""
+
+
+class AskMetricsView(msgspec.Struct, frozen=True):
+    """Which metrics to look at, and how."""
+
+    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "15m"
+    find: Annotated[str, Meta(max_length=200, description="Words that name, title or description have to have.")] = ""
+
+
+class AskMetricView(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """Which metric to look at, and how."""
+
+    name: Annotated[str, Meta(max_length=200, description="The metric's name.")]
+    range: Annotated[str, Meta(max_length=20, description="How far to look back: 5m, 1h, 30d.")] = "1h"
+    since: Annotated[str, Meta(max_length=20, description="The start, in ms since 1970, instead of a range.")] = ""
+    until: Annotated[str, Meta(max_length=20, description="The end, in ms since 1970.")] = ""
+    labels: Annotated[str, Meta(max_length=1000, description="Only series with these labels.")] = ""
+    by: Annotated[str, Meta(max_length=200, description="A line for each value of this label.")] = ""
+    before: Annotated[str, Meta(max_length=1, description="1 compares with the period before.")] = ""
 
 
 class AskRunsView(msgspec.Struct, frozen=True):
@@ -25,3 +64,9 @@ class AskPipelinesView(msgspec.Struct, frozen=True):
     at: Annotated[
         str, Meta(max_length=300, description="The place whose records are shown, by its name in the graph.")
     ] = ""
+
+
+class AskAsset(msgspec.Struct, frozen=True):
+    """Which part of the page."""
+
+    name: Annotated[str, Meta(max_length=200, description="The file's name.")]

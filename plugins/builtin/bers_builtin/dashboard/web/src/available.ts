@@ -3,7 +3,7 @@
 import { ask } from "./api";
 import { byId, renew, show } from "./dom";
 import { bothTexts, formatted, span } from "./format";
-import { strip } from "./strip";
+import { type Stretch, strip } from "./strip";
 
 interface Availability {
   percent: number | null;
@@ -16,10 +16,28 @@ interface Availability {
   gaps: { from: number; to: number }[];
 }
 
-export async function availability(): Promise<void> {
-  const now = Date.now();
+/** A month of it: what was answered, when that begins and ends, and when the server was there and away. */
+export interface Month extends Availability {
+  from: number;
+  to: number;
+  there: Stretch;
+  away: Stretch[];
+}
+
+export async function month(): Promise<Month> {
+  const to = Date.now();
   const one = await ask<Availability>("availability", { window: "30d" });
-  const since = Math.max(one.since ?? now, now - one.periodMs);
+  const from = Math.max(one.since ?? to, to - one.periodMs);
+  const there = { status: "healthy", from, to, says: `there since ${bothTexts(new Date(from))}` };
+  const away = one.gaps.map((gap) => ({ status: "unhealthy", ...gap, says: `away for ${span(gap.to - gap.from)} from ${bothTexts(new Date(gap.from))}` }));
+  return { ...one, from, to, there, away };
+}
+
+/** A gap is drawn as one, and what was before the first start as nothing. */
+export const drawnMonth = (label: string, { from, to, there, away }: Month): SVGElement => strip(label, [there, ...away], from, to);
+
+export async function availability(): Promise<void> {
+  const one = await month();
   const met = one.percent === null || one.target === null ? null : one.percent >= one.target;
   const status = byId("availability-status");
   show(byId("available"), formatted(one.percent, "%"));
@@ -27,7 +45,5 @@ export async function availability(): Promise<void> {
   show(status, met === null ? "no data" : met ? "on target" : "off target");
   show(byId("budget"), `${formatted(one.leftMinutes)} of ${formatted(one.budgetMinutes)} min left at ${formatted(one.target, "%")}`);
   const away = one.gapCount === 1 ? "away once" : one.gapCount ? `away ${one.gapCount} times` : "never away";
-  const there = { status: "healthy", from: since, to: now, says: `there since ${bothTexts(new Date(since))}` };
-  const gaps = one.gaps.map((gap) => ({ status: "unhealthy", from: gap.from, to: gap.to, says: `away for ${span(gap.to - gap.from)} from ${bothTexts(new Date(gap.from))}` }));
-  renew(byId("availability-strip"), strip(`${away} since ${bothTexts(new Date(since))}`, [there, ...gaps], since, now));
+  renew(byId("availability-strip"), drawnMonth(`${away} since ${bothTexts(new Date(one.from))}`, one));
 }
