@@ -13,7 +13,8 @@ from bers import Batch, Caller, Catalog, Context, Event, Metric, Nothing, Operat
 from bers.testing import VirtualClock, check_spec, step
 from bers_builtin import dashboard
 from bers_builtin.dashboard import DASHBOARD, Dashboard
-from bers_builtin.dashboard.stage import VIEWS, AskAsset, AskMetricView
+from bers_builtin.dashboard.asked import AskAsset, AskMetricView
+from bers_builtin.dashboard.stage import VIEWS
 from bers_builtin.dashboard.view import KINDS, Record, indicators, runs, uptime_text
 
 NOW = 1_700_000_000.0
