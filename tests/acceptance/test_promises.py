@@ -64,6 +64,9 @@ async def test_c060_c063_each_word_of_the_table_is_reached(
         assert (await server.get("health/mood", "health")).json()["data"]["status"] == mood
         reply = await server.get("health", "health")
         assert (reply.status_code, reply.json()["data"]["overallStatus"]) == (code, overall)
+        for path, field in (("health", "overallStatus"), ("health/mood", "status")):
+            always = await server.get(f"{path}?always=true", "health")
+            assert (always.status_code, always.json()["data"][field]) == (200, overall)
 
 
 async def test_c064_c065_a_check_that_keeps_failing_opens_its_breaker_and_a_reset_closes_it(tmp_path: Path) -> None:
