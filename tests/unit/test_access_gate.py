@@ -175,6 +175,10 @@ async def test_a30_without_a_session_the_page_is_the_login_and_shows_nothing(clo
     assert (await closed.get("/", headers=AS_ADMIN)).text.count("data-metric=") > 3
     style = await closed.get("/assets/login.css")
     assert style.status_code == 200 and style.headers["content-type"].startswith("text/css")
+    asked = await closed.client.head(closed.url("/assets/login.css"))
+    assert (asked.status_code, asked.content) == (200, b""), "it is answered like GET"
+    assert asked.headers["content-length"] == style.headers["content-length"]
+    assert (await closed.post("/assets/login.css")).status_code == 405
 
 
 async def test_a30_what_needs_no_key_is_a_list(closed: Server) -> None:
@@ -194,6 +198,9 @@ async def test_a_wrong_key_shows_the_page_again_and_an_error_to_programs(closed:
     page = await closed.client.post(closed.url("/login"), data={"key": wrong})
     assert page.status_code == 401 and "this key is not known" in page.text and wrong not in page.text
     assert "set-cookie" not in page.headers
+    for key in ("", wrong):
+        page = await closed.client.post(closed.url("/login"), data={"key": key, "to": "/alerts?state=firing"})
+        assert 'name="to" value="/alerts?state=firing"' in page.text, "it still leads to the view that was asked for"
     assert error(await closed.post("/login", {"key": wrong}), 401)["code"] == "unauthenticated"
     assert error(await closed.post("/login", {"kex": wrong}), 422)["details"][0]["path"] == "key"
     assert error(await closed.post("/login", {"key": "x" * 5000}), 413)["code"] == "too_large"

@@ -93,21 +93,8 @@ class App:
         send = entrance.way_back(send, request, scope["path"].rstrip("/"), self._gate)
         try:
             await self._answer(request, scope, receive, send)
-        except Refused as refused:
-            await self._masked(told(request, refusal(refused)))(scope, receive, send)
-        except PluginError as exc:
-            _log.exception("%s %s could not be answered, by the fault of a plugin", request.method, request.url.path)
-            hint = "its author can mend it; logs/monitoring.log says where"
-            await self._masked(told(request, failure(500, "internal", str(exc), hint=hint)))(scope, receive, send)
         except Exception as exc:
-            if why := disk.disk_fault(exc):
-                hint = "the check `storage` says what to do; ask again in a moment"
-                full = failure(503, "unavailable", f"it cannot be written down: {why}", headers=_SOON, hint=hint)
-                await self._masked(told(request, full))(scope, receive, send)
-                return
-            _log.exception("%s %s could not be answered", request.method, request.url.path)
-            broken = failure(500, "internal", "this is our fault", hint="see logs/monitoring.log")
-            await told(request, broken)(scope, receive, send)
+            await self._masked(told(request, _failed(request, exc)))(scope, receive, send)
 
     async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         surface = self._surfaces.get(scope["server"][1], "control")
@@ -123,24 +110,24 @@ class App:
         if control and (permission := await entrance.ask_first(request, path, source, self._gate)):
             await permission(scope, receive, send)
             return
-        if control and path == STYLE and request.method == "GET":  # Also for the page that says that nothing is here.
+        method = "GET" if request.method == "HEAD" else request.method
+        if control and path == STYLE and method == "GET":  # Also for the page that says that nothing is here.
             await style()(scope, receive, send)
             return
         node, doors = self._node, self._entrance
         if node is None or doors is None:
             await self._masked(told(request, self._absent(path, surface, source)))(scope, receive, send)
             return
-        taking = control and doors.leads(path)
-        if taking and (greeting := doors.greeting(request)):
-            await greeting(scope, receive, send)
+        if control and doors.leads(path):
+            if greeting := doors.greeting(request):
+                await greeting(scope, receive, send)
+                return
+            caller = await self._gate.admit(request, source, doors.errand(path, method))
+            await self._masked(await doors.answer(request, path, method, caller))(scope, receive, send)
             return
-        method = "GET" if request.method == "HEAD" else request.method
         routes, values = node.directory.match(path)
         here = {name: route for name, route in routes.items() if _answered(route, surface)}
-        if taking:
-            errand = doors.errand(path, method)
-        else:
-            errand = _errand(path, surface, here.get(method), badges=node.plan.settings.health.public_badges)
+        errand = _errand(path, surface, here.get(method), badges=node.plan.settings.health.public_badges)
         caller = await self._gate.admit(request, source, errand)
         if path == guests.SCRIPT and control and method == "GET":
             await doors.script(request)(scope, receive, send)
@@ -153,9 +140,6 @@ class App:
             "/openapi.json": self._describe,
             "/metrics": self._expose if surface != "health" else None,
         }
-        if taking:
-            await self._masked(await doors.answer(request, path, method, caller))(scope, receive, send)
-            return
         if (answer := own.get(path)) is not None:
             response = await answer(request, node, surface, caller) if method == "GET" else not_allowed(["GET"])
             await self._masked(response)(scope, receive, send)
@@ -308,6 +292,21 @@ class App:
         return failure(404, "not_found", f"nothing is answered at {path[:200]} on this port", hint=hint)
 
 
+def _failed(request: Request, exc: Exception) -> Response:
+    """The answer where there is none: it was refused, or it is the fault of a plugin, of the disk, or ours."""
+    if isinstance(exc, Refused):
+        return refusal(exc)
+    what = request.method, request.url.path
+    if isinstance(exc, PluginError):
+        _log.error("%s %s could not be answered, by the fault of a plugin", *what, exc_info=exc)
+        return failure(500, "internal", str(exc), hint="its author can mend it; logs/monitoring.log says where")
+    if why := disk.disk_fault(exc):
+        hint = "the check `storage` says what to do; ask again in a moment"
+        return failure(503, "unavailable", f"it cannot be written down: {why}", headers=_SOON, hint=hint)
+    _log.error("%s %s could not be answered", *what, exc_info=exc)
+    return failure(500, "internal", "this is our fault", hint="see logs/monitoring.log")
+
+
 def _errand(path: str, surface: Surface, route: Route | None, *, badges: bool) -> Errand:
     """What a request needs in order to be answered; one that nobody answers needs a key all the same.
 
@@ -345,7 +344,7 @@ async def _body(request: Request) -> Mapping[str, Any]:
     body = await bodies.read(request, limit=MAX_BODY, within=BODY_WITHIN)
     if not body.strip():
         return {}
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media = bodies.media(request)
     if media != JSON:
         raise Refused(
             "unsupported_media_type", f"{media or 'no content type'!r} is not understood", hint=f"send {JSON}"

@@ -19,6 +19,11 @@ def declared(request: Request) -> int:
     return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
+def media(request: Request) -> str:
+    """What a body says that it is, as in ``application/json``; nothing where it does not."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read(
     request: Request,
     *,

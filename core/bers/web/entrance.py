@@ -29,12 +29,12 @@ class Entrance:
         self._doors: Mapping[str, Door] = doors((spec for _, spec in node.plan.catalogue.all()), node.running)
         """Where formats of plugins are taken, by path."""
         self._script = guests.script()
-        self._open()
-        node.listeners.append(lambda node: self._open())
+        self._open(node)
+        node.listeners.append(self._open)
 
-    def _open(self) -> None:
+    def _open(self, node: Supervisor) -> None:
         """Hold to the node's settings, as they are from now on."""
-        node, settings = self._node, self._node.plan.settings.intake
+        settings = node.plan.settings.intake
         strangers = Strangers(node.clock, self._gate.settings.rate, int(settings.memory))
         self._ingest = Ingest(
             node.intake, settings, node.clock, node.memory, node.pace, node.redactor, node.plan.metrics, strangers

@@ -95,14 +95,14 @@ class Ingest:
         except Refused as refused:
             self._intake.refused[refused.reason] += 1
             if door and door.format.manners:
-                told = door.format.manners.refused(_media(request), self._masked_refusal(refused))
+                told = door.format.manners.refused(bodies.media(request), self._masked_refusal(refused))
                 return Response(told.body, STATUS[refused.reason], headers_of(refused), told.media)
             raise
 
     async def _take(
         self, request: Request, principal: str, hold: Hold, door: Door | None, visit: Visit | None = None
     ) -> Response:
-        media = _media(request)
+        media = bodies.media(request)
         _check_media(media, request, door)
         rehearse = request.query_params.get("dry_run", "false")
         if rehearse not in ("0", "1", "false", "true"):
@@ -265,10 +265,6 @@ class Ingest:
             hint="nothing was kept; send it again",
             retry_after=wait,
         )
-
-
-def _media(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from math import ceil
 from typing import TYPE_CHECKING
@@ -75,10 +76,11 @@ class Login:
 
     async def enter(self, request: Request, source: str) -> Response:
         """Open a session for the holder of a key. Programs are refused with an error, and people get the page again."""
-        json, to = _media(request) == JSON, ""
+        json, to = bodies.media(request) == JSON, ""
         try:
-            text, to = await _key(request, json=json)
-            key = await self._gate.guess(text, source)
+            fields = await _fields(request, json=json)
+            to = _here(_text(fields.get("to")))
+            key = await self._gate.guess(_key(fields), source)
             if key is None:
                 raise Refused("unauthenticated", "this key is not known, or not valid any more")
             if "read" not in key.scopes:
@@ -135,22 +137,22 @@ def _here(to: str) -> str:
     return to if len(to) <= MOST_ADDRESS and _HERE.fullmatch(to) else ""
 
 
-def _media(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-async def _key(request: Request, *, json: bool) -> tuple[str, str]:
-    """The key in a form or a JSON object, and the view that it is to lead to."""
+async def _fields(request: Request, *, json: bool) -> Mapping[str, object]:
+    """What a form or a JSON object says."""
     body = bytes(await bodies.read(request, limit=MAX_BODY, within=BODY_WITHIN))
     try:
-        fields = as_object(msgspec.json.decode(body) if json else parse_qs(body.decode())) or {}
+        return as_object(msgspec.json.decode(body) if json else parse_qs(body.decode())) or {}
     except (ValueError, RecursionError) as exc:
         raise Refused("bad_request", f"the body cannot be read: {exc}") from exc
+
+
+def _key(fields: Mapping[str, object]) -> str:
+    """The key that was given; raise Refused where there is none."""
     text = _text(fields.get("key"))
     if not text:
         hint = 'send a form with the field `key`, or {"key": "..."}'
         raise Refused("invalid", "there is no key", hint=hint, details=[("key", "it is missing")])
-    return text, _here(_text(fields.get("to")))
+    return text
 
 
 def _text(found: object) -> str:
