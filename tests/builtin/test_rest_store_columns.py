@@ -38,7 +38,7 @@ def facts(window: Window) -> object:
 
 def back(windows: Sequence[tuple[int, Window]], width: float, *, quick: bool = False) -> list[Window]:
     data = columns.seal(columns.pack(windows, width, quick=quick))
-    return columns.unpack(SERIES, width, windows[0][0] * width, 3, data)
+    return columns.unpack(SERIES, width, windows[0][0] * width, data)
 
 
 @settings(max_examples=300)
@@ -135,8 +135,8 @@ def test_of_two_values_of_one_time_the_greater_is_the_last_in_whatever_part_it_i
     key = ("m", (), float(START), 1.0)
     first, second = Window.of(key, 9.0, START + 0.5, 70), Window.of(key, 1.0, START + 0.5, 80)
     parts = [
-        columns.unpack(SERIES, 1.0, START, seq, columns.seal(columns.pack([(START, window)], 1.0)))[0]
-        for seq, window in ((4, first), (5, second))
+        columns.unpack(SERIES, 1.0, START, columns.seal(columns.pack([(START, window)], 1.0)))[0]
+        for window in (first, second)
     ]
     for order in (parts, parts[::-1]):
         total = order[0].copy()
@@ -164,4 +164,4 @@ def test_an_hour_of_seconds_takes_few_bytes(kind: str, most: float) -> None:
         windows.append((n, Window.of(("m", (("kind", "a"),), float(n), 1.0), values[kind], float(n), 1)))
     data = columns.seal(columns.pack(windows, 1.0))
     assert len(data) / 3600 < most
-    assert [facts(one) for one in columns.unpack(SERIES, 1.0, START, 1, data)] == [facts(one) for _, one in windows]
+    assert [facts(one) for one in columns.unpack(SERIES, 1.0, START, data)] == [facts(one) for _, one in windows]

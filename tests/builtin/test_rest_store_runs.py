@@ -59,6 +59,16 @@ async def test_what_runs_comes_first_and_each_run_is_told_once(tmp_path: Path) -
         assert await told(store, id="none") == []
 
 
+async def test_a_run_whose_end_is_damaged_is_left_out_and_told(tmp_path: Path) -> None:
+    async with opened(tmp_path, VirtualClock(NOW)) as store:
+        await keep(store, build("b-1", "finished", 60), build("b-2", "finished", 30))
+        run = store._database.run  # pyright: ignore[reportPrivateUsage]
+        await run(lambda db: db.execute("UPDATE events SET source = 'else' WHERE id = 'b-2/finished'"))
+        assert [run.id for run in await told(store)] == ["b-1"]
+        (loss,) = (await store.check()).details["losses"]
+        assert loss["what"] == "the details of event 'b-2/finished' (build.finished) are damaged"
+
+
 async def test_a_run_has_what_was_measured_of_its_parts_and_a_list_only_what_fits_into_one(tmp_path: Path) -> None:
     data = {"assets": [{"name": "main.js", "raw": 5}], "timeline": [], "token": "hunter-22"}
     end = build("app/b-1", "finished", 5, data=data, labels={"build": "app"})

@@ -160,7 +160,11 @@ class AskRecords(msgspec.Struct):
     """Which event details are wanted."""
 
     id: Annotated[
-        str, Meta(description="Only the event of this id; `type`, `subject` and `since` do not matter then.")
+        str,
+        Meta(
+            description="Only the event of this id; `type`, `subject`, `since`, `until`, `where` and `after` do not "
+            "matter then."
+        ),
     ] = ""
     source: Annotated[str, Meta(description="With `id`: its source, where several may have used the id.")] = ""
     type: Annotated[str, Meta(description="An event type, or all of a kind as in `build.*`.")] = "*"

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from bers import Database, Event, Filter, FilterError, Labels, Refused, TooMuchWork, Window, period, unknown
+from bers import Event, Filter, FilterError, Labels, Refused, TooMuchWork, Window, period, unknown
 
-from . import details
 from .answers import FIGURES, Figure
-from .details import Place
-from .pace import Pace
-
-AT_ONCE = 500
-"""How many events are read before others may use the database."""
-LOOKED_AT = 20_000
-"""How many events one answer looks at that conditions do not want."""
 
 Take: TypeAlias = Callable[[Window], float]
 
@@ -35,14 +25,6 @@ TAKES: dict[Figure, Take] = {
 
 
 _FIGURES: Mapping[str, Figure] = {figure: figure for figure in FIGURES}
-
-
-class _Read(Protocol):
-    """Reads so many events behind a place; one that cannot be told is None."""
-
-    def __call__(
-        self, connection: sqlite3.Connection, *, after: Place, most: int
-    ) -> Sequence[tuple[Place, Event | None]]: ...
 
 
 class Wanted(NamedTuple):
@@ -113,8 +95,6 @@ def conditions(where: str) -> Callable[[Event], bool]:
         wanted = Filter(where)
     except FilterError as exc:
         raise Refused("invalid", f"where: {exc}") from exc
-    if not where.strip():
-        return lambda event: True
 
     def holds(event: Event) -> bool:
         try:
@@ -123,31 +103,3 @@ def conditions(where: str) -> Callable[[Event], bool]:
             raise Refused("invalid", f"where: {exc}", hint="write a simpler pattern") from exc
 
     return holds
-
-
-async def pages(
-    database: Database,
-    read: _Read,
-    wanted: Callable[[Event], bool],
-    after: Place,
-    limit: int,
-) -> tuple[list[Event], str | None]:
-    """Read on behind a place until there are enough that are wanted; return them, and where to go on, if anywhere.
-
-    Where few are wanted it stops after having looked at many: the answer may be short, and has a place to go on.
-    """
-    found, looked, pace, place = list[Event](), 0, Pace(), after
-    while True:
-        most = AT_ONCE if looked else min(AT_ONCE, limit)
-        rows = await database.run(partial(read, after=place, most=most))
-        for place, event in rows:
-            if event is not None and wanted(event):
-                found.append(event)
-                if len(found) == limit:
-                    return found, details.as_text(place)
-            await pace()
-        looked += len(rows)
-        if len(rows) < most:
-            return found, None
-        if looked >= LOOKED_AT:
-            return found, details.as_text(place)

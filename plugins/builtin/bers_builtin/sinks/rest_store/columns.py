@@ -26,8 +26,8 @@ FEW = 3
 BUCKETS = 64
 """Unless their sketches have more buckets together than these, and it is worth the time to write them small."""
 
-_EARLIER = 2**62
-"""The position of what was in a part is one that no batch has ended at."""
+_UNKNOWN = -1
+"""The position at which a window was seen that is read back."""
 _ROWS, _COLUMNS, _PLAIN = b"\0", b"\1", b"\2"
 
 Row: TypeAlias = tuple[int, int, float, float, float, float, float, dict[int, int] | None]
@@ -72,9 +72,9 @@ def seal(packed: Packed) -> bytes:
     return packed if isinstance(packed, bytes) else _COLUMNS + packed.seal()
 
 
-def unpack(series: Series, width: float, start: float, seq: int, data: bytes) -> list[Window]:
+def unpack(series: Series, width: float, start: float, data: bytes) -> list[Window]:
     """The windows of a part, in the order of time."""
-    metric, labels, place, first = series.metric, series.labels, seq - _EARLIER, round(start / width)
+    metric, labels, place, first = series.metric, series.labels, _UNKNOWN, round(start / width)
     if data[:1] == _ROWS:
         return [
             Window(metric, labels, (first + n) * width, width, count, total, least, most, last, (time, place), sketch)

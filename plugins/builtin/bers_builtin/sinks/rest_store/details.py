@@ -87,12 +87,11 @@ def types(connection: sqlite3.Connection) -> list[str]:
 
 def held(connection: sqlite3.Connection, types: Collection[str]) -> Held:
     """What there is of the details of some types; their bytes by what some of them take."""
-    holes = _holes(types)
     rows, oldest = connection.execute(
-        f"SELECT count(*), min(time) FROM events WHERE type IN ({holes})", list(types)
+        f"SELECT count(*), min(time) FROM events WHERE type IN ({holes(types)})", list(types)
     ).fetchone()
     (size,) = connection.execute(
-        f"SELECT avg(length(body)) FROM (SELECT body FROM events WHERE type IN ({holes}) LIMIT 100)", list(types)
+        f"SELECT avg(length(body)) FROM (SELECT body FROM events WHERE type IN ({holes(types)}) LIMIT 100)", list(types)
     ).fetchone()
     return Held(rows, round(rows * (ROW_BYTES + (size or 0))), oldest)
 
@@ -107,7 +106,7 @@ def delete_expired(connection: sqlite3.Connection, now: float, limit: int) -> in
 def delete_oldest(connection: sqlite3.Connection, types: Collection[str], limit: int) -> tuple[int, float]:
     """Delete the oldest details of some types; return their bytes, and until when they would stay."""
     rows = connection.execute(
-        f"DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE type IN ({_holes(types)}) "
+        f"DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE type IN ({holes(types)}) "
         "ORDER BY time LIMIT ?) RETURNING length(body), expires",
         [*types, limit],
     ).fetchall()
@@ -121,21 +120,39 @@ def newest(
     *,
     subject: str,
     since: float,
+    until: float,
+    now: float,
+    limit: int,
+    after: Place,
+) -> list[Found]:
+    """The newest events of the types that a pattern means, newest first: those behind a place."""
+    chosen = [type for type in types(connection) if matches(type, pattern)]
+    return newest_of(
+        connection, losses, chosen, subject=subject, since=since, until=until, now=now, limit=limit, after=after
+    )
+
+
+def newest_of(
+    connection: sqlite3.Connection,
+    losses: Losses,
+    types: Iterable[str],
+    *,
+    subject: str = "",
+    since: float = -inf,
     until: float = inf,
     now: float,
     limit: int,
     after: Place,
 ) -> list[Found]:
-    """The newest events of the types meant, newest first: those behind a place."""
+    """The same of these types."""
     rows: list[_Row] = []
-    for (type,) in connection.execute(_TYPES).fetchall():
-        if matches(type, pattern):
-            rows += connection.execute(
-                "SELECT rowid, * FROM events WHERE type = ? AND time >= ? AND expires > ? "
-                "AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?) "
-                "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
-                (type, since, now, subject, not subject, min(until, after[0]), *after, limit),
-            ).fetchall()
+    for type in types:
+        rows += connection.execute(
+            "SELECT rowid, * FROM events WHERE type = ? AND time >= ? AND expires > ? "
+            "AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?) "
+            "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
+            (type, since, now, subject, not subject, min(until, after[0]), *after, limit),
+        ).fetchall()
     return _newest(connection, losses, rows, limit)
 
 
@@ -259,7 +276,8 @@ def expiry(connection: sqlite3.Connection, event: Event) -> float | None:
     return float(row[0]) if row else None
 
 
-def _holes(values: Collection[str]) -> str:
+def holes(values: Collection[str]) -> str:
+    """As many places for values as there are, as SQL."""
     return ", ".join("?" * len(values))
 
 

@@ -54,7 +54,7 @@ class Key(NamedTuple):
     end: float
     """Where its first window begins and its last one ends."""
     seq: int
-    """Of two parts with a value of the same time, the later one has the last value."""
+    """In which order parts were written: that in which they are read."""
     folds: int
     """How many foldings are in it."""
     windows: int
@@ -178,12 +178,12 @@ def pack(
 
 
 def unpack(series: Series, key: Key, data: bytes) -> list[Window]:
-    return columns.unpack(series, key.width, key.start, key.seq, data)
+    return columns.unpack(series, key.width, key.start, data)
 
 
 def unpack_summary(series: Series, key: Key, summary: bytes) -> Window:
     """A whole part in one window."""
-    (window,) = columns.unpack(series, key.end - key.start, 0.0, key.seq, summary)
+    (window,) = columns.unpack(series, key.end - key.start, 0.0, summary)
     window.start = key.start
     return window
 

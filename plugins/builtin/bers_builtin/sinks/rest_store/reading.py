@@ -87,10 +87,7 @@ class Gathered:
 
     def steps(self) -> dict[int, Window]:
         """All steps of both halves; it is asked last, because one that lies in both is merged in place."""
-        found, second = self.halves
-        for number, window in second.items():
-            found[number] = absorb(found[number], window) if number in found else window
-        return found
+        return _joined(*self.halves)
 
 
 _Found: TypeAlias = list[tuple[int, Key, bytes | Sequence[Window], bool]]
@@ -113,6 +110,13 @@ def lately(series: Iterable[Series], tiers: Sequence[Tier], period: float, now: 
     """As many windows as the period has, the last of them the one that is open now."""
     span = span_of(series, tiers, now - period, now, now)
     return replace(span, start=span.end - ceil(period / span.width) * span.width)
+
+
+def _joined(first: dict[int, Window], second: Mapping[int, Window]) -> dict[int, Window]:
+    """Both in the first; a window that lies in both is merged in place."""
+    for number, window in second.items():
+        first[number] = absorb(first[number], window) if number in first else window
+    return first
 
 
 def _choose(tiers: Sequence[Tier], start: float, end: float, now: float) -> int:
@@ -187,16 +191,13 @@ class Reader:
                     starts.add(at)
                     add(window)
                 await pace()
-            first, second = halves
             if gathered:
                 gathered.filled = max(gathered.filled, filled + len(starts))
                 for half, windows in enumerate(halves):
                     for place, window in windows.items():
                         gathered.add(place, window, second=bool(half))
                         await pace()
-            for place, window in second.items():
-                first[place] = absorb(first[place], window) if place in first else window
-            yield series, first
+            yield series, _joined(*halves)
 
     @staticmethod
     def _numbers(span: Span, series: Series) -> Callable[[Window], float | None]:

@@ -38,6 +38,7 @@ from .figures import alive, coverage, summarize, tier_name
 from .pace import Pace
 from .partials import Series
 from .reading import Span, lately, span_of
+from .reading_on import read_on
 from .report import Report, Reported
 from .runs import AskRuns, Runs, RunTold
 from .store import Store
@@ -57,7 +58,7 @@ class RestStore(Store):
         super().__init__(config, context)
         self._heavy = Heavy()
         self._dora = Dora(self._database, config, context)
-        self._runs = Runs(self._database, context)
+        self._runs = Runs(self._database, self._losses, context)
 
     async def dora(self, ask: AskDora, _: Caller) -> DoraAnswer:
         return await self._dora.answer(ask)
@@ -190,7 +191,7 @@ class RestStore(Store):
             )
             events = [details.decoded(body) for _, body in found if body is not None]
         else:
-            events, more = await asked.pages(self._database, newest, wanted, details.place(ask.after), limit)
+            events, more = await read_on(self._database, newest, wanted, details.place(ask.after), limit)
         render = as_cdevent if ask.format == "cdevents" else details.told
         pace, told = Pace(), list[Record]()
         for event in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -14,7 +14,9 @@ from bers import Context, Database, Event, Reply
 
 from . import asked, details
 from .answers import After, Record, Where, up_to
+from .losses import Losses
 from .pace import Pace
+from .reading_on import read_on
 from .run_types import IS_RUN, KINDS, WAYS, RunKind, RunState
 
 MOST = 200
@@ -27,6 +29,9 @@ _BRIEF = frozenset({"failed", "flaky", "timeline", "runner", "command", "parent"
 """What a list tells of a run's data."""
 _PARTS = ("phase", "kind", "status")
 """Labels of what is measured of parts of a run, as they stand in the ids of those events."""
+
+_WORTH: Mapping[RunState, int] = {"running": 0, "lost": 1, "ended": 2}
+"""Of the events of one run, the one that says most is told."""
 
 _Row: TypeAlias = tuple[Any, ...]
 
@@ -72,30 +77,26 @@ class RunTold(msgspec.Struct, rename="camel", kw_only=True):
 class Runs:
     """Answers from what is committed."""
 
-    def __init__(self, database: Database, context: Context) -> None:
+    def __init__(self, database: Database, losses: Losses, context: Context) -> None:
         self._database = database
+        self._losses = losses
         self._context = context
 
     async def answer(self, ask: AskRuns) -> Reply[list[RunTold]]:
         if ask.id:
-            found = await self._database.run(lambda connection: list(_of_id(connection, ask.id, self._now)))
+            found = await self._database.run(lambda connection: _of_id(connection, ask.id, self._now))
             runs = await self._told(_joined(found), whole=True)
             return Reply(runs, {"next": None})
         limit, wanted = asked.number(ask.limit, "limit", MOST), asked.conditions(ask.where)
-        ways, runs, next = WAYS[ask.kind], list[RunTold](), None
+        ways, runs, more = WAYS[ask.kind], list[RunTold](), None
         if ask.state != "ended" and not ask.after:
             begun = await self._database.run(lambda connection: _running(connection, ways.begin, self._now))
             runs = await self._told([event for event in begun if wanted(event)][:RUNNING], whole=ask.whole)
         if ask.state != "running":
-            ended, next = await asked.pages(
-                self._database,
-                partial(_ended, types=ways.end, now=self._now),
-                wanted,
-                details.place(ask.after),
-                limit,
-            )
+            read = partial(_ended, losses=self._losses, types=ways.end, now=self._now)
+            ended, more = await read_on(self._database, read, wanted, details.place(ask.after), limit)
             runs += await self._told(_joined(ended), whole=ask.whole)
-        return Reply(runs, {"next": next})
+        return Reply(runs, {"next": more})
 
     @property
     def _now(self) -> float:
@@ -118,8 +119,7 @@ def name_of(event: Event) -> str:
 
 
 def _run(event: Event, parts: Sequence[Event], *, whole: bool) -> RunTold:
-    predicate = event.type.partition(".")[2]
-    state: RunState = "running" if predicate == "started" else "lost" if predicate == "lost" else "ended"
+    state = _state(event)
     record = details.told(event)
     if not whole:
         record["data"] = {key: value for key, value in record.get("data", {}).items() if key in _BRIEF}
@@ -143,16 +143,23 @@ def _joined(events: Iterable[Event]) -> list[Event]:
     found: dict[tuple[str, str], Event] = {}
     for event in events:
         name = (event.source, event.subject or event.id)
-        if name not in found or _worth(event) > _worth(found[name]):
+        if name not in found or _WORTH[_state(event)] > _WORTH[_state(found[name])]:
             found[name] = event
     return list(found.values())
 
 
-def _worth(event: Event) -> int:
-    return {"started": 0, "lost": 1}.get(event.type.partition(".")[2], 2)
+def _state(event: Event) -> RunState:
+    """How a run is, by one of its events."""
+    match event.type.partition(".")[2]:
+        case "started":
+            return "running"
+        case "lost":
+            return "lost"
+        case _:
+            return "ended"
 
 
-def _of_id(connection: sqlite3.Connection, id: str, now: float) -> Iterator[Event]:
+def _of_id(connection: sqlite3.Connection, id: str, now: float) -> list[Event]:
     rows = connection.execute(
         f"SELECT * FROM events WHERE {IS_RUN} AND subject = ? AND expires > ? ORDER BY time DESC LIMIT 1000", (id, now)
     ).fetchall()
@@ -160,43 +167,43 @@ def _of_id(connection: sqlite3.Connection, id: str, now: float) -> Iterator[Even
         rows = connection.execute(
             f"SELECT * FROM events WHERE {IS_RUN} AND subject = '' AND id = ? AND expires > ?", (id, now)
         ).fetchall()
-    yield from _sound(rows)
+    return list(_sound(rows))
 
 
 def _running(connection: sqlite3.Connection, types: Sequence[str], now: float) -> list[Event]:
     """What has begun and not ended, newest first."""
+    holes = details.holes(types)
     rows = connection.execute(
-        f"SELECT * FROM events AS began WHERE type IN ({_holes(types)}) AND time > ? AND expires > ? AND NOT EXISTS ("
+        f"SELECT * FROM events AS began WHERE type IN ({holes}) AND time > ? AND expires > ? AND NOT EXISTS ("
         f"SELECT 1 FROM events WHERE {IS_RUN} AND subject = began.subject AND source = began.source "
-        f"AND type NOT IN ({_holes(types)}) AND time >= began.time) ORDER BY time DESC LIMIT ?",
+        f"AND type NOT IN ({holes}) AND time >= began.time) ORDER BY time DESC LIMIT ?",
         (*types, now - LATELY, now, *types, 10 * RUNNING),
     ).fetchall()
     return _joined(_sound(rows))
 
 
 def _ended(
-    connection: sqlite3.Connection, *, types: Sequence[str], after: details.Place, most: int, now: float
+    connection: sqlite3.Connection,
+    *,
+    losses: Losses,
+    types: Sequence[str],
+    after: details.Place,
+    most: int,
+    now: float,
 ) -> list[tuple[details.Place, Event | None]]:
     """The newest that have ended behind a place; one that was lost and came after all is told by its end alone."""
-    rows: list[_Row] = []
-    for type in types:
-        rows += connection.execute(
-            "SELECT * FROM events WHERE type = ? AND expires > ? AND time <= ? AND (time, source, id) < (?, ?, ?) "
-            "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
-            (type, now, after[0], *after, most),
-        ).fetchall()
-    found = sorted(((float(row[3]), str(row[0]), str(row[1])), row) for row in rows)[::-1][:most]
-    return [(place, None if _came(connection, row) else next(_sound([row]), None)) for place, row in found]
+    found = details.newest_of(connection, losses, types, now=now, limit=most, after=after)
+    events = [(place, None if body is None else details.decoded(body)) for place, body in found]
+    return [(place, None if event is None or _came(connection, event) else event) for place, event in events]
 
 
-def _came(connection: sqlite3.Connection, row: _Row) -> bool:
+def _came(connection: sqlite3.Connection, event: Event) -> bool:
     """Whether what was lost has ended after all."""
-    type = str(row[2])
     return (
-        type.endswith(".lost")
+        _state(event) == "lost"
         and connection.execute(
             f"SELECT 1 FROM events WHERE {IS_RUN} AND subject = ? AND source = ? AND type = ?",
-            (row[5], row[0], type.replace(".lost", ".finished")),
+            (event.subject, event.source, event.type.replace(".lost", ".finished")),
         ).fetchone()
         is not None
     )
@@ -216,7 +223,3 @@ def _parts(connection: sqlite3.Connection, event: Event) -> Iterator[Event]:
 def _sound(rows: Iterable[_Row]) -> Iterator[Event]:
     """Those that are what was written."""
     return (details.decoded(row[6]) for row in rows if details.is_sound(row))
-
-
-def _holes(values: Sequence[str]) -> str:
-    return ", ".join("?" * len(values))
