@@ -44,9 +44,9 @@ class Audience:
 
     def wants(self, frame: Frame) -> bool:
         """Whether the filter lets a frame through, by the type of its event or by its own name."""
-        if self._everything or frame.name in ALWAYS:
+        if self._everything or self._wants_name(frame.type):
             return True
-        return self._wants_name(frame.type) or self._wants_name(frame.name)
+        return frame.name in ALWAYS or self._wants_name(frame.name)
 
     def choose(self, frames: Sequence[Frame], uncounted: Mapping[str, int], end: int, now: float) -> list[Frame]:
         """What these clients are told of the frames, in order; what is beyond the budget becomes one count of types.
@@ -67,9 +67,11 @@ class Audience:
 
     def again(self, frames: Iterable[Frame]) -> list[Frame]:
         """What these clients are told of what everybody was told before, counts included."""
+        if self._everything:
+            return list(frames)
         chosen: list[Frame] = []
         for frame in frames:
-            if frame.name == "events" and isinstance(frame.content, Mapping) and not self._everything:
+            if isinstance(frame.content, Mapping):  # The count of what nobody was told one by one.
                 if rest := self._counted(frame.content["counts"]):
                     chosen.append(_count(rest, frame.position))
             elif self.wants(frame):

@@ -47,8 +47,6 @@ class Client:
         self._waiting: dict[str | int, Frame] = {}
         self._numbers = count()
         self._news = anyio.Event()
-        self._keeps_up = False
-        """Whether nothing waits, and nothing is being sent."""
         self._missed = 0
         self._missed_to = 0
         self._busy_since: float | None = None
@@ -60,7 +58,6 @@ class Client:
             data = portion.joined(self._format)
             if len(data) <= _CHUNK and self._outlet.offer(data):
                 return
-            self._keeps_up = False
         for frame in portion.frames:
             if frame.slot:
                 self._waiting.pop(frame.slot, None)  # The newer state stands behind what happened before it.
@@ -68,6 +65,11 @@ class Client:
             if len(self._waiting) > self._capacity:
                 self._drop()
         self._news.set()
+
+    @property
+    def _keeps_up(self) -> bool:
+        """Whether nothing waits, and nothing is being sent."""
+        return not self._waiting and self._busy_since is None
 
     def stuck(self) -> float:
         """For how many seconds the client has not taken what was sent."""
@@ -92,7 +94,6 @@ class Client:
         """Send what waits, until cancelled."""
         while True:
             if not self._waiting:
-                self._keeps_up = True
                 await self._news.wait()
             self._news = anyio.Event()
             frames = list(self._waiting.values())

@@ -12,6 +12,8 @@ import msgspec
 
 from bers import Event, as_cdevent, as_cloudevent, redact
 
+Format: TypeAlias = Literal["named", "message", "cdevents"]
+
 _ALARMS = ("alert.", "silence.", "health.", "incident.", "stage.")
 _RUNS = ("build.", "testsuiterun.", "validation.", "deployment.", "service.")
 _FIGURES = (".measured", ".progress")
@@ -19,8 +21,8 @@ _FIGURES = (".measured", ".progress")
 _KINDS = {"build": "build", "testsuiterun": "validation", "validation": "validation", "deployment": "deployment"}
 _PREDICATE = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
-
-Format: TypeAlias = Literal["named", "message", "cdevents"]
+OTHER = 2
+"""The rank of what is not urgent."""
 
 
 def rank(type: str) -> int:
@@ -30,7 +32,7 @@ def rank(type: str) -> int:
     """
     if type.startswith(_ALARMS):
         return 0
-    return 1 if type.startswith(_RUNS) and not type.endswith(_FIGURES) else 2
+    return 1 if type.startswith(_RUNS) and not type.endswith(_FIGURES) else OTHER
 
 
 class Frame:
@@ -39,9 +41,10 @@ class Frame:
     def __init__(
         self, position: int, name: str, content: Event | Mapping[str, Any], *, type: str = "", slot: str = ""
     ) -> None:
-        """An event's frame may leave its ``name`` empty: it is found when somebody asks. ``type`` is what filters know
-        it by; ``slot`` names a state: of those that wait for a client, only the
-        newest of a slot is sent.
+        """An event's frame may leave its ``name`` empty: it is found when somebody asks.
+
+        ``type`` is what filters know it by. ``slot`` names a state: of those that wait for a client, only the newest of
+        a slot is sent.
         """
         self.position = position
         self._name = name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from operator import itemgetter
 from typing import Any, Self
 
@@ -28,16 +29,18 @@ from bers_builtin.sinks.sse.ask import Ask
 from bers_builtin.sinks.sse.audience import Audience, filters
 from bers_builtin.sinks.sse.client import Client, Tally
 from bers_builtin.sinks.sse.config import SseConfig
-from bers_builtin.sinks.sse.frames import Frame, Portion, event_frame, rank
+from bers_builtin.sinks.sse.frames import OTHER, Frame, Portion, event_frame, rank
 from bers_builtin.sinks.sse.readings import Readings
 from bers_builtin.sinks.sse.ring import Ring
 
 EVENTS_EVERY = 0.1
+"""Seconds between two times that events are told, unless something urgent is among them."""
 LOOK_EVERY = 0.01
 """Seconds in which something urgent may be told that comes between."""
 HURRIES = 20
 """How often in a second events are told sooner than they would be, because something urgent is among them."""
 METRICS_EVERY = 1.0
+"""Seconds between two times that metrics are told, or alerts."""
 MOST_WAITING = 2000
 """How many events may wait to be told, of those that are urgent and of the others; the rest are counted."""
 SLOW = 1.0
@@ -50,7 +53,10 @@ _SLICE = 200
 
 
 class Sse(Stage[SseConfig]):
-    """Clients by what they listen to. Events are told at once, at most ten times a second; metrics once a second."""
+    """Clients by what they listen to.
+
+    Events are told ten times a second, what is urgent within 10 ms; metrics once a second.
+    """
 
     def __init__(self, config: SseConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -76,9 +82,10 @@ class Sse(Stage[SseConfig]):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with anyio.create_task_group() as group:
+            second = partial(self.context.clock.sleep, METRICS_EVERY)
             group.start_soon(self._whenever, self._events_due, self._tell_events, self._rest)
-            group.start_soon(self._whenever, self._metrics_due, self._tell_metrics, self._second)
-            group.start_soon(self._whenever, self._alerts_due, self._tell_alerts, self._second)
+            group.start_soon(self._whenever, self._metrics_due, self._tell_metrics, second)
+            group.start_soon(self._whenever, self._alerts_due, self._tell_alerts, second)
             group.start_soon(self._look_after_clients)
             yield self
             for audience in self._audiences.values():
@@ -99,7 +106,7 @@ class Sse(Stage[SseConfig]):
                 await checkpoint()
             if event.measures and self._readings.add(event):
                 measured = True
-            (other if rank(event.type) > 1 else urgent).append((event.seq or batch.end, event))
+            (other if rank(event.type) == OTHER else urgent).append((event.seq or batch.end, event))
             alarming = alarming or event.type.startswith("alert.")
         self._wait(self._urgent, urgent)
         self._wait(self._other, other)
@@ -177,7 +184,7 @@ class Sse(Stage[SseConfig]):
         self._ring.extend(told[self._everybody], end)
         for audience, chosen in told.items():
             if chosen:
-                await self._offer(audience, chosen, before=end)
+                await self._offer(audience, Portion(chosen), before=end)
 
     async def _rest(self) -> None:
         """Let events gather, but nothing wait that is urgent."""
@@ -187,9 +194,6 @@ class Sse(Stage[SseConfig]):
             if self._urgent and self._hurries.left(clock.monotonic()) >= 1:
                 self._hurries.spend(1)
                 return
-
-    async def _second(self) -> None:
-        await self.context.clock.sleep(METRICS_EVERY)
 
     async def _tell_metrics(self) -> None:
         frame = Frame(
@@ -233,12 +237,12 @@ class Sse(Stage[SseConfig]):
                     client.offer(ping)
 
     async def _tell_all(self, frame: Frame) -> None:
+        portion = Portion([frame])
         for audience in list(self._audiences.values()):
             if audience.wants(frame):
-                await self._offer(audience, [frame])
+                await self._offer(audience, portion)
 
-    async def _offer(self, audience: Audience, frames: Sequence[Frame], *, before: int | None = None) -> None:
-        portion = Portion(frames)
+    async def _offer(self, audience: Audience, portion: Portion, *, before: int | None = None) -> None:
         for number, client in enumerate(list(audience.clients)):
             if number % _SLICE == _SLICE - 1:
                 await checkpoint()
