@@ -1,4 +1,4 @@
-"""The garbage collector of a process that is a node: it looks at what is new, and not at all that there is."""
+"""The garbage collector of a process that is ours, a command or a node: it looks at little, and at what is new."""
 
 import gc
 
@@ -19,4 +19,4 @@ def settle() -> None:
     """Leave aside what is there by now, modules above all; for whoever owns the process, never for a library."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*THRESHOLDS)
+    begin()
