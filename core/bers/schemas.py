@@ -51,6 +51,11 @@ def options(config: type[msgspec.Struct]) -> Sequence[Option]:
     ]
 
 
+def default_of(field: inspect.Field | msgspec.structs.FieldInfo) -> Any:
+    """What a field is where nothing is said; NODEFAULT where something has to be."""
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
 def json_schema(config: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a config, with our units as text, and every default and description."""
     return _schema(_struct(config))
@@ -87,8 +92,7 @@ def _described(type: inspect.Type) -> str:
 def _default(field: inspect.Field) -> Any:
     if field.required:
         return REQUIRED
-    value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
-    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=encode))  # A tuple is written as a list.
+    return msgspec.json.decode(msgspec.json.encode(default_of(field), enc_hook=encode))  # A tuple is written as a list.
 
 
 def _phrase(type: inspect.Type) -> str:

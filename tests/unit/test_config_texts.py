@@ -48,6 +48,7 @@ def test_one_entry_of_a_list_is_read_as_it_stands_in_a_file() -> None:
     assert wrong("- name: mine\n- name: yours\n") == [("text:2:3", "[1]")]
     assert wrong("[]") == [("text:1:1", "$")]
     assert wrong("7") == [("text:1:1", "$")]
+    assert wrong("- 7") == [("text:1:3", "$")]
 
 
 def test_every_fault_has_its_place_and_a_path_that_begins_at_the_config() -> None:

@@ -76,11 +76,17 @@ def steps_of(text: str) -> Steps:
     return tuple(name or int(index) for name, index in found if index != "...")
 
 
-def parse(text: str, name: str, *, lists: bool = False) -> Document:
-    """Read YAML. Raise ConfigError where it is none; keys given twice are noted as faults of the document.
+def parse(text: str, name: str) -> Document:
+    """Read YAML with keys at its top. Raise ConfigError where it is none; keys given twice are noted as faults."""
+    document = parse_any(text, name)
+    if not isinstance(document.value, dict):
+        message = "expected keys such as `sources:`; found a single value or a list"
+        raise ConfigError([document.fault((), message)])
+    return document
 
-    At its top it has keys, or with ``lists`` a list.
-    """
+
+def parse_any(text: str, name: str) -> Document:
+    """The same of YAML with anything at its top; where there is nothing at all, it has no keys."""
     if len(text) > MAX_BYTES:
         raise ConfigError([Fault("$", f"the file has more than {MAX_BYTES} characters", name)])
     loader: yaml.SafeLoader | None = None
@@ -102,11 +108,6 @@ def parse(text: str, name: str, *, lists: bool = False) -> Document:
             loader.dispose()
     document = Document(name, None)
     document.value = _value(document, node, ()) if node else {}
-    if not isinstance(document.value, (dict, list) if lists else dict):
-        found = "a single value" if lists else "a single value or a list"
-        raise ConfigError(
-            [document.fault((), f"expected keys such as `{'name' if lists else 'sources'}:`; found {found}")]
-        )
     return document
 
 

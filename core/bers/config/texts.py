@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
+import yaml
 
 from bers.config.convert import MISSING, convert
-from bers.config.located import Document, Steps, parse, spell, steps_of
+from bers.config.located import Document, Steps, parse_any, spell, steps_of
 from bers.config.substitution import refuse_references
 from bers.errors import ConfigError, Fault
 from bers.plain import as_list
-from bers.schemas import encode
+from bers.schemas import default_of, encode
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -42,14 +43,17 @@ def from_yaml(text: str, type: type[T], *, name: str) -> Text[T]:
 
     What ``${env:NAME}`` stands for is not told to whoever may write here: it is a fault.
     """
-    document = parse(text, name, lists=True)
+    document = parse_any(text, name)
     items, steps = as_list(document.value), Steps()
     if items is not None:
         if len(items) != 1:
             raise ConfigError([document.fault((1,) if items else (), f"expected one entry, found {len(items)}")])
         steps = (0,)
+    one = items[0] if items else document.value
+    if not isinstance(one, dict):
+        raise ConfigError(_bare([document.fault(steps, "expected keys such as `name:`; found something else")], steps))
     refuse_references(document)
-    value = convert(document, items[0] if items else document.value, type, steps)
+    value = convert(document, one, type, steps)
     if value is MISSING or document.faults:
         raise ConfigError(_bare(document.faults, steps))
     return Text(value, document, steps)
@@ -57,8 +61,6 @@ def from_yaml(text: str, type: type[T], *, name: str) -> Text[T]:
 
 def as_yaml(value: msgspec.Struct) -> str:
     """A config as somebody would write it: without what is as it would be anyway."""
-    import yaml
-
     return yaml.safe_dump(_written(value), sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -70,14 +72,10 @@ def _bare(faults: Iterable[Fault], steps: Steps) -> list[Fault]:
 def _written(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         fields = msgspec.structs.fields(value)
-        given = {one.encode_name: (getattr(value, one.name), _default(one)) for one in fields}
+        given = {one.encode_name: (getattr(value, one.name), default_of(one)) for one in fields}
         return {name: _written(here) for name, (here, usual) in given.items() if here != usual}
     if isinstance(value, Mapping):
         return {str(key): _written(here) for key, here in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, (list, tuple)):
         return [_written(here) for here in value]  # pyright: ignore[reportUnknownVariableType]
     return msgspec.to_builtins(value, enc_hook=encode)
-
-
-def _default(one: msgspec.structs.FieldInfo) -> Any:
-    return one.default if one.default_factory is msgspec.NODEFAULT else one.default_factory()
