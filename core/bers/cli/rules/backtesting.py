@@ -15,7 +15,7 @@ import anyio
 import click
 
 from bers.cli import client, output
-from bers.cli.reading import config_option
+from bers.cli.reading import config_option, read
 from bers.cli.rules.files import Ruled, json_option, of_plan, part, ruled_by
 from bers.clock import SystemClock
 from bers.config import Plan
@@ -58,10 +58,8 @@ def backtest(
     begin = _moment(since, end, "since")
     ruled = ruled_by(file) if file else None
     if data_dir:
-        from bers.cli.reading import read as read_plan
-
         try:
-            found = anyio.run(_offline, data_dir, read_plan(config), ruled, begin, end)
+            found = anyio.run(_offline, data_dir, read(config), ruled, begin, end)
         except* BersError as group:
             raise leaves(group)[0] from None
     else:

@@ -81,10 +81,10 @@ async def _run(file: Path) -> list[_Told]:
     told: list[_Told] = []
     for n, test in enumerate(suite.tests):
         began = time.perf_counter()
-        trial = part("rehearsal.trial").Trial(
+        run = part("rehearsal.rule_test_run").RuleTestRun(
             test, ruled.config, ruled.metrics, suite.environment, float(suite.interval)
         )
-        faults = [document.fault(("tests", n, *miss.steps), miss.message) for miss in await trial.run()]
+        faults = [document.fault(("tests", n, *miss.steps), miss.message) for miss in await run.run()]
         told.append(_Told(str(file), test.name, time.perf_counter() - began, faults))
     return told
 

@@ -91,14 +91,14 @@ class Rehearsal:
         did = [_done(one, self._since, end) for one in source.did if one.alert.timestamp < end * 1000]
         rules = _compared(self._watches, would, did)
         return Backtest(
-            since=_ms(self._since),
-            until=_ms(self._until),
-            reached=_ms(end),
+            since=ms(self._since),
+            until=ms(self._until),
+            reached=ms(end),
             stopped=self._stopped,
             stretches=stretches,
             rules=[rule for rule in rules if rule.would or rule.did],
             silent=[rule.name for rule in rules if not (rule.would or rule.did)],
-            changes=_sum(rule.changes for rule in rules),
+            changes=summed(rule.changes for rule in rules),
         )
 
     # What is read
@@ -117,8 +117,8 @@ class Rehearsal:
             if not await self._goes_on(told.at):
                 break
         return Stretch(
-            from_=_ms(self._since),
-            to=_ms(until),
+            from_=ms(self._since),
+            to=ms(until),
             fed_with="windows",
             width_ms=sorted(past.widths),
             events=past.records,
@@ -143,7 +143,7 @@ class Rehearsal:
                     break
             if self._stopped:
                 break
-        return Stretch(from_=_ms(since), to=_ms(self._until), fed_with="events", events=count)
+        return Stretch(from_=ms(since), to=ms(self._until), fed_with="events", events=count)
 
     async def _goes_on(self, at: float) -> bool:
         """Take what followed, let others have their turn, and say whether there is time for more."""
@@ -184,9 +184,9 @@ class _Lived:
         return self._alert, Occurrence(
             labels=self._alert.labels,
             severity=self._alert.severity,
-            from_=_ms(self._from),
-            to=None if self._to is None else _ms(self._to),
-            duration_ms=_ms((end if self._to is None else self._to) - self._from),
+            from_=ms(self._from),
+            to=None if self._to is None else ms(self._to),
+            duration_ms=ms((end if self._to is None else self._to) - self._from),
             told=self._told,
             value=self._first.value,
             message=self._first.message,
@@ -199,13 +199,13 @@ def _done(lived: Did, since: float, end: float) -> tuple[Alert, Occurrence]:
     over = alert.resolution.timestamp if alert.resolution else None
     if over is not None and over > end * 1000:
         over = None
-    began = max(alert.timestamp, _ms(since))
+    began = max(alert.timestamp, ms(since))
     return alert, Occurrence(
         labels=alert.labels,
         severity=alert.severity,
         from_=began,
         to=over,
-        duration_ms=(over if over is not None else _ms(end)) - began,
+        duration_ms=(over if over is not None else ms(end)) - began,
         told=lived.told,
         value=alert.value,
         message=alert.message,
@@ -237,7 +237,7 @@ def _compared(
         outcome.would.sort(key=lambda one: one.from_)
         outcome.did.sort(key=lambda one: one.from_)
         gone_ones = [one for one in outcome.did if one.change == "gone"]
-        outcome.changes = _sum({one.change: 1} for one in (*outcome.would, *gone_ones))
+        outcome.changes = summed({one.change: 1} for one in (*outcome.would, *gone_ones))
     return list(outcomes.values())
 
 
@@ -305,12 +305,14 @@ def _limits(watches: Sequence[Watch], past: Past) -> Iterator[str]:
         )
 
 
-def _sum(changes: Iterable[Mapping[Change, int]]) -> dict[Change, int]:
+def summed(changes: Iterable[Mapping[Change, int]]) -> dict[Change, int]:
+    """How many there were of each change, of all together."""
     total = Counter[Change]()
     for one in changes:
         total.update(one)
     return dict(total)
 
 
-def _ms(seconds: float) -> int:
+def ms(seconds: float) -> int:
+    """A time as answers tell it."""
     return round(seconds * 1000)

@@ -1,4 +1,4 @@
-"""A test of rules at work: the engine is told what the test says, and what follows is compared with what it expects."""
+"""One test of rules at work: the engine is told what it says, and what follows is compared with what it expects."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class _Due(NamedTuple):
     do: Callable[[], Awaitable[None]]
 
 
-class Trial:
-    """Runs one test."""
+class RuleTestRun:
+    """One test at work."""
 
     def __init__(
         self, test: RuleTest, config: AlertConfig, metrics: Mapping[str, Metric], environment: str, interval: float

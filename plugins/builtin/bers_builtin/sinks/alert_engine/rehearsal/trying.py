@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,8 +11,8 @@ from anyio import to_thread
 
 from bers import Caller, ConfigError, Metric, Refused, from_yaml, unknown
 from bers_builtin.sinks.alert_engine.config import AlertConfig
-from bers_builtin.sinks.alert_engine.rehearsal.backtest import Did, Rehearsal, Source
-from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import Backtest, Change, Occurrence
+from bers_builtin.sinks.alert_engine.rehearsal.backtest import Did, Rehearsal, Source, ms, summed
+from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import Backtest, Occurrence, RuleOutcome
 from bers_builtin.sinks.alert_engine.rehearsal.backtesting import WITHIN, done, span
 from bers_builtin.sinks.alert_engine.rehearsal.trial_answers import Account, AskTrial, TextFault, Trial
 from bers_builtin.sinks.alert_engine.rules import Rule, named
@@ -36,7 +35,7 @@ async def try_rule(engine: AlertEngine, ask: AskTrial, caller: Caller) -> Trial:
     """What the rule would have done, or what is wrong with it. Nothing is changed."""
     context, watches = engine.context, engine.books.evaluator.watches
     since, until = span(ask.since, ask.until, context.clock.time())
-    trial = Trial(since=_ms(since), until=_ms(until))
+    trial = Trial(since=ms(since), until=ms(until))
     beside = _found(ask.beside, watches) if ask.beside else None
     with engine.rehearsing.taken(caller.principal):
         try:
@@ -56,9 +55,9 @@ async def try_rule(engine: AlertEngine, ask: AskTrial, caller: Caller) -> Trial:
         trial.would, found = await _rehearsed(engine, rule.id, _alone(rule, engine.config, watches), did, since, until)
         trial.stretches = found.stretches
         both = {rule.id, beside.id} if beside else {rule.id}
-        trial.changes = _sum(one.changes for one in found.rules if one.id in both)
+        trial.changes = summed(one.changes for one in found.rules if one.id in both)
         if beside is not None:
-            trial.did = _account(_of(found, beside.id, "did"), found, since, until)
+            trial.did = _account(_outcome(found, beside.id).did, found, since, until)
             if beside.rule == rule:
                 trial.in_force = trial.would
             else:
@@ -125,16 +124,17 @@ async def _rehearsed(
     context = engine.context
     rehearsal = Rehearsal(config, context.metrics, since, until, clock=context.clock, within=WITHIN / 2)
     found = await rehearsal.run(Source(context.recorded, context.whole, did))
-    return _account(_of(found, id, "would"), found, since, until), found
+    return _account(_outcome(found, id).would, found, since, until), found
 
 
-def _of(found: Backtest, id: str, which: str) -> Sequence[Occurrence]:
-    return next((getattr(rule, which) for rule in found.rules if rule.id == id), ())
+def _outcome(found: Backtest, id: str) -> RuleOutcome:
+    """What came of a rule; of one of which there is nothing to tell, nothing."""
+    return next((rule for rule in found.rules if rule.id == id), RuleOutcome(id=id, name=""))
 
 
 def _account(alerts: Sequence[Occurrence], found: Backtest, since: float, until: float) -> Account:
     spans = list(_merged((one.from_, one.from_ + one.duration_ms) for one in alerts))
-    seen = [*_merged(spans, pause=_ms(until - since) // SEEN)]
+    seen = [*_merged(spans, pause=ms(until - since) // SEEN)]
     return Account(
         fired=len(alerts),
         firing_ms=sum(end - begin for begin, end in spans),
@@ -165,14 +165,3 @@ def _faults(error: ConfigError) -> list[TextFault]:
     found = [(one.position, one) for one in error.faults]
     told = [TextFault(line or 1, column or 1, one.path, one.message) for (_, line, column), one in found]
     return sorted(told, key=lambda one: (one.line, one.column))
-
-
-def _sum(changes: Iterable[Mapping[Change, int]]) -> Mapping[Change, int]:
-    total = Counter[Change]()
-    for one in changes:
-        total.update(one)
-    return total
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
