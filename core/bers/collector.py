@@ -11,7 +11,7 @@ them in a cycle. What is in no cycle is freed at once, whatever stands here.
 
 
 def begin() -> None:
-    """Look at little while modules are imported, none of which is garbage; for whoever owns the process."""
+    """Look at little, above all while modules are imported: none is garbage. For whoever owns the process."""
     gc.set_threshold(*THRESHOLDS)
 
 

@@ -20,6 +20,10 @@ from bers.errors import ConfigError
 READY_WITHIN = 20.0
 """Seconds that a detached server may take to be ready."""
 
+insecure_option = click.option(
+    "--insecure", is_flag=True, help="Start in production though others can reach it and nobody is asked for a key."
+)
+
 
 def run_detached(config: Path | None, *, replace: bool = False, insecure: bool = False) -> None:
     """Start a server of its own, and return when it is ready; what it says if it does not start is said here."""

@@ -22,9 +22,6 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     help="The configuration; ./pipelines.yaml, or else the shipped one.",
 )
-insecure_option = click.option(
-    "--insecure", is_flag=True, help="Start in production though others can reach it and nobody is asked for a key."
-)
 
 
 def read(config: Path | None, changes: Iterable[tuple[Steps, Any]] = ()) -> Plan:

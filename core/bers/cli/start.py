@@ -20,8 +20,8 @@ import click
 from anyio.abc import TaskGroup
 
 from bers import collector, lock
-from bers.cli.detaching import run_detached
-from bers.cli.reading import CONFIG, config_option, insecure_option, path_of, read
+from bers.cli.detaching import insecure_option, run_detached
+from bers.cli.reading import CONFIG, config_option, path_of, read
 from bers.config import Plan, load
 from bers.config.located import Steps
 from bers.errors import ConfigError, Refused, leaves

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from bers import lock
-from bers.cli.detaching import run_detached
-from bers.cli.reading import config_option, insecure_option, kept, read
+from bers.cli.detaching import insecure_option, run_detached
+from bers.cli.reading import config_option, kept, read
 from bers.config.settings import Settings
 from bers.errors import BersError, ConfigError
 

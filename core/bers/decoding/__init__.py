@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from bers.decoding import cloudevents
 from bers.decoding.documents import event
-from bers.decoding.limits import check_data, check_marks, check_parts, check_time, seems_endless
+from bers.decoding.limits import check_data, check_marks, check_parts, check_time, seems_full
 from bers.decoding.plain_events import ALL, ONE, Plain, seconds
 from bers.decoding.vocabulary import Canonical, canonical
 from bers.decoding.vocabulary import outcome as outcome
@@ -93,7 +93,7 @@ class Decoder:
         if body[: len(_BOM)] == _BOM:
             body = body[len(_BOM) :]
         cloud = media != PLAIN
-        small = not cloud and len(body) <= min(WHOLE, self._max_event) and not seems_endless(body)
+        small = not cloud and len(body) <= min(WHOLE, self._max_event) and not seems_full(body)
         if small and (known := self._at_once(body)) is not None:
             return Decoded(known, [])
         pieces = self._split(body, media)
@@ -222,16 +222,11 @@ class Decoder:
 
     def _one(self, piece: bytes | memoryview, now: float, *, cloud: bool) -> Event:
         check_marks(piece)
-        plain = None
-        if not cloud:
-            try:
-                plain = ONE.decode(piece)
-            except msgspec.DecodeError:
-                plain = None
-            else:
-                if self._is_known(plain):
-                    return self._event(plain)
-                check_data(plain.data)  # Before it is decoded once more: what is nested deeply takes longest.
+        plain = None if cloud else _plain(piece)
+        if plain:
+            if self._is_known(plain):
+                return self._event(plain)
+            check_data(plain.data)  # Before it is decoded once more: what is nested deeply takes longest.
         document: Mapping[str, Any] = self._document.decode(piece)
         if cloud:
             document = cloudevents.claimed(document)
@@ -291,6 +286,14 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 class _Id(msgspec.Struct):
     id: str | None = None
+
+
+def _plain(piece: bytes | memoryview) -> Plain | None:
+    """The event, where it has the exact shape that is decoded fast."""
+    try:
+        return ONE.decode(piece)
+    except msgspec.DecodeError:
+        return None
 
 
 def _take(made: Event | Rejection, events: list[Event], rejected: list[Rejection]) -> None:

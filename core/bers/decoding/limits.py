@@ -44,12 +44,11 @@ MAX_NUMBER = 1e18
 FIRST_TIME, LAST_TIME = -62_135_769_600.0, 253_402_300_799.0
 """The years 1 to 9999, in seconds since 1970: no calendar, and no database of ours, goes further."""
 
-
+# A text that does not end goes to the end: else each quote in it would be tried, and take as long as the first.
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-# One that does not end goes to the end: else each quote in it would be tried, and take as long as the first.
 
 
-def seems_endless(body: bytes | bytearray) -> bool:
+def seems_full(body: bytes | bytearray) -> bool:
     """Whether there are so many commas and brackets in it that to decode it may take long. Costs a fraction of that."""
     return len(body) > MAX_MARKS and _marks(body) > MAX_MARKS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -94,9 +95,7 @@ def _mutants(delivery: Delivery) -> Iterator[Delivery]:
         value: Any = json.loads(body)
     except ValueError:
         return
-    for count, mutant in enumerate(_changed(value)):
-        if count == MUTANTS:
-            return
+    for mutant in islice(_changed(value), MUTANTS):
         yield delivery._replace(body=json.dumps(mutant).encode())
 
 

@@ -58,9 +58,8 @@ def _bind(host: str, port: int) -> socket.socket:
     one = socket.socket(family, kind, protocol)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(
-            OSError, AttributeError
-        ):  # Connections have it from their listener, where there is it.
+        # Connections have it from their listener, where the system knows it.
+        with contextlib.suppress(OSError, AttributeError):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         one.bind(address)
         one.listen(BACKLOG)

@@ -20,6 +20,8 @@ class Pace:
         self._wanted.set()
 
     async def pause(self) -> None:
+        """Wait for the interval to end, or for somebody who wants to know now."""
+
         async with anyio.create_task_group() as group:
 
             async def wait() -> None:
