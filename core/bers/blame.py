@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import anyio
 
-from bers.intake import Intake
+from bers.receivers import Receivers
 from bers.roster import Roster
 from bers.ward import Ward
 from bers.watchdog import Block, Watchdog
@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 class Blame:
     """Names the stage for which everybody had to wait, and keeps it from the loop when its budget is used up."""
 
-    def __init__(self, roster: Roster, ward: Ward, intake: Intake) -> None:
+    def __init__(self, roster: Roster, ward: Ward, receivers: Receivers) -> None:
         self._roster = roster
         self._ward = ward
-        self._intake = intake
+        self._receivers = receivers
         self.blocks: Counter[str] = Counter()
         """How often the event loop stood still, by the name of the stage; empty where it was none."""
         self.blocked: Counter[str] = Counter()
@@ -57,7 +57,7 @@ class Blame:
 
     def _at_work_in(self, task: Task[object] | None) -> str:
         """Whose code a task runs at this moment."""
-        owner = self._intake.reading
+        owner = self._receivers.reading
         return owner if owner in self._roster.source_keepers else self._ward.stage_of(task)
 
     def _packages(self) -> Mapping[str, str]:

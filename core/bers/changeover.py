@@ -170,7 +170,7 @@ class Changeover:
 
     async def _put_new(self) -> None:
         """Let everybody who has been opened take their places."""
-        tables = self._site.intake.tables(self._tables)
+        tables = self._site.intake.receivers.tables(self._tables)
         self._undo.push_async_callback(self._put, self._old, self._before, tables)
         await self._put(self._new, {**self._before, **self._opened}, self._tables)
 
@@ -240,20 +240,20 @@ class Changeover:
         self, plan: Plan, keepers: Mapping[StageId, StageKeeper], tables: Mapping[str, Table | None]
     ) -> None:
         """Let a plan and its stages take the place of those that are there, between one frame and the next."""
-        roster, intake, journal = self._roster, self._site.intake, plan.settings.intake.journal
-        async with intake.between():
+        roster, receivers, journal = self._roster, self._site.intake.receivers, plan.settings.intake.journal
+        async with self._site.intake.between():
             gone = roster.sources.keys() - plan.stages.sources.keys()
             roster.reseat(plan, keepers)
             for key in gone:
-                intake.detach(key)
+                receivers.detach(key)
             for key, cell in roster.sources.items():
                 if isinstance(cell.stage, Receiver):
-                    intake.attach(key, cell.stage)
+                    receivers.attach(key, cell.stage)
                 else:
-                    intake.detach(key)
+                    receivers.detach(key)
             for key, cell in roster.sinks.items():
                 cell.edges = edges(plan, "sink", key)
-            intake.own(plan.owners, tables)
+            receivers.own(plan.owners, tables)
             self._site.bus.limit(journal.max_bytes, journal.when_full, int(journal.min_free))
             for name, pipeline in roster.pipelines.items():
                 if name in plan.pipelines:

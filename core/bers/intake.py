@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from time import perf_counter, thread_time
-from typing import Protocol
+from functools import partial
+from time import perf_counter
 
 import anyio
 import msgspec
@@ -16,17 +16,17 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from bers import disk, snapshots
 from bers.bus import Bus
-from bers.claims import UNMAPPED, Owners
+from bers.claims import Owners
 from bers.clock import Clock, SystemClock
 from bers.counters import Counters
 from bers.errors import Full
 from bers.metering import Cost, metered
+from bers.receivers import Receivers, Rehearsal
 from bers.records import Event
 from bers.redaction import Redactor
 from bers.repeats import Repeats
 from bers.series import Series
 from bers.stages import Receiver
-from bers.tables import Table
 
 SLICE = 97
 """How many events are handled before others have their turn. The reading of one of them is timed, and stands for all:
@@ -41,9 +41,6 @@ AT_ONCE = 4_000
 GROUP = 10_000
 """How many events are taken together: those who wait behind them have their turn next."""
 
-MAX_UNMAPPED = 200
-"""How many types nobody claims are counted by name."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -53,31 +50,6 @@ class Receipt:
 
     new: int
     repeated: int
-
-
-class Seat(Protocol):
-    """Where a source takes its place among those that read."""
-
-    def attach(self, key: str, receiver: Receiver) -> None:
-        """Let it read the events it owns, from now on."""
-        ...
-
-    def detach(self, key: str) -> None:
-        """Let it read no more."""
-        ...
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What would become of an event: who would read it, and what that would make of it."""
-
-    owner: str
-    known: bool
-    """Whether it is a repeat, and would not be taken."""
-    events: Sequence[Event]
-    """The event with its measures, and those that would follow from it."""
-    error: str = ""
-    """What the source would raise: the event is kept as it comes then."""
 
 
 @dataclass
@@ -104,17 +76,16 @@ class Intake:
         series: Series | None = None,
         redactor: Redactor | None = None,
     ) -> None:
-        """``receivers`` has the sources that read the events they own, by key; see also :meth:`attach`."""
+        """``receivers`` has the sources that read the events they own, by key; others may come and go."""
         self._bus = bus
-        self._owners = owners or Owners({})
         self._partition = partition
         self._clock = clock or SystemClock()
         self._counters = counters or Counters()
         self._redactor = redactor or Redactor()
         self._repeats = Repeats()
-        self._receivers = dict(receivers or {})
-        self._tables: dict[str, Table] = {}
         self._waiting: deque[_Submission] = deque()
+        self.receivers = Receivers(owners or Owners({}), receivers or {}, self._counters)
+        """The sources that read, and what they remember."""
         self.series = series or Series({})
         """How many series labels make."""
         self._turn = anyio.Lock()
@@ -122,48 +93,14 @@ class Intake:
         self._door = self._counters.edge("intake")
         self._handled = 0
         """How many events were looked at, so that small submissions have their share of what is timed."""
-        self.reading = ""
-        """The source that reads events at this moment; empty while others have their turn."""
-        self._owed = 0.0
-        """Seconds of CPU that sources were charged with, and that are still to be taken off what the intake takes."""
-        self.unmapped: Counter[str] = Counter()
-        """Types that nobody reads, and how often they came."""
         self.refused: Counter[str] = Counter()
         """Requests that were refused at a door, by reason."""
-
-    def table(self, key: str) -> Table:
-        """What the source of that key remembers between events."""
-        table = self._tables.get(key)
-        if table is None:
-            table = self._tables[key] = Table()
-        return table
-
-    def attach(self, key: str, receiver: Receiver) -> None:
-        """Let a source read the events it owns, from now on."""
-        self._receivers[key] = receiver
-
-    def detach(self, key: str) -> None:
-        """A source that is not running reads nothing; its events are kept as they come."""
-        self._receivers.pop(key, None)
 
     @asynccontextmanager
     async def between(self) -> AsyncGenerator[None]:
         """Wait until no frame is in the making, and let none begin before the block is left."""
         async with self._turn:
             yield
-
-    def tables(self, keys: Iterable[str]) -> dict[str, Table | None]:
-        """The tables of these sources, for :meth:`own`."""
-        return {key: self._tables.get(key) for key in keys}
-
-    def own(self, owners: Owners, tables: Mapping[str, Table | None]) -> None:
-        """Let these own the events, with these tables; None forgets one. Call it :meth:`between` two frames."""
-        self._owners = owners
-        for key, table in tables.items():
-            if table is None:
-                self._tables.pop(key, None)
-            else:
-                self._tables[key] = table
 
     async def close(self) -> None:
         """Refuse, from now on, what comes from outside; return when no frame is in the making.
@@ -203,32 +140,16 @@ class Intake:
 
         Nobody else has a turn meanwhile, because they would see what was undone: hand in few.
         """
-        marks = {key: table.mark() for key, table in self._tables.items()}
-        try:
-            return [self._rehearsed(event) for event in events]
-        finally:
-            self.reading = ""
-            for key, table in self._tables.items():
-                table.undo(marks.get(key, 0))
-
-    def _rehearsed(self, event: Event) -> Rehearsal:
-        owner, known = self._owners.of(event.type), self._repeats.knows(event)
-        receiver = self._receivers.get(owner)
-        event = msgspec.structs.replace(event, received=self._clock.time(), cause="")
-        if receiver is None:
-            return Rehearsal(owner, known, [event])
-        self.reading = owner
-        try:
-            return Rehearsal(owner, known, _checked(receiver.receive(event, self.table(owner))))
-        except Exception as exc:  # Told to whoever asks, and to nobody else: nothing has happened.
-            return Rehearsal(owner, known, [event], f"{type(exc).__name__}: {exc}")
+        now = self._clock.time()
+        fresh = [msgspec.structs.replace(event, received=now, cause="") for event in events]
+        return self.receivers.rehearse(fresh, self._repeats.knows)
 
     async def snapshot(self) -> tuple[int, bytearray]:
         """A position of the bus, and what is remembered there, for :meth:`recover`."""
         async with self._turn:
             position = await self._bus.append(self._partition, (), durable=True)
             repeats = msgspec.msgpack.encode(self._repeats.dump())
-            tables = {key: table.dump() for key, table in self._tables.items() if len(table)}
+            tables = self.receivers.dump()
             series = self.series.dump()
         return position, await snapshots.written(position, repeats, tables, series)
 
@@ -243,8 +164,7 @@ class Intake:
         if known and known.position <= end:
             self._repeats.load(known.repeats)
             self.series.load(known.series)
-            for key, events in known.tables.items():
-                self.table(key).load(events)
+            self.receivers.load(known.tables)
             at = max(at, known.position)  # The journal of a copy may begin behind it.
         if at == end:
             return
@@ -253,21 +173,19 @@ class Intake:
                 for event in batch.events:
                     self.series.guard(event)
                     if not event.cause and self._repeats.add(event):
-                        self._receive(self._owners.of(event.type), event)
-                self.reading = ""
+                        self.receivers.receive(self.receivers.owners.of(event.type), event)
+                self.receivers.rest()
                 if batch.end == end:
                     break
-        self._keep()
-        self.unmapped.clear()
+        self.receivers.keep()
+        self.receivers.unmapped.clear()
 
     async def expire(self, seconds: float) -> None:
         """Let sources forget what has waited for longer than that; not while an append may still have to be undone."""
-        for table in list(self._tables.values()):
-            keys = list(table.keys())
-            for at in range(0, len(keys), AT_ONCE):
-                async with self._turn:
-                    table.expire(self._clock.settled() - seconds, keys[at : at + AT_ONCE])
-                    table.keep()
+        for table, keys in self.receivers.slices(AT_ONCE):
+            async with self._turn:
+                table.expire(self._clock.settled() - seconds, keys)
+                table.keep()
 
     def _next_group(self) -> Sequence[_Submission]:
         group = [self._waiting.popleft()]
@@ -293,9 +211,7 @@ class Intake:
         """Take submissions, and be charged with it; with what sources read, they are."""
         cost = Cost()
         await metered(self._admit(group), cost)
-        theirs = min(cost.cpu, self._owed)
-        self._owed -= theirs
-        self._door.cpu += cost.cpu - theirs
+        self._door.cpu += cost.cpu - self.receivers.charged(cost.cpu)
 
     async def _admit(self, group: Sequence[_Submission]) -> None:
         """Take submissions together, and give each its answer; what cannot be kept is as if it had never come."""
@@ -308,8 +224,7 @@ class Intake:
             records = await self._read(group, passed, made)
             await self._bus.append(self._partition, records, durable=any(one.durable for one in group))
         except Exception as exc:
-            for table in self._tables.values():
-                table.undo()
+            self.receivers.undo()
             self._repeats.forget([event for one in group for event in one.fresh])
             for one in group:
                 one.fresh = []
@@ -327,7 +242,7 @@ class Intake:
             )
             self._refuse(group, refusal)
         else:
-            self._keep()
+            self.receivers.keep()
             for owner, count in passed.items():
                 edge = self._counters.edge(f"source/{owner}")
                 edge.taken += count
@@ -347,8 +262,9 @@ class Intake:
 
     async def _read(self, group: Sequence[_Submission], passed: Counter[str], made: Counter[str]) -> list[Event]:
         """Drop repeats, and let sources read what is new; return what is to be appended."""
-        now, add, own, handled = self._clock.time(), self._repeats.add, self._owners.of, self._handled
-        plain: Callable[[str, Event], Sequence[Event]] = self._receive
+        receivers, now, add, handled = self.receivers, self._clock.time(), self._repeats.add, self._handled
+        own, timed = receivers.owners.of, partial(receivers.timed, SLICE)
+        plain: Callable[[str, Event], Sequence[Event]] = receivers.receive
         receive = plain
         stamp = msgspec.structs.force_setattr
         guard = self.series.guard
@@ -358,9 +274,9 @@ class Intake:
             for event in one.events:
                 handled += 1
                 if not handled % SLICE:
-                    self.reading = ""
+                    receivers.rest()
                     await cancel_shielded_checkpoint()
-                    receive = self._timed
+                    receive = timed
                 if not add(event):
                     continue
                 fresh.append(event)
@@ -376,58 +292,6 @@ class Intake:
                 if len(out) > 1:
                     made[owner] += len(out) - 1
                     records += map(guard, out[1:])
-        self.reading = ""
+        receivers.rest()
         self._handled = handled
         return records
-
-    def _timed(self, owner: str, event: Event) -> Sequence[Event]:
-        edge = self._counters.edge(f"source/{owner}")
-        began, cpu = perf_counter(), thread_time()
-        out = self._receive(owner, event)
-        used, now = thread_time() - cpu, perf_counter()
-        if owner in self._receivers:
-            edge.cpu += used * SLICE
-            self._owed += used * SLICE
-            edge.seconds += (now - began) * SLICE
-            edge.latencies.add(now - began, now)
-        return out
-
-    def _receive(self, owner: str, event: Event) -> Sequence[Event]:
-        receiver = self._receivers.get(owner)
-        if receiver is None:
-            if owner == UNMAPPED and not event.source.startswith("bers:"):
-                self._count_unmapped(event.type)
-            return [event]
-        table = self.table(owner)
-        mark = table.mark()
-        self.reading = owner
-        try:
-            return _checked(receiver.receive(event, table))
-        except Exception as exc:  # A plugin's fault costs its own figures, never the event.
-            _log.exception("event %r of %r was stored as it came", event.id, event.source)
-            table.undo(mark)
-            edge = self._counters.edge(f"source/{owner}")
-            edge.errors += 1
-            edge.last_error = f"{type(exc).__name__}: {exc}"
-            self._count_unmapped(event.type)
-            return [event]
-
-    def _count_unmapped(self, type: str) -> None:
-        known = type in self.unmapped or len(self.unmapped) < MAX_UNMAPPED
-        self.unmapped[type if known else "other"] += 1
-
-    def _keep(self) -> None:
-        for table in self._tables.values():
-            table.keep()
-
-
-def _checked(answer: Sequence[Event]) -> Sequence[Event]:
-    """What a source returned, if it is what a source may return: a plugin may be typed less strictly than we are."""
-    if not isinstance(answer, (list, tuple)) or not answer or not all(map(_is_event, answer)):
-        kind = type(answer).__name__
-        raise TypeError(f"receive returned {kind}; it returns a list of events, the event itself first")
-    return answer
-
-
-def _is_event(one: object) -> bool:
-    return isinstance(one, Event)

@@ -10,8 +10,9 @@ from functools import partial
 from bers.cells import Cell
 from bers.claims import UNMAPPED, covers
 from bers.errors import Full, PluginError
-from bers.intake import Intake, Seat
+from bers.intake import Intake
 from bers.metering import Cost, metered
+from bers.receivers import Receivers, Seat
 from bers.records import Event
 from bers.roster import Roster
 from bers.stages import Receiver
@@ -30,7 +31,7 @@ class Seats:
 
     def of(self, cell: Cell) -> Seat:
         """The seat of one stage, which is there for it while it is in place, and for nobody else."""
-        return _Seat(self._intake, partial(self._sits, cell))
+        return _Seat(self._intake.receivers, partial(self._sits, cell))
 
     async def emit(self, cell: Cell, events: Sequence[Event], /, *, durable: bool = False) -> None:
         """Hand in what a stage measured by itself; raise Full where they have to be ``durable`` and are not taken."""
@@ -58,16 +59,16 @@ class Seats:
 
 @dataclass(frozen=True)
 class _Seat:
-    intake: Intake
+    receivers: Receivers
     mine: Callable[[], bool]
 
     def attach(self, key: str, receiver: Receiver) -> None:
         if self.mine():
-            self.intake.attach(key, receiver)
+            self.receivers.attach(key, receiver)
 
     def detach(self, key: str) -> None:
         if self.mine():
-            self.intake.detach(key)
+            self.receivers.detach(key)
 
 
 def _is_event(one: object) -> bool:

@@ -10,9 +10,9 @@ import anyio
 
 from bers.cells import Cell, Pause, reasons
 from bers.errors import PluginError
-from bers.intake import Seat
 from bers.keepers import PATIENCE, Keeper, Keeping
 from bers.metering import metered
+from bers.receivers import Seat
 from bers.stages import Emit, Receiver, Source
 from bers.ward import Stay, late
 
@@ -22,11 +22,11 @@ _log = logging.getLogger(__name__)
 class StageKeeper(Keeper):
     """Keeps one source or sink open."""
 
-    def __init__(self, cell: Cell, keeping: Keeping, intake: Seat, emit: Emit) -> None:
+    def __init__(self, cell: Cell, keeping: Keeping, seat: Seat, emit: Emit) -> None:
         super().__init__((cell,), keeping, Pause(cell.context.clock))
         self.cell = cell
         """The stage."""
-        self._intake = intake
+        self._seat = seat
         self._emit = emit
         self._fault: BaseException | None = None
         self._leaked = False
@@ -65,7 +65,7 @@ class StageKeeper(Keeper):
         elif self._fault and not self._wish:
             cell.standing.failed("it is being closed", reasons(self._fault))
         cell.stage = self._wanted = None  # Nobody asks a stage that is closing, or that opens too late.
-        self._intake.detach(cell.key)
+        self._seat.detach(cell.key)
         bell.ring()
         await bell.until(lambda: not cell.users, settings.close_within + 2.0)
         ended = await self._leave(stay)
@@ -91,7 +91,7 @@ class StageKeeper(Keeper):
             with stay.body:  # Within the stage, so that one that is stopped may still close in peace.
                 cell.stage = stage
                 if cell.kind == "source" and isinstance(stage, Receiver):
-                    self._intake.attach(cell.key, stage)
+                    self._seat.attach(cell.key, stage)
                 self._shared.bell.ring()
                 await self._work(stage)
 

@@ -188,7 +188,7 @@ class Supervisor(AsyncContextManagerMixin):
         ]
         self._rounds = Rounds(lambda: self._roster.cells, lambda: self._roster.keepers, self.counters, self._tell)
         self._keeping = Keeping(self._ward, plan.settings.supervision, anyio.Event(), Bell(), self._rounds.stir)
-        self.blame = Blame(self._roster, self._ward, self.intake)
+        self.blame = Blame(self._roster, self._ward, self.intake.receivers)
         self.health = Health(self.clock, self._news.health_checked, self.redactor, self.checked, Rests(self.state))
         self._collection = Collection(
             self.bus, self.memory, self.counters, self.directory, lambda: self.cells, self.pipelines,

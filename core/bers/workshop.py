@@ -141,7 +141,7 @@ class Workshop:
         # Always of the first one: the numbers of a stage's events go on, however often it is changed.
         return replace(
             self._lent[key],
-            table=self.intake.table(key) if table is None else table,
+            table=self.intake.receivers.table(key) if table is None else table,
             recorded=OnBus(self.bus, lambda: self._given(key)),
         )
 

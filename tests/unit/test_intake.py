@@ -112,7 +112,7 @@ async def test_those_who_wait_are_taken_together_and_each_gets_its_answer() -> N
             group.start_soon(submit, *ids)
     assert receipts == [Receipt(1, 0), Receipt(1, 1), Receipt(1, 1)]
     assert [event.id for event in await everything(bus)] == ["a", "b", "c"]
-    assert intake.unmapped == {"reading": 3}
+    assert intake.receivers.unmapped == {"reading": 3}
 
 
 async def test_a_source_that_raises_costs_its_figures_and_not_the_event(caplog: pytest.LogCaptureFixture) -> None:
@@ -125,8 +125,8 @@ async def test_a_source_that_raises_costs_its_figures_and_not_the_event(caplog: 
     intake = Intake(bus, OWNERS, {"joining": Broken()})
     assert await intake.submit([copy(STARTED)]) == Receipt(1, 0)
     assert [event.id for event in await everything(bus)] == ["1"]
-    assert intake.unmapped == {"half.started": 1} and "stored as it came" in caplog.text
-    assert not intake.table("joining").keys()
+    assert intake.receivers.unmapped == {"half.started": 1} and "stored as it came" in caplog.text
+    assert not intake.receivers.table("joining").keys()
 
 
 async def test_after_a_full_disk_a_resend_is_no_repeat(tmp_path: Path) -> None:
@@ -202,10 +202,10 @@ async def test_what_waits_too_long_for_its_other_half_is_forgotten() -> None:
     await intake.submit([copy(STARTED)])
     await clock.advance(100)
     await intake.expire(200)
-    assert len(intake.table("joining")) == 1
+    assert len(intake.receivers.table("joining")) == 1
     await clock.advance(101)
     await intake.expire(200)
-    assert len(intake.table("joining")) == 0
+    assert len(intake.receivers.table("joining")) == 0
 
 
 def test_claims_are_found_by_the_longest_pattern() -> None:
@@ -305,13 +305,13 @@ async def test_a_large_snapshot_is_what_was_remembered() -> None:
     intake, again = joining(bus), joining(bus)
     for key, count in (("joining", 3 * AT_ONCE + 5), ("other", 15), ("third", 16), ("fourth", 0)):
         for n in range(count):
-            intake.table(key).put(f"{key}-{n}", Event(str(n), "/ci", "half.started", float(n), received=1.0))
-        intake.table(key).keep()
+            intake.receivers.table(key).put(f"{key}-{n}", Event(str(n), "/ci", "half.started", float(n), received=1.0))
+        intake.receivers.table(key).keep()
     assert (await intake.submit([Event("not counted", "/ci", "x", 0.0), Event("c-1", "/ci", "x", 0.0)])).new == 2
     _, snapshot = await intake.snapshot()
     await again.recover(snapshot)
     for key in ("joining", "other", "third", "fourth"):
-        assert list(again.table(key).items()) == list(intake.table(key).items())
+        assert list(again.receivers.table(key).items()) == list(intake.receivers.table(key).items())
     assert (await again.submit([Event("not counted", "/ci", "x", 0.0), Event("c-1", "/ci", "x", 0.0)])).repeated == 2
 
 
@@ -320,7 +320,7 @@ async def test_a_snapshot_of_an_earlier_version_is_read() -> None:
     written = msgspec.msgpack.encode([0, [[["/ci", "c", [[1, 2]]]], [["/ci", "x"]]], {"joining": {"b": begun}}, {}])
     intake = joining(Log())
     await intake.recover(zlib.compress(written))
-    assert intake.table("joining").get("b") == begun
+    assert intake.receivers.table("joining").get("b") == begun
     known = [Event(id, "/ci", "reading", 0.0) for id in ("c-1", "x", "new")]
     assert await intake.submit(known) == Receipt(1, 2)
 
@@ -328,10 +328,12 @@ async def test_a_snapshot_of_an_earlier_version_is_read() -> None:
 async def test_what_waited_too_long_is_forgotten_a_part_at_a_time() -> None:
     intake = joining(Log())
     for n in range(2 * AT_ONCE + 1):
-        intake.table("joining").put(str(n), Event(str(n), "/ci", "half.started", 0.0, received=float(n % 2 + 1)))
-    intake.table("joining").keep()
+        intake.receivers.table("joining").put(
+            str(n), Event(str(n), "/ci", "half.started", 0.0, received=float(n % 2 + 1))
+        )
+    intake.receivers.table("joining").keep()
     await intake.expire(intake._clock.time() - 1.5)  # pyright: ignore[reportPrivateUsage]
-    assert len(intake.table("joining")) == AT_ONCE
+    assert len(intake.receivers.table("joining")) == AT_ONCE
 
 
 @pytest.mark.parametrize("position", [0, 5, 127, 128, 40_000, 70_000, 5_000_000_000])

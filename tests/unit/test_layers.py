@@ -38,7 +38,7 @@ LAYERS = [
     },
     {"audit", "cloudevents", "recorded"},
     {"cdevents", "stages"},
-    {"delivery", "hookspecs", "letters", "notifications", "storage"},
+    {"delivery", "hookspecs", "letters", "notifications", "receivers", "storage"},
     {"attempts", "letter_rows"},
     {"dead_letters", "in_hand"},
     {"burial", "replay"},

@@ -295,7 +295,7 @@ async def test_what_differs_in_nothing_is_not_touched(tmp_path: Path) -> None:
 
 async def test_a_changed_source_is_open_before_the_old_one_closes_and_every_event_is_read(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
-        old, table = node.stage("reading"), node.supervisor.intake.table("reading")
+        old, table = node.stage("reading"), node.supervisor.intake.receivers.table("reading")
         others = {key: stage for key, stage in node.open.items() if key != "reading"}
         pipelines = dict(node.supervisor.pipelines)
         await node.emit(0)
@@ -323,9 +323,9 @@ async def test_another_type_under_a_key_owns_other_events_and_remembers_nothing(
     async with running(tmp_path) as node:
         await node.emit(0)
         await node.reload(("reading: {}", "reading: {use: keen}"))
-        assert len(node.supervisor.intake.table("reading")) == 0
+        assert len(node.supervisor.intake.receivers.table("reading")) == 0
         await node.emit(1, type="test.finished")
-        assert list(node.supervisor.intake.table("reading").keys()) == ["e-1"]
+        assert list(node.supervisor.intake.receivers.table("reading").keys()) == ["e-1"]
         await node.written("book", 0, 1)  # Its pipeline takes what it owns now.
 
 
@@ -345,7 +345,7 @@ async def test_a_source_that_is_alone_reads_every_event_while_it_is_changed(tmp_
             await node.reload(("slow: {}", "slow: {size: 1}"))
             done.set()
         assert node.happened == ["slow(0) closed", "slow(1) opened"]
-        assert list(node.supervisor.intake.table("slow").keys()) == [f"e-{n}" for n in numbers]
+        assert list(node.supervisor.intake.receivers.table("slow").keys()) == [f"e-{n}" for n in numbers]
         assert len(numbers) > 10
 
 

@@ -183,7 +183,7 @@ class Api:
             {name: max(0, end - pipeline.position) for name, pipeline in node.pipelines.items()},
             node.counters.snapshot(),
             dict(_details(node)),
-            dict(node.intake.unmapped),
+            dict(node.intake.receivers.unmapped),
             node.heartbeats.availability(),
             node.configuration,
             [*node.plan.warnings, *_warnings(node.configuration)],

@@ -9,7 +9,8 @@ import msgspec
 
 from bers.catalog import Metric
 from bers.decoding import Decoded, Rejection
-from bers.intake import Intake, Rehearsal
+from bers.intake import Intake
+from bers.receivers import Rehearsal
 from bers.records import Event
 from bers.redaction import Redactor
 
