@@ -26,6 +26,9 @@ export interface Envelope<T> {
   error?: { message: string; hint?: string; details?: { path?: string; message: string }[] };
 }
 
+/** A text as it stands in a condition of `where`. */
+export const quoted = (text: string): string => `"${text.replace(/["\\]/g, "\\$&")}"`;
+
 export async function ask<T>(path: string, fields: Record<string, string | number> = {}): Promise<T> {
   return (await envelope<T>(path, fields)).data;
 }
@@ -118,6 +121,7 @@ export interface Alert {
   acknowledgment: { operator: string; notes: string; timestamp: number; expires?: number | null } | null;
   resolution: { operator: string; notes: string; timestamp: number } | null;
   annotations: Record<string, string>;
+  metadata?: Record<string, string>;
 }
 
 export interface Check {
@@ -125,6 +129,7 @@ export interface Check {
   status: string;
   message: string;
   remediation: string | null;
+  error?: string | null;
   timestamp: number;
   breaker: { state: string; failures: number; openedAt: number | null; nextAttempt: number | null } | null;
 }
@@ -156,6 +161,7 @@ export interface Facts {
   version?: string;
   measures?: Record<string, number>;
   labels?: Record<string, string>;
+  data?: Record<string, unknown>;
 }
 
 /** The details of an event, as they are stored. */

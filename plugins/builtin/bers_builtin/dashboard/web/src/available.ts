@@ -43,7 +43,8 @@ export async function availability(): Promise<void> {
   show(byId("available"), formatted(one.percent, "%"));
   status.dataset.status = met === null ? "unknown" : met ? "healthy" : "unhealthy";
   show(status, met === null ? "no data" : met ? "on target" : "off target");
-  show(byId("budget"), `${formatted(one.leftMinutes)} of ${formatted(one.budgetMinutes)} min left at ${formatted(one.target, "%")}`);
+  const isKnown = one.leftMinutes !== null && one.budgetMinutes !== null;
+  show(byId("budget"), isKnown ? `${formatted(one.leftMinutes)} of ${formatted(one.budgetMinutes)} min left at ${formatted(one.target, "%")}` : "");
   const away = one.gapCount === 1 ? "away once" : one.gapCount ? `away ${one.gapCount} times` : "never away";
   renew(byId("availability-strip"), drawnMonth(`${away} since ${bothTexts(new Date(one.from))}`, one));
 }

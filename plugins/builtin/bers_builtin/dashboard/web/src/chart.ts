@@ -40,6 +40,8 @@ export interface Options {
 export const GAP = 2.5; // Steps without a value before a line is interrupted.
 
 export class Chart {
+  /** Those that stand on the page, or did when another one came. */
+  static readonly #all = new Set<Chart>();
   readonly node: HTMLElement;
   #plot: uPlot;
   #options: Options;
@@ -55,7 +57,18 @@ export class Chart {
     this.#plot = this.#made();
     new ResizeObserver(() => this.#plot.setSize(this.#size())).observe(node);
     new IntersectionObserver((entries) => this.#look(entries.at(-1)?.isIntersecting ?? true), { rootMargin: "200px" }).observe(node);
-    themed.add(() => this.#anew());
+    Chart.#forget();
+    Chart.#all.add(this);
+  }
+
+  /** Draw all of them anew, in the colours of another theme. */
+  static recolour(): void {
+    Chart.#forget();
+    for (const chart of Chart.#all) chart.#anew();
+  }
+
+  static #forget(): void {
+    for (const chart of Chart.#all) if (!chart.node.isConnected) Chart.#all.delete(chart);
   }
 
   /** Seconds since 1970, and for each line as many values; null is a gap. It is drawn in the next frame in which it can be seen. */
@@ -218,12 +231,11 @@ function push(into: (number | null)[][], values: (number | null)[]): void {
 /** What a chart has to be made anew for, where it changes. */
 const shape = ({ height, unit, lines, bands, small }: Options): string => JSON.stringify([height, unit, lines, bands, small]);
 
-const themed = new Set<() => void>();
 const colours = new Map<string, string>();
 
 function recolour(): void {
   colours.clear();
-  for (const anew of themed) anew();
+  Chart.recolour();
 }
 
 for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) matchMedia(query).addEventListener("change", recolour);

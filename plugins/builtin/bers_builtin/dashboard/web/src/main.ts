@@ -14,7 +14,7 @@ import { Live, type State } from "./live";
 import { announce } from "./news";
 import { panels } from "./panels";
 import { theme } from "./theme";
-import { loadWith, type Mount, type View } from "./view";
+import { loadWith, type Mount, trouble, type View } from "./view";
 import { alerts } from "./views/alerts";
 import { metric } from "./views/metric";
 import { metrics } from "./views/metrics";
@@ -56,7 +56,7 @@ function start(): void {
         if (!(why instanceof Refused)) console.error(why);
       }
     }
-    fault(faults.join(" · "));
+    trouble(faults.join(" · "));
     asOf((answered = Date.now()));
     return true;
   };
@@ -82,8 +82,9 @@ function start(): void {
   live.start();
   setInterval(() => document.hidden || watch(), 1000);
   setInterval(() => document.hidden && void head.load().catch(() => undefined), UNSEEN_EVERY);
-  // A server that is late is not asked again before it has answered.
-  if (view.every) setInterval(() => document.hidden || loading || void load(), view.every);
+  // A server that is late is not asked again before it has answered; while the stream is away, it is asked for that anyway.
+  const isDue = () => !document.hidden && !loading && byId("live").dataset.state === "live";
+  if (view.every) setInterval(() => isDue() && void load(), view.every);
 }
 
 /** A metric, or the start page of all of them. */
@@ -101,11 +102,6 @@ function settled(state: State): void {
   said = state;
   if (state === "offline") return; // That is an alert of its own.
   announce(state === "live" ? "Updates are live again" : "Updates are asked for every few seconds");
-}
-
-function fault(text: string): void {
-  byId("trouble").hidden = text === "";
-  show(byId("trouble"), text);
 }
 
 start();

@@ -1,5 +1,7 @@
 // When things are drawn: some milliseconds in each frame, and nothing while nobody looks.
 
+import { complain } from "./view";
+
 const SLICE = 8; // Milliseconds of a frame, so that there is time to answer who types and scrolls.
 
 const waiting = new Set<() => unknown>();
@@ -29,7 +31,7 @@ export function atMost(pause: number, draw: () => unknown): () => void {
   let again = false;
   const now = () => {
     resting = true;
-    void Promise.resolve(draw()).finally(() => setTimeout(rested, pause));
+    void (async () => draw())().catch(complain).finally(() => setTimeout(rested, pause));
   };
   const rested = () => {
     resting = false;

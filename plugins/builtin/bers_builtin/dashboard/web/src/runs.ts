@@ -12,14 +12,18 @@ export interface Run {
   facts: Facts;
 }
 
-const KINDS: Record<string, string> = {
+export const KINDS = ["build", "validation", "deployment"] as const;
+export type Kind = (typeof KINDS)[number];
+
+/** The kind of run that an event is about, by the first part of its type. */
+const SUBJECTS: Record<string, Kind> = {
   build: "build",
   testsuiterun: "validation",
   validation: "validation",
   deployment: "deployment",
 };
 
-const STATUS: Record<string, string> = {
+const TONES: Record<string, string> = {
   success: "healthy",
   finished: "healthy",
   running: "unknown",
@@ -28,9 +32,9 @@ const STATUS: Record<string, string> = {
 };
 
 /** The kind of run that an event begins or ends; nothing where it does neither. */
-export function isRun(type: string): string | undefined {
+export function isRun(type: string): Kind | undefined {
   const [subject = "", step = ""] = type.replace(/^io\.bers\./, "").split(".");
-  return ["started", "finished", "lost", "rolledback"].includes(step) ? KINDS[subject] : undefined;
+  return ["started", "finished", "lost", "rolledback"].includes(step) ? SUBJECTS[subject] : undefined;
 }
 
 export function runOf(type: string, at: number, subject: string | undefined, id: string, facts: Facts): Run {
@@ -50,14 +54,18 @@ export function joined(runs: readonly Run[]): Run[] {
   return [...found.values()].reverse();
 }
 
-export function outcome(run: Run): string {
+function outcome(run: Run): string {
   if (run.step === "started") return "running";
   return run.step === "lost" ? "lost" : (run.facts.outcome ?? "finished");
 }
 
-export const statusOf = (run: Run): string => STATUS[outcome(run)] ?? "unhealthy";
+/** How good it is to have ended so, as a mark shows it. */
+export const tone = (outcome: string): string => TONES[outcome] ?? "unhealthy";
 
-export const outcomeMark = (run: Run): HTMLElement => mark(outcome(run), statusOf(run));
+export const outcomeMark = (outcome: string): HTMLElement => mark(outcome, tone(outcome));
+
+/** The view of a run, by its id. */
+export const address = (id: string): string => `/runs?${new URLSearchParams({ id })}`;
 
 export function runRow(run: Run): HTMLTableRowElement {
   const cell = (label: string, ...content: (Node | string)[]) => h("td", { data: { label } }, ...content);
@@ -66,8 +74,8 @@ export function runRow(run: Run): HTMLTableRowElement {
   return h(
     "tr",
     { data: { key: run.name } },
-    h("th", { attributes: { scope: "row" } }, link(`/runs?${new URLSearchParams({ id: run.name })}`, run.name)),
-    cell("Outcome", outcomeMark(run)),
+    h("th", { attributes: { scope: "row" } }, link(address(run.name), run.name)),
+    cell("Outcome", outcomeMark(outcome(run))),
     took,
     cell("Environment", run.facts.environment ?? "–"),
     cell("Time", moment(run.at)),

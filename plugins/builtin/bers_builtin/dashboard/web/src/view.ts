@@ -1,5 +1,8 @@
 // What every view has: a place on the page, the stream, and how it asks for all that it shows.
 
+import { Refused, Unreachable } from "./api";
+import { worded } from "./dialog";
+import { byId, show } from "./dom";
 import type { Head } from "./head";
 import type { Live } from "./live";
 
@@ -20,6 +23,19 @@ let loading = async (): Promise<boolean> => false;
 /** Say how a view is loaded, with its faults shown; see `main.ts`. */
 export function loadWith(load: () => Promise<boolean>): void {
   loading = load;
+}
+
+/** Say above the view what is wrong with what it shows; nothing where all is well. */
+export function trouble(text: string): void {
+  byId("trouble").hidden = text === "";
+  show(byId("trouble"), text);
+}
+
+/** Say what could not be asked or drawn besides. That nobody answers is said by whoever asks regularly. */
+export function complain(why: unknown): void {
+  if (why instanceof Unreachable) return;
+  trouble(worded(why));
+  if (!(why instanceof Refused)) console.error(why);
 }
 
 /** Ask for everything anew, because something else is looked at; resolves to whether the server answered. */

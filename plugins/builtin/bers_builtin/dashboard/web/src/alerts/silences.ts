@@ -1,6 +1,7 @@
 // Silences and maintenance windows: what nobody is told of for a while, and how much that holds back.
 
 import { ask } from "../api";
+import { may } from "../deeds";
 import { byId, h, renew, table } from "../dom";
 import { moment } from "../format";
 import { expire, type Silence, silenceThose } from "./deeds";
@@ -23,11 +24,14 @@ export async function silences(): Promise<void> {
   ]);
   renew(
     byId("list"),
-    h("p", { class: "buttons" }, h("button", { data: { key: "new silence" }, attributes: { type: "button" }, on: { click: () => void silenceThose([], "") } }, "New silence")),
+    ...(may("acknowledge") ? [begin()] : []),
     found.length === 0 ? h("p", { class: "none" }, "Nothing is silenced.") : silenced(found),
     ...(windows.length ? [h("h3", {}, "Maintenance windows"), maintained(windows)] : []),
   );
 }
+
+const begin = () =>
+  h("p", { class: "buttons" }, h("button", { data: { key: "new silence" }, attributes: { type: "button" }, on: { click: () => void silenceThose([], "") } }, "New silence"));
 
 function silenced(found: readonly Silence[]): Node {
   const end = (one: Silence) => h("button", { data: { key: `end ${one.id}` }, attributes: { type: "button" }, on: { click: () => void expire(one) } }, "End");
@@ -44,7 +48,7 @@ function silenced(found: readonly Silence[]): Node {
         moment(one.starts),
         moment(one.ends),
         one.suppressing,
-        one.state === "expired" ? "" : end(one),
+        one.state === "expired" || !may("acknowledge") ? "" : end(one),
       ],
     })),
   );

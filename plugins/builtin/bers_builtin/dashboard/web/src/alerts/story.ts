@@ -1,6 +1,7 @@
 // One alert: why it fires, what to do about it, and what became of it.
 
 import { type Alert, ask } from "../api";
+import { may } from "../deeds";
 import { worded } from "../dialog";
 import { byId, h, link, mark, renew, table } from "../dom";
 import { formatted, localText, moment } from "../format";
@@ -58,10 +59,12 @@ function head({ alert, condition }: Story, why: RuleStory | null): Node {
       h(
         "p",
         { class: "buttons" },
-        lives && !isTaken ? act("Acknowledge", alert, acknowledge, "act") : null,
-        isTaken ? act("Give back", alert, unacknowledge) : null,
-        lives ? act("Resolve", alert, resolve) : null,
-        act("Silence", alert, silence),
+        ...(may("acknowledge") ? [
+          lives && !isTaken ? act("Acknowledge", alert, acknowledge, "act") : null,
+          isTaken ? act("Give back", alert, unacknowledge) : null,
+          lives ? act("Resolve", alert, resolve) : null,
+          act("Silence", alert, silence),
+        ] : []),
         why ? link(`/alerts?state=rules&rule=${encodeURIComponent(why.id)}`, "Its rule") : null,
       ),
     ),

@@ -15,7 +15,7 @@ export interface Happened extends Note {
 
 export async function happened([from, to]: Bounds): Promise<Happened[]> {
   const [deployments, alerts] = await Promise.all([
-    ask<Stored[]>("records", { type: "deployment.finished", limit: MOST, since: Math.round(from) }).catch(() => []),
+    ask<Stored[]>("records", { type: "deployment.finished", limit: MOST, since: Math.round(from), until: Math.round(to) }).catch(() => []),
     ask<{ id: string; firedAt: number; title: string }[]>("alerts/history", { period: Math.max(1, Math.round(Date.now() - from)), limit: MOST }).catch(() => []),
   ]);
   return [

@@ -73,10 +73,17 @@ export function alerts(main: HTMLElement): View {
     .catch(() => undefined);
 
   const changed = atMost(200, reload);
+  let told: string | undefined; // What is told right after a stream began is asked for anyway.
   return {
     load,
     every: 15_000,
-    listen: (live) => live.on("active_alerts", changed),
+    listen(live) {
+      live.on("active_alerts", ({ total, alerts }) => {
+        const now = JSON.stringify([total, alerts.map(({ id, status, count }) => [id, status, count])]);
+        if (told !== undefined && now !== told) changed();
+        told = now;
+      });
+    },
   };
 }
 

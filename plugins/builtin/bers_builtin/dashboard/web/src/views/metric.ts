@@ -17,7 +17,7 @@ import { happened, type Happened, listed } from "../metric/notes";
 import { readout } from "../metric/readout";
 import type { Report } from "../rules/rule";
 import { drawSoon } from "../pace";
-import { reload, type View } from "../view";
+import { complain, reload, type View } from "../view";
 
 const HINT = "Drag over the chart to look closer, with shift to move; two clicks show twice as much. With the keyboard: arrows, + and −.";
 const POINT = ["count", ...FIELDS].join(",");
@@ -70,7 +70,7 @@ export function metric(main: HTMLElement): View {
   (byId("metric") as HTMLSelectElement).addEventListener("change", (event) => choose({ name: (event.target as HTMLSelectElement).value, labels: "", by: "" }));
 
   /** No more than there are pixels for, of lines that have many neighbours. */
-  const points = () => Math.min(600, Math.max(100, Math.round(byId("chart").clientWidth / 2)));
+  const points = () => Math.min(POINTS, Math.max(100, Math.round(byId("chart").clientWidth / 2)));
 
   async function load(): Promise<void> {
     const wanted = chosen;
@@ -78,6 +78,12 @@ export function metric(main: HTMLElement): View {
     const whole = { from, to, fields: POINT, lineFields: "average", points: points(), limit: MOST_LINES };
     const fields = { ...whole, ...fieldsOf(chosen) };
     const path = `metrics/${encodeURIComponent(chosen.name)}`;
+    const refusals = new Set<string>();
+    const refuse = (why: unknown): null => {
+      if (!(why instanceof Refused)) throw why;
+      refusals.add(worded(why));
+      return null;
+    };
     controls(chosen);
     if (offered !== chosen.name) void offer((offered = chosen.name), chosen.by);
     const [now, then, found, all] = await Promise.all([
@@ -88,8 +94,9 @@ export function metric(main: HTMLElement): View {
     ]);
     if (wanted !== chosen) return; // Something else is looked at by now, and is drawn already or soon.
     downloads(path, from, to);
+    byId("fault").hidden = refusals.size === 0;
+    show(byId("fault"), [...refusals].join(" · "));
     if (!now) return;
-    byId("fault").hidden = true;
     [unit, notes, rules] = [now.unit, found, all.filter((rule) => rule.type === chosen.name && rule.threshold !== null)];
     draw(now, then, [from, to]);
     show(byId("title"), now.title);
@@ -132,18 +139,13 @@ export function metric(main: HTMLElement): View {
     }
   }
 
-  function refuse(fault: unknown): null {
-    if (!(fault instanceof Refused)) throw fault;
-    byId("fault").hidden = false;
-    show(byId("fault"), worded(fault));
-    return null;
-  }
-
-  void names().then((all) => {
-    const select = byId("metric") as HTMLSelectElement;
-    select.replaceChildren(...all.map((one) => h("option", { attributes: { value: one.type } }, `${one.title} (${one.type})`)));
-    select.value = chosen.name;
-  });
+  void names()
+    .then((all) => {
+      const select = byId("metric") as HTMLSelectElement;
+      select.replaceChildren(...all.map((one) => h("option", { attributes: { value: one.type } }, `${one.title} (${one.type})`)));
+      select.value = chosen.name;
+    })
+    .catch(complain);
   return { load, every: 10_000 };
 }
 

@@ -8,7 +8,7 @@ import { formatted, moment, span } from "../format";
 import type { Head } from "../head";
 import type { Live } from "../live";
 import { atMost } from "../pace";
-import { isRun, joined, type Run, runOf, runRow } from "../runs";
+import { isRun, joined, KINDS, type Run, runOf, runRow } from "../runs";
 import type { View } from "../view";
 
 const PAST = "15m";
@@ -17,7 +17,6 @@ const MOST_RUNS = 60; // How many are known of each kind; the newest are shown.
 const AGAIN = 250; // Milliseconds between two drawings of the runs, however many there are.
 const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
 const TRENDS: Record<string, string> = { improving: "improving", stable: "steady", degrading: "getting worse" };
-const KINDS = ["build", "validation", "deployment"] as const;
 const WORST_FIRST = ["unhealthy", "degraded", "unknown", "healthy"];
 
 export function overview(main: HTMLElement, head: Head): View {

@@ -5,6 +5,7 @@ import { buttons, type Entry, who } from "../../deeds";
 import { worded } from "../../dialog";
 import { byId, h, renew, show, table } from "../../dom";
 import { moment } from "../../format";
+import { complain } from "../../view";
 
 interface Proof {
   sound: boolean;
@@ -35,7 +36,7 @@ export class Audit {
       byId("audit"),
       buttons(h("button", { data: { key: "verify" }, attributes: { type: "button" }, on: { click: () => void verify() } }, "Verify")),
       entries.length ? table("Who changed what", ["When", "Who", "What", "Notes", "Outcome"], rows) : h("p", { class: "none" }, "Nobody changed anything yet."),
-      buttons(this.#next ? h("button", { data: { key: "older" }, attributes: { type: "button" }, on: { click: () => void this.#more() } }, "Older") : null),
+      buttons(this.#next ? h("button", { data: { key: "older" }, attributes: { type: "button" }, on: { click: () => void this.#more().catch(complain) } }, "Older") : null),
     );
   }
 

@@ -16,20 +16,30 @@ const HISTORIES_EVERY = 60_000;
 const at = encodeURIComponent;
 
 export class Checks {
+  #checks: readonly Check[] = [];
   #histories = new Map<string, History>();
   #asked = 0;
 
+  /** Show how they are now. */
+  tell({ checks }: HealthReport): void {
+    this.#checks = checks;
+    this.#draw();
+  }
+
+  /** Ask how each was, where that was not asked lately, and show it. */
   async show(): Promise<void> {
-    const health = await ask<HealthReport>("health");
-    if (Date.now() - this.#asked > HISTORIES_EVERY) {
-      this.#asked = Date.now();
-      const found = health.checks.map(async ({ name }) => [name, await ask<History>(`health/${at(name)}/history`, { period: "24h" })] as const);
-      this.#histories = new Map(await Promise.all(found));
-    }
+    if (Date.now() - this.#asked <= HISTORIES_EVERY) return;
+    const found = this.#checks.map(async ({ name }) => [name, await ask<History>(`health/${at(name)}/history`, { period: "24h" })] as const);
+    this.#histories = new Map(await Promise.all(found));
+    this.#asked = Date.now();
+    this.#draw();
+  }
+
+  #draw(): void {
     const now = Date.now();
     renew(
       byId("checks"),
-      table("Checks", ["Check", "State", "Breaker", "#Well, 24 h", "As far as known, 24 h at most", "What it found", ""], health.checks.map((one) => this.#row(one, this.#histories.get(one.name), now))),
+      table("Checks", ["Check", "State", "Breaker", "#Well, 24 h", "As far as known, 24 h at most", "What it found", ""], this.#checks.map((one) => this.#row(one, this.#histories.get(one.name), now))),
       buttons(
         button({
           title: "Close every breaker",
@@ -42,7 +52,7 @@ export class Checks {
     );
   }
 
-  #row(check: Check & { error?: string | null }, past: History | undefined, now: number) {
+  #row(check: Check, past: History | undefined, now: number) {
     const { breaker } = check;
     const state = breaker?.state ?? "–";
     const well = past?.percent == null ? "–" : formatted(past.percent, "%");

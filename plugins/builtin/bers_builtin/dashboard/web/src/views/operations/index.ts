@@ -2,6 +2,7 @@
 
 import { may } from "../../deeds";
 import { byId } from "../../dom";
+import type { Head } from "../../head";
 import "../../rooms.css";
 import type { View } from "../../view";
 import { Audit } from "./audit";
@@ -13,9 +14,11 @@ import { configuration } from "./configuration";
 import { deliveries } from "./deliveries";
 import { Letters } from "./letters";
 
-export function operations(): View {
+export function operations(_main: HTMLElement, head: Head): View {
   const sinks = (byId("channels").dataset.sinks ?? "").split(" ").filter(Boolean);
   const [checks, letters, audit] = [new Checks(), new Letters(), new Audit()];
+
+  head.on((report) => checks.tell(report));
 
   /** One that cannot be asked must not keep the others from being shown. */
   async function load(): Promise<void> {
@@ -24,5 +27,5 @@ export function operations(): View {
     if (failed) throw failed.reason;
   }
 
-  return { load, every: 10_000, listen: (live) => live.on("health_status", () => void checks.show().catch(() => undefined)) };
+  return { load, every: 10_000 };
 }

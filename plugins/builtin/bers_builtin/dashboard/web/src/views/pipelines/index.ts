@@ -1,6 +1,6 @@
 // The running graph: what passes where, how fast, what waits, and what was dropped; and what passes one place right now.
 
-import { ask } from "../../api";
+import { ask, quoted } from "../../api";
 import { button, buttons } from "../../deeds";
 import { byId, h, mark, renew, show, table } from "../../dom";
 import { formatted, span } from "../../format";
@@ -133,7 +133,7 @@ export function pipelines(): View {
 function looked(one: Node): Looked {
   const title = `What passes ${one.id}`;
   if (one.kind !== "source") return { title, at: one.kind === "intake" ? "bus" : one.id, pattern: "", where: "" };
-  return { title, at: "bus", pattern: one.claims.join(","), where: one.claims.length || !one.stage ? "" : `source="bers:${one.stage}"` };
+  return { title, at: "bus", pattern: one.claims.join(","), where: one.claims.length || !one.stage ? "" : `source=${quoted(`bers:${one.stage}`)}` };
 }
 
 function remember(at: string): void {

@@ -1,7 +1,8 @@
 // A tap: what passes one place while it does, as it is filtered, until it is stopped.
 
-import { byId, h, mark, show } from "../../dom";
+import { byId, h, show } from "../../dom";
 import { formatted, moment } from "../../format";
+import { outcomeMark } from "../../runs";
 
 export interface Looked {
   /** What is looked at, in words. */
@@ -134,7 +135,7 @@ function record({ event, window }: Line): HTMLElement {
 
 function ofEvent(event: Record<string, unknown>): (Node | string)[] {
   const at = typeof event.time === "number" ? event.time * 1000 : Date.parse(String(event.time));
-  const outcome = event.outcome ? [mark(String(event.outcome), event.outcome === "success" ? "healthy" : "unhealthy"), " "] : [];
+  const outcome = event.outcome ? [outcomeMark(String(event.outcome)), " "] : [];
   const measures = Object.entries((event.measures ?? {}) as Record<string, number>).slice(0, 4).map(([name, value]) => `${name} ${formatted(value)}`);
   return [
     Number.isFinite(at) ? moment(at) : "",

@@ -1,21 +1,23 @@
 // Builds, suites and deployments as they are and were, one of them opened, and DORA's figures.
 
-import { ask, Unreachable } from "../../api";
-import { byId, h, renew, table } from "../../dom";
-import { formatted, localText, moment } from "../../format";
+import { ask } from "../../api";
+import { byId, h, renew } from "../../dom";
+import { formatted, localText } from "../../format";
 import type { Live } from "../../live";
 import { atMost } from "../../pace";
 import { plot, type Row } from "../../plot";
+import { type Kind, KINDS } from "../../runs";
 import "../../rooms.css";
-import { reload, type View } from "../../view";
+import { complain, reload, type View } from "../../view";
+import { deployed } from "./deployed";
 import { dora } from "./dora";
-import { count, list } from "./lists";
+import { form, isFiltered, keep, read, suggest } from "./filter";
+import { brief, count, list, type Progress } from "./lists";
 import { one } from "./one";
 import { sizes } from "./sizes";
-import { type Chosen, heard, isRollback, type Kind, KINDS, named, outcome, outcomeMark, page, statusOf, type Told } from "./told";
+import { HEADINGS, heard, outcome, page, statusOf, texts, type Told } from "./told";
 
 const ENDED = "These are all that are kept.";
-const FIELDS = ["name", "service", "environment", "branch", "outcome"] as const;
 const STORED_AFTER = 1500; // Milliseconds after which what the stream told stands in the store.
 const ASKED_EVERY = 10_000; // The same between two questions for it, however much is told.
 const DRAWN_EVERY = 500; // And between two drawings.
@@ -33,35 +35,34 @@ interface Pages {
 export function runs(): View {
   const asked = new URLSearchParams(location.search);
   const id = asked.get("id") ?? "";
-  const chosen = Object.fromEntries(FIELDS.map((field) => [field, asked.get(field) ?? ""])) as Chosen;
+  const chosen = read(asked);
   const lists = new Map<Kind, Pages>();
   const progress = new Map<string, string>();
   let units: Promise<Record<string, { title: string; unit: string }>> | undefined;
-  const drawn = new Map((Object.keys(KINDS) as Kind[]).map((kind) => [kind, atMost(DRAWN_EVERY, () => draw(kind).catch(late))]));
+  const drawn = new Map(KINDS.map((kind) => [kind, atMost(DRAWN_EVERY, () => draw(kind))]));
   const stored = atMost(ASKED_EVERY, async () => {
     await new Promise((resolve) => setTimeout(resolve, STORED_AFTER));
     await reload();
   });
-  const places = new Map((Object.keys(KINDS) as Kind[]).map((kind) => [kind, new Place(kind, () => void older(kind).catch(late))]));
+  const places = new Map(KINDS.map((kind) => [kind, new Place(kind, () => void older(kind).catch(complain))]));
 
   form(chosen, () => {
-    const wanted = new URLSearchParams(FIELDS.filter((field) => chosen[field]).map((field) => [field, chosen[field]]));
-    history.replaceState(null, "", wanted.size ? `?${wanted}` : location.pathname);
+    keep(chosen);
     lists.clear();
     void reload();
   });
 
   async function load(): Promise<void> {
     if (id) return whole();
-    await Promise.all([...(Object.keys(KINDS) as Kind[]).map(first), dora(chosen)]);
+    await Promise.all([...KINDS.map(first), dora(chosen)]);
   }
 
   /** The run that was asked for, and below it others of its name. */
   async function whole(): Promise<void> {
-    units ??= ask<Record<string, { title: string; unit: string }>>("metrics").catch(() => ({}));
+    units ??= ask<Record<string, { title: string; unit: string }>>("metrics").catch(() => ((units = undefined), {}));
     const [run] = await ask<Told[]>("runs", { id });
     byId("one").hidden = false;
-    for (const place of ["filter", "dora", ...Object.keys(KINDS)]) byId(place).hidden = place !== run?.kind;
+    for (const place of ["filter", "dora", ...KINDS]) byId(place).hidden = place !== run?.kind;
     if (run) chosen.name = run.name;
     await Promise.all([one(id, run, () => units ?? Promise.resolve({})).then((all) => renew(byId("one"), ...all)), run && first(run.kind)]);
   }
@@ -74,7 +75,8 @@ export function runs(): View {
     const before = known?.paged && known.runs.length < MOST_PAGED ? known.runs : [];
     const kept = before.filter((run) => run.endedAt !== null && run.endedAt < end);
     lists.set(kind, { runs: [...newest, ...kept], next: kept.length ? (known?.next ?? null) : next, paged: kept.length > 0 });
-    await draw(kind);
+    draw(kind);
+    await places.get(kind)?.sizes(lists.get(kind)?.runs ?? []);
   }
 
   async function older(kind: Kind): Promise<void> {
@@ -83,12 +85,13 @@ export function runs(): View {
     const more = await page(kind, chosen, known.next);
     const seen = new Set(known.runs.map((run) => run.id));
     lists.set(kind, { runs: [...known.runs, ...more.runs.filter((run) => !seen.has(run.id))], next: more.next, paged: true });
-    await draw(kind);
+    draw(kind);
+    await places.get(kind)?.sizes(lists.get(kind)?.runs ?? []);
   }
 
-  async function draw(kind: Kind): Promise<void> {
+  function draw(kind: Kind): void {
     const known = lists.get(kind);
-    if (known) await places.get(kind)?.draw(known, progress);
+    if (known) places.get(kind)?.draw(known, progress);
     suggest([...lists.values()].flatMap((one) => one.runs));
   }
 
@@ -99,14 +102,14 @@ export function runs(): View {
       setInterval(() => count(byId("main")), 1000);
       live.on("event", (event) => {
         if (event.type.startsWith("io.bers.testsuiterun.progress")) {
-          progress.set(event.subject ?? "", advance(event.data?.measures ?? {}, (event.data as { data?: { running?: string[] } } | undefined)?.data?.running));
+          progress.set(event.subject ?? "", advance(event.data?.measures ?? {}, texts(event.data?.data?.running)));
           return drawn.get("validation")?.();
         }
         const run = heard(event);
         if (!run) return;
         if (run.state !== "running") progress.delete(event.subject ?? "");
         stored();
-        if (id || FIELDS.some((field) => chosen[field])) return;
+        if (id || isFiltered(chosen)) return;
         const known = lists.get(run.kind) ?? { runs: [], next: null, paged: false };
         if (run.state === "running" && known.runs.some((other) => other.id === run.id)) return;
         const all = [run, ...known.runs.filter((other) => other.id !== run.id)];
@@ -115,11 +118,6 @@ export function runs(): View {
       });
     },
   };
-}
-
-/** An answer that did not come in time; whoever asks regularly says that the server is late. */
-function late(fault: unknown): void {
-  if (!(fault instanceof Unreachable)) throw fault;
 }
 
 /** Where the runs of a kind are listed and drawn. */
@@ -133,19 +131,23 @@ class Place {
     private readonly older: () => void,
   ) {}
 
-  async draw({ runs, next }: Pages, progress: ReadonlyMap<string, string>): Promise<void> {
+  draw({ runs, next }: Pages, progress: Progress): void {
     const place = byId(this.kind);
     if (this.#list.parentElement !== place) place.replaceChildren(this.#list, this.#sizes);
     const took = rowsOf(runs);
     const running = runs.filter((run) => run.state === "running").length;
     renew(
       this.#list,
-      h("h2", {}, KINDS[this.kind], running ? h("span", { class: "count" }, ` ${running} running`) : null),
-      ...(this.kind === "deployment" ? standing(runs) : []),
+      h("h2", {}, HEADINGS[this.kind], running ? h("span", { class: "count" }, ` ${running} running`) : null),
+      ...(this.kind === "deployment" ? deployed(runs) : []),
       list(this.kind, runs, progress),
       h("p", { class: "buttons" }, next ? h("button", { data: { key: `older ${this.kind}` }, attributes: { type: "button" }, on: { click: this.older } }, "Older") : h("span", { class: "quiet" }, runs.length ? ENDED : "")),
-      ...(took.length ? [h("h3", {}, "How long they took"), plot(`${KINDS[this.kind]}, how long they took`, took, "ms")] : []),
+      ...(took.length ? [h("h3", {}, "How long they took"), plot(`${HEADINGS[this.kind]}, how long they took`, took, "ms")] : []),
     );
+  }
+
+  /** Ask how large builds are over time, and draw it. */
+  async sizes(runs: readonly Told[]): Promise<void> {
     if (this.kind === "build") await this.#drawSizes(runs);
   }
 }
@@ -164,72 +166,9 @@ function rowsOf(runs: readonly Told[]): Row[] {
   }));
 }
 
-/** What stands where: of each service and environment, the newest deployment, and the newest that went well. */
-function standing(runs: readonly Told[]): HTMLElement[] {
-  const places = new Map<string, Told[]>();
-  for (const run of runs) {
-    if (run.state === "running") continue;
-    const at = `${run.name}\n${run.event.environment ?? "–"}`;
-    places.set(at, [...(places.get(at) ?? []), run]);
-  }
-  if (!places.size) return [];
-  const rows = [...places].sort().map(([at, own]) => {
-    const [service = "", environment = ""] = at.split("\n");
-    const [newest] = own;
-    const good = own.find((run) => outcome(run) === "success" && !isRollback(run));
-    const failed = own.filter((run) => statusOf(run) === "unhealthy").length;
-    const back = own.filter(isRollback).length;
-    return {
-      cells: [
-        service,
-        environment,
-        newest ? h("span", {}, outcomeMark(newest), isRollback(newest) ? h("span", { class: "tag" }, "rollback") : null, " ", moment(newest.endedAt ?? 0)) : "–",
-        good ? h("span", {}, good.event.version ?? good.event.vcs?.revision?.slice(0, 8) ?? named(good), " ", moment(good.endedAt ?? 0)) : "none",
-        `${own.length}, ${failed} failed, ${back} taken back`,
-      ],
-      data: { key: at },
-    };
-  });
-  return [h("h3", {}, "Where things are"), table("Where things are", ["Service", "Environment", "Newest", "Last that went well", "Of those below"], rows), h("h3", {}, "All of them")];
-}
-
 const advance = (measures: Record<string, number>, running: readonly string[] = []): string => {
   const done = ["passed", "failed", "errored", "skipped"].reduce((sum, status) => sum + (measures[`progress.${status}`] ?? 0), 0);
   const failed = (measures["progress.failed"] ?? 0) + (measures["progress.errored"] ?? 0);
   const selected = measures["progress.selected"];
-  return [`${formatted(done)}${selected ? ` of ${formatted(selected)}` : ""} done`, failed ? `${formatted(failed)} failed` : "", running[0] ? `now ${running[0].split("::").pop()}` : ""].filter(Boolean).join(", ");
+  return [`${formatted(done)}${selected ? ` of ${formatted(selected)}` : ""} done`, failed ? `${formatted(failed)} failed` : "", running[0] ? `now ${brief(running[0])}` : ""].filter(Boolean).join(", ");
 };
-
-/** What is looked at, as it was asked for; a change is looked at when it is entered. */
-function form(chosen: Chosen, changed: () => void): void {
-  const place = byId("filter") as HTMLFormElement;
-  place.hidden = false;
-  for (const field of FIELDS) (place.elements.namedItem(field) as HTMLInputElement | HTMLSelectElement).value = chosen[field];
-  const take = () => {
-    for (const field of FIELDS) chosen[field] = (place.elements.namedItem(field) as HTMLInputElement).value.trim();
-    changed();
-  };
-  place.addEventListener("submit", (event) => {
-    event.preventDefault();
-    take();
-  });
-  place.addEventListener("change", take);
-  place.addEventListener("reset", () => queueMicrotask(() => {
-    for (const field of FIELDS) (place.elements.namedItem(field) as HTMLInputElement).value = "";
-    take();
-  }));
-}
-
-/** Offer what was found. */
-function suggest(runs: readonly Told[]): void {
-  const found: Record<string, (run: Told) => string | undefined> = {
-    name: (run) => run.name,
-    service: (run) => run.event.service,
-    environment: (run) => run.event.environment,
-    branch: (run) => run.event.vcs?.ref,
-  };
-  for (const [field, of] of Object.entries(found)) {
-    const words = [...new Set(runs.map(of).filter((word): word is string => Boolean(word)))].sort();
-    renew(byId(`known-${field}`), ...words.map((word) => h("option", { attributes: { value: word } })));
-  }
-}

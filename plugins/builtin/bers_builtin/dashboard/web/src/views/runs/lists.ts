@@ -2,7 +2,8 @@
 
 import { h, type Row, table } from "../../dom";
 import { formatted, moment, span } from "../../format";
-import { type Kind, isRollback, KINDS, measured, named, outcomeMark, sources, texts, type Told } from "./told";
+import type { Kind } from "../../runs";
+import { HEADINGS, isRollback, marked, measured, named, sources, texts, type Told } from "./told";
 import { small } from "./waterfall";
 
 const COLUMNS: Record<Kind, readonly string[]> = {
@@ -19,7 +20,7 @@ export function list(kind: Kind, runs: readonly Told[], progress: Progress): HTM
   const rows = runs.map((run) => row(run, progress));
   const used = COLUMNS[kind].map((_, at) => rows.some((one) => one.cells[at] !== "–")); // What nobody tells needs no column.
   const only = <T>(all: readonly T[]) => all.filter((_, at) => used[at]);
-  return table(KINDS[kind], only(COLUMNS[kind]), rows.map((one) => ({ ...one, cells: only(one.cells) })));
+  return table(HEADINGS[kind], only(COLUMNS[kind]), rows.map((one) => ({ ...one, cells: only(one.cells) })));
 }
 
 function row(run: Told, progress: Progress): Row {
@@ -27,7 +28,7 @@ function row(run: Told, progress: Progress): Row {
     outcome: h(
       "span",
       {},
-      outcomeMark(run),
+      marked(run),
       isRollback(run) ? h("span", { class: "tag" }, "rollback") : null,
       run.event.reason ? h("span", { class: "quiet" }, ` ${run.event.reason}`) : null,
     ),

@@ -1,15 +1,15 @@
 // One run, opened: where and of what it was made, its phases and what ran within it, tests, files, measures, log and alerts.
 
-import { ask, type Alert } from "../../api";
-import { h, link, mark, table } from "../../dom";
+import { type Alert, ask, quoted } from "../../api";
+import { h, link, table } from "../../dom";
 import { formatted, moment } from "../../format";
+import { address, outcomeMark, tone } from "../../runs";
 import { took } from "./lists";
 import { assets, signed } from "./sizes";
 import { cases } from "./tests";
-import { address, history, isRollback, KINDS, measured, outcomeMark, type Said, type Told } from "./told";
+import { AROUND, HEADINGS, history, isRollback, marked, measured, type Said, type Told } from "./told";
 import { ends, phases, waterfall, type Bar } from "./waterfall";
 
-const AROUND = 60_000; // Milliseconds before and after a run in which what is told belongs to it.
 const MOST_EVENTS = 200;
 
 interface Unit {
@@ -24,13 +24,13 @@ export async function one(id: string, run: Told | undefined, units: () => Promis
     events(run),
     units(),
     cases(run),
-    run.kind === "deployment" ? [] : history(run.kind, run.name, 10),
+    run.kind === "build" ? history(run.kind, run.name, 10) : [], // Of the others there are no files to compare.
     caused(run),
   ]);
   const earlier = before.find((other) => other.id !== run.id && (other.endedAt ?? 0) < (run.endedAt ?? Infinity));
   return [
-    h("h2", {}, `${KINDS[run.kind].replace(/s$/, "")} `, h("span", { class: "count" }, run.id)),
-    h("p", { class: "top" }, outcomeMark(run), isRollback(run) ? h("span", { class: "tag" }, "rollback") : null, run.event.reason ? h("span", {}, ` ${run.event.reason}`) : null),
+    h("h2", {}, `${HEADINGS[run.kind].replace(/s$/, "")} `, h("span", { class: "count" }, run.id)),
+    h("p", { class: "top" }, marked(run), isRollback(run) ? h("span", { class: "tag" }, "rollback") : null, run.event.reason ? h("span", {}, ` ${run.event.reason}`) : null),
     h("dl", { class: "summary" }, ...facts(run).map(([name, fact]) => h("div", {}, h("dt", {}, name), h("dd", {}, fact)))),
     ...alerts,
     ...course(run, log),
@@ -82,10 +82,12 @@ function facts(run: Told): [string, Node | string][] {
 async function events(run: Told): Promise<Said[]> {
   const since = Math.max(0, Math.round((run.startedAt ?? run.endedAt ?? 0) - AROUND));
   const until = Math.round((run.endedAt ?? Date.now()) + AROUND);
-  const own = ask<Said[]>("records", { subject: run.id, since, until, limit: MOST_EVENTS });
   const { chain } = run.event;
-  const others = chain ? ask<Said[]>("records", { since, until, limit: MOST_EVENTS, where: `chain="${chain.replace(/["\\]/g, "\\$&")}"` }) : [];
-  const found = new Map([...(await own), ...(await others)].map((one) => [`${one.source} ${one.id}`, one]));
+  const [own, others] = await Promise.all([
+    ask<Said[]>("records", { subject: run.id, since, until, limit: MOST_EVENTS }),
+    chain ? ask<Said[]>("records", { since, until, limit: MOST_EVENTS, where: `chain=${quoted(chain)}` }) : [],
+  ]);
+  const found = new Map([...own, ...others].map((one) => [`${one.source} ${one.id}`, one]));
   if (!run.event.subject) found.set("", run.event);
   return [...found.values()].sort((a, b) => a.timestamp - b.timestamp || (a.seq ?? 0) - (b.seq ?? 0));
 }
@@ -94,7 +96,7 @@ function course(run: Told, log: readonly Said[]): HTMLElement[] {
   const { bars, placed } = phases(run);
   const within = log
     .filter((one) => one.subject && one.subject !== run.id && one.type.endsWith(".finished") && one.duration_ms !== undefined && !one.type.startsWith("testcaserun"))
-    .map((one): Bar => ({ name: one.subject ?? "", from: one.timestamp - (one.duration_ms ?? 0), to: one.timestamp, href: address(one.subject ?? ""), status: one.outcome === "success" ? undefined : "unhealthy" }));
+    .map((one): Bar => ({ name: one.subject ?? "", from: one.timestamp - (one.duration_ms ?? 0), to: one.timestamp, href: address(one.subject ?? ""), status: tone(one.outcome ?? "finished") }));
   const all = [...bars, ...within];
   if (!all.length) return [];
   const [from, to] = ends(run, all);
@@ -141,7 +143,7 @@ function journal(run: Told, log: readonly Said[]): HTMLElement[] {
       h("span", { class: "word" }, moment(one.timestamp), h("span", { class: "quiet" }, ` ${one.timestamp < from ? "−" : "+"}${formatted(Math.abs(one.timestamp - from), "ms")}`)),
       h("span", { class: "word" }, one.type),
       one.subject === run.id || !one.subject ? "" : one.subject.replace(`${run.id}/`, ""),
-      h("span", {}, one.outcome ? mark(one.outcome, one.outcome === "success" ? "healthy" : one.outcome === "cancel" ? "degraded" : "unhealthy") : "", ` ${(one.reason ?? "").split("\n")[0]}`),
+      h("span", {}, one.outcome ? outcomeMark(one.outcome) : "", ` ${(one.reason ?? "").split("\n")[0]}`),
       h("details", {}, h("summary", { class: "word" }, "all of it"), h("pre", {}, JSON.stringify(one, null, 1))),
     ],
     data: { key: `${one.source} ${one.id}` },
@@ -161,7 +163,7 @@ async function caused(run: Told): Promise<HTMLElement[]> {
   ];
 }
 
-function isOf(alert: Alert & { metadata?: Record<string, string> }, run: Told): boolean {
+function isOf(alert: Alert, run: Told): boolean {
   const { metadata = {} } = alert;
   return (metadata.subject !== undefined && metadata.subject !== "" && metadata.subject === run.id) || metadata.event === run.event.id;
 }

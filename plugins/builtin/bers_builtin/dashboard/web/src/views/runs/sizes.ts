@@ -3,12 +3,13 @@
 import { h, renew } from "../../dom";
 import { formatted, localText } from "../../format";
 import { plot, type Row } from "../../plot";
+import { complain } from "../../view";
 import { history, measured, outcome, statusOf, type Told } from "./told";
 
 const SIZES = ["raw", "gzip", "brotli"] as const;
 const MOST_FILES = 7;
 
-export interface Asset {
+interface Asset {
   name: string;
   raw?: number;
   gzip?: number;
@@ -45,8 +46,8 @@ export function sizes(place: HTMLElement): (runs: readonly Told[]) => Promise<vo
       h(
         "p",
         { class: "controls" },
-        names.length > 1 ? choice("Build", names, name, (one) => void ((name = one), draw())) : null,
-        choice("As", SIZES, size, (one) => void ((size = one), draw())),
+        names.length > 1 ? choice("Build", names, name, (one) => void ((name = one), draw().catch(complain))) : null,
+        choice("As", SIZES, size, (one) => void ((size = one), draw().catch(complain))),
       ),
       rows.length ? plot(`Sizes of ${name}, ${size}`, rows, "By") : h("p", { class: "none" }, `No build said how large it is ${size}.`),
     );
@@ -67,7 +68,7 @@ const dots = (runs: readonly Told[], value: (run: Told) => number | undefined) =
 
 export const signed = (percent: number): string => `${percent > 0 ? "+" : ""}${formatted(percent, "%")}`;
 
-export function choice(label: string, all: readonly string[], chosen: string, react: (one: string) => void): HTMLElement {
+function choice(label: string, all: readonly string[], chosen: string, react: (one: string) => void): HTMLElement {
   const select = h("select", { data: { key: label }, on: { change: (event) => react((event.target as HTMLSelectElement).value) } });
   for (const one of all) select.append(h("option", { attributes: { value: one, ...(one === chosen ? { selected: "" } : {}) } }, one));
   return h("label", {}, label, select);

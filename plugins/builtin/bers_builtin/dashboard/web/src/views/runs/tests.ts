@@ -1,9 +1,10 @@
 // The tests of a suite that failed or are flaky: each by its name, with what it said and how it was before.
 
-import { ask } from "../../api";
+import { ask, quoted } from "../../api";
 import { h, link, table } from "../../dom";
 import { formatted, localText } from "../../format";
-import { address, history, type Said, texts, type Told } from "./told";
+import { address } from "../../runs";
+import { AROUND, history, type Said, texts, type Told } from "./told";
 
 const NAMED = 20; // So many names of each kind a suite tells at most: beyond, one that is not named may have failed too.
 
@@ -33,9 +34,9 @@ export async function cases(run: Told): Promise<HTMLElement[]> {
 
 /** What each test said, where it was told by itself. */
 async function messages(run: Told): Promise<Map<string, Said>> {
-  const from = (run.startedAt ?? run.endedAt ?? 0) - 60_000;
-  const until = (run.endedAt ?? Date.now()) + 60_000;
-  const found = await ask<Said[]>("records", { type: "testcaserun.*", since: Math.max(0, from), until, where: `data.run="${run.id.replace(/["\\]/g, "\\$&")}"`, limit: 200 });
+  const from = (run.startedAt ?? run.endedAt ?? 0) - AROUND;
+  const until = (run.endedAt ?? Date.now()) + AROUND;
+  const found = await ask<Said[]>("records", { type: "testcaserun.*", since: Math.max(0, from), until, where: `data.run=${quoted(run.id)}`, limit: 200 });
   return new Map(found.map((one) => [String(one.data?.test), one]));
 }
 

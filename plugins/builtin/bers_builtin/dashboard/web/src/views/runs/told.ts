@@ -1,12 +1,13 @@
 // Runs as REST tells them, each joined of its events; and the words and addresses for them.
 
-import { ask, envelope, type CloudEvent, type Stored } from "../../api";
-import { h, link, mark } from "../../dom";
-import { isRun } from "../../runs";
+import { ask, envelope, type CloudEvent, quoted, type Stored } from "../../api";
+import { h, link } from "../../dom";
+import { address, isRun, type Kind, outcomeMark, tone } from "../../runs";
 
-export type Kind = "build" | "validation" | "deployment";
+export const HEADINGS: Record<Kind, string> = { build: "Builds", validation: "Test suites", deployment: "Deployments" };
 
-export const KINDS: Record<Kind, string> = { build: "Builds", validation: "Test suites", deployment: "Deployments" };
+/** Milliseconds before and after a run in which what is told belongs to it. */
+export const AROUND = 60_000;
 
 export interface Part {
   phase: string;
@@ -21,7 +22,6 @@ export interface Said extends Stored {
   vcs?: { repository?: string; revision?: string; ref?: string; change?: string };
   run?: { system?: string; pipeline?: string; id?: string; job?: string; attempt?: number; url?: string };
   artifact?: string;
-  data?: Record<string, unknown>;
 }
 
 export interface Told {
@@ -39,7 +39,6 @@ export interface Told {
 export type Chosen = Record<"name" | "service" | "environment" | "branch" | "outcome", string>;
 
 const FIELDS: Record<Kind, string> = { build: "labels.build", validation: "labels.suite", deployment: "service" };
-const quoted = (text: string) => `"${text.replace(/["\\]/g, "\\$&")}"`;
 
 /** The chosen as REST's conditions. */
 export function where(kind: Kind, { name, service, environment, branch, outcome }: Chosen): string {
@@ -59,7 +58,7 @@ export function where(kind: Kind, { name, service, environment, branch, outcome 
 export async function page(kind: Kind, chosen: Chosen, after = "", limit = 15): Promise<{ runs: Told[]; next: string | null }> {
   const state = chosen.outcome === "running" ? "running" : chosen.outcome ? "ended" : "";
   const answer = await envelope<Told[]>("runs", { kind, state, where: where(kind, chosen), after, limit });
-  return { runs: answer.data, next: ((answer as { next?: string | null }).next ?? null) || null };
+  return { runs: answer.data, next: answer.next || null };
 }
 
 export const history = (kind: Kind, name: string, limit = 30): Promise<Told[]> =>
@@ -67,7 +66,7 @@ export const history = (kind: Kind, name: string, limit = 30): Promise<Told[]> =
 
 /** What the stream tells of a run, as REST will once it is stored. */
 export function heard(event: CloudEvent): Told | undefined {
-  const kind = isRun(event.type) as Kind | undefined;
+  const kind = isRun(event.type);
   if (!kind) return undefined;
   const at = Date.parse(event.time);
   const step = event.type.replace(/^io\.bers\./, "").split(".")[1];
@@ -87,15 +86,11 @@ export function heard(event: CloudEvent): Told | undefined {
   };
 }
 
-const STATUS: Record<string, string> = { success: "healthy", finished: "healthy", running: "unknown", skip: "unknown", cancel: "degraded" };
-
 export const outcome = (run: Told): string => (run.state === "ended" ? (run.event.outcome ?? "finished") : run.state);
-export const statusOf = (run: Told): string => STATUS[outcome(run)] ?? "unhealthy";
-export const outcomeMark = (run: Told): HTMLElement => mark(outcome(run), statusOf(run));
+export const statusOf = (run: Told): string => tone(outcome(run));
+export const marked = (run: Told): HTMLElement => outcomeMark(outcome(run));
 
 export const isRollback = ({ event }: Told): boolean => event.type.includes("rolledback") || event.labels?.kind === "rollback";
-
-export const address = (id: string): string => `/runs?${new URLSearchParams({ id })}`;
 
 /** Its name, and what tells it from others of that name. */
 export function named(run: Told): HTMLElement {
