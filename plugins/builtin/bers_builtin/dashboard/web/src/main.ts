@@ -2,7 +2,6 @@
 
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
-import "./overview.css";
 import "./access.css";
 import { Refused, Unreachable } from "./api";
 import { worded } from "./dialog";

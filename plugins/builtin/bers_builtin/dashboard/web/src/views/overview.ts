@@ -1,5 +1,6 @@
 // How everything is: the indicators, what is wrong and what to do about it, and the last runs.
 
+import "../overview.css";
 import { type Alert, ask, type HealthReport, type MetricAnswer, type Stored, type Summary } from "../api";
 import { availability } from "../available";
 import { Chart, columns, GAP } from "../chart";
