@@ -45,8 +45,15 @@ export async function tell<T>(method: "POST" | "DELETE", path: string, body: unk
   return (await read<T>(await send(API + path, { method, headers, body: JSON.stringify(body) }, patience))).data;
 }
 
+/** What is told for as long as somebody listens, as text that comes piece by piece. */
+export async function stream(path: string, fields: Record<string, string>, signal: AbortSignal): Promise<ReadableStreamDefaultReader<string>> {
+  const reply = await send(`${API}${path}?${new URLSearchParams(fields)}`, { signal });
+  if (!reply.ok || !reply.body) await read(reply);
+  return reply.body!.pipeThrough(new TextDecoderStream()).getReader();
+}
+
 async function send(url: string, init: RequestInit, patience = PATIENCE): Promise<Response> {
-  const reply = await fetch(url, { ...init, signal: AbortSignal.timeout(patience) }).catch((fault: Error) => {
+  const reply = await fetch(url, { signal: AbortSignal.timeout(patience), ...init }).catch((fault: Error) => {
     throw new Unreachable(fault.message);
   });
   if (reply.status === 401) location.reload();

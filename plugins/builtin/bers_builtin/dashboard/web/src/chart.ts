@@ -20,6 +20,12 @@ export interface Note {
   kind: "deployment" | "alert";
 }
 
+interface Level {
+  value: number;
+  /** The name of the colour in the style sheet. */
+  colour: string;
+}
+
 export interface Options {
   height: number;
   unit: string;
@@ -30,7 +36,7 @@ export interface Options {
   notes?: readonly Note[];
   small?: boolean;
   /** Values besides the target that should be seen, where they are not far off. */
-  levels?: readonly number[];
+  levels?: readonly Level[];
   plugins?: uPlot.Plugin[];
   onRange?: (from: number, to: number) => void;
   /** Which line the pointer is nearest to; none where it is near to none. */
@@ -161,13 +167,13 @@ export class Chart {
   #range(low: number | null, high: number | null): uPlot.Range.MinMax {
     if (low === null || high === null) return [0, 1];
     const { target, levels = [] } = this.#options;
-    const near = [target, ...levels].filter((level) => typeof level === "number" && level < high * 3) as number[];
+    const near = [target, ...levels.map((level) => level.value)].filter((level) => typeof level === "number" && level < high * 3) as number[];
     const most = Math.max(high, ...near);
     return [Math.min(0, low), most <= 0 ? 1 : most * 1.1];
   }
 
   #draw(plot: uPlot): void {
-    const { target, notes = [] } = this.#options;
+    const { target, notes = [], levels = [] } = this.#options;
     const { ctx, bbox } = plot;
     ctx.save();
     ctx.beginPath();
@@ -179,6 +185,8 @@ export class Chart {
     for (const note of notes) {
       stroke(ctx, colour(note.kind === "alert" ? "--bad" : "--line-2"), ...vertical(bbox, plot.valToPos(note.at / 1000, "x", true)));
     }
+    ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+    for (const level of levels) stroke(ctx, colour(level.colour), ...horizontal(bbox, plot.valToPos(level.value, "y", true)));
     ctx.restore();
   }
 
@@ -242,7 +250,7 @@ for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]
 document.addEventListener("bers:theme", recolour);
 
 /** A colour of the style sheet, as the reader's theme has it: a canvas does not know variables. */
-export function colour(name: string): string {
+function colour(name: string): string {
   let found = colours.get(name);
   if (found === undefined) {
     const probe = document.createElement("span");

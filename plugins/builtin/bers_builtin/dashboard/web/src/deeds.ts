@@ -5,7 +5,7 @@ import { asked } from "./dialog";
 import { h } from "./dom";
 import { reload } from "./view";
 
-export interface Deed {
+interface Deed {
   title: string;
   says: string;
   verb: string;
@@ -17,7 +17,7 @@ export interface Deed {
 }
 
 /** The same done to several, one after another; the first that is refused ends it. */
-export interface Deeds extends Omit<Deed, "path" | "told"> {
+interface Deeds extends Omit<Deed, "path" | "told"> {
   paths: readonly string[];
   told: (answers: never[]) => string;
 }
@@ -42,7 +42,8 @@ export const may = (scope: string): boolean => (document.body.dataset.may ?? "")
 /** A button for it; for who may not do it there is none. */
 export function button(deed: Deed, key = deed.path): HTMLElement | null {
   const { path, told, ...rest } = deed;
-  return pressed({ ...rest, paths: [path], told: ([answer]: never[]) => told(answer as never) }, key);
+  const deeds: Deeds = { ...rest, paths: [path], told: ([answer]: never[]) => told(answer as never) };
+  return several(deed.verb, () => deeds, key);
 }
 
 /** A button that asks for a deed when it is pressed: by then it is known to what it is done. */
@@ -54,8 +55,6 @@ export function several(verb: string, deed: () => Deeds | undefined, key: string
   };
   return h("button", { data: { key: `${verb} ${key}` }, attributes: { type: "button" }, on: { click: press } }, verb);
 }
-
-const pressed = (deed: Deeds, key: string): HTMLElement | null => several(deed.verb, () => deed, key);
 
 export const buttons = (...all: (HTMLElement | null)[]): HTMLElement => h("span", { class: "buttons" }, ...all);
 

@@ -4,6 +4,13 @@ import { Refused, Unreachable } from "./api";
 import { focusNear, focusWithin, h, show } from "./dom";
 import { recall, remember } from "./kept";
 
+interface Field {
+  name: string;
+  label: string;
+  value?: string;
+  required?: boolean;
+}
+
 export interface Question {
   title: string;
   /** What will happen, in a sentence. */
@@ -11,7 +18,7 @@ export interface Question {
   /** The word on the button that does it. */
   verb: string;
   operator?: boolean;
-  fields?: readonly { name: string; label: string; value?: string; required?: boolean }[];
+  fields?: readonly Field[];
   act: (answers: Record<string, string>) => Promise<string>;
   /** What is said besides, whether it was done or refused. */
   noted?: () => Promise<string>;
@@ -19,7 +26,7 @@ export interface Question {
 
 /** Ask, do it, and say what came of it; resolves to whether it was done. */
 export function asked(question: Question): Promise<boolean> {
-  const fields = [
+  const fields: readonly Field[] = [
     ...(question.operator ? [{ name: "operator", label: "Your name", value: recall("operator") }] : []),
     ...(question.fields ?? []),
   ];
@@ -27,7 +34,7 @@ export function asked(question: Question): Promise<boolean> {
   const noted = h("p", { class: "quiet", attributes: { role: "status" } });
   const inputs = fields.map((one) => {
     const input = h("input", { attributes: { name: one.name, value: one.value ?? "", autocomplete: "off" } });
-    input.required = "required" in one && one.required === true;
+    input.required = one.required === true;
     return h("label", {}, one.label, input);
   });
   const act = h("button", { class: "act", attributes: { type: "submit" } }, question.verb);

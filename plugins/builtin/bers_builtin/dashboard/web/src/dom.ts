@@ -52,6 +52,25 @@ export function mark(word: string, status: string): HTMLElement {
   return h("span", { class: "mark", data: { status } }, word);
 }
 
+export function severity(word: string): HTMLElement {
+  return h("span", { class: "mark", data: { severity: word } }, word);
+}
+
+/** A link that opens what it leads to on this page, where nobody asks for a page of its own. */
+export function opener(href: string, says: string, open: () => void): HTMLAnchorElement {
+  const there = link(href, says);
+  there.addEventListener("click", (event) => {
+    event.preventDefault();
+    open();
+  });
+  return there;
+}
+
+/** Names, each with what it is. */
+export function facts(rows: readonly (readonly [string, Child])[]): HTMLElement {
+  return h("dl", { class: "summary" }, ...rows.map(([name, fact]) => h("div", {}, h("dt", {}, name), h("dd", {}, fact))));
+}
+
 /** A table with a caption for those who do not see it, and the names of columns beside each cell on small screens. */
 export function table(caption: string, columns: readonly string[], rows: readonly Row[]): HTMLTableElement {
   const numeric = (name: string) => name.startsWith("#");

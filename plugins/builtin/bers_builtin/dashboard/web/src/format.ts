@@ -43,17 +43,23 @@ export const utcText = (when: Date): string => `${when.toISOString().slice(0, 19
 /** Both times, where there is nothing to rest a pointer on: the reader's own, and UTC. */
 export const bothTexts = (when: Date): string => `${localText(when)} (${utcText(when)})`;
 
+/** Without its day, where that is today. */
 export function localText(when: Date): string {
-  const two = (number: number) => String(number).padStart(2, "0");
-  const day = `${when.getFullYear()}-${two(when.getMonth() + 1)}-${two(when.getDate())}`;
-  const clock = `${two(when.getHours())}:${two(when.getMinutes())}:${two(when.getSeconds())}`;
-  return day === todayText() ? clock : `${day} ${clock}`;
+  const clock = [when.getHours(), when.getMinutes(), when.getSeconds()].map(two).join(":");
+  return dayText(when) === dayText(new Date()) ? clock : `${dayText(when)} ${clock}`;
 }
 
-function todayText(): string {
-  const now = new Date();
-  return `${now.getFullYear()}-${String(now.getMonth() + 1).padStart(2, "0")}-${String(now.getDate()).padStart(2, "0")}`;
+const two = (number: number): string => String(number).padStart(2, "0");
+const dayText = (when: Date): string => `${when.getFullYear()}-${two(when.getMonth() + 1)}-${two(when.getDate())}`;
+
+/** A sentence with its full stop, and, where there is one, what to do about what it says. */
+export function sentence(text: string, remedy: string | null = null): string {
+  const whole = text && !/[.!?]$/.test(text) ? `${text}.` : text;
+  return [whole, remedy].filter(Boolean).join(" ");
 }
+
+/** Labels as they are written where one filters by them. */
+export const labelled = (labels: Record<string, string>): string[] => Object.entries(labels).map(([name, value]) => `${name}=${value}`);
 
 /** How long something has been: `3 d 4 h`, `12 min`. */
 export function span(milliseconds: number): string {

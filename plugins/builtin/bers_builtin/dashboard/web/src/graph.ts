@@ -5,14 +5,11 @@ import { drawn } from "./strip";
 
 export interface Place {
   id: string;
-  kind: string;
   /** How it is, as a mark says it. */
   status: string;
   /** What stands below its name: how much passes, and what is the matter. */
   says: string;
-  /** Whether what passes it can be looked at. */
-  opens: boolean;
-  /** Whether that is what is looked at now. */
+  /** Whether what passes it is looked at now. */
   open: boolean;
 }
 
@@ -64,13 +61,12 @@ function node(place: Place, x: number, y: number, open: (id: string) => void): S
   const short = word.length > MOST_LETTERS ? `${word.slice(0, MOST_LETTERS - 1)}…` : word;
   const group = drawn(
     "g",
-    { class: "place", "data-status": place.status, "data-open": String(place.open), "data-key": place.id, ...(place.opens ? { tabindex: 0, role: "button" } : {}) },
-    drawn("title", {}, `${place.id}, ${place.status}, ${place.says}${place.opens ? ": see what passes" : ""}`),
+    { class: "place", "data-status": place.status, "data-open": String(place.open), "data-key": place.id, tabindex: 0, role: "button" },
+    drawn("title", {}, `${place.id}, ${place.status}, ${place.says}: see what passes`),
     drawn("rect", { x: x + 1, y: y + 1, width: WIDE - 2, height: HIGH - 2, rx: 5 }),
     drawn("text", { x: x + 8, y: y + 16 }, short),
     drawn("text", { class: "says", x: x + 8, y: y + 30 }, place.says.length > MOST_LETTERS + 4 ? `${place.says.slice(0, MOST_LETTERS + 3)}…` : place.says),
   );
-  if (!place.opens) return group;
   group.addEventListener("click", () => open(place.id));
   group.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" && event.key !== " ") return;
@@ -81,7 +77,7 @@ function node(place: Place, x: number, y: number, open: (id: string) => void): S
 }
 
 /** Column and row of each place: the column is the longest way to it. */
-export function laidOut(places: readonly Place[], edges: readonly Edge[]): Map<string, [number, number]> {
+function laidOut(places: readonly Place[], edges: readonly Edge[]): Map<string, [number, number]> {
   const column = new Map(places.map((place) => [place.id, 0]));
   for (let turn = 0; turn < places.length; turn++) {
     let moved = false;

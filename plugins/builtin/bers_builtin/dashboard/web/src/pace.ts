@@ -16,7 +16,11 @@ function frame(): void {
   const end = performance.now() + SLICE;
   for (const draw of waiting) {
     waiting.delete(draw);
-    draw();
+    try {
+      draw();
+    } catch (why) {
+      complain(why); // What cannot be drawn keeps nothing else from being drawn.
+    }
     if (performance.now() > end) break;
   }
   if (waiting.size) requestAnimationFrame(frame);

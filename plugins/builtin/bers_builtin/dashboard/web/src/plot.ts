@@ -4,7 +4,7 @@ import { h } from "./dom";
 import { formatted, localText } from "./format";
 import { drawn } from "./strip";
 
-export interface Dot {
+interface Dot {
   at: number;
   value: number;
   status: string;

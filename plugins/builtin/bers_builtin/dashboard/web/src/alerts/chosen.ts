@@ -10,7 +10,6 @@ export interface Chosen {
   after: string;
 }
 
-export const PAGE = 100; // Alerts that are listed together.
 export const LISTS = ["active", "acknowledged", "suppressed", "history"];
 const STATES = [...LISTS, "silences", "rules", "statistics"];
 
@@ -26,6 +25,12 @@ export function read(): Chosen {
     after: asked.get("after") ?? "",
   };
 }
+
+/** One alert, in the list of that state. */
+export const toAlert = (id: string, state = ""): string => `/alerts?${new URLSearchParams({ ...(state ? { state } : {}), id })}`;
+
+/** One rule, by its id or its name. */
+export const toRule = (rule: string): string => `/alerts?${new URLSearchParams({ state: "rules", rule })}`;
 
 export function address(chosen: Chosen): string {
   const asked = new URLSearchParams({ state: chosen.state });

@@ -1,9 +1,11 @@
 // Lists of alerts: those that live, and those of a period, filtered and page by page.
 
 import { type Alert, type Envelope, envelope } from "../api";
-import { byId, h, link, renew, table } from "../dom";
+import { byId, h, opener, renew, severity, table } from "../dom";
 import { formatted, moment, span } from "../format";
-import { address, type Chosen, PAGE } from "./chosen";
+import { address, type Chosen } from "./chosen";
+
+const PAGE = 100; // Alerts that are listed together.
 
 const EMPTY: Record<string, string> = {
   active: "Nothing is firing.",
@@ -14,7 +16,7 @@ const EMPTY: Record<string, string> = {
 
 /** Ask for a list, and show it. */
 export async function list(chosen: Chosen, choose: (part: Partial<Chosen>) => void, open: (id: string) => void): Promise<void> {
-  const fields: Record<string, string | number> = { limit: PAGE };
+  const fields: Record<string, string> = { limit: String(PAGE) };
   if (chosen.severity) fields.severity = chosen.severity;
   if (chosen.rule) fields.rule = chosen.rule;
   const isPast = chosen.state === "history";
@@ -24,21 +26,13 @@ export async function list(chosen: Chosen, choose: (part: Partial<Chosen>) => vo
   const found = await envelope<Alert[]>(path, fields);
   rows(chosen, found.data, open);
   more(chosen, found, choose);
-  const asked = new URLSearchParams({ ...Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, String(value)])), limit: "10000", format: "csv" });
+  const asked = new URLSearchParams({ ...fields, limit: "10000", format: "csv" });
   byId("download").setAttribute("href", `/api/monitoring/${path}?${asked}`);
 }
 
 function rows(chosen: Chosen, found: readonly Alert[], open: (id: string) => void): void {
   const isFiltered = Boolean(chosen.severity || chosen.rule);
   if (found.length === 0) return renew(byId("list"), h("p", { class: "none" }, isFiltered ? "None with these filters." : (EMPTY[chosen.state] ?? "None.")));
-  const to = (alert: Alert) => {
-    const there = link(address({ ...chosen, id: alert.id }), alert.title);
-    there.addEventListener("click", (event) => {
-      event.preventDefault();
-      open(alert.id);
-    });
-    return there;
-  };
   renew(
     byId("list"),
     table(
@@ -46,8 +40,8 @@ function rows(chosen: Chosen, found: readonly Alert[], open: (id: string) => voi
       ["Alert", "Severity", "State", "What", "Since", "For", "#Value"],
       found.map((alert) => ({
         cells: [
-          to(alert),
-          h("span", { class: "mark", data: { severity: alert.severity } }, alert.severity),
+          opener(address({ ...chosen, id: alert.id }), alert.title, () => open(alert.id)),
+          severity(alert.severity),
           stateOf(alert),
           alert.message,
           moment(alert.timestamp),

@@ -1,9 +1,9 @@
 // What the alerts of a period come to: how many, how fast somebody came, and which rules only make noise.
 
 import { ask } from "../api";
-import { byId, h, link, renew, table } from "../dom";
+import { byId, facts, h, link, renew, table } from "../dom";
 import { formatted } from "../format";
-import { address, type Chosen } from "./chosen";
+import { address, type Chosen, toRule } from "./chosen";
 
 interface Times {
   count: number;
@@ -31,7 +31,7 @@ export async function statistics(chosen: Chosen): Promise<void> {
   const found = await ask<Stats>("alerts/stats", { period: chosen.period });
   renew(
     byId("list"),
-    facts(found),
+    facts(counts(found)),
     h("h3", {}, "How long it took"),
     table("Times to acknowledge and to resolve", ["From firing to", "#How often", "#Mean", "#P50", "#P95"], [took("Acknowledged", found.timeToAcknowledge), took("Resolved", found.timeToResolve)]),
     h("h3", {}, "Rules that only make noise"),
@@ -40,7 +40,7 @@ export async function statistics(chosen: Chosen): Promise<void> {
       ? table(
           "Noisy rules",
           ["Rule", "#Fired", "#Ended by themselves", "#Flapped", ""],
-          found.noise.map((one) => ({ data: { key: one.rule }, cells: [one.rule, one.fired, one.resolvedUnattended, one.flapped, link(`/alerts?state=rules&rule=${encodeURIComponent(one.rule)}`, "Try another")] })),
+          found.noise.map((one) => ({ data: { key: one.rule }, cells: [one.rule, one.fired, one.resolvedUnattended, one.flapped, link(toRule(one.rule), "Try another")] })),
         )
       : h("p", { class: "none" }, "None."),
     h("h3", {}, "Alerts by rule"),
@@ -48,8 +48,8 @@ export async function statistics(chosen: Chosen): Promise<void> {
   );
 }
 
-function facts(found: Stats): Node {
-  const rows: [string, string | number][] = [
+function counts(found: Stats): [string, number][] {
+  return [
     ["Alerts", found.total],
     ...Object.entries(found.byStatus),
     ...Object.entries(found.bySeverity),
@@ -57,7 +57,6 @@ function facts(found: Stats): Node {
     ["pending now", found.pending],
     ["flapping now", found.flapping],
   ];
-  return h("dl", { class: "summary" }, ...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
 const took = (word: string, times: Times | null) => ({

@@ -3,11 +3,11 @@
 import { type Alert, ask } from "../api";
 import { may } from "../deeds";
 import { worded } from "../dialog";
-import { byId, h, link, mark, renew, table } from "../dom";
-import { formatted, localText, moment } from "../format";
-import { plot } from "../plot";
-import { strip } from "../strip";
-import type { Seen, Story as RuleStory } from "../rules/rule";
+import { byId, h, link, mark, renew, severity, table } from "../dom";
+import { formatted, labelled, moment } from "../format";
+import { evaluated } from "../rules/evaluated";
+import type { Story as RuleStory } from "../rules/rule";
+import { toRule } from "./chosen";
 import { acknowledge, resolve, silence, unacknowledge } from "./deeds";
 import { stateOf } from "./list";
 
@@ -36,14 +36,14 @@ function head({ alert, condition }: Story, why: RuleStory | null): Node {
   const lives = alert.status !== "resolved" && alert.status !== "pending";
   const isTaken = alert.status === "acknowledged";
   const others = Object.entries(alert.annotations).filter(([name]) => name !== "step");
-  const labels = Object.entries(alert.labels).map(([name, value]) => `${name}=${value}`);
+  const labels = labelled(alert.labels);
   return h(
     "div",
     { class: "beside" },
     h(
       "div",
       {},
-      h("h2", {}, alert.title, " ", h("span", { class: "mark", data: { severity: alert.severity } }, alert.severity), " ", mark(stateOf(alert), lives ? "degraded" : "healthy")),
+      h("h2", {}, alert.title, " ", severity(alert.severity), " ", mark(stateOf(alert), lives ? "degraded" : "healthy")),
       h("p", {}, alert.message),
       h("p", {}, h("strong", {}, "Fires while "), condition || "its rule says so", ". ", capital(alert.reason?.sentence ?? "")),
       h("p", { class: "quiet" }, "Since ", moment(alert.timestamp), alert.count > 1 ? `, seen ${alert.count} times` : "", labels.length ? `, ${labels.join(", ")}` : ""),
@@ -65,7 +65,7 @@ function head({ alert, condition }: Story, why: RuleStory | null): Node {
           lives ? act("Resolve", alert, resolve) : null,
           act("Silence", alert, silence),
         ] : []),
-        why ? link(`/alerts?state=rules&rule=${encodeURIComponent(why.id)}`, "Its rule") : null,
+        why ? link(toRule(why.id), "Its rule") : null,
       ),
     ),
   );
@@ -100,33 +100,7 @@ function past({ log, told }: Story): Node[] {
   ];
 }
 
-/** What the rule saw, beside what it is to stay below or above. */
-export function evaluated(why: RuleStory): Node {
-  const dots = why.evaluations.flatMap((one) => (one.value === null ? [] : [dot(one, one.value, why.unit)])).sort((a, b) => a.at - b.at);
-  if (dots.length) return plot("What it saw", [{ name: why.condition, dots }], why.unit, why.threshold);
-  return why.evaluations.length ? decisions(why) : h("span");
-}
-
-/** Where an event alone is enough: what was concluded, each until there was something else to look at. */
-function decisions(why: RuleStory): Node {
-  const seen = [...why.evaluations].sort((a, b) => a.time - b.time);
-  const [from, to] = [seen[0]?.time ?? 0, Date.now()];
-  const stretches = seen.map((one, at) => ({ status: TONES[one.decision] ?? "unknown", from: one.time, to: seen[at + 1]?.time ?? to, says: `${localText(new Date(one.time))}: ${one.decision}` }));
-  const bad = seen.filter((one) => one.decision === "breaching").length;
-  const says = `What it concluded: ${seen.length} from ${localText(new Date(from))} on, ${bad} of them breaching`;
-  return h("figure", {}, h("figcaption", { class: "quiet" }, says), strip(says, stretches, from, to));
-}
-
-const TONES: Record<string, string> = { breaching: "unhealthy", good: "healthy" };
-
 const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
-
-const dot = (one: Seen, value: number, unit: string) => ({
-  at: one.time,
-  value,
-  status: one.decision === "breaching" ? "unhealthy" : "healthy",
-  says: `${formatted(value, unit)} at ${localText(new Date(one.time))}: ${one.decision}`,
-});
 
 function said(word: string, answer: Alert["acknowledgment"] | Alert["resolution"]): HTMLElement {
   const node = h("p", { class: "quiet" });

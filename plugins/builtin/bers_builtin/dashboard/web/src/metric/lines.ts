@@ -2,12 +2,13 @@
 
 import type { MetricAnswer, Point, Series } from "../api";
 import { columns, type Line } from "../chart";
+import { labelled } from "../format";
 
 export const FIELDS = ["average", "min", "max", "p50", "p95", "p99"];
 export const MOST_LINES = 40;
 const COLOURS = 8;
 
-export interface Drawing {
+interface Drawing {
   lines: Line[];
   /** All columns by time, the time first. */
   data: (number | null)[][];
@@ -39,8 +40,7 @@ export function drawing(now: MetricAnswer, then: MetricAnswer | null, isWhole: b
   return { lines, data: merged(sets), bands: isWhole ? [[3, 2], [4, 3]] : [] };
 }
 
-export const named = (labels: Series["labels"]): string =>
-  Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(", ") || "without labels";
+const named = (labels: Series["labels"]): string => labelled(labels).join(", ") || "without labels";
 
 /** Columns with times of their own, over all of their times together. */
 function merged(sets: readonly (readonly (readonly (number | null)[])[])[]): (number | null)[][] {

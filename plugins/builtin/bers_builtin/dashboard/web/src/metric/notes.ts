@@ -1,5 +1,6 @@
 // What happened beside what was measured: deployments, and alerts.
 
+import { toAlert } from "../alerts/chosen";
 import { ask, type Stored } from "../api";
 import type { Note } from "../chart";
 import { h, link, table } from "../dom";
@@ -20,7 +21,7 @@ export async function happened([from, to]: Bounds): Promise<Happened[]> {
   ]);
   return [
     ...deployments.map((one): Happened => ({ at: one.timestamp, text: said(one), kind: "deployment", href: "/runs" })),
-    ...alerts.map((one): Happened => ({ at: one.firedAt, text: one.title, kind: "alert", href: `/alerts?state=history&id=${encodeURIComponent(one.id)}` })),
+    ...alerts.map((one): Happened => ({ at: one.firedAt, text: one.title, kind: "alert", href: toAlert(one.id, "history") })),
   ]
     .filter((note) => note.at >= from && note.at <= to)
     .sort((a, b) => b.at - a.at);

@@ -9,7 +9,7 @@ const NEAR = 6; // Pixels.
 const FAR = 30;
 const MOST = 8;
 
-export interface Shown {
+interface Shown {
   unit: string;
   lines: readonly { label: string }[];
   notes: readonly Note[];

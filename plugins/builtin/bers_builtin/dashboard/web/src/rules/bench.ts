@@ -2,16 +2,17 @@
 
 import { ask, Refused, tell } from "../api";
 import { worded } from "../dialog";
-import { h, renew, show } from "../dom";
+import { h, renew, severity, show } from "../dom";
 import { draft, keepDraft } from "../kept";
 import { moment } from "../format";
-import { evaluated } from "../alerts/story";
+import { MINUTE, RANGES } from "../metric/chosen";
 import { Editor } from "./editor";
 import { standing } from "./list";
+import { evaluated } from "./evaluated";
 import { outcome } from "./outcome";
 import type { Story, Trial } from "./rule";
 
-const SPANS: Record<string, number> = { "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000 };
+const SPANS = ["1h", "24h", "7d"];
 const PATIENCE = 60_000; // Milliseconds: the server takes half of that at most.
 const AGAIN = 2_200;
 const TURNS = 20;
@@ -31,7 +32,7 @@ export class Bench {
   readonly #try = h("button", { class: "act", attributes: { type: "button" }, on: { click: () => void this.#run() } }, "Try");
 
   constructor(place: HTMLElement) {
-    const spans = Object.keys(SPANS).map((name) => h("button", { data: { over: name }, attributes: { type: "button" }, on: { click: () => this.#choose(name) } }, name));
+    const spans = SPANS.map((name) => h("button", { data: { over: name }, attributes: { type: "button" }, on: { click: () => this.#choose(name) } }, name));
     const reset = h("button", { attributes: { type: "button" }, on: { click: () => this.#put(this.#story?.source ?? NEW) } }, "As in force");
     place.replaceChildren(
       this.#title,
@@ -72,7 +73,7 @@ export class Bench {
     if (!story) return renew(this.#title, h("h2", {}, "A new rule"), h("p", { class: "quiet" }, "Try it on what was recorded before it is put into the file."));
     return renew(
       this.#title,
-      h("h2", {}, story.name, " ", h("span", { class: "mark", data: { severity: story.severity } }, story.severity), " ", standing(story)),
+      h("h2", {}, story.name, " ", severity(story.severity), " ", standing(story)),
       h("p", {}, "Looks at ", h("code", {}, story.type), " and fires while ", story.condition, ". ", story.origin === "default" ? "It came with the server. " : "", story.lastEvaluation ? h("span", { class: "quiet" }, "Last looked at ", moment(story.lastEvaluation), ".") : h("span", { class: "quiet" }, "It has not looked at anything yet.")),
       story.hint ? h("p", { class: "missing" }, story.hint) : "",
       isText ? "" : h("p", { class: "none" }, "It follows from an SLO, or from another rule, and is changed there."),
@@ -99,7 +100,7 @@ export class Bench {
   async #run(): Promise<void> {
     const turn = ++this.#turn;
     const text = this.#editor.text;
-    const since = Date.now() - (SPANS[this.#over] ?? 0);
+    const since = Date.now() - (RANGES[this.#over] ?? 0) * MINUTE;
     this.#try.disabled = true;
     show(this.#said, `Runs over ${this.#over}…`);
     try {
@@ -135,4 +136,3 @@ export class Bench {
     return undefined;
   }
 }
-

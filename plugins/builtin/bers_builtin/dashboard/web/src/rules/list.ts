@@ -1,7 +1,8 @@
 // The rules of the server, and what each makes of things now.
 
 import { ask } from "../api";
-import { byId, h, link, mark, renew, table } from "../dom";
+import { toRule } from "../alerts/chosen";
+import { byId, h, mark, opener, renew, severity, table } from "../dom";
 import { formatted, moment } from "../format";
 import type { Report } from "./rule";
 
@@ -13,14 +14,6 @@ const PRESSING = ["active", "acknowledged", "suppressed", "pending", "ok"];
 export async function rules(open: (id: string) => void): Promise<void> {
   const found = await ask<Report[]>("alerts/rules");
   found.sort((a, b) => PRESSING.indexOf(a.state) - PRESSING.indexOf(b.state) || Number(Boolean(a.hint)) - Number(Boolean(b.hint)) || a.name.localeCompare(b.name));
-  const to = (one: Report) => {
-    const there = link(`/alerts?state=rules&rule=${encodeURIComponent(one.id)}`, one.name);
-    there.addEventListener("click", (event) => {
-      event.preventDefault();
-      open(one.id);
-    });
-    return there;
-  };
   renew(
     byId("list"),
     h("p", { class: "buttons" }, h("button", { data: { key: "new rule" }, attributes: { type: "button" }, on: { click: () => open("new") } }, "New rule")),
@@ -30,9 +23,9 @@ export async function rules(open: (id: string) => void): Promise<void> {
       found.map((one) => ({
         data: { key: one.id },
         cells: [
-          to(one),
+          opener(toRule(one.id), one.name, () => open(one.id)),
           standing(one),
-          h("span", { class: "mark", data: { severity: one.severity } }, one.severity),
+          severity(one.severity),
           watched(one),
           formatted(one.lastValue, one.unit),
           one.lastEvaluation === null ? "never" : moment(one.lastEvaluation),

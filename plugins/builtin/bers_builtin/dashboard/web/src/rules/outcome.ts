@@ -3,8 +3,7 @@
 import { ask, type MetricAnswer } from "../api";
 import { Chart, columns } from "../chart";
 import { h, table } from "../dom";
-import { formatted, localText, moment, span } from "../format";
-import { levels } from "../metric/levels";
+import { formatted, labelled, localText, moment, span, utcText } from "../format";
 import { strip } from "../strip";
 import { copied } from "./editor";
 import type { Account, Occurrence, Trial } from "./rule";
@@ -68,13 +67,12 @@ async function measure(place: HTMLElement, trial: Trial, inForce: number | null)
   const field = trial.condition.includes("<") ? "min" : "max";
   const found = await ask<MetricAnswer>(`metrics/${encodeURIComponent(trial.metric)}`, { from: trial.since, to: trial.until, points: 600, limit: 1, fields: `count,${field}` }).catch(() => null);
   if (!found || !place.isConnected) return;
-  const lines = [trial.threshold, inForce].filter((one) => one !== null);
+  const level = (value: number | null, colour: string) => (value === null ? [] : [{ value, colour }]);
   const chart = new Chart(place, {
     height: 180,
     unit: found.unit,
     lines: [{ label: field, colour: 1 }],
-    levels: lines,
-    plugins: [levels(() => [{ value: inForce, colour: "--line-0" }, { value: trial.threshold, colour: "--bad" }])],
+    levels: [...level(inForce, "--line-0"), ...level(trial.threshold, "--bad")],
   });
   const points = columns(found.overall, 2, found.stepMs);
   chart.set([points[0], points[2]] as never, trial.since, trial.until);
@@ -106,7 +104,7 @@ function alerts({ would }: Trial): Node {
     cells: [
       moment(one.from),
       h("span", {}, lasted(one.durationMs), one.to === null ? ", still fires" : ""),
-      Object.entries(one.labels).map(([name, value]) => `${name}=${value}`).join(", ") || "–",
+      labelled(one.labels).join(", ") || "–",
       one.message,
       one.byMs && one.change !== "same" ? `${one.change} by ${lasted(Math.abs(one.byMs))}` : one.change,
     ],
@@ -124,6 +122,5 @@ const lasted = (milliseconds: number): string => (milliseconds < 60_000 ? format
 const inWords = (account: Account): string => `${account.fired} ${account.fired === 1 ? "alert" : "alerts"}${account.firingMs ? `, ${lasted(account.firingMs)} in all` : ""}`;
 
 function summary(trial: Trial, lanes: readonly Lane[]): string[] {
-  const utc = (at: number) => `${new Date(at).toISOString().slice(0, 16).replace("T", " ")} UTC`;
-  return [`Tried on ${utc(trial.since)} to ${utc(trial.until)}.`, ...lanes.map(({ name, account }) => `${name}: ${inWords(account)}.`)];
+  return [`Tried on ${utcText(new Date(trial.since))} to ${utcText(new Date(trial.until))}.`, ...lanes.map(({ name, account }) => `${name}: ${inWords(account)}.`)];
 }

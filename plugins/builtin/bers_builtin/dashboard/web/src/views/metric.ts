@@ -1,6 +1,7 @@
 // One metric: its lines, percentile band, target, thresholds and notes; zoomed, moved, filtered and compared, with the numbers as a table.
 
 import "../metric/metric.css";
+import { toRule } from "../alerts/chosen";
 import { ask, type MetricAnswer, Refused, type Summary } from "../api";
 import { Chart, type Line } from "../chart";
 import { worded } from "../dialog";
@@ -10,7 +11,6 @@ import { mark, named } from "../legend";
 import { address, type Bounds, bounds, type Chosen, fieldsOf, moved, read, zoomed } from "../metric/chosen";
 import { numbers, summary } from "../metric/figures";
 import { offer } from "../metric/labels";
-import { levels } from "../metric/levels";
 import { drawing, FIELDS, MOST_LINES } from "../metric/lines";
 import { movedByKeys, moving, type Moves } from "../metric/moving";
 import { happened, type Happened, listed } from "../metric/notes";
@@ -40,7 +40,6 @@ export function metric(main: HTMLElement): View {
     onNear: (line) => mark(byId("key"), line),
     plugins: [
       moving(moves),
-      levels(() => rules.map((rule) => ({ value: rule.threshold, colour: "--bad" }))),
       readout(byId("readout"), HINT, () => ({ unit, lines, notes })),
     ],
   });
@@ -110,7 +109,7 @@ export function metric(main: HTMLElement): View {
     const isWhole = chosen.by === "";
     const drawn = drawing(now, then, isWhole);
     lines = drawn.lines;
-    chart.change({ unit, lines, target: now.target, notes, bands: drawn.bands, levels: rules.map((rule) => rule.threshold ?? 0) });
+    chart.change({ unit, lines, target: now.target, notes, bands: drawn.bands, levels: rules.map((rule) => ({ value: rule.threshold ?? 0, colour: "--bad" })) });
     chart.set(drawn.data as never, from, to);
     key(now, isWhole);
     renew(byId("happened"), ...(notes.length ? [listed(notes)] : []));
@@ -124,7 +123,7 @@ export function metric(main: HTMLElement): View {
       ...named(chart, lines),
       ...(isWhole ? [h("li", { data: { colour: "band" } }, "p50 to p95"), h("li", { data: { colour: "outer" } }, "to p99")] : []),
       ...(now.target === null ? [] : [h("li", { data: { colour: "target" } }, `target ${formatted(now.target, unit)}`)]),
-      ...rules.map((rule) => h("li", { data: { colour: "threshold" } }, link(`/alerts?state=rules&rule=${encodeURIComponent(rule.id)}`, rule.name), ` ${rule.condition}`)),
+      ...rules.map((rule) => h("li", { data: { colour: "threshold" } }, link(toRule(rule.id), rule.name), ` ${rule.condition}`)),
       ...(notes.some((note) => note.kind === "deployment") ? [h("li", { data: { colour: "deployment" } }, "deployment")] : []),
       ...(notes.some((note) => note.kind === "alert") ? [h("li", { data: { colour: "alert" } }, "alert")] : []),
       ...(left > 0 ? [h("li", { class: "quiet" }, `and ${left} more series`)] : []),

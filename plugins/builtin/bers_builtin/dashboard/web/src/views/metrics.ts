@@ -5,7 +5,7 @@ import { byId, show } from "../dom";
 import { MINUTE, RANGES } from "../metric/chosen";
 import { nextFrame } from "../pace";
 import { Tile } from "../tile";
-import type { View } from "../view";
+import { complain, type View } from "../view";
 
 const AT_ONCE = 4; // How many are asked for at a time: a browser has six connections, and the stream keeps one.
 const DEFAULT = "15m";
@@ -24,7 +24,7 @@ export function metrics(main: HTMLElement): View {
   const sight = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries) byName.get((target as HTMLElement).dataset.metric ?? "")!.isSeen = isIntersecting;
-      void charts().catch(() => {}); // Whoever asks regularly says what is wrong.
+      void charts().catch(complain);
     },
     { rootMargin: "300px" },
   );
@@ -45,7 +45,7 @@ export function metrics(main: HTMLElement): View {
   function look(): void {
     for (const button of main.querySelectorAll<HTMLElement>("[data-range]")) button.setAttribute("aria-pressed", String(button.dataset.range === range));
     for (const tile of tiles) tile.over((RANGES[range] ?? 15) * MINUTE);
-    void charts().catch(() => {});
+    void charts().catch(complain);
   }
 
   /** The address keeps what is looked at, for whoever is sent it. */

@@ -1,19 +1,20 @@
 // How everything is: the indicators, what is wrong and what to do about it, and the last runs.
 
 import "../overview.css";
-import { type Alert, ask, type HealthReport, type MetricAnswer, type Stored, type Summary } from "../api";
+import { toAlert } from "../alerts/chosen";
+import { type Alert, ask, type HealthReport, type Stored, type Summary } from "../api";
 import { availability } from "../available";
-import { Chart, columns, GAP } from "../chart";
-import { byId, h, link, mark, renew, show } from "../dom";
-import { formatted, moment, span } from "../format";
+import { byId, h, link, mark, renew, severity, show } from "../dom";
+import { formatted, moment, sentence, span } from "../format";
 import type { Head } from "../head";
 import type { Live } from "../live";
+import { MINUTE } from "../metric/chosen";
 import { atMost } from "../pace";
 import { isRun, joined, KINDS, type Run, runOf, runRow } from "../runs";
+import { Tile } from "../tile";
 import type { View } from "../view";
 
-const PAST = "15m";
-const PAST_MS = 15 * 60_000;
+const PAST = 15 * MINUTE;
 const MOST_RUNS = 60; // How many are known of each kind; the newest are shown.
 const AGAIN = 250; // Milliseconds between two drawings of the runs, however many there are.
 const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
@@ -32,9 +33,9 @@ export function overview(main: HTMLElement, head: Head): View {
       ask<Alert[]>("alerts", { limit: 100 }),
       availability(),
       ...KINDS.map(loadRuns),
-      ...cards.map((card) => card.past()),
+      ...cards.map((card) => card.tile.load()),
     ]);
-    for (const card of cards) card.judge(metrics[card.name]);
+    for (const card of cards) card.judge(metrics[card.tile.name]);
     alerts(list, list.length);
   }
 
@@ -60,8 +61,8 @@ export function overview(main: HTMLElement, head: Head): View {
     listen(live: Live) {
       live.on("performance_metrics", (frame) => {
         for (const card of cards) {
-          const value = frame.metrics[card.name];
-          if (value) card.add(value.lastUpdated, value.current);
+          const value = frame.metrics[card.tile.name];
+          if (value) card.tile.add(value.lastUpdated, value.current);
         }
       });
       live.on("active_alerts", (frame) => alerts(frame.alerts, frame.total));
@@ -76,70 +77,29 @@ export function overview(main: HTMLElement, head: Head): View {
   };
 }
 
-/** One indicator: its newest value, how it stands to its target, and the last minutes. */
+/** One indicator: how it stands to its target, beside its newest value and the last minutes. */
 class Card {
-  readonly name: string;
-  #unit: string;
-  #chart: Chart | undefined;
-  #data: (number | null)[][] = [[], []];
-  #step = 1000;
+  readonly tile: Tile;
 
-  constructor(readonly node: HTMLElement) {
-    this.name = node.dataset.metric ?? "";
-    this.#unit = node.dataset.unit ?? "";
+  constructor(private readonly node: HTMLElement) {
+    this.tile = new Tile(node);
+    this.tile.over(PAST);
   }
 
   judge(summary: Summary | undefined): void {
     if (!summary) return;
-    this.#unit = summary.unit;
     const judged = typeof summary.target === "number";
-    this.#show("current", formatted(summary.current, summary.unit));
-    this.#show("p95", formatted(summary.p95, summary.unit));
-    this.#show("trend", TRENDS[summary.trend] ?? "–");
+    this.tile.value(summary.current);
+    show(this.#field("p95"), formatted(summary.p95, summary.unit));
+    show(this.#field("trend"), TRENDS[summary.trend] ?? "–");
     const status = this.#field("status");
     if (status) status.dataset.status = judged ? summary.healthStatus : "unknown";
     const none = summary.current !== null && !judged ? "no target" : "no data";
-    this.#show("status", (judged && VERDICTS[summary.healthStatus]) || none);
-  }
-
-  async past(): Promise<void> {
-    const answer = await ask<MetricAnswer>(`metrics/${this.name}`, { period: PAST, by: "", fields: "average", points: 450 });
-    this.#step = answer.stepMs;
-    this.#data = columns(answer.overall, 1, answer.stepMs);
-    this.#chart ??= this.#made(answer.target);
-    this.#chart.set(this.#data as never, answer.to - PAST_MS, answer.to);
-  }
-
-  add(at: number, value: number): void {
-    this.#show("current", formatted(value, this.#unit));
-    const [times, values] = this.#data;
-    if (!this.#chart || !times || !values) return;
-    const seconds = at / 1000;
-    const last = times.at(-1) ?? seconds;
-    if (times.length && seconds <= last) return;
-    if ((seconds - last) * 1000 > this.#step * GAP) {
-      times.push(last + this.#step / 1000); // Nothing was measured, or nothing was heard: that is a gap.
-      values.push(null);
-    }
-    times.push(seconds);
-    values.push(value);
-    // What has left the picture; one more is kept, from which the line comes in.
-    const gone = times.findIndex((time) => (time ?? 0) * 1000 >= at - PAST_MS) - 1;
-    if (gone > 60) for (const column of this.#data) column.splice(0, gone);
-    this.#chart.set(this.#data as never, at - PAST_MS, at);
-  }
-
-  #made(target: number | null): Chart {
-    const place = this.node.querySelector<HTMLElement>(".chart")!;
-    return new Chart(place, { height: 56, unit: this.#unit, lines: [{ label: this.name, colour: 1 }], target, small: true });
+    show(status, (judged && VERDICTS[summary.healthStatus]) || none);
   }
 
   #field(name: string): HTMLElement | null {
     return this.node.querySelector(`[data-field="${name}"]`);
-  }
-
-  #show(name: string, text: string): void {
-    show(this.#field(name), text);
   }
 }
 
@@ -152,22 +112,16 @@ function health(report: HealthReport): void {
         "li",
         {},
         h("p", {}, mark(check.status, check.status), " ", h("strong", {}, check.name), breaker(check.breaker)),
-        h("p", { class: "quiet" }, sentences(check.message, check.remediation)),
+        h("p", { class: "quiet" }, sentence(check.message, check.remediation)),
       ),
     ),
   );
   const worst = ["unhealthy", "degraded"].flatMap((status) => report.checks.filter((check) => check.status === status))[0];
-  advise(worst ? `${worst.name}: ${sentences(worst.message, worst.remediation)}` : "");
+  advise(worst ? `${worst.name}: ${sentence(worst.message, worst.remediation)}` : "");
 }
 
 const worstFirst = (checks: HealthReport["checks"]) =>
   [...checks].sort((a, b) => WORST_FIRST.indexOf(a.status) - WORST_FIRST.indexOf(b.status));
-
-/** What is, and what to do about it, as two sentences. */
-function sentences(what: string, remedy: string | null): string {
-  if (!remedy) return what;
-  return `${what}${/[.!?]$/.test(what) || !what ? "" : "."} ${remedy}`.trim();
-}
 
 let ofHealth = "";
 let ofAlerts = "";
@@ -197,7 +151,7 @@ function alerts(list: readonly Alert[], total: number): void {
       h(
         "li",
         { data: { severity: alert.severity } },
-        h("p", {}, h("span", { class: "mark", data: { severity: alert.severity } }, alert.severity), " ", link(`/alerts?id=${encodeURIComponent(alert.id)}`, alert.title)),
+        h("p", {}, severity(alert.severity), " ", link(toAlert(alert.id), alert.title)),
         h("p", {}, alert.message),
         alert.annotations.step ? h("p", { class: "step" }, alert.annotations.step) : null,
         h("p", { class: "quiet" }, `${alert.status} since `, moment(alert.timestamp)),

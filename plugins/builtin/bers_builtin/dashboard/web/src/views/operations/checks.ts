@@ -3,7 +3,7 @@
 import { ask, type Check, type HealthReport } from "../../api";
 import { button, buttons } from "../../deeds";
 import { byId, h, mark, renew, table } from "../../dom";
-import { formatted, localText, moment } from "../../format";
+import { formatted, localText, moment, sentence } from "../../format";
 import { strip } from "../../strip";
 
 interface History {
@@ -31,7 +31,7 @@ export class Checks {
     if (Date.now() - this.#asked <= HISTORIES_EVERY) return;
     const found = this.#checks.map(async ({ name }) => [name, await ask<History>(`health/${at(name)}/history`, { period: "24h" })] as const);
     this.#histories = new Map(await Promise.all(found));
-    this.#asked = Date.now();
+    if (this.#checks.length) this.#asked = Date.now();
     this.#draw();
   }
 
@@ -80,5 +80,3 @@ export class Checks {
     };
   }
 }
-
-const sentence = (text: string) => (text && !/[.!?]$/.test(text) ? `${text}.` : text);

@@ -2,7 +2,7 @@
 
 import { ask } from "../../api";
 import { button, buttons } from "../../deeds";
-import { byId, h, mark, renew } from "../../dom";
+import { byId, facts, h, mark, renew } from "../../dom";
 import { moment } from "../../format";
 
 interface Located {
@@ -24,7 +24,7 @@ interface Configuration {
 
 export async function configuration(): Promise<void> {
   const now = await ask<Configuration>("config");
-  const facts: [string, Node | string][] = [
+  const rows: [string, Node | string][] = [
     ["Generation", String(now.generation)],
     ["Hash", h("code", {}, now.hash)],
     ["File", now.file],
@@ -33,7 +33,7 @@ export async function configuration(): Promise<void> {
   ];
   renew(
     byId("configuration"),
-    h("dl", { class: "summary" }, ...facts.map(([name, fact]) => h("div", {}, h("dt", {}, name), h("dd", {}, fact)))),
+    facts(rows),
     now.faults.length
       ? h("ul", { class: "faults" }, ...now.faults.map((one) => h("li", {}, h("code", {}, located(one)), ` ${one.message}`)))
       : "",

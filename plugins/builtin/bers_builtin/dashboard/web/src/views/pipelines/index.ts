@@ -9,7 +9,7 @@ import "../../rooms.css";
 import type { View } from "../../view";
 import { type Looked, Tap } from "./tap";
 
-interface Node {
+interface Spot {
   id: string;
   kind: string;
   stage: string;
@@ -30,7 +30,7 @@ interface Node {
 }
 
 interface Graph {
-  nodes: Node[];
+  nodes: Spot[];
   links: Edge[];
   process: { cpu: number; uptime: number; journal: number };
   taps: number;
@@ -85,10 +85,10 @@ export function pipelines(): View {
   }
 
   function draw(): void {
-    const groups = new Map<string, Node[]>();
+    const groups = new Map<string, Spot[]>();
     for (const one of graph.nodes) groups.set(one.pipeline || WAY_IN, [...(groups.get(one.pipeline || WAY_IN) ?? []), one]);
     show(byId("process"), `${formatted(graph.process.cpu)} % of a processor, journal ${formatted(100 * graph.process.journal)} % full, ${graph.taps} looking, up ${span(graph.process.uptime)}`);
-    const places = graph.nodes.map((one) => ({ id: one.id, kind: one.kind, opens: true, open: tap.at?.at === one.id, status: STATES[one.state ?? "ok"] ?? "unknown", says: says(one) }));
+    const places = graph.nodes.map((one) => ({ id: one.id, open: tap.at?.at === one.id, status: STATES[one.state ?? "ok"] ?? "unknown", says: says(one) }));
     renew(byId("picture"), picture(places, graph.links, look, along));
     renew(byId("graph"), ...[...groups].map(([name, nodes]) => section(name, nodes)));
     const wrong = graph.nodes.filter((one) => trouble(one) && (one.kind !== "source" || one.stage));
@@ -96,13 +96,13 @@ export function pipelines(): View {
     renew(byId("wrong"), ...wrong.map((one) => remedy(one, standing(one))));
   }
 
-  const standing = (one: Node) => standings.get(`${one.pipeline}/${one.stage}`) ?? standings.get(one.stage);
+  const standing = (one: Spot) => standings.get(`${one.pipeline}/${one.stage}`) ?? standings.get(one.stage);
 
-  function section(name: string, nodes: readonly Node[]): HTMLElement {
+  function section(name: string, nodes: readonly Spot[]): HTMLElement {
     return h("section", {}, h("h2", {}, name), table(`What passes ${name}`, COLUMNS, nodes.map(row)));
   }
 
-  function row(one: Node) {
+  function row(one: Spot) {
     const dropped = Object.entries(one.counters?.dropped ?? {});
     const lost = dropped.reduce((sum, [, count]) => sum + count, 0) + (one.counters?.dead ?? 0);
     const why = [...dropped.map(([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`), one.counters?.dead ? `${one.counters.dead} dead letters` : ""].filter(Boolean).join(", ");
@@ -130,7 +130,7 @@ export function pipelines(): View {
 }
 
 /** How to look at a place. A source has none of its own: what it reads, or tells of, is looked for in all that is taken in. */
-function looked(one: Node): Looked {
+function looked(one: Spot): Looked {
   const title = `What passes ${one.id}`;
   if (one.kind !== "source") return { title, at: one.kind === "intake" ? "bus" : one.id, pattern: "", where: "" };
   return { title, at: "bus", pattern: one.claims.join(","), where: one.claims.length || !one.stage ? "" : `source=${quoted(`bers:${one.stage}`)}` };
@@ -140,11 +140,11 @@ function remember(at: string): void {
   history.replaceState(null, "", at ? `?${new URLSearchParams({ at })}` : location.pathname);
 }
 
-const late = (one: Node) => (one.queueAge ?? 0) > LATE && one.queued + (one.lag ?? 0) > 0;
-const trouble = (one: Node) => ["degraded", "failing", "quarantined"].includes(one.state ?? "ok") || late(one);
+const late = (one: Spot) => (one.queueAge ?? 0) > LATE && one.queued + (one.lag ?? 0) > 0;
+const trouble = (one: Spot) => ["degraded", "failing", "quarantined"].includes(one.state ?? "ok") || late(one);
 
 /** What stands in the picture: the matter, if there is one, else how much passes. */
-function says(one: Node): string {
+function says(one: Spot): string {
   if (one.state && one.state !== "ok") return one.state;
   const waits = one.queued + (one.lag ?? 0);
   if (late(one)) return `${formatted(waits)} wait for ${formatted(one.queueAge, "ms")}`;
@@ -152,7 +152,7 @@ function says(one: Node): string {
 }
 
 /** Why a place is not well, and what is to be done. */
-function remedy(one: Node, standing: Standing | undefined): HTMLElement {
+function remedy(one: Spot, standing: Standing | undefined): HTMLElement {
   const state = one.state && one.state !== "ok" ? one.state : "waits";
   const waits = one.queued + (one.lag ?? 0);
   const behind = waits ? `${formatted(waits)} records wait${one.queueAge ? `, the oldest for ${span(one.queueAge)}` : ""}. ` : "";
@@ -175,7 +175,7 @@ function remedy(one: Node, standing: Standing | undefined): HTMLElement {
   );
 }
 
-const restart = (one: Node, where = "") =>
+const restart = (one: Spot, where = "") =>
   button(
     {
       title: `Restart ${one.stage}`,

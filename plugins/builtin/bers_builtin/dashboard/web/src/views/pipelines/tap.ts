@@ -1,7 +1,9 @@
 // A tap: what passes one place while it does, as it is filtered, until it is stopped.
 
+import { Refused, stream } from "../../api";
+import { worded } from "../../dialog";
 import { byId, h, show } from "../../dom";
-import { formatted, moment } from "../../format";
+import { formatted, labelled, moment } from "../../format";
 import { outcomeMark } from "../../runs";
 
 export interface Looked {
@@ -55,7 +57,7 @@ export class Tap {
     for (const name of ["pattern", "where"] as const) this.#field(name).value = looked[name];
     byId("tapped").replaceChildren();
     this.changed();
-    this.#tell("looking");
+    this.#tell();
     void this.#read(looked, this.#leaving.signal);
   }
 
@@ -82,14 +84,7 @@ export class Tap {
 
   async #read({ at, pattern, where }: Looked, signal: AbortSignal): Promise<void> {
     try {
-      const asked = new URLSearchParams({ at, ...(pattern ? { pattern } : {}), ...(where ? { where } : {}) });
-      const reply = await fetch(`/api/monitoring/tap?${asked}`, { signal });
-      if (reply.status === 401) return location.reload();
-      if (!reply.ok) {
-        const { error } = (await reply.json()) as { error?: { message: string; hint?: string } };
-        return this.#tell([error?.message ?? `answered ${reply.status}`, error?.hint].filter(Boolean).join(" · "));
-      }
-      const lines = reply.body!.pipeThrough(new TextDecoderStream()).getReader();
+      const lines = await stream("tap", { at, ...(pattern ? { pattern } : {}), ...(where ? { where } : {}) }, signal);
       for (let text = ""; ; ) {
         const { done, value } = await lines.read();
         if (done) return this.#tell("the server ended it");
@@ -99,7 +94,7 @@ export class Tap {
         this.#tell();
       }
     } catch (fault) {
-      if (!signal.aborted) this.#tell(`it broke off: ${fault instanceof Error ? fault.message : String(fault)}`);
+      if (!signal.aborted) this.#tell(fault instanceof Refused ? worded(fault) : `it broke off: ${fault instanceof Error ? fault.message : String(fault)}`);
     }
   }
 
@@ -123,7 +118,7 @@ export class Tap {
     button.setAttribute("aria-pressed", String(this.#paused));
     const skipped = this.#skipped ? `, ${this.#skipped} passed unseen because they were too many` : "";
     const state = this.#paused ? `paused, ${this.#waiting.length} wait` : this.#seen ? `the newest ${Math.min(this.#seen, MOST_SHOWN)} of ${this.#seen} seen` : "nothing yet";
-    show(byId("tap-state"), word && word !== "looking" ? `${word}; ${state}` : `${state}${skipped}`);
+    show(byId("tap-state"), word ? `${word}; ${state}` : `${state}${skipped}`);
   }
 }
 
@@ -148,7 +143,7 @@ function ofEvent(event: Record<string, unknown>): (Node | string)[] {
 }
 
 function ofWindow(window: Record<string, unknown>): (Node | string)[] {
-  const labels = Object.entries((window.labels ?? {}) as Record<string, string>).map(([name, value]) => `${name}=${value}`);
+  const labels = labelled((window.labels ?? {}) as Record<string, string>);
   const start = Number(window.start);
   return [
     Number.isFinite(start) ? moment(start * 1000) : "",

@@ -35,7 +35,7 @@ export async function dora({ service, environment }: Chosen): Promise<void> {
   const { counts, coverage, environments, series } = answer;
   const rows = Object.entries(answer.metrics).map(([name, figure]) => ({
     cells: [
-      worded(name),
+      spelled(name),
       h("strong", { class: "word" }, value(figure.value, figure.unit)),
       h("span", { class: "word" }, figure.band ?? "–"),
       h("span", { class: "word" }, figure.previous.value === null ? "–" : value(figure.previous.value, figure.unit)),
@@ -70,4 +70,4 @@ function missing({ completeness, excluded }: Figure): string {
   return [lacking.length ? `Not complete: ${lacking.join(", ")}.` : "", left.length ? `${left.join("; ")}.` : ""].filter(Boolean).join(" ");
 }
 
-const worded = (name: string) => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).replace(/^./, (letter) => letter.toUpperCase());
+const spelled = (name: string) => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).replace(/^./, (letter) => letter.toUpperCase());

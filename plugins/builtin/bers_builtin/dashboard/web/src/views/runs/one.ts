@@ -1,7 +1,8 @@
 // One run, opened: where and of what it was made, its phases and what ran within it, tests, files, measures, log and alerts.
 
+import { toAlert } from "../../alerts/chosen";
 import { type Alert, ask, quoted } from "../../api";
-import { h, link, table } from "../../dom";
+import { facts, h, link, severity, table } from "../../dom";
 import { formatted, moment } from "../../format";
 import { address, outcomeMark, tone } from "../../runs";
 import { took } from "./lists";
@@ -31,7 +32,7 @@ export async function one(id: string, run: Told | undefined, units: () => Promis
   return [
     h("h2", {}, `${HEADINGS[run.kind].replace(/s$/, "")} `, h("span", { class: "count" }, run.id)),
     h("p", { class: "top" }, marked(run), isRollback(run) ? h("span", { class: "tag" }, "rollback") : null, run.event.reason ? h("span", {}, ` ${run.event.reason}`) : null),
-    h("dl", { class: "summary" }, ...facts(run).map(([name, fact]) => h("div", {}, h("dt", {}, name), h("dd", {}, fact)))),
+    facts(known(run)),
     ...alerts,
     ...course(run, log),
     ...told,
@@ -50,11 +51,11 @@ function outward(url: string | undefined, says: string): HTMLElement | string {
   return at;
 }
 
-function facts(run: Told): [string, Node | string][] {
+function known(run: Told): [string, Node | string][] {
   const { event } = run;
   const { vcs = {}, run: ci = {}, data = {}, measures = {} } = event;
   const lead = measured(run, "deployment_lead_time");
-  const known: [string, Node | string | undefined][] = [
+  const rows: [string, Node | string | undefined][] = [
     ["Began", run.startedAt === null ? undefined : moment(run.startedAt)],
     ["Ended", run.endedAt === null ? undefined : moment(run.endedAt)],
     ["Took", h("span", {}, took(run))],
@@ -75,7 +76,7 @@ function facts(run: Told): [string, Node | string][] {
     ["Runner", typeof data.runner === "string" ? data.runner : undefined],
     ["Part of", typeof data.parent === "string" ? link(address(data.parent), data.parent) : undefined],
   ];
-  return known.filter((one): one is [string, Node | string] => one[1] !== undefined && one[1] !== "");
+  return rows.filter((one): one is [string, Node | string] => one[1] !== undefined && one[1] !== "");
 }
 
 /** What happened to this run, and to others of its delivery meanwhile. */
@@ -159,7 +160,7 @@ async function caused(run: Told): Promise<HTMLElement[]> {
   if (!found.size) return [];
   return [
     h("h3", {}, "Alerts of it"),
-    h("ul", {}, ...[...found.values()].map((alert) => h("li", {}, h("span", { class: "mark", data: { severity: alert.severity } }, alert.severity), " ", link(`/alerts?${new URLSearchParams({ id: alert.id })}`, alert.title), h("span", { class: "quiet" }, ` ${alert.status} `), moment(alert.firedAt)))),
+    h("ul", {}, ...[...found.values()].map((alert) => h("li", {}, severity(alert.severity), " ", link(toAlert(alert.id), alert.title), h("span", { class: "quiet" }, ` ${alert.status} `), moment(alert.firedAt)))),
   ];
 }
 

@@ -1,7 +1,7 @@
 // The tests of a suite that failed or are flaky: each by its name, with what it said and how it was before.
 
 import { ask, quoted } from "../../api";
-import { h, link, table } from "../../dom";
+import { h, link, mark, table } from "../../dom";
 import { formatted, localText } from "../../format";
 import { address } from "../../runs";
 import { AROUND, history, type Said, texts, type Told } from "./told";
@@ -23,7 +23,7 @@ export async function cases(run: Told): Promise<HTMLElement[]> {
   const rows = found.map(({ name, status }) => ({
     cells: [
       h("code", {}, name),
-      h("span", { class: "mark", data: { status: status === "failed" ? "unhealthy" : "degraded" } }, status),
+      mark(status, status === "failed" ? "unhealthy" : "degraded"),
       message(said.get(name)),
       past(name, before.slice().reverse()),
     ],

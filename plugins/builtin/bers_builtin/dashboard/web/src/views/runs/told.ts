@@ -73,7 +73,7 @@ export function heard(event: CloudEvent): Told | undefined {
   const facts = event.data ?? {};
   const labels = facts.labels ?? {};
   const state = step === "started" ? "running" : step === "lost" ? "lost" : "ended";
-  const said = { ...facts, id: event.id, source: event.source, type: event.type, subject: event.subject ?? "", timestamp: at } as Said;
+  const said: Said = { ...facts, id: event.id, source: event.source, type: event.type, subject: event.subject ?? "", timestamp: at };
   return {
     id: event.subject || event.id,
     kind,

@@ -1,6 +1,6 @@
 // The phases of a build on one scale of time, where they truly began: those that overlap are seen to.
 
-import { h } from "../../dom";
+import { h, link } from "../../dom";
 import { formatted } from "../../format";
 import { drawn } from "../../strip";
 import type { Part, Told } from "./told";
@@ -69,7 +69,7 @@ export function waterfall(label: string, bars: readonly Bar[], from: number, to:
       const fill = h("span", { class: `bar colour-${(at % 8) + 1}`, data: { status: bar.status } });
       fill.style.marginInlineStart = `min(${(Math.max(0, (bar.from - from) / wide) * 100).toFixed(2)}%, calc(100% - 3px))`;
       fill.style.width = `max(3px, ${(((bar.to - bar.from) / wide) * 100).toFixed(2)}%)`;
-      const name = bar.href ? h("a", { attributes: { href: bar.href } }, bar.name) : bar.name;
+      const name = bar.href ? link(bar.href, bar.name) : bar.name;
       return h(
         "li",
         {},
