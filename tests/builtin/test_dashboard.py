@@ -13,7 +13,7 @@ from bers import Batch, Caller, Catalog, Context, Event, Metric, Nothing, Operat
 from bers.testing import VirtualClock, check_spec, step
 from bers_builtin import dashboard
 from bers_builtin.dashboard import DASHBOARD, Dashboard
-from bers_builtin.dashboard.asked import AskAsset, AskMetricView
+from bers_builtin.dashboard.asked import AskAlertsView, AskAsset, AskMetricView, AskRunsView
 from bers_builtin.dashboard.stage import VIEWS
 from bers_builtin.dashboard.view import KINDS, Record, indicators, runs, uptime_text
 
@@ -138,7 +138,8 @@ async def test_a30_the_first_paint_has_the_values() -> None:
     assert (
         "error Build Performance Degraded build took 6.1 s, more than 5 s active since 2023-11-14 22:13:20 UTC" in text
     )
-    assert "degraded system-resources memory 84 %. Stop it." in text
+    checks = "degraded system-resources memory 84 %. Stop it. healthy environment-resolver production, from NODE_ENV."
+    assert checks in text, "the worst first, each a sentence"
 
 
 async def test_runs_are_joined_and_the_newest_comes_first() -> None:
@@ -160,6 +161,7 @@ async def test_a_section_without_an_answer_says_why_and_the_page_stays() -> None
     answers = ANSWERS | {"metrics": RuntimeError("our fault"), "health": None}
     html = await page(answers)
     assert "Not available: GET metrics failed; see logs/monitoring.log" in html
+    assert "Error rate – no data P95 – Target – Trend –" in _Text(html).text
     assert "Not available: no sink answers health; declare rest-store" in html
     assert "Build Performance Degraded" in html
 
@@ -235,6 +237,22 @@ async def test_the_view_of_operations_names_what_has_to_be_looked_after() -> Non
     assert body["data-may"] == "read"
 
 
+async def test_each_view_lists_as_the_overview_does_and_says_when_in_a_way_that_the_script_reads() -> None:
+    async with step(DASHBOARD, context=context(ANSWERS)).open() as stage:
+        assert isinstance(stage, Dashboard)
+        alerts = _Text((await stage.alerts(AskAlertsView(), Caller())).body.decode())
+        runs = _Text((await stage.runs(AskRunsView(), Caller())).body.decode())
+        operations = _Text((await stage.operations(Nothing(), Caller())).body.decode())
+    assert "error Build Performance Degraded build took 6.1 s, more than 5 s active since 2023-11-14" in alerts.text
+    assert "degraded system-resources memory 84 %. Stop it. healthy environment-resolver" in operations.text
+    assert "chat/4711 success 930 ms production 2023-11-14 22:13:22 UTC" in runs.text
+    for view, moments in (
+        (alerts, {"2023-11-14T22:13:20+00:00"}),
+        (runs, {f"2023-11-14T22:13:2{s}+00:00" for s in (2, 3, 5, 6)}),
+    ):
+        assert moments <= {attrs.get("datetime") for tag, attrs in view.tags if tag == "time"}
+
+
 async def test_the_script_makes_text_of_what_it_is_told_and_no_markup() -> None:
     text = await script()
     for unsafe in ("innerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
@@ -273,6 +291,12 @@ def test_every_id_that_a_view_looks_for_is_on_its_page() -> None:
 def test_a_run_that_is_told_late_that_it_began_stays_finished() -> None:
     finished = Record("build.finished", 1000, "2", "b-1", "success")
     assert [row.outcome for row in runs([finished, Record("build.started", 2000, "1", "b-1")])] == ["success"]
+
+
+def test_a_deployment_that_is_rolled_back_has_ended() -> None:
+    began, back = Record("deployment.started", 1000, "1", "d-1"), Record("deployment.rolledback", 2000, "2", "d-1")
+    assert back.kind == "deployment"
+    assert [row.outcome for row in runs([began, back])] == ["finished"]
 
 
 def test_at_most_so_many_runs_are_shown() -> None:

@@ -9,13 +9,7 @@ from typing import Any
 import msgspec
 
 from bers import Catalog, format_value
-
-
-class _Measured(msgspec.Struct, rename="camel", frozen=True):
-    """What the page takes from the summary of a metric."""
-
-    current: float | None = None
-    title: str = ""
+from bers_builtin.dashboard.view import Summary
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,7 @@ def tiles(metrics: Mapping[str, Any], catalog: Catalog) -> list[Tile]:
     """Every metric of the catalogue, in its order: those of one plugin stand together."""
     found: list[Tile] = []
     for name, metric in catalog.items():
-        measured = msgspec.convert(metrics.get(name, {}), _Measured)
+        measured = msgspec.convert(metrics.get(name, {}), Summary)
         title = measured.title or metric.title or name.replace("_", " ").capitalize()
         current = "" if measured.current is None else format_value(measured.current, metric.unit)
         found.append(Tile(name, title, metric.unit, metric.description, current))

@@ -61,7 +61,8 @@ class Sections:
 
     async def ask_metrics(self) -> None:
         catalog = self.context.metrics
-        self.indicators = await self._ask("metrics", "metrics", {}, lambda data: indicators(data, catalog)) or []
+        found = await self._ask("metrics", "metrics", {}, lambda data: indicators(data, catalog))
+        self.indicators = indicators({}, catalog) if found is None else found
 
     async def ask_tiles(self) -> None:
         catalog = self.context.metrics

@@ -37,7 +37,7 @@ from bers_builtin.dashboard.asked import (
 )
 from bers_builtin.dashboard.assets import Assets
 from bers_builtin.dashboard.sections import ALL_RUNS, Part, Sections
-from bers_builtin.dashboard.view import KINDS, TOLD, Health, Record, advice, clock_text, indicators, plain, uptime_text
+from bers_builtin.dashboard.view import KINDS, TOLD, Health, Record, advice, clock_text, plain, uptime_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -150,7 +150,7 @@ class Dashboard(Stage[DashboardConfig]):
             advice=advice(health, sections.alerts),
             uptime=uptime_text(health.uptime),
             tiles=sections.tiles,
-            indicators=sections.indicators or indicators({}, self.context.metrics),
+            indicators=sections.indicators,
             alerts=sections.alerts,
             availability=sections.availability,
             runs=[(kind, title, sections.runs.get(kind, [])) for kind, title in KINDS.items()],

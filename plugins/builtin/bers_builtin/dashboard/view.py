@@ -32,7 +32,9 @@ TYPES = {
 }
 """The kind of run that an event is about, by the first part of its type."""
 
-TOLD = frozenset(f"{subject}.{predicate}" for subject in TYPES for predicate in ("started", "finished", "lost"))
+TOLD = frozenset(
+    ("deployment.rolledback", *(f"{subject}.{step}" for subject in TYPES for step in ("started", "finished", "lost")))
+)
 """The types that begin or end a run."""
 
 MOST_RUNS = 8
@@ -69,16 +71,15 @@ class CheckRow(msgspec.Struct, rename="camel", frozen=True):
 
     @property
     def said(self) -> str:
-        """What is, and what to do about it, as two sentences."""
-        if not self.remediation:
-            return self.message
+        """What is, and what to do about it, each a sentence."""
         dot = "" if self.message.endswith((".", "!", "?")) or not self.message else "."
-        return f"{self.message}{dot} {self.remediation}".strip()
+        return f"{self.message}{dot} {self.remediation or ''}".strip()
 
 
 class Summary(msgspec.Struct, rename="camel", frozen=True):
     """What the page takes from the summary of a metric."""
 
+    title: str = ""
     unit: str = ""
     current: float | None = None
     p95: float | None = None
