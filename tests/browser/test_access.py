@@ -130,10 +130,12 @@ async def test_an_alert_is_acknowledged_silenced_and_resolved_with_the_keyboard_
             await page.keyboard.press("Enter")
             await expect(page.locator("dialog .said")).to_contain_text("acknowledged", timeout=SLOW)
             assert await focused(page) == "Done"
-            await page.keyboard.press("Escape")
+            await expect(page.locator("#one")).to_contain_text("Acknowledged by ada", timeout=SLOW)
+            async with page.expect_response("**/alerts/rules/*", timeout=SLOW):  # It is asked for anew, and drawn.
+                await page.keyboard.press("Escape")
             (known,) = await server.until("alerts?status=acknowledged", len)
             assert (known["acknowledgment"]["operator"], known["acknowledgment"]["notes"]) == ("ada", "looking")
-            await expect(page.locator("#one")).to_contain_text("Acknowledged by ada", timeout=SLOW)
+            await page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
             inside = "document.querySelector('#one').contains(document.activeElement)"
             assert await page.evaluate(inside), "the button is gone, and one is where it was"
             await tab_to(page, "Silence")

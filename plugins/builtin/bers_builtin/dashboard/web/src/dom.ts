@@ -153,7 +153,10 @@ function renewChildren(old: Element, wanted: Element): void {
 }
 
 function renewElement(old: Element, wanted: Element): void {
-  for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) {
+    const holdsFocus = name === "tabindex" && old === document.activeElement; // It would let go of it.
+    if (!wanted.hasAttribute(name) && !holdsFocus) old.removeAttribute(name);
+  }
   for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   renewChildren(old, wanted);
 }

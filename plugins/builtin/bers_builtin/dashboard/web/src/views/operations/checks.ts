@@ -73,7 +73,7 @@ export class Checks {
         breaker?.openedAt ? h("span", {}, `${state} since `, moment(breaker.openedAt), ...(breaker.nextAttempt ? [", asked again ", moment(breaker.nextAttempt)] : [])) : breaker?.failures ? `${state}, failed ${breaker.failures} times` : h("span", { class: "word" }, state),
         well,
         past ? strip(`${check.name}: well for ${well} of what is known of 24 h`, stretches, Math.max(now - DAY, stretches[0]?.from ?? 0), now) : "–",
-        h("span", {}, sentence(check.message), check.error ? h("span", { class: "quiet" }, ` ${sentence(check.error)}`) : null, check.remediation ? h("span", { class: "step" }, ` ${check.remediation}`) : null),
+        h("span", {}, sentence(check.message), check.error ? h("span", { class: "quiet" }, ` ${sentence(check.error)}`) : null, ...(check.remediation ? [" ", h("span", { class: "step" }, check.remediation)] : [])),
         state === "closed" || state === "–" ? null : reset,
       ],
       data: { key: check.name },
