@@ -226,3 +226,6 @@ async def test_who_may_only_look_is_shown_no_button_and_no_audit(opened: Opening
             assert await page.get_by_role("button", name="Restart").count() == 0
             await page.locator('.place[data-key="bus"]').press("Enter")
             await expect(page.locator("#tapped li").first).to_be_visible(timeout=SLOW)
+            await page.goto(f"{url}alerts?state=silences")
+            await expect(page.locator("#list")).to_have_text("Nothing is silenced.", timeout=SLOW)
+            assert await page.locator("#list button").count() == 0
