@@ -159,3 +159,21 @@ async def test_runs_are_chosen_by_conditions_that_stand_in_the_address_and_paged
             await page.get_by_role("button", name="All", exact=True).click()
             await expect(page.locator(rows)).to_have_count(15, timeout=SLOW)
             assert page.url.endswith("/runs")
+
+
+async def test_what_is_drawn_asks_for_nothing(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        await server.emit(build("app/0"))
+        await server.until("runs?id=app/0", len)
+        async with opened(server.url("/runs")) as page:
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url))
+            await is_live(page)
+            await expect(page.locator("#build h3", has_text="How large app is")).to_be_visible(timeout=SLOW)
+            for number in range(1, 7):  # Each is told by the stream, and drawn by itself.
+                await server.emit(build(f"app/{number}"))
+                await expect(page.locator(f'#build [data-key="app/{number}"]')).to_be_visible(timeout=SLOW)
+            lists = sum("runs?kind=build" in one and "whole" not in one for one in asked)
+            histories = sum("whole=true" in one for one in asked)
+            # The first list may have been asked for before anybody counted.
+            assert histories <= lists + 1, "how large they are is asked with the list"
