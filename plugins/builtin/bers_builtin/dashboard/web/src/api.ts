@@ -61,7 +61,7 @@ async function send(url: string, init: RequestInit, patience = PATIENCE): Promis
 }
 
 async function read<T>(reply: Response): Promise<Envelope<T>> {
-  // Health answers 503 with a full report when something is down.
+  // A server that waits for its disk answers 503, with a full report of its health.
   const body = (await reply.json().catch((fault: Error) => {
     // The time may be over while the body is still on its way.
     throw fault instanceof SyntaxError ? fault : new Unreachable(fault.message);

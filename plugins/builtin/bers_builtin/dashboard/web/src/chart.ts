@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import type { Point } from "./api";
-import { formatted } from "./format";
+import { axisTexts, formatted } from "./format";
 import { drawSoon } from "./pace";
 
 export interface Line {
@@ -139,7 +139,10 @@ export class Chart {
       scales: { x: { time: true }, y: { range: (_, low, high) => this.#range(low, high) } },
       axes: small
         ? [{ show: false }, { show: false }]
-        : [axis, { ...axis, size: 70, values: (_, ticks) => ticks.map((tick) => formatted(tick, unit)) }],
+        : [
+            { ...axis, space: 70, values: (_, ticks, __, ___, apart) => axisTexts(ticks, apart) },
+            { ...axis, size: 70, values: (_, ticks) => ticks.map((tick) => formatted(tick, unit)) },
+          ],
       series: [{}, ...lines.map((line) => this.#series(line))],
       hooks: {
         draw: [(plot) => this.#draw(plot)],

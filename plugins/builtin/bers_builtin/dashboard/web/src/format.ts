@@ -52,6 +52,22 @@ export function localText(when: Date): string {
 const two = (number: number): string => String(number).padStart(2, "0");
 const dayText = (when: Date): string => `${when.getFullYear()}-${two(when.getMonth() + 1)}-${two(when.getDate())}`;
 
+const DAY = 86_400; // Seconds.
+
+/** What stands below a chart at each of these seconds, so many apart: the clock, and the day wherever that is another. */
+export function axisTexts(seconds: readonly number[], apart: number): string[] {
+  let before = "";
+  return seconds.map((second) => {
+    const when = new Date(second * 1000);
+    const day = dayText(when);
+    if (apart >= DAY) return day;
+    const clock = [when.getHours(), when.getMinutes(), ...(apart < 60 ? [when.getSeconds()] : [])].map(two).join(":");
+    const told = day === before ? clock : `${clock}\n${day}`;
+    before = day;
+    return told;
+  });
+}
+
 /** A sentence with its full stop, and, where there is one, what to do about what it says. */
 export function sentence(text: string, remedy: string | null = null): string {
   const whole = text && !/[.!?]$/.test(text) ? `${text}.` : text;

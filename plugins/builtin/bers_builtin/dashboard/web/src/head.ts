@@ -27,7 +27,7 @@ export class Head {
   }
 
   load = async (): Promise<void> => {
-    const report = await ask<HealthReport>("health");
+    const report = await ask<HealthReport>("health", { always: "true" });
     this.#status = report.overallStatus;
     byId("overall").dataset.status = report.overallStatus;
     show(byId("overall"), report.overallStatus);
