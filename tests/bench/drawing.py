@@ -13,32 +13,23 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from bers.testing.server import serving
-from tests.browser.hours import FastClock, Look, Told
-from tests.browsing import FLAGS
+from tests.browser.holding import Look
+from tests.browser.hours import FastClock, Told
+from tests.browsing import MISSING, browsing, program
 
 HOUR = 3600
 OTHERS = ("/metric", "/metric/build_performance", "/alerts", "/runs", "/pipelines")
-
-
-@asynccontextmanager
-async def browsing() -> AsyncGenerator[Browser]:
-    async with async_playwright() as playwright:
-        options: dict[str, Any] = {"executable_path": shutil.which("chromium"), "args": list(FLAGS)}
-        async with await playwright.chromium.launch(**options) as browser:
-            yield browser
 
 
 async def opened(browser: Browser, url: str, script: str = "", **look: Any) -> Look:
@@ -219,8 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=8.0, help="how long the page is watched, in its own time")
     parser.add_argument("--times", type=float, default=20.0, help="how many times as fast that goes")
     chosen = parser.parse_args(arguments)
-    if shutil.which("chromium") is None:
-        print("there is no Chromium; `make test-browser-setup` installs it", file=sys.stderr)
+    if program() is None:
+        print(MISSING, file=sys.stderr)
         return 2
     anyio.run(measured, chosen.what or ("hours", "frames", "month"), chosen.hours, chosen.times)
     return 0

@@ -1,12 +1,10 @@
 """How long until the dashboard says something, and until what is emitted is drawn: a real server, a real browser.
 
-``python tests/bench/page.py 20`` opens the overview so often and emits so many builds, one after the other.
+``python -m tests.bench.page 20`` opens the overview so often and emits so many builds, one after the other.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import tempfile
 import time
@@ -16,20 +14,11 @@ from pathlib import Path
 from statistics import median
 
 import anyio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from bers.testing.server import Server, serving
-from tests.browser.looking import DRAWN_AT, is_live, slow
-from tests.browsing import FLAGS
-
-PAINTED = """
-() => new Promise(resolve => {
-  const found = list => list.getEntriesByName("first-contentful-paint")[0];
-  new PerformanceObserver(list => found(list) && resolve(found(list).startTime))
-    .observe({ type: "paint", buffered: true });
-})
-"""
-"""When a text was on the screen first, in milliseconds from the beginning of the navigation."""
+from tests.browser.looking import DRAWN_AT, PAINTED, is_live, slow
+from tests.browsing import browsing
 
 
 async def painted(browser: Browser, url: str) -> float:
@@ -72,15 +61,13 @@ def said(what: str, milliseconds: Sequence[float]) -> str:
 
 
 async def measured(count: int) -> None:
-    path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     with tempfile.TemporaryDirectory(prefix="bers-page-") as name:
-        async with serving(Path(name)) as server, async_playwright() as playwright:
+        async with serving(Path(name)) as server, browsing() as browser:
             await server.emit(slow("shop/before"))
             await server.until("metrics/build_performance", lambda data: data["current"] == 40_000)
-            async with await playwright.chromium.launch(executable_path=path, args=list(FLAGS)) as browser:
-                await painted(browser, server.url("/"))  # The first one starts the browser's own processes.
-                print(said("first paint with values", [await painted(browser, server.url("/")) for _ in range(count)]))
-                print(said("emitted until drawn", await drawn(browser, server, count)))
+            await painted(browser, server.url("/"))  # The first one starts the browser's own processes.
+            print(said("first paint with values", [await painted(browser, server.url("/")) for _ in range(count)]))
+            print(said("emitted until drawn", await drawn(browser, server, count)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, Request
 
 from tests.browsing import browser
 
@@ -32,6 +32,12 @@ def opened(browser: Browser) -> Opening:
                 complaints.append(message.text)
 
         context.on("console", note)
+
+        async def refuse(dialog: Dialog) -> None:
+            complaints.append(f"the page asked: {dialog.message}")
+            await dialog.dismiss()
+
+        context.on("dialog", refuse)
         context.on("weberror", lambda fault: complaints.append(str(fault.error)))
 
         def ask(request: Request) -> None:

@@ -15,12 +15,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 import anyio
-from playwright.async_api import CDPSession, Page
 
 from bers.clock import SystemClock
 from bers.testing.server import Server
@@ -28,11 +26,14 @@ from bers.testing.server import Server
 PER_SECOND = 50
 """How many events are handed in each second."""
 
+STANDS_STILL = 120
+"""Seconds, as everybody has them, after which nothing more is going to happen."""
+
 _FAST = """
 (() => {
-  const [times, wall, real] = [%(times)r, %(wall)r, %(real)r];
+  const [times, began] = [%(times)r, %(began)r];
   const Time = Date, later = setTimeout, regularly = setInterval, listen = EventSource.prototype.addEventListener;
-  const now = () => Math.floor(wall + (Time.now() - real) * times);
+  const now = () => Math.floor(began + (Time.now() - began) * times);
   globalThis.Date = class extends Time {
     constructor(...given) { super(...(given.length ? given : [now()])); }
     static now() { return now(); }
@@ -72,8 +73,7 @@ class FastClock(SystemClock):
 
     def script(self) -> str:
         """What makes a page as fast; it has to run before the page's own script does."""
-        wall = self._wall * 1000
-        return _FAST % {"times": self.times, "wall": wall, "real": wall}
+        return _FAST % {"times": self.times, "began": self._wall * 1000}
 
     def _passed(self) -> float:
         return (time.monotonic() - self._began) * self.times
@@ -115,50 +115,8 @@ class Told:
             await self._clock.sleep(due - self._clock.monotonic())
 
     async def until(self, count: int) -> None:
-        """Return once so many events are handed in."""
-        while self.count < count:
-            await self._clock.sleep(1.0)
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a page holds when everything that it can let go of is gone."""
-
-    heap: int
-    """Bytes of objects of its script."""
-    nodes: int
-    listeners: int
-    heard: int
-    """How many frames of the stream it has heard since it was opened."""
-    busy: float
-    """Seconds of a processor that its main thread has taken."""
-
-
-class Look:
-    """Looks at what a page holds, from outside."""
-
-    def __init__(self, page: Page, session: CDPSession) -> None:
-        self.page, self._session = page, session
-
-    @classmethod
-    async def at(cls, page: Page) -> Look:
-        session = await page.context.new_cdp_session(page)
-        await session.send("Performance.enable", {"timeDomain": "threadTicks"})  # pyright: ignore[reportUnknownMemberType]
-        return cls(page, session)
-
-    async def close(self) -> None:
-        await self.page.context.close()
-
-    async def __call__(self) -> Held:
-        for _ in range(2):  # What the first lets go of may have held something itself.
-            await self._session.send("HeapProfiler.collectGarbage")  # pyright: ignore[reportUnknownMemberType]
-        told = cast("Any", await self._session.send("Performance.getMetrics"))  # pyright: ignore[reportUnknownMemberType]
-        found: dict[str, float] = {one["name"]: one["value"] for one in told["metrics"]}
-        heard = await self.page.evaluate("globalThis.framesHeard ?? 0")
-        return Held(
-            int(found["JSHeapUsedSize"]),
-            int(found["Nodes"]),
-            int(found["JSEventListeners"]),
-            heard,
-            round(found["TaskDuration"], 2),
-        )
+        """Return once so many events are handed in; an intake that takes none for minutes is an error."""
+        while (before := self.count) < count:
+            with anyio.fail_after(STANDS_STILL):
+                while self.count == before:
+                    await self._clock.sleep(1.0)

@@ -31,6 +31,15 @@ subject => new Promise(resolve => {
 """
 """When a run was drawn, in milliseconds since 1970."""
 
+PAINTED = """
+() => new Promise(resolve => {
+  const found = list => list.getEntriesByName("first-contentful-paint")[0];
+  new PerformanceObserver(list => found(list) && resolve(found(list).startTime))
+    .observe({ type: "paint", buffered: true });
+})
+"""
+"""When a text was on the screen first, in milliseconds from the beginning of the navigation; it waits for it."""
+
 SLOW = 20_000
 """Milliseconds that a machine with much else to do may take."""
 
@@ -52,6 +61,31 @@ async def is_live(page: Page) -> None:
 async def all_is_there(page: Page, path: str) -> None:
     await is_live(page)
     await expect(page.locator(VIEWS[path]).first).to_be_visible(timeout=SLOW)
+
+
+async def does(page: Page, verb: str, *said: str, place: str = "main", agree: str = "") -> None:
+    """Press a button, agree, and read what came of it and what the audit has."""
+    await page.locator(place).get_by_role("button", name=verb, exact=True).first.click()
+    dialog = page.locator("dialog[open]")
+    await dialog.get_by_role("button", name=agree or verb, exact=True).click()
+    for text in said:
+        await expect(dialog).to_contain_text(text, timeout=SLOW)
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+
+
+async def says_axe(page: Page, what: str) -> None:
+    """Assert that nothing keeps anybody out, as far as axe can see."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = await page.evaluate("axe.run().then(({violations}) => violations)")
+    serious = [
+        (one["id"], node["html"][:200])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+    assert not serious, what
 
 
 async def tab_to(page: Page, text: str) -> None:

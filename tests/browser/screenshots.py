@@ -23,10 +23,10 @@ from urllib.parse import quote
 
 import anyio
 from anyio import to_thread
-from playwright.async_api import Browser, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from bers.testing.server import Server, serving
-from tests.browsing import FLAGS
+from tests.browsing import MISSING, browsing, program
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "plugins/builtin/bers_builtin/dashboard/web"
@@ -170,15 +170,13 @@ async def pictures(server: Server, folder: Path) -> int:
     (suite, *_) = await server.until("runs?kind=validation&where=outcome=failure", len)
     known = {name: quote(one["id"], safe="") for name, one in (("alert", alert), ("build", build), ("suite", suite))}
     total = 0
-    program = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-    async with async_playwright() as playwright:
-        async with await playwright.chromium.launch(executable_path=program, args=list(FLAGS)) as browser:
-            for name, (path, shown) in WHAT.items():
-                url = server.url(path.format_map(known))
-                for look, options in LOOKS.items():
-                    data = await picture(browser, url, shown, options)
-                    await anyio.Path(folder / f"{name}-{look}.webp").write_bytes(data)
-                    total += len(data)
+    async with browsing() as browser:
+        for name, (path, shown) in WHAT.items():
+            url = server.url(path.format_map(known))
+            for look, options in LOOKS.items():
+                data = await picture(browser, url, shown, options)
+                await anyio.Path(folder / f"{name}-{look}.webp").write_bytes(data)
+                total += len(data)
     return total
 
 
@@ -197,8 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Make the pictures of the documentation.")
     parser.add_argument("--into", type=Path, default=ROOT / "docs/images", help="the folder they are written to")
     folder: Path = parser.parse_args(arguments).into
-    if shutil.which(os.environ.get("CHROMIUM", "chromium")) is None:
-        print("there is no Chromium; `make test-browser-setup` installs it, or CHROMIUM names it", file=sys.stderr)
+    if program() is None:
+        print(MISSING, file=sys.stderr)
         return 2
     folder.mkdir(parents=True, exist_ok=True)
     total = anyio.run(partial(made, folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ from playwright.async_api import expect
 from bers import Status
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import SLOW, is_live
-from tests.browser.test_operations import does
+from tests.browser.looking import SLOW, does, is_live
 from tests.integration.test_health import SOON, shaky
 
 
@@ -36,7 +36,9 @@ async def test_an_open_breaker_is_told_first_and_closed_alone(opened: Opening, t
             await page.wait_for_url("**/operations")
             await is_live(page)
             hand = '#checks [data-key="hand"]'
-            await expect(page.locator(hand)).to_contain_text("open since", timeout=SLOW)
+            await expect(page.locator(hand)).to_contain_text(re.compile("open since .*asked again"), timeout=SLOW)
+            await expect(page.locator(hand)).to_contain_text("RuntimeError: broken")
+            await expect(page.locator("#availability .strip")).to_be_visible()
             finds.clear()
             await does(page, "Reset", "It is closed.", "Audit 1: anonymous", place=hand)
             await expect(page.locator(hand)).to_contain_text("closed", timeout=SLOW)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
 from playwright.async_api import expect
 
 from bers.testing.server import serving
@@ -64,17 +63,24 @@ async def test_text_of_events_is_text_on_every_view(opened: Opening, tmp_path: P
         silence = {"operator": EVIL, "comment": ADDRESS + TURNED, "matchers": ["rule=none"], "duration": "1h"}
         made = await server.post("silences", silence)
         assert made.status_code in (200, 201), made.text
-        looked_at = [*VIEWS, f"/alerts?state=acknowledged&id={alert['id']}", "/alerts?state=silences"]
-        for path in looked_at:
+        said_at = {
+            "/": ("#build", EVIL[:60]),
+            "/alerts": ("#list", EVIL[:60]),
+            "/runs": ("#build", EVIL[:60]),
+            f"/alerts?state=acknowledged&id={alert['id']}": ("#one", EVIL),
+            "/alerts?state=silences": ("#list", EVIL),
+        }
+        for path in dict.fromkeys([*VIEWS, *said_at]):
             async with opened(server.url(path), viewport={"width": 360, "height": 800}) as page:
-                page.on("dialog", lambda dialog: pytest.fail(f"it said {dialog.message}"))
                 await all_is_there(page, path.partition("?")[0])
+                if path in said_at:
+                    place, text = said_at[path]
+                    await expect(page.locator(place)).to_contain_text(text, timeout=SLOW)
                 assert await page.locator("main img, main script, svg svg, [onload]").count() == 0
                 assert await page.evaluate(HANDLED) == []
                 shown = await page.evaluate(SHOWN)
                 assert not [one for one in shown if one in "\u202e\u2066\u0000\u001b"], path
                 if path == "/runs":
-                    await expect(page.locator("#build")).to_contain_text(EVIL[:60], timeout=SLOW)
                     await expect(page.locator("#build")).to_contain_text(ADDRESS, timeout=SLOW)
                 for link in await page.locator("a[href], area[href], form[action]").evaluate_all(
                     "all => all.map(one => one.href ?? one.action)"

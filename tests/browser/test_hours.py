@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 from playwright.async_api import Browser, expect
 
 from bers.testing.server import Server, serving
-from tests.browser.hours import FastClock, Held, Look, Told
+from tests.browser.holding import Held, Look
+from tests.browser.hours import STANDS_STILL, FastClock, Told
 
 SLOW = 60_000
 """Milliseconds that a machine with much else to do may take."""
 
+LOOKS = 5
 MEGABYTE = 1_000_000
 SHOWN = {"/": ("#build tr", 8), "/runs": ("#build tbody tr", 100)}
 """Each view that lists runs, what is a row of it, and how many it has at most."""
@@ -29,11 +32,19 @@ async def opened(browser: Browser, server: Server, clock: FastClock, path: str) 
 
 
 async def heard(look: Look, frames: int) -> Held:
-    """What a page holds once it has heard so many more frames."""
-    until = (await look()).heard + frames
-    while (held := await look()).heard < until:
-        await anyio.sleep(0.2)
-    return held
+    """What a page holds once it has heard so many more frames: the least that is seen, as something is always drawn."""
+    until, seen = (await look()).heard + frames, list[Held]()
+    with anyio.fail_after(STANDS_STILL):
+        while len(seen) < LOOKS:
+            if (held := await look()).heard >= until:
+                seen.append(held)
+            await anyio.sleep(0.2)
+    return replace(
+        seen[-1],
+        heap=min(one.heap for one in seen),
+        nodes=min(one.nodes for one in seen),
+        listeners=min(one.listeners for one in seen),
+    )
 
 
 async def test_what_a_page_is_told_for_minutes_makes_it_no_larger(browser: Browser, tmp_path: Path) -> None:
@@ -47,7 +58,7 @@ async def test_what_a_page_is_told_for_minutes_makes_it_no_larger(browser: Brows
             before = await heard(look, 500)
             after = await heard(look, 3000)
             assert after.heap - before.heap < MEGABYTE, (path, before, after)
-            assert after.nodes < 2 * before.nodes + 20_000, (path, before, after)
+            assert after.nodes < before.nodes + 12_000, (path, before, after)
             assert after.listeners <= before.listeners + 20, (path, before, after)
             assert 1 <= await look.page.locator(rows).count() <= most, path
             await look.close()

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any
 
 from playwright.async_api import Locator, Page, expect
 
-from bers import Batch, Check, Config, Finding, Interval, SinkSpec, Stage
 from bers.testing.server import Server, serving
 from tests.acceptance.test_access import bers, guarded
 from tests.browser.conftest import Opening
-from tests.browser.test_dashboard import EVIL, SLOW, is_live
+from tests.browser.looking import EVIL, SLOW, does, is_live
 from tests.integration.processes import configure, started
 from tests.integration.test_dead_letters import PIPELINES, Moods, build, specs
-
-
-async def does(page: Page, verb: str, *said: str, place: str = "main", agree: str = "") -> None:
-    """Press a button, agree, and read what came of it and what the audit has."""
-    await page.locator(place).get_by_role("button", name=verb, exact=True).first.click()
-    dialog = page.locator("dialog[open]")
-    await dialog.get_by_role("button", name=agree or verb, exact=True).click()
-    for text in said:
-        await expect(dialog).to_contain_text(text, timeout=SLOW)
-    await page.keyboard.press("Escape")
-    await expect(dialog).to_have_count(0)
 
 
 async def test_caches_collector_and_breakers_are_asked_for_answered_and_audited(
@@ -51,7 +37,9 @@ async def test_what_is_not_agreed_to_is_not_done(opened: Opening, tmp_path: Path
         await page.get_by_role("button", name="Restart the collector").click()
         await page.get_by_role("button", name="Cancel").click()
         await expect(page.locator("dialog[open]")).to_have_count(0)
-        assert await server.data("audit") == []
+        # What is agreed to after it is the first that was done.
+        await does(page, "Clear the resolver's cache", "Audit 1: anonymous")
+        assert len(await server.data("audit")) == 1
 
 
 async def test_dead_letters_are_seen_into_and_replayed_one_by_one_some_or_all(opened: Opening, tmp_path: Path) -> None:
@@ -168,41 +156,6 @@ async def test_a_configuration_that_is_wrong_is_shown_with_its_place(opened: Ope
             file.write_text(right.replace("interval: 1s", "interval: 2s"))
             await does(page, "Reload", "Generation 2 is in place.", "Audit 2: anonymous")
             await expect(page.locator("#configuration .faults")).to_have_count(0)
-
-
-class MoodyConfig(Config, frozen=True):
-    """Look at a far end."""
-
-
-class Moody(Stage[MoodyConfig]):
-    """Is not well, until its breaker is open."""
-
-    async def write(self, batch: Batch) -> None: ...
-
-    async def look(self) -> Finding:
-        raise RuntimeError("nobody answers at the other end")
-
-
-MOODY = SinkSpec(
-    "moody-of-test", MoodyConfig, Moody,
-    checks=[Check("far-end", Moody.look, "Whether the far end answers.", interval=Interval("50ms"))],
-)  # fmt: skip
-
-
-async def test_a_breaker_says_since_when_it_is_open_and_is_closed_alone(opened: Opening, tmp_path: Path) -> None:
-    changes: list[tuple[tuple[str, ...], Any]] = [
-        (("sinks", "moody-of-test"), {}),
-        (("pipelines", "live", "sinks"), ["sse", "dashboard", "moody-of-test"]),
-    ]
-    async with serving(tmp_path, specs=[("sink", MOODY)], changes=changes) as server:
-        await server.until("health/far-end", lambda check: check["breaker"]["state"] == "open", seconds=20)
-        async with opened(server.url("/operations")) as page:
-            row = page.locator('#checks tr[data-key="far-end"]')
-            await expect(row).to_contain_text("nobody answers at the other end", timeout=SLOW)
-            await expect(row).to_contain_text(re.compile("open since .*asked again"))
-            await does(page, "Reset", "It is closed.", "Audit 1", place='#checks tr[data-key="far-end"]')
-            await expect(page.locator("#checks tr[data-key] button")).to_have_count(1, timeout=SLOW)
-            await expect(page.locator("#availability .strip")).to_be_visible()
 
 
 async def test_who_may_only_look_is_shown_no_button_and_no_audit(opened: Opening, tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from bers import Config, Context, Nothing, Operation, Panel, PluginError, SinkSp
 from bers.operations import Caller
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.test_dashboard import EVIL, SLOW, is_live
-from tests.browser.test_operations import does
+from tests.browser.looking import EVIL, SLOW, does, is_live
 
 TALLY = b"""
 export function panel(place, { ask, formatted, h, renew }) {
@@ -156,11 +155,11 @@ async def test_a_panel_hears_draws_and_acts_and_faulty_ones_cost_the_view_nothin
             await expect(page.locator(at("unread"))).to_contain_text("It could not be drawn: SyntaxError")
             await expect(page.locator(at("lost"))).to_contain_text("it has been drawing for 10 s", timeout=SLOW)
             await expect(page.locator(at("inline"))).to_contain_text("markup")
-            assert await page.title() != "taken"
             await server.emit(build("chat/13"))
             await expect(hears).to_contain_text("it is an unlucky one", timeout=SLOW)
             await expect(hears.locator("tbody tr")).to_have_count(2, timeout=SLOW)  # And is drawn again.
             await expect(page.locator("#graph tbody tr").first).to_be_visible()
+            assert await page.title() != "taken", "what is not allowed in a page is not in a panel"
 
 
 def test_a_panel_for_a_view_that_is_none_is_refused_when_it_is_made() -> None:

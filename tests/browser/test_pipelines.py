@@ -10,8 +10,7 @@ from playwright.async_api import expect
 from bers import Batch, Config, SinkSpec, Stage
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.test_dashboard import EVIL, SLOW, is_live
-from tests.browser.test_operations import does
+from tests.browser.looking import EVIL, SLOW, all_is_there, does, is_live, slow
 
 SECRETS = ("hunter-22", "ghp_" + "a1B2" * 9)
 
@@ -31,6 +30,22 @@ class Fragile(Stage[FragileConfig]):
 
 
 FRAGILE = SinkSpec("fragile-of-test", FragileConfig, Fragile)
+
+
+async def test_the_graph_has_its_edges_and_opens_what_passes(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, opened(server.url("/pipelines")) as page:
+        await all_is_there(page, "/pipelines")
+        graph = await server.data("pipelines")
+        await expect(page.locator("#picture .edge")).to_have_count(len(graph["links"]))
+        await expect(page.locator("#picture .place")).to_have_count(len(graph["nodes"]))
+        fed = await page.locator('#picture [data-key="live"] rect').bounding_box()
+        feeds = await page.locator('#picture [data-key="bus"] rect').bounding_box()
+        assert fed and feeds and fed["x"] > feeds["x"] + feeds["width"], "what is fed stands to the right"
+        await page.locator('#picture [data-key="bus"]').focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#tap-title")).to_have_text("What passes bus", timeout=SLOW)
+        await server.emit(slow("chat/seen"))
+        await expect(page.locator("#tapped li").first).to_be_visible(timeout=SLOW)
 
 
 async def test_what_passes_a_place_and_a_way_is_seen_filtered_and_paused_and_secrets_are_masked(

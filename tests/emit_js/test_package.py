@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 
 import bers.web
+from bers_emit.testing import Receiver
 from tests.emit_js.node import Node
 
 PROGRAMS = Path(__file__).parent / "programs"
 SERVED = Path(bers.web.__file__).parent / "built" / "emit.js"
 
 
-COMPARED = """
-const [a, b] = [await import('./served.mjs'), await import('{own}')];
-const same = Object.keys(b).every((name) => typeof a[name] === typeof b[name]);
-console.log(same, Object.keys(a).sort().join() === Object.keys(b).sort().join(), 'bridge' in a);
+TOLD = """
+const module = await import('{module}');
+const page = new EventTarget();
+const bridge = module.bridge(page, {{ url: '{url}', key: 'a-key', source: '/page/shop', events: ['lint-completed'] }});
+for (const name of [...module.EVENTS, 'lint-completed']) module.dispatch(name, {{ duration: 930, cost: 5n }}, page);
+console.log(await bridge.flush(), Object.keys(module).sort().join());
 """
 
 
@@ -77,12 +80,19 @@ def test_its_types_hold_for_both(name: str, installed: Path, built: Path) -> Non
         done(["node", str(compiler), *options, name], installed)
 
 
-def test_the_server_hands_out_what_the_package_has(built: Path, tmp_path: Path) -> None:
+def test_the_server_hands_out_what_the_package_has(built: Path, receiver: Receiver, tmp_path: Path) -> None:
     (tmp_path / "served.mjs").write_text(SERVED.read_text())
-    own = (built / "dist" / "esm" / "browser.js").as_uri()
-    compared = COMPARED.format(own=own)
-    said = done(["node", "--input-type=module", "-e", compared], tmp_path)
-    assert said.split() == ["true", "true", "true"]
+    for module in (tmp_path / "served.mjs", built / "dist" / "esm" / "browser.js"):
+        program = TOLD.format(module=module.as_uri(), url=receiver.url)
+        said = done(["node", "--input-type=module", "-e", program], tmp_path)
+        assert said == "true Bridge,EVENTS,attach,bridge,dispatch\n"
+    (served, own) = [
+        [{name: value for name, value in event.items() if name not in ("id", "time")} for event in json.loads(body)]
+        for _, body in receiver.requests
+    ]
+    assert served == own and len(own) == 10
+    assert {headers["authorization"] for headers, _ in receiver.requests} == {"Bearer a-key"}
+    assert set(receiver.paths) == {"/api/monitoring/ingest"}
 
 
 def test_nothing_names_a_registry(built: Path) -> None:

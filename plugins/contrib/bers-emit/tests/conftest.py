@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
 from bers_emit.testing import SURROUNDINGS, Receiver
+
+Wrapped = Callable[..., "tuple[subprocess.CompletedProcess[str], dict[str, Any]]"]
+
+QUICK = "-p no:schemathesis -p no:hypothesispytest -p no:anyio"
+"""Without what these sessions do not need, they start in a third of the time."""
+
+EVERY_OUTCOME = """
+import pytest
+def test_passes(): pass
+@pytest.mark.parametrize("n", range(5))
+def test_passes_often(n): pass
+def test_fails(): assert 1 == 2, "one is not two"
+@pytest.fixture
+def broken(): raise RuntimeError("no database")
+def test_is_not_set_up(broken): pass
+@pytest.mark.skip(reason="not today")
+def test_is_skipped(): pass
+def test_skips(): pytest.skip("not here")
+@pytest.mark.xfail
+def test_xfails(): assert 0
+@pytest.mark.xfail
+def test_xpasses(): pass
+@pytest.mark.xfail(strict=True)
+def test_xpasses_strictly(): pass
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -35,32 +61,33 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Generator[Receiver, None, None]
 
 
 @pytest.fixture
-def clocked(tmp_path: Path) -> Callable[..., list[str]]:
-    """Makes of a command one that writes down when it begins and ends, and what it says."""
-    script = f'cd "{tmp_path}"; date +%s%N > begun; cd - > /dev/null; "$@"; code=$?; date +%s%N > "{tmp_path}/ended"; '
+def wrapped(receiver: Receiver, tmp_path: Path) -> Wrapped:
+    """Runs a command under ``bers-emit run``: what it said, and what was told of its end.
 
-    def command(*argv: str) -> list[str]:
-        return ["sh", "-c", f"{script}exit $code", "sh", *argv]
-
-    return command
-
-
-@pytest.fixture
-def lasted(tmp_path: Path, clocked: Callable[..., list[str]]) -> Callable[[float, float], None]:
-    """Asserts that so many milliseconds are the time of the command that was clocked last, within a twentieth.
-
-    It is handed the time around it as well, of which ours is a part: a busy machine shows there, too.
+    That has to be one event, which has the time of the command within a twentieth. The time around it, of which ours is
+    a part, counts as well: a busy machine shows there, too.
     """
+    script = f'cd "{tmp_path}"; date +%s%N > begun; cd - > /dev/null; "$@"; code=$?; date +%s%N > "{tmp_path}/ended"; '
+    clocked = ["sh", "-c", f"{script}exit $code", "sh"]
 
-    def check(told: float, whole: float) -> None:
+    def run(
+        kind: str, *command: str, code: int = 0, options: Sequence[str] = ()
+    ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+        emit = [sys.executable, "-m", "bers_emit", "run", "--kind", kind, *options, "--"]
+        start = time.perf_counter()
+        done = subprocess.run([*emit, *clocked, *command], capture_output=True, text=True, check=False)
+        whole = (time.perf_counter() - start) * 1000
+        assert done.returncode == code, done.stdout + done.stderr
         begun, ended = (int((tmp_path / name).read_text()) / 1e6 for name in ("begun", "ended"))
         start = time.perf_counter()
-        subprocess.run(clocked("true"), check=True)
+        subprocess.run([*clocked, "true"], check=True)
         around = (time.perf_counter() - start) * 1000  # What shell and clock take.
-        assert ended - begun <= told <= whole
-        assert told <= (ended - begun) * 1.05 + 2 * (around + whole - told)
+        [finished] = [event for event in receiver.events if event["type"].endswith(".finished")]
+        assert ended - begun <= finished["duration_ms"] <= whole
+        assert finished["duration_ms"] <= (ended - begun) * 1.05 + 2 * (around + whole - finished["duration_ms"])
+        return done, finished
 
-    return check
+    return run
 
 
 @pytest.fixture
@@ -70,3 +97,18 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
         url = receiver.url
     monkeypatch.setenv("BERS_EMIT_URL", url)
     return url
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Sessions in a folder of their own, which report though they run inside of a test."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"--bers {QUICK}")
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)
+    return pytester
+
+
+@pytest.fixture
+def every_outcome() -> str:
+    """Thirteen tests, with every outcome that there is; three did not pass."""
+    return EVERY_OUTCOME

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
@@ -21,6 +19,7 @@ from bers_emit.testing import Receiver
 WRAPPED = [sys.executable, "-m", "bers_emit", "run"]
 CASES = '<testcase name="a"/><testcase name="b"><failure/></testcase>'
 JUNIT = f'<testsuites name="unit"><testsuite>{CASES}</testsuite></testsuites>'
+Wrapped = Callable[..., "tuple[subprocess.CompletedProcess[str], dict[str, Any]]"]
 LCOV = "SF:a.py\nDA:1,1\nDA:2,0\nend_of_record\n"
 
 
@@ -266,51 +265,9 @@ def build_wheel(folder, settings=None, metadata=None):
 """
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_pip_wheel_of_a_project(
-    fails: bool,
-    receiver: Receiver,
-    folder: Path,
-    clocked: Callable[..., list[str]],
-    lasted: Callable[[float, float], None],
-) -> None:
-    pip = [sys.executable, "-m", "pip"]
-    if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
-        pytest.skip("this Python has no pip")
-    project = folder / "tiny"
-    project.mkdir()
-    (project / "backend.py").write_text(BACKEND.replace("time.sleep(0.2)", "raise OSError()") if fails else BACKEND)
-    (project / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "tiny"\nversion = "1"\n'
-    )
-    wrapped = [*WRAPPED, "--kind", "build", "--name", "tiny", "--pip-timing", "--bundle", "out/*.whl", "--"]
-    start = time.perf_counter()
-    done = subprocess.run(
-        [*wrapped, *clocked(*pip, "wheel", "--no-index", "--disable-pip-version-check", "-w", "out", "./tiny")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    whole = (time.perf_counter() - start) * 1000
-    [finished] = receiver.of("build.finished")
-    lasted(finished["duration_ms"], whole)
-    if fails:
-        assert done.returncode == 1, done.stderr
-        assert (finished["outcome"], finished["reason"]) == ("failure", "exit code 1")
-        assert "bundle.raw" not in finished["measures"]
-        return
-    assert (done.returncode, done.stderr) == (0, "")
-    [timed] = receiver.of("build.measured")
-    assert (finished["outcome"], timed["labels"], timed["subject"]) == ("success", {"tool": "pip"}, finished["subject"])
-    resolve, install = timed["measures"]["dependencies.resolve"], timed["measures"]["dependencies.install"]
-    assert install >= 200 and 0 < resolve + install <= finished["duration_ms"]
-    assert finished["data"]["assets"][0]["name"] == "tiny-1-py3-none-any.whl"
-    assert json.loads(json.dumps(finished))["measures"]["bundle.assets"] == 1
-
-
-def test_uv_is_understood_as_it_really_prints(receiver: Receiver, folder: Path) -> None:
-    uv = Path(sys.executable).with_name("uv")
-    if not uv.exists():
-        pytest.skip("there is no uv beside this Python")
+@pytest.fixture
+def tiny(folder: Path) -> Path:
+    """A project that builds itself."""
     project = folder / "tiny"
     project.mkdir()
     (project / "backend.py").write_text(BACKEND)
@@ -318,6 +275,42 @@ def test_uv_is_understood_as_it_really_prints(receiver: Receiver, folder: Path) 
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         '[project]\nname = "tiny"\nversion = "1"\n'
     )
+    return project
+
+
+def pip() -> list[str]:
+    command = [sys.executable, "-m", "pip"]
+    if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode:
+        pytest.skip("this Python has no pip")
+    return command
+
+
+WHEEL = ["wheel", "--no-index", "--disable-pip-version-check", "-w", "out", "./tiny"]
+TOLD = ["--name", "tiny", "--pip-timing", "--bundle", "out/*.whl"]
+
+
+def test_pip_wheel_of_a_project(receiver: Receiver, tiny: Path, wrapped: Wrapped) -> None:
+    done, finished = wrapped("build", *pip(), *WHEEL, options=TOLD)
+    assert done.stderr == ""
+    [timed] = receiver.of("build.measured")
+    assert (finished["outcome"], timed["labels"], timed["subject"]) == ("success", {"tool": "pip"}, finished["subject"])
+    resolve, install = timed["measures"]["dependencies.resolve"], timed["measures"]["dependencies.install"]
+    assert install >= 200 and 0 < resolve + install <= finished["duration_ms"]
+    assert finished["data"]["assets"][0]["name"] == "tiny-1-py3-none-any.whl"
+    assert finished["measures"]["bundle.assets"] == 1
+
+
+def test_pip_wheel_that_fails_has_its_time_and_no_size(receiver: Receiver, tiny: Path, wrapped: Wrapped) -> None:
+    (tiny / "backend.py").write_text(BACKEND.replace("time.sleep(0.2)", "raise OSError()"))
+    _, finished = wrapped("build", *pip(), *WHEEL, options=TOLD, code=1)
+    assert (finished["outcome"], finished["reason"]) == ("failure", "exit code 1")
+    assert "bundle.raw" not in finished["measures"]
+
+
+def test_uv_is_understood_as_it_really_prints(receiver: Receiver, folder: Path, tiny: Path) -> None:
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        pytest.skip("there is no uv beside this Python")
     command = [str(uv), "pip", "install", "--no-index", "--no-cache", "--python", sys.executable]
     done = subprocess.run([*command, "--target", "out", "./tiny"], capture_output=True, text=True, check=True)
     (folder / "uv.txt").write_text(done.stderr)

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from bers_emit.testing import Receiver
 
 MODULES = Path(__file__).parents[2] / "bers-emit-js" / "node_modules"
 Built = Callable[..., "dict[str, Any]"]
+Wrapped = Callable[..., "tuple[subprocess.CompletedProcess[str], dict[str, Any]]"]
 WRAPPED = [sys.executable, "-m", "bers_emit", "run"]
 EMIT = [sys.executable, "-m", "bers_emit"]
 SOURCES = {
@@ -44,6 +44,7 @@ describe('adds', () => {
   it('in the end', RETRY () => expect(n++).toBe(1))
 })
 """
+ADDS = "it('adds', () => expect(1 + 2).toBe({}))\n"
 
 
 def tool(name: str) -> str:
@@ -68,20 +69,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def built(receiver: Receiver, clocked: Callable[..., list[str]], lasted: Callable[[float, float], None]) -> Built:
+def built(wrapped: Wrapped) -> Built:
     """Runs a build under ``bers-emit run``: what was told of its end, which has to be one event with its time."""
 
     def run(*command: str, code: int = 0, options: Sequence[str] = ("--bundle", "dist/**")) -> dict[str, Any]:
-        wrapped = [*WRAPPED, "--kind", "build", *options, "--", *clocked(*command)]
-        start = time.perf_counter()
-        done = subprocess.run(wrapped, capture_output=True, text=True, check=False)
-        whole = (time.perf_counter() - start) * 1000
+        done, finished = wrapped("build", *command, code=code, options=options)
         Path("../said").write_text(done.stdout)
-        assert done.returncode == code, done.stdout + done.stderr
         assert code or "bers-emit:" not in done.stderr
-        [finished] = receiver.of("build.finished")
-        lasted(finished["duration_ms"], whole)
-        return dict(finished)
+        return finished
 
     return run
 
@@ -244,33 +239,22 @@ def test_npm_ci_that_fails_is_reported_as_failed(built: Built, project: Path) ->
     assert (finished["outcome"], finished["reason"]) == ("failure", "exit code 1")
 
 
-@pytest.mark.parametrize(("runner", "code"), [("vitest", 0), ("vitest", 1), ("jest", 0), ("jest", 1)])
-def test_a_test_run_is_told_once_with_its_time_and_its_end(
-    runner: str, code: int, receiver: Receiver, project: Path, clocked: Callable[..., list[str]],
-    lasted: Callable[[float, float], None],
-) -> None:  # fmt: skip
-    """Around a runner that does not report by itself, by its report alone."""
-    own = "import {it, expect} from 'vitest'\n" if runner == "vitest" else ""
+@pytest.mark.parametrize(("code", "outcome"), [(0, "success"), (1, "failure")])
+def test_a_run_of_vitest_is_told_once_with_its_time_its_end_and_its_counts(
+    code: int, outcome: str, wrapped: Wrapped, project: Path
+) -> None:
+    (project / "a.test.js").write_text(f"import {{it, expect}} from 'vitest'\n{ADDS.format(3 + code)}")
+    command = [tool("vitest"), "run", "--reporter=default", "--reporter=junit", "--outputFile.junit=v.xml"]
+    _, finished = wrapped("test", *command, code=code, options=["--name", "vitest", "--junit", "v.xml"])
+    measures = finished["measures"]
+    assert (finished["outcome"], measures["tests.total"], measures["tests.failed"]) == (outcome, 1, code)
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(0, "success"), (1, "failure")])
+def test_a_run_of_jest_is_told_once_with_its_time_and_its_end(
+    code: int, outcome: str, wrapped: Wrapped, project: Path
+) -> None:
     (project / "package.json").write_text('{"name": "app", "version": "1.0.0", "private": true}')
-    name = "a.test.mjs" if runner == "vitest" else "a.test.js"
-    (project / name).write_text(f"{own}it('adds', () => expect(1 + 2).toBe({3 + code}))\n")
-    commands = {
-        "vitest": ["run", "--reporter=default", "--reporter=junit", "--outputFile.junit=v.xml"],
-        "jest": ["--rootDir=."],
-    }
-    wrapped = [*WRAPPED, "--kind", "test", "--name", runner]
-    junit_ = ["--junit", "v.xml"] if runner == "vitest" else []
-    start = time.perf_counter()
-    done = subprocess.run(
-        [*wrapped, *junit_, "--", *clocked(tool(runner), *commands[runner])],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    whole = (time.perf_counter() - start) * 1000
-    assert done.returncode == code, done.stdout + done.stderr
-    [finished] = receiver.of("testsuiterun.finished")
-    lasted(finished["duration_ms"], whole)
-    assert finished["outcome"] == ("failure" if code else "success")
-    if junit_:
-        assert (finished["measures"]["tests.total"], finished["measures"]["tests.failed"]) == (1, code)
+    (project / "a.test.js").write_text(ADDS.format(3 + code))
+    _, finished = wrapped("test", tool("jest"), "--rootDir=.", code=code, options=["--name", "jest"])
+    assert finished["outcome"] == outcome

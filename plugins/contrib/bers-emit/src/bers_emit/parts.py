@@ -13,7 +13,7 @@ import os
 import time
 
 from bers_emit import shapes
-from bers_emit.spool import Spool, can_lock, lock, new_name
+from bers_emit.spool import CAREFULLY, Spool, can_lock, lock, new_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Around:
     def _append(self, line: bytes) -> str:
         """Write a line: it is ``taken``, or the run has ``left`` it behind when it was killed, or is ``gone``."""
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | CAREFULLY)
         except OSError:
             return "gone"
         try:
@@ -165,7 +165,7 @@ def _pairs(line: bytes) -> Pairs:
 def _sweep(folder: str) -> None:
     for path in _forgotten(folder):
         with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = os.open(path, os.O_RDWR | CAREFULLY)
             try:
                 if _left(descriptor):
                     os.unlink(path)

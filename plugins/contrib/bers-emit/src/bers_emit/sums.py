@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bers_emit import shapes
+from bers_emit.activities import MOST_PARTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ _WHOLE_OR_NOT = ("bundle.gzip", "bundle.brotli")
 """A sum of some of these would be taken for that of all."""
 _NAMED = 20
 _ASSETS = 200
-_PHASES = 200
 _SHOWN = 20
 _OF_A_PART = ("parent", "command", "args")
 
@@ -100,7 +100,7 @@ def _data(parts: Sequence[Pairs]) -> dict[str, object]:
     _put(found, "slowest", sorted(slow, key=lambda one: -_number(one.get("ms")))[:_NAMED])
     _put(found, "sum_ms", sum(_number(part.get("sum_ms")) for part in parts))
     _put(found, "assets", _assets(parts))
-    _put(found, "timeline", [one for part in parts for one in _items(part.get("timeline"))][:_PHASES])
+    _put(found, "timeline", [one for part in parts for one in _items(part.get("timeline"))][:MOST_PARTS])
     covered = _covered(parts)
     counts = {
         name.partition(".")[2]: {key: int(of[key]) for key in ("covered", "total")} for name, of in covered.items()

@@ -1,4 +1,7 @@
-"""For tests of emitters: an intake on loopback that takes events, drops repeats, and answers what a test orders."""
+"""For tests of emitters: an intake on loopback that takes events, drops repeats, and answers what a test orders.
+
+Beside it stands what was told of one session of pytest.
+"""
 
 from __future__ import annotations
 
@@ -118,6 +121,37 @@ class Receiver:
     def closed(self) -> None:
         """Block until the test is over."""
         self._closed.wait()
+
+
+def suite_end(receiver: Receiver) -> dict[str, Any]:
+    """The one end of the one suite that began."""
+    [started], [event] = receiver.of("testsuiterun.started"), receiver.of("testsuiterun.finished")
+    assert started["subject"] == event["subject"]
+    return event
+
+
+def cases_told(receiver: Receiver) -> dict[str, tuple[str, str | None]]:
+    """The tests that were reported by themselves, with outcome and reason; each once."""
+    events = receiver.of("testcaserun.finished")
+    found = {event["data"]["test"]: (event["outcome"], event.get("reason")) for event in events}
+    assert len(found) == len(events)
+    return found
+
+
+def last_line(measures: Mapping[str, float]) -> dict[str, int]:
+    """What pytest's last line would say of these counts."""
+    count = {name.partition(".")[2]: int(value) for name, value in measures.items()}
+    said = {
+        "passed": count["passed"] - count.get("xpassed", 0),
+        "failed": count["failed"],
+        "errors": count["errored"],
+        "skipped": count["skipped"] - count.get("xfailed", 0),
+        "xfailed": count.get("xfailed", 0),
+        "xpassed": count.get("xpassed", 0),
+        "deselected": count.get("deselected", 0),
+        "rerun": count.get("reruns", 0),
+    }
+    return {name: number for name, number in said.items() if number}
 
 
 class _Server(ThreadingHTTPServer):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 
-from bers_emit.spool import Spool, new_name
+from bers_emit.spool import CAREFULLY, Spool, new_name
 
 _BYTES = 4096
 """Words of any length take this: what ends a line comes last, and blanks before it."""
@@ -22,7 +22,7 @@ class LastWords:
         self.name = new_name()
         self._spool = Spool.create(folder, self.name)
         self.path = self._spool.path
-        self._fd = os.open(self._spool.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        self._fd = os.open(self._spool.path, os.O_WRONLY | CAREFULLY)
         self._start = os.fstat(self._fd).st_size
         self._room = self._said = 0
         _all.add(self)

@@ -15,7 +15,7 @@ from bers_emit.parts import Around
 from bers_emit.pytest_plugin.coverage_totals import covered
 from bers_emit.pytest_plugin.last_words import LastWords
 from bers_emit.pytest_plugin.tally import BAD, PHASES, Tally
-from bers_emit.pytest_plugin.testament import Testament
+from bers_emit.pytest_plugin.testament import RUNNING, Testament
 from bers_emit.redaction import Redaction
 
 TYPE_CHECKING = False
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Hook = TypeVar("Hook", bound=Callable[..., None])
 
 PROGRESS_EVERY = 1.0
-_NAMED = 3
 _LONGEST_REASON = 1000
 _OUTCOMES = {
     "passed": "success",
@@ -288,7 +287,7 @@ class Reporter:
             chain=self._run.chain,
             labels={"suite": self._suite},
             measures=done,
-            data={"running": running[:_NAMED]},
+            data={"running": running[:RUNNING]},
         )
 
 

@@ -8,8 +8,9 @@ BAD = ("failed", "errored")
 NAMED = 20
 """How many tests that failed, and how many that are flaky, are named."""
 
+LONGEST_NAME = 300
+"""Characters of the name of a test that are told."""
 PHASES = ("setup", "call", "teardown")
-_LONGEST_NAME = 300
 _STATUSES = ("passed", "xpassed", "failed", "errored", "skipped", "xfailed")
 
 
@@ -141,4 +142,4 @@ class Tally:
     def _name(self, what: str, test: str) -> None:
         names = self.named.setdefault(what, [])
         if len(names) < NAMED:
-            names.append(test[:_LONGEST_NAME])
+            names.append(test[:LONGEST_NAME])

@@ -6,6 +6,7 @@ import json
 import time
 
 from bers_emit import event
+from bers_emit.pytest_plugin.tally import LONGEST_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from bers_emit.pytest_plugin.last_words import LastWords
     from bers_emit.redaction import Redaction
 
-_NAMED = 3
-_LONGEST_NAME = 300
+RUNNING = 3
+"""How many of the tests that run are named."""
 _TEXT: Callable[[object], str] = json.JSONEncoder().encode
 
 
@@ -37,7 +38,7 @@ class Testament:
 
     def expect(self, tests: Iterable[str]) -> None:
         """Names that may come: to look for secrets in all of them at once is cheaper than in one after the other."""
-        names = frozenset(name for name in tests if len(name) <= _LONGEST_NAME)
+        names = frozenset(name for name in tests if len(name) <= LONGEST_NAME)
         together = "\n".join(names)
         if self._redact(together) == together:
             self._harmless = names
@@ -45,7 +46,7 @@ class Testament:
     def running(self, latest: str, tests: Collection[str]) -> None:
         """A test begins: these are the last words from now on. ``tests`` are all that run, the latest among them."""
         if len(tests) > 1 or latest not in self._harmless:
-            latest = self._redact(", ".join(name[:_LONGEST_NAME] for name in list(tests)[-_NAMED:]))
+            latest = self._redact(", ".join(name[:LONGEST_NAME] for name in list(tests)[-RUNNING:]))
         text = _TEXT(latest)
         self._words.say(self._rest(text, f',"data":{{"test":{text}}}'))
 
