@@ -28,8 +28,9 @@ def opened(browser: Browser) -> Opening:
         asked: list[str] = []
 
         def note(message: ConsoleMessage) -> None:
-            if message.type in ("error", "warning") and not any(one in message.text for one in excuses):
-                complaints.append(message.text)
+            told = f"{message.text} {message.location['url']}"
+            if message.type in ("error", "warning") and not any(one in told for one in excuses):
+                complaints.append(told)
 
         context.on("console", note)
 

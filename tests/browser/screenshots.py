@@ -140,7 +140,7 @@ async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any
     """A page as it is seen, as WebP."""
     context = await browser.new_context(**look)
     page = await context.new_page()
-    await page.route("**/api/monitoring/health", _at_home)
+    await page.route("**/api/monitoring/health?*", _at_home)
     await page.goto(url)
     await expect(page.locator("#live")).to_have_text("live", timeout=30_000)
     await expect(page.locator(shown).first).to_be_visible(timeout=30_000)

@@ -124,7 +124,7 @@ async def test_many_pages_of_one_browser_are_all_answered_and_those_that_nobody_
             await held.wait()
             await route.continue_()
 
-        await first.route("**/api/monitoring/health", hold)
+        await first.route("**/api/monitoring/health?*", hold)
         await is_covered(first, False)
         await expect(first.locator("#live")).to_have_text("catching up", timeout=SLOW)
         held.set()

@@ -13,6 +13,9 @@ from tests.browser.looking import EVIL, SLOW, does, is_live
 from tests.integration.processes import configure, started
 from tests.integration.test_dead_letters import PIPELINES, Moods, build, specs
 
+NO_RESOLVER = "/api/monitoring/environment-resolver"
+"""What is asked though it may not be declared, and is refused then."""
+
 
 async def test_caches_collector_and_breakers_are_asked_for_answered_and_audited(
     opened: Opening, tmp_path: Path
@@ -52,7 +55,7 @@ async def test_dead_letters_are_seen_into_and_replayed_one_by_one_some_or_all(op
             await server.emit(build(id, data={"password": "hunter-22", "note": EVIL}))
             await server.until("dead-letters", lambda found: found and found[0]["records"] == 1)
         await server.until("dead-letters", lambda found: len(found) == 8)
-        async with opened(server.url("/operations"), excused="503 (Service Unavailable)") as page:
+        async with opened(server.url("/operations"), excused=NO_RESOLVER) as page:
             await is_live(page)
             row = page.locator("#dead-letters tbody tr")
             await expect(row).to_have_count(8, timeout=SLOW)
@@ -104,7 +107,7 @@ async def test_what_somebody_else_does_at_the_same_time_is_told_apart(opened: Op
         await server.emit(build("b-2"))
         (*_, one) = await server.until("dead-letters", lambda found: len(found) == 2)
         place = f'#dead-letters tr[data-key="{one["id"]}"]'
-        async with opened(server.url("/operations"), excused=("404 (Not Found)", "503 (Service")) as page:
+        async with opened(server.url("/operations"), excused=("404 (Not Found)", NO_RESOLVER)) as page:
             await is_live(page)
             await page.locator(place).get_by_role("button", name="Replay").click()
             dialog = page.locator("dialog[open]")
