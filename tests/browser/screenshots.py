@@ -1,7 +1,8 @@
 """Makes the pictures of the documentation: every view of a server that watched this project being built and tested.
 
 ``make screenshots`` runs it. Nothing in the pictures is made up: the server is told what this script really does, which
-is to build the dashboard and a wheel, run a part of the tests, and deploy the wheel into a folder, once in vain.
+is to build the dashboard and a wheel, run a part of the tests, and deploy the wheel into a folder, again and again for
+a few minutes, so that charts have a past, and once in vain.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -65,6 +68,16 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+VITE: Sequence[str | Path] = [WEB / "node_modules/.bin/vite", "build", "--config"]
+SUITE: Sequence[str | Path] = [
+    BIN / "pytest", "-q", "-p", "no:cacheprovider", "-p", "rerunfailures", "--reruns=1", "--bers-suite=units",
+    "--cov=bers.units", "--cov-report=", "tests/unit/test_units.py",
+]  # fmt: skip
+NTFY = ROOT / "plugins/contrib/bers-ntfy"
+TURN = 20.0
+"""Seconds of rest between two builds, in which the machine does nothing."""
+
+
 @dataclass(frozen=True)
 class Project:
     """This project, and how it reports what is done to it."""
@@ -81,7 +94,11 @@ class Project:
         known = {key: value for key, value in os.environ.items() if not key.startswith("BERS_")}
         if path:
             known["PYTHONPATH"] = str(path)
-        told = known | {"BERS_EMIT_URL": self.server, "BERS_EMIT_SPOOL": str(self.scratch / "spool")}
+        told = known | {
+            "BERS_EMIT_URL": self.server,
+            "BERS_EMIT_SPOOL": str(self.scratch / "spool"),
+            "COVERAGE_FILE": str(self.scratch / "coverage"),
+        }
         said = subprocess.DEVNULL
         return subprocess.run(command, cwd=folder, env=told, stdout=said, stderr=said, check=False).returncode
 
@@ -108,32 +125,42 @@ class Project:
         file.write_text(right.replace(code, instead), encoding="utf-8")
         return copy
 
-    def is_built_and_deployed(self) -> None:
-        """What a team does in an hour: builds, tests that find a fault, and a deployment that is taken back."""
-        out, live = self.scratch / "wheels", self.scratch / "live"
-        vite: list[str | Path] = [WEB / "node_modules/.bin/vite", "build", "--config"]
-        wheel: list[str | Path] = [BIN / "uv", "build", "--wheel", "--out-dir", out, ROOT / "plugins/contrib/bers-ntfy"]
-        suite: list[str | Path] = [BIN / "pytest", "-q", "-p", "no:cacheprovider", "-p", "rerunfailures", "--reruns=1",
-                                   "--bers-suite=units", "tests/unit/test_units.py"]  # fmt: skip
+    def is_worked_on(self, minutes: float) -> None:
+        """What a team does all day, for so long that charts have a past; then what it does in a bad hour."""
         small, large = self.configured(), self.configured(minified=False)
-        for configuration in (small, small, large, small):
-            self.call(*vite, configuration, folder=WEB)
-        self.call(*suite)
-        self.call(*suite, path=self.broken("wrong", *FAULT))
-        self.call(*suite, path=self.broken("flaky", *FAULT_AT_FIRST))
-        self.call(*suite)
+        over = time.monotonic() + minutes * 60
+        for turn in count(1):
+            self.call(*VITE, large if turn % 4 == 0 else small, folder=WEB)
+            self.call(*SUITE)
+            self.run("build", "bers-ntfy", *self.wheel(NTFY))
+            self.run("deploy", "bers-ntfy", "cp", "-r", self.wheels, self.scratch / "live", environment="staging")
+            if (left := over - time.monotonic()) <= 0:
+                break
+            time.sleep(min(TURN, left))
+        self.fails_once()
+        self.call(BIN / "bers-emit", "flush")
+
+    def fails_once(self) -> None:
+        """Tests that find a fault, one that fails at first, a deployment that is taken back, and a build that fails."""
+        self.call(*SUITE, path=self.broken("wrong", *FAULT))
+        self.call(*SUITE, path=self.broken("flaky", *FAULT_AT_FIRST))
+        self.call(*SUITE)
         plugins = ("bers-bazel", "bers-statsd", "bers-toolbox")
         self.call(sys.executable, WHEELS, BIN / "uv", ROOT / "plugins/contrib", self.scratch / "all", *plugins)
-        self.run("build", "bers-ntfy", *wheel)
-        self.run("deploy", "bers-ntfy", "cp", "-r", out, live, environment="staging")
-        self.run("deploy", "bers-ntfy", "cp", "-r", out, live, environment="production")
+        deploy = partial(self.run, "deploy", "bers-ntfy", "cp", "-r", environment="production")
+        deploy(self.wheels, self.scratch / "live")
         # A wheel that is not there is not deployed, and out of an empty folder nothing is built: these two fail.
-        bad = self.run("deploy", "bers-ntfy", "cp", "-r", out / "none.whl", live, environment="production")
-        if bad:
+        if deploy(self.wheels / "none.whl", self.scratch / "live"):
             rollback = ["--service", "bers-ntfy", "--env", "production", "--rollback", "--outcome", "success"]
             self.call(BIN / "bers-emit", "deployment.finished", *rollback, "--reason", "the deployment before failed")
-        self.run("build", "bers-ntfy", *wheel[:-1], self.scratch / "nothing")
-        self.call(BIN / "bers-emit", "flush")
+        self.run("build", "bers-ntfy", *self.wheel(self.scratch / "nothing"))
+
+    @property
+    def wheels(self) -> Path:
+        return self.scratch / "wheels"
+
+    def wheel(self, folder: Path) -> list[str | Path]:
+        return [BIN / "uv", "build", "--wheel", "--out-dir", self.wheels, folder]
 
 
 async def picture(browser: Browser, url: str, shown: str, look: Mapping[str, Any]) -> bytes:
@@ -180,26 +207,28 @@ async def pictures(server: Server, folder: Path) -> int:
     return total
 
 
-async def made(folder: Path) -> int:
+async def made(folder: Path, minutes: float) -> int:
     with tempfile.TemporaryDirectory(prefix="bers-screenshots-") as name:
         scratch = Path(name)
         with contextlib.chdir(scratch):
             async with serving(Path()) as server:
                 project = Project(server.url("/").rstrip("/"), scratch)
-                await to_thread.run_sync(project.is_built_and_deployed)
-                await server.until("records?type=deployment.finished", lambda found: len(found) >= 4, seconds=30)
+                await to_thread.run_sync(project.is_worked_on, minutes)
+                await server.until("runs?kind=build&where=outcome=failure", len, seconds=30)
                 return await pictures(server, folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Make the pictures of the documentation.")
     parser.add_argument("--into", type=Path, default=ROOT / "docs/images", help="the folder they are written to")
-    folder: Path = parser.parse_args(arguments).into
+    parser.add_argument("--minutes", type=float, default=4.0, help="for how long the server watches before")
+    asked = parser.parse_args(arguments)
+    folder: Path = asked.into
     if program() is None:
         print(MISSING, file=sys.stderr)
         return 2
     folder.mkdir(parents=True, exist_ok=True)
-    total = anyio.run(partial(made, folder))
+    total = anyio.run(partial(made, folder, asked.minutes))
     print(f"{folder}: {total / 1000:.0f} kB")
     if total > MOST:
         print(f"the pictures are larger than {MOST / 1e6:g} MB together", file=sys.stderr)
