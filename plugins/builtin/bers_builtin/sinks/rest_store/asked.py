@@ -89,8 +89,8 @@ def grouping(by: str | None, known: Sequence[str]) -> Callable[[Labels], Labels]
     return lambda labels: tuple((name, value) for name, value in labels if name in names)
 
 
-def conditions(where: str) -> Callable[[Event], bool]:
-    """Whether an event is wanted, by conditions as people write them."""
+def conditions(where: str) -> tuple[Callable[[Event], bool], Sequence[bytes]]:
+    """Whether an event is wanted, by conditions as people write them; and what the bytes of each one have in them."""
     try:
         wanted = Filter(where)
     except FilterError as exc:
@@ -102,4 +102,4 @@ def conditions(where: str) -> Callable[[Event], bool]:
         except TooMuchWork as exc:
             raise Refused("invalid", f"where: {exc}", hint="write a simpler pattern") from exc
 
-    return holds
+    return holds, [text.encode(errors="replace") for text in wanted.texts]

@@ -68,6 +68,11 @@ def checksum(row: Sequence[Any]) -> int:
     return crc32(msgspec.msgpack.encode(row))
 
 
+def body_of(texts: Sequence[bytes]) -> str:
+    """The body of an event that has all of some texts in it, as SQL: the texts are its first values."""
+    return f"CASE WHEN {' AND '.join(['instr(body, ?)'] * len(texts))} THEN body END" if texts else "body"
+
+
 def is_sound(row: Sequence[Any]) -> bool:
     """Whether a row of the table is what was written."""
     try:
@@ -83,6 +88,10 @@ def add(connection: sqlite3.Connection, rows: Iterable[EventRow]) -> None:
 
 def types(connection: sqlite3.Connection) -> list[str]:
     return [type for (type,) in connection.execute(_TYPES)]
+
+
+def sources(connection: sqlite3.Connection) -> list[str]:
+    return [source for (source,) in connection.execute(_SOURCES)]
 
 
 def held(connection: sqlite3.Connection, types: Collection[str]) -> Held:
@@ -121,14 +130,18 @@ def newest(
     subject: str,
     since: float,
     until: float,
+    texts: Sequence[bytes],
     now: float,
     limit: int,
     after: Place,
 ) -> list[Found]:
-    """The newest events of the types that a pattern means, newest first: those behind a place."""
+    """The newest events of the types that a pattern means, newest first: those behind a place.
+
+    One that has not all of the texts in it is told without a body.
+    """
     chosen = [type for type in types(connection) if matches(type, pattern)]
     return newest_of(
-        connection, losses, chosen, subject=subject, since=since, until=until, now=now, limit=limit, after=after
+        connection, losses, chosen, subject=subject, since=since, until=until, texts=texts, now=now, limit=limit, after=after
     )
 
 
@@ -140,6 +153,7 @@ def newest_of(
     subject: str = "",
     since: float = -inf,
     until: float = inf,
+    texts: Sequence[bytes] = (),
     now: float,
     limit: int,
     after: Place,
@@ -148,12 +162,13 @@ def newest_of(
     rows: list[_Row] = []
     for type in types:
         rows += connection.execute(
-            "SELECT rowid, * FROM events WHERE type = ? AND time >= ? AND expires > ? "
+            f"SELECT rowid, source, id, type, time, expires, subject, {body_of(texts)}, checksum FROM events "
+            "WHERE type = ? AND time >= ? AND expires > ? "
             "AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?) "
             "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
-            (type, since, now, subject, not subject, min(until, after[0]), *after, limit),
+            (*texts, type, since, now, subject, not subject, min(until, after[0]), *after, limit),
         ).fetchall()
-    return _newest(connection, losses, rows, limit)
+    return sound(connection, losses, rows, limit)
 
 
 def begin(connection: sqlite3.Connection, losses: Losses, now: float) -> None:
@@ -215,13 +230,12 @@ def slice_of(
 
 def of_id(connection: sqlite3.Connection, losses: Losses, id: str, source: str, now: float, limit: int) -> list[Found]:
     """The events of an id, of one source or of any, newest first."""
-    sources = [source] if source else [row[0] for row in connection.execute(_SOURCES).fetchall()]
     rows: list[_Row] = []
-    for one in sources:
+    for one in [source] if source else sources(connection):
         rows += connection.execute(
             "SELECT rowid, * FROM events WHERE source = ? AND id = ? AND expires > ?", (one, id, now)
         ).fetchall()
-    return _newest(connection, losses, rows, limit)
+    return sound(connection, losses, rows, limit)
 
 
 def as_text(place: Place) -> str:
@@ -246,14 +260,14 @@ def place(text: str) -> Place:
     return time, name[:length].decode(errors="replace"), name[length:].decode(errors="replace")
 
 
-def _newest(connection: sqlite3.Connection, losses: Losses, rows: Iterable[_Row], limit: int) -> list[Found]:
-    """The newest rows; those that are not what was written are set aside, and told without a body."""
+def sound(connection: sqlite3.Connection, losses: Losses, rows: Iterable[_Row], limit: int) -> list[Found]:
+    """The newest of rows and their numbers; those that are not what was written are set aside, and told without a body."""
     found: list[Found] = []
     for (time, source, id), rowid, row in sorted(map(_placed, rows), reverse=True)[:limit]:
-        sound = is_sound(row)
-        if not sound:
+        whole = row[6] is not None and is_sound(row)
+        if not whole and row[6] is not None:
             losses.lost_event(connection, rowid, str(row[2]), id, _number(row[4]))
-        found.append(((time, source, id), row[6] if sound else None))
+        found.append(((time, source, id), row[6] if whole else None))
     return found
 
 

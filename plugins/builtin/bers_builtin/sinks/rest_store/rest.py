@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import floor
 
 from msgspec.structs import asdict
@@ -167,26 +168,14 @@ class RestStore(Store):
         limit, wanted = asked.number(ask.limit, "limit", RECORDS), asked.conditions(ask.where)
         now, since, until = self.context.clock.time(), ask.since / 1000, ask.until / 1000
 
-        def newest(
-            connection: sqlite3.Connection, *, after: details.Place, most: int
-        ) -> list[tuple[details.Place, Event | None]]:
-            found = details.newest(
-                connection,
-                self._losses,
-                ask.type,
-                subject=ask.subject,
-                since=since,
-                until=until,
-                now=now,
-                limit=most,
-                after=after,
-            )
-            return [(place, None if body is None else details.decoded(body)) for place, body in found]
-
+        newest = partial(
+            details.newest, losses=self._losses, pattern=ask.type, subject=ask.subject, since=since, until=until,
+            now=now,
+        )  # fmt: skip
         events: list[Event]
         more: str | None = None
         if ask.id:
-            found = await self._database.run(
+            found = await self._database.read(
                 lambda connection: details.of_id(connection, self._losses, ask.id, ask.source, now, limit)
             )
             events = [details.decoded(body) for _, body in found if body is not None]

@@ -27,7 +27,7 @@ from bers import (
     Written,
 )
 
-from . import details, file, segments, series_rows
+from . import details, file, running, segments, series_rows
 from .cache import PageCache
 from .cap import Cap
 from .compaction import Compactor
@@ -313,6 +313,7 @@ class Store(Stage[RestStoreConfig]):
         def work(connection: sqlite3.Connection) -> int:
             series_rows.save_series(connection, [row for _, _, row in saving])
             details.add(connection, events)
+            running.add(connection, events)
             for (reader, partition), end in ends.items():
                 self._positions.move(connection, reader, partition, end)
             return segments.add(connection, packed)
