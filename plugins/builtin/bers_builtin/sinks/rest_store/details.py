@@ -25,11 +25,14 @@ EventRow: TypeAlias = tuple[str, str, str, float, float, str, bytes, int]
 Place: TypeAlias = tuple[float, str, str]
 """Time, source and id of an event: no two have the same."""
 Found: TypeAlias = tuple[Place, bytes | None]
+Read: TypeAlias = tuple[Sequence[Found], Place | None]
+"""What was found, and the place of the last that was looked at, where there may be more behind it."""
 _Row: TypeAlias = tuple[Any, ...]
 
 _HALVINGS = 12
 """Of the whole retention: 90 days are cut to within half an hour."""
 
+_PLACED = "rowid, source, id, type, time, expires, subject, body, checksum"
 _decoder = msgspec.msgpack.Decoder(Event)
 _place = Struct("<dH")
 
@@ -66,11 +69,6 @@ def keep(type: str, config: RestStoreConfig) -> float:
 def checksum(row: Sequence[Any]) -> int:
     """Of the details of an event as they stand in their place."""
     return crc32(msgspec.msgpack.encode(row))
-
-
-def body_of(texts: Sequence[bytes]) -> str:
-    """The body of an event that has all of some texts in it, as SQL: the texts are its first values."""
-    return f"CASE WHEN {' AND '.join(['instr(body, ?)'] * len(texts))} THEN body END" if texts else "body"
 
 
 def is_sound(row: Sequence[Any]) -> bool:
@@ -134,21 +132,19 @@ def newest(
     now: float,
     limit: int,
     after: Place,
-) -> list[Found]:
-    """The newest events of the types that a pattern means, newest first: those behind a place.
-
-    One that has not all of the texts in it is told without a body.
-    """
+) -> Read:
+    """The newest events of the types that a pattern means, newest first: those behind a place."""
     chosen = [type for type in types(connection) if matches(type, pattern)]
     return newest_of(
-        connection, losses, chosen, subject=subject, since=since, until=until, texts=texts, now=now, limit=limit, after=after
-    )
+        connection, losses, chosen, subject=subject, since=since, until=until, texts=texts, now=now, limit=limit,
+        after=after,
+    )  # fmt: skip
 
 
 def newest_of(
     connection: sqlite3.Connection,
     losses: Losses,
-    types: Iterable[str],
+    types: Sequence[str],
     *,
     subject: str = "",
     since: float = -inf,
@@ -157,18 +153,36 @@ def newest_of(
     now: float,
     limit: int,
     after: Place,
-) -> list[Found]:
-    """The same of these types."""
-    rows: list[_Row] = []
-    for type in types:
-        rows += connection.execute(
-            f"SELECT rowid, source, id, type, time, expires, subject, {body_of(texts)}, checksum FROM events "
-            "WHERE type = ? AND time >= ? AND expires > ? "
-            "AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?) "
-            "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
-            (*texts, type, since, now, subject, not subject, min(until, after[0]), *after, limit),
+) -> Read:
+    """The same of these types. So many are looked at; those that have not all of the texts in them are left out.
+
+    SQLite searches for them, in whose time others have the interpreter, and only what is found costs any of ours.
+    """
+    where = (
+        "type = ? AND time >= ? AND expires > ? AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?)"
+    )
+    last = after
+    values: tuple[Any, ...] = (now, subject, not subject, min(until, after[0]), *after)
+
+    def ordered(columns: str, where: str, values: Sequence[Any], most: int, left_out: int = 0) -> list[_Row]:
+        one = f"SELECT {columns} FROM events WHERE {where}"
+        return connection.execute(
+            f"{' UNION ALL '.join([one] * len(types))} ORDER BY time DESC, source DESC, id DESC LIMIT ? OFFSET ?",
+            (*(value for type in types for value in (type, *values)), most, left_out),
         ).fetchall()
-    return sound(connection, losses, rows, limit)
+
+    if not types:
+        return (), None
+    if not texts:
+        found = sound(connection, losses, ordered(_PLACED, where, (since, *values), limit), limit)
+        return found, found[-1][0] if len(found) == limit else None
+    ends = ordered("time, source, id", where, (since, *values), 1, limit - 1)
+    for time, source, id in ends:
+        last = _number(time), str(source), str(id)
+        since = last[0]  # In place of the other one: SQLite looks into its index with one of two bounds alone.
+        where, values = f"{where} AND (time, source, id) >= (?, ?, ?)", (*values, *last)
+    where, values = f"{where}{' AND instr(body, ?)' * len(texts)}", (*values, *texts)
+    return sound(connection, losses, ordered(_PLACED, where, (since, *values), limit), limit), last if ends else None
 
 
 def begin(connection: sqlite3.Connection, losses: Losses, now: float) -> None:
@@ -214,18 +228,28 @@ def newest_since(connection: sqlite3.Connection, types: Sequence[str], since: fl
 
 
 def slice_of(
-    connection: sqlite3.Connection, type: str, after: tuple[float, int], now: float, limit: int
-) -> list[tuple[float, int, bytes]]:
-    """The next events of one type behind a time and a row, oldest first, as time, row and body.
+    connection: sqlite3.Connection, type: str, after: tuple[float, int], limit: int
+) -> list[tuple[float, int, float, bytes]]:
+    """The next events of one type behind a time and a row, oldest first: time, row, until when it is kept, and body.
 
     A row that is not what was written has a body of nothing.
     """
     rows = connection.execute(
-        "SELECT time, rowid, * FROM events WHERE type = ? AND (time, rowid) > (?, ?) AND time <= ? AND expires > ? "
+        "SELECT time, rowid, * FROM events WHERE type = ? AND (time, rowid) > (?, ?) AND time < ? "
         "ORDER BY time, rowid LIMIT ?",
-        (type, *after, now, now, limit),
+        (type, *after, inf, limit),
     ).fetchall()
-    return [(time, rowid, row[6] if is_sound(row) else b"") for time, rowid, *row in rows]
+    return [(time, rowid, _number(row[4]), row[6] if is_sound(row) else b"") for time, rowid, *row in rows]
+
+
+def by_name(connection: sqlite3.Connection, names: Iterable[tuple[str, str]]) -> list[tuple[float, bytes]]:
+    """The events of these sources and ids that there are, in the same way: until when each is kept, and its body."""
+    found: list[tuple[float, bytes]] = []
+    for name in names:
+        row = connection.execute("SELECT * FROM events WHERE source = ? AND id = ?", name).fetchone()
+        if row:
+            found.append((_number(row[4]), row[6] if is_sound(row) else b""))
+    return found
 
 
 def of_id(connection: sqlite3.Connection, losses: Losses, id: str, source: str, now: float, limit: int) -> list[Found]:
@@ -261,11 +285,11 @@ def place(text: str) -> Place:
 
 
 def sound(connection: sqlite3.Connection, losses: Losses, rows: Iterable[_Row], limit: int) -> list[Found]:
-    """The newest of rows and their numbers; those that are not what was written are set aside, and told without a body."""
+    """The newest of rows, each behind its number; one that is not what was written is set aside, and has no body."""
     found: list[Found] = []
     for (time, source, id), rowid, row in sorted(map(_placed, rows), reverse=True)[:limit]:
-        whole = row[6] is not None and is_sound(row)
-        if not whole and row[6] is not None:
+        whole = is_sound(row)
+        if not whole:
             losses.lost_event(connection, rowid, str(row[2]), id, _number(row[4]))
         found.append(((time, source, id), row[6] if whole else None))
     return found

@@ -10,23 +10,21 @@ from typing import Protocol
 from bers import Database, Event
 
 from . import details
-from .details import Found, Place
+from .details import Place, Read
 from .pace import Pace
 
 AT_ONCE = 100
 """How many events are read, and looked into, before others have their turn."""
-SIFTED = 500
-"""The same where few of them are looked into."""
+SIFTED = 2_000
+"""The same where SQLite leaves most of them out, and few are looked into."""
 LOOKED_AT = 20_000
 """How many events one answer looks at that conditions do not want."""
 
 
 class _Read(Protocol):
-    """Reads so many events behind a place; one that is not wanted, or cannot be told, has no body."""
+    """Reads so many events behind a place, but for those that have not all of the texts in them."""
 
-    def __call__(
-        self, connection: sqlite3.Connection, *, texts: Sequence[bytes], after: Place, limit: int
-    ) -> Sequence[Found]: ...
+    def __call__(self, connection: sqlite3.Connection, *, texts: Sequence[bytes], after: Place, limit: int) -> Read: ...
 
 
 async def read_on(
@@ -42,18 +40,17 @@ async def read_on(
     """
     found, looked, pace, place = list[Event](), 0, Pace(), after
     holds, texts = wanted
-    at_once = SIFTED if texts else AT_ONCE
+    most = min(AT_ONCE, 2 * limit)
     while True:
-        most = at_once if looked else min(at_once, 2 * limit)
-        rows = await database.read(partial(read, texts=texts, after=place, limit=most))
+        rows, more = await database.read(partial(read, texts=texts, after=place, limit=most))
         for place, body in rows:
             if body is not None and holds(event := details.decoded(body)):
                 found.append(event)
                 if len(found) == limit:
                     return found, details.as_text(place)
             await pace()
-        looked += len(rows)
-        if len(rows) < most:
+        if more is None:
             return found, None
+        looked, place, most = looked + most, more, min(SIFTED if texts else AT_ONCE, 4 * most)
         if looked >= LOOKED_AT:
             return found, details.as_text(place)

@@ -33,6 +33,7 @@ from .answers import (
 )
 from .bounds import Heavy
 from .config import RestStoreConfig
+from .details import EventRow
 from .dora.answers import AskDora, DoraAnswer
 from .dora.asking import Dora
 from .figures import alive, coverage, summarize, tier_name
@@ -58,11 +59,15 @@ class RestStore(Store):
     def __init__(self, config: RestStoreConfig, context: Context) -> None:
         super().__init__(config, context)
         self._heavy = Heavy()
-        self._dora = Dora(self._database, config, context)
+        self._dora = Dora(self._database, config, context, self._era)
         self._runs = Runs(self._database, self._losses, context)
 
     async def dora(self, ask: AskDora, _: Caller) -> DoraAnswer:
         return await self._dora.answer(ask)
+
+    async def sweep(self) -> None:
+        await super().sweep()
+        await self._dora.rest()
 
     async def metrics(self, ask: AskMetrics, _: Caller) -> Reply[dict[str, MetricSummary]]:
         period = asked.seconds(ask.period)
@@ -235,6 +240,13 @@ class RestStore(Store):
         for trouble, remedy in troubles(self.path, self._losses, self._cap, self.context.clock.time()):
             return Finding("degraded", trouble, found, remedy)
         return Finding("healthy", f"{len(self._registry)} series in {parts} pages", found)
+
+    def _committed_details(self, rows: Sequence[EventRow]) -> None:
+        self._dora.heard(rows)
+
+    def _era(self) -> object:
+        """Another one as soon as details were deleted before their time, or are in another file."""
+        return self._cap.evicted.get("lasting"), len(self._losses.known), id(self._database.salvaged)
 
     def _chosen(self, metric: str, labels: str) -> list[Series]:
         """The series that a question means."""

@@ -6,10 +6,10 @@ Whatever the order in which events come, it is the same: a run ends with what wa
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from .details import EventRow, Place, body_of
+from .details import EventRow, Place
 from .run_types import BEGIN, END, IS_RUN, among
 
 LATELY = 7 * 86_400.0
@@ -25,9 +25,13 @@ _ENDED = (
     f"EXISTS (SELECT 1 FROM events WHERE {IS_RUN} AND subject = begun.subject AND source = begun.source "
     f"AND {among(END)} AND time >= begun.time)"
 )
-_BEGUN = (
-    "INSERT OR IGNORE INTO running SELECT type, time, source, id, subject FROM events AS begun "
+_EVERY_BEGUN = (
+    "INSERT INTO running SELECT type, time, source, id, subject FROM events AS begun "
     f"WHERE {among(BEGIN)} AND NOT {_ENDED}"
+)
+_BEGUN = (
+    "INSERT OR IGNORE INTO running SELECT * FROM "
+    f"(SELECT ? AS type, ? AS time, ? AS source, ? AS id, ? AS subject) AS begun WHERE NOT {_ENDED}"
 )
 
 
@@ -38,18 +42,18 @@ def prepare(connection: sqlite3.Connection, *, anew: bool) -> None:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'running'").fetchone():
         connection.execute(_TABLE)
         connection.execute(_INDEX)
-        connection.execute(_BEGUN)
+        connection.execute(_EVERY_BEGUN)
 
 
 def add(connection: sqlite3.Connection, rows: Iterable[EventRow]) -> None:
     """Follow events that were just written down."""
-    begun, ended = list[tuple[str, str]](), list[tuple[str, str, float]]()
+    begun, ended = list[tuple[str, float, str, str, str]](), list[tuple[str, str, float]]()
     for source, id, type, time, _, subject, *_ in rows:
         if type in BEGIN:
-            begun.append((source, id))
+            begun.append((type, time, source, id, subject))
         elif type in END:
             ended.append((subject, source, time))
-    connection.executemany(f"{_BEGUN} AND source = ? AND id = ?", begun)
+    connection.executemany(_BEGUN, begun)
     connection.executemany("DELETE FROM running WHERE subject = ? AND source = ? AND time <= ?", ended)
 
 
@@ -58,7 +62,6 @@ def newest(
     types: Iterable[str],
     *,
     since: float,
-    texts: Sequence[bytes],
     now: float,
     limit: int,
     after: Place,
@@ -67,12 +70,12 @@ def newest(
     rows: list[tuple[Any, ...]] = []
     for type in types:
         rows += connection.execute(
-            f"SELECT events.rowid, events.source, events.id, events.type, events.time, expires, events.subject, "
-            f"{body_of(texts)}, checksum FROM running CROSS JOIN events USING (source, id, type, time) "
+            "SELECT events.rowid, events.source, events.id, events.type, events.time, expires, events.subject, "
+            "body, checksum FROM running CROSS JOIN events USING (source, id, type, time) "
             "WHERE running.type = ? AND running.time > ? AND running.time <= ? AND expires > ? "
             "AND (running.time, running.source, running.id) < (?, ?, ?) "
             "ORDER BY running.time DESC, running.source DESC, running.id DESC LIMIT ?",
-            (*texts, type, since, after[0], now, *after, limit),
+            (type, since, after[0], now, *after, limit),
         ).fetchall()
     return rows
 

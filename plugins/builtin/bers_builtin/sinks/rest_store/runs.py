@@ -181,10 +181,11 @@ def _running(
     after: details.Place,
     limit: int,
     now: float,
-) -> list[details.Found]:
-    """The newest that have begun and not ended, behind a place."""
-    rows = running.newest(connection, types, since=now - running.LATELY, texts=texts, now=now, limit=limit, after=after)
-    return details.sound(connection, losses, rows, limit)
+) -> details.Read:
+    """The newest that have begun and not ended, behind a place. Few do, so that each can be looked into."""
+    rows = running.newest(connection, types, since=now - running.LATELY, now=now, limit=limit, after=after)
+    found = details.sound(connection, losses, rows, limit)
+    return found, found[-1][0] if len(found) == limit else None
 
 
 def _ended(
@@ -196,10 +197,11 @@ def _ended(
     after: details.Place,
     limit: int,
     now: float,
-) -> list[details.Found]:
+) -> details.Read:
     """The newest that have ended behind a place; one that was lost and came after all is told by its end alone."""
-    found = details.newest_of(connection, losses, types, texts=texts, now=now, limit=limit, after=after)
-    return [(place, None if body and b".lost" in body and _came(connection, place) else body) for place, body in found]
+    found, more = details.newest_of(connection, losses, types, texts=texts, now=now, limit=limit, after=after)
+    told = [(place, None if body and b".lost" in body and _came(connection, place) else body) for place, body in found]
+    return told, more
 
 
 def _came(connection: sqlite3.Connection, place: details.Place) -> bool:

@@ -319,6 +319,7 @@ class Store(Stage[RestStoreConfig]):
             return segments.add(connection, packed)
 
         segment = await self._database.run(work)
+        self._committed_details(events)
         for (reader, partition), end in ends.items():
             self._positions.moved(reader, partition, end)
         for series, stamp, _ in saving:
@@ -330,6 +331,9 @@ class Store(Stage[RestStoreConfig]):
         if packed:
             self._segment = segment
         self._make_room()
+
+    def _committed_details(self, rows: Sequence[EventRow]) -> None:
+        """Told which details of events were committed."""
 
     def _take_back(self, windows: Partials, events: list[EventRow]) -> None:
         """Undo the beginning of a commit."""
