@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bers import Batch, Caller, Context, Event
+from bers import Batch, Caller, Context, Event, Outcome
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.rest_store import REST_STORE, RestStore, details
 from bers_builtin.sinks.rest_store.dora import asking
@@ -105,13 +105,14 @@ async def test_what_is_remembered_and_what_is_new_come_to_what_all_comes_to(
 def a_year(chance: random.Random, deployments: int) -> list[Event]:
     """Deployments of some services with everything that may come of them, a fifth of all told days late."""
     told: list[Event] = []
+    outcomes: Sequence[Outcome | None] = [*["success"] * 6, "failure", "cancel", None]
     for n in range(deployments):
         ago = DAY * 60 * (1 - n / deployments)
         service = chance.choice(["chat", "web", "shop", None])
         revision = f"r{chance.randrange(deployments)}"
         told.append(
             deployed(
-                ago, chance.choice(["success"] * 6 + ["failure", "cancel", None]), id=f"d{n}", service=service,
+                ago, chance.choice(outcomes), id=f"d{n}", service=service,
                 revision=revision, committed=ago + HOUR * chance.randrange(1, 99) if chance.random() < 0.6 else None,
                 kind=chance.choice(["", "", "", "hotfix", "rollback"]), version=f"1.{n}",
                 data={"cause": f"i{chance.randrange(n + 1)}"} if chance.random() < 0.1 else {},

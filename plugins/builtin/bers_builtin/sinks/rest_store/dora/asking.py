@@ -30,8 +30,8 @@ SLICE = 500
 """How many records are read before others may read."""
 MOST = 200_000
 """How many records one answer is made of at most: the newest."""
-KEPT = 50_000
-"""How many records are kept in memory from one answer to the next, at most: some 100 MB."""
+KEPT = 30_000
+"""How many records are kept in memory from one answer to the next, at most: some 70 MB."""
 IDLE = 900.0
 """Seconds after which they are let go of if nobody has asked."""
 NEWS = 20_000
@@ -168,28 +168,31 @@ class Dora:
         """
         known, oldest = self._memory, now - self.kept
         if known is not None and known.era == self._era() and now >= known.now:
+            known.now = now
             since = await self._database.read(lambda connection: details.began(connection, DEPLOYED, oldest, now))
-            if await self._read_news(known, now, pace):
+            if await self._read_news(known, pace):
                 return since, known, set()
         self._discard()
         await self.rest()
         new = Memory(self.kept, self._era())
         self._memory = new  # From now on it is told what is committed, and what it reads meanwhile it knows.
+        new.now = now
         since, flags = await self._read_all(new, now, pace)
         if flags or len(new) > self._kept:
             self._memory = None
         return since, new, flags
 
-    async def _read_news(self, known: Memory, now: float, pace: Pace) -> bool:
+    async def _read_news(self, known: Memory, pace: Pace) -> bool:
         """Read what came since; False where it cannot be told in full, or becomes too much."""
-        while news := [name for name in dict.fromkeys(known.news[:SLICE]) if not known.knows(name)] or known.news:
+        while known.news:
+            names = [name for name in dict.fromkeys(known.news[:SLICE]) if not known.knows(name)]
             del known.news[:SLICE]
-            for expires, body in await self._database.read(partial(details.by_name, names=news)):
+            for expires, body in await self._database.read(partial(details.by_name, names=names)):
                 if (told := _decoded(body)) is None:
                     return False
                 known.add(told, expires)
                 await pace()
-        await known.advance(now, pace)
+        await known.advance(pace)
         return len(known) <= min(self._kept, self._most)
 
     async def _read_all(self, memory: Memory, now: float, pace: Pace) -> tuple[float, set[Flag]]:
@@ -214,7 +217,7 @@ class Dora:
                             flags.add("unreadable_records")
                     await pace()
                 after = rows[-1][0], rows[-1][1]
-        await memory.advance(now, pace)
+        await memory.advance(pace)
         return max(since, cut), flags
 
 

@@ -16,7 +16,7 @@ from .config import DoraConfig
 from .days import Days
 from .deployments import Deployment
 from .incidents import Incident
-from .portions import portions
+from .portions import drop, empty, portions
 from .timeline import Names, Timeline, Where, anywhere
 from .told import Told
 
@@ -87,9 +87,14 @@ class Judgement:
             for one in portion:
                 self._fail(one, one.finished)
             await pace()
-        for one in self._taking_back:
-            self._mark(self._brought.before(one), one.finished, limited=True)
-        answered = {name for incident in incidents for name in incident.names} if self._with_cause else set[str]()
+        for portion in portions([*self._taking_back]):
+            for one in portion:
+                self._mark(self._brought.before(one), one.finished, limited=True)
+            await pace()
+        answered = set[str]()
+        for found in portions(incidents) if self._with_cause else ():
+            answered.update(name for incident in found for name in incident.names)
+            await pace()
         for portion in portions([*self._with_cause]):
             for one in portion:
                 self._respond(one, answered)
@@ -113,6 +118,14 @@ class Judgement:
             await pace()
         for one in before:
             self._days.changed(one)
+
+    async def clear(self, pace: Pace) -> None:
+        """Let go of everything, a little at a time."""
+        await self._names.clear(pace)
+        for mapping in (self._judged, self._rollbacks):
+            await empty(mapping, pace)
+        for timeline in (self._succeeded, self._brought):
+            await drop(timeline.all, pace)
 
     async def _begin_anew(self, pace: Pace) -> dict[Deployment, _Verdict]:
         """Forget what was judged; return what it was."""

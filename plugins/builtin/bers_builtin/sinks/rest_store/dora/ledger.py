@@ -106,7 +106,9 @@ class Ledger:
 
     async def clear(self, pace: Pace) -> None:
         """Let go of everything, a little at a time."""
-        self._judgement = Judgement(self._config, self.days)
+        await self._judgement.clear(pace)
+        for brought in self._brought.values():
+            await brought.clear(pace)
         for mapping in (self._built, self._groups, self._known, self._incidents):
             await empty(mapping, pace)
         await drop(self._timeline.all, pace)

@@ -27,15 +27,18 @@ class Memory:
     """
 
     def __init__(self, keep: float, era: object) -> None:
+        """``keep`` is how many seconds a record counts."""
         self._keep = keep
         self.era = era
         """What has to be as it was, or everything is read anew."""
         self.now = 0.0
+        """When it is asked for."""
         self.news: list[Name] = []
         """Records that came since."""
         self._told: dict[Name, Told] = {}
         self._later: list[tuple[float, Name, float, Told]] = []
         """Records of the future, as a heap."""
+        self._awaited: set[Name] = set()
         self._leaving: list[tuple[float, Name, float]] = []
         """When each record is too old, and until when it is kept, as a heap."""
         self._ledgers: dict[str, Ledger] = {}
@@ -46,21 +49,26 @@ class Memory:
         return len(self._told) + len(self._later)
 
     def knows(self, name: Name) -> bool:
-        return name in self._told or any(name == other for _, other, _, _ in self._later)
+        return name in self._told or name in self._awaited
 
     def add(self, told: Told, expires: float) -> None:
         """Take one in that was read; one of the future when its time has come."""
-        heappush(self._later, (told.time, (told.source, told.id), expires, told))
+        name = told.source, told.id
+        if told.time > self.now:
+            self._awaited.add(name)
+            heappush(self._later, (told.time, name, expires, told))
+        elif name not in self._told and self._is_kept(told, expires):
+            self._told[name] = told
+            self._new.append(told)
+            heappush(self._leaving, (min(expires, told.time + self._keep), name, expires))
 
-    async def advance(self, now: float, pace: Pace) -> None:
+    async def advance(self, pace: Pace) -> None:
         """Let what is new come in, and what is too old go."""
-        self.now = now
+        now = self.now
         while self._later and self._later[0][0] <= now:
             _, name, expires, told = heappop(self._later)
-            if name not in self._told and self._is_kept(told, expires):
-                self._told[name] = told
-                self._new.append(told)
-                heappush(self._leaving, (min(expires, told.time + self._keep), name, expires))
+            self._awaited.remove(name)
+            self.add(told, expires)
             await pace()
         stay: list[tuple[float, Name, float]] = []
         while self._leaving and self._leaving[0][0] <= now + MARGIN:
@@ -82,7 +90,7 @@ class Memory:
         """What is known of a set of environments, by its name."""
         if environment not in self._ledgers:
             while len(self._ledgers) >= LEDGERS:
-                oldest = next(name for name in self._ledgers if name or LEDGERS == 1)
+                oldest = next(name for name in self._ledgers if name)
                 await self._ledgers.pop(oldest).clear(pace)
             made = make()
             await made.change((), list(self._told.values()), pace)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import TypeAlias
 
+from ..pace import Pace
 from .deployments import Deployment
+from .portions import empty
 
 Where: TypeAlias = tuple[str | None, str]
 """A service and an environment; an empty one means any, and None means those that name no service."""
@@ -113,6 +115,10 @@ class Names:
             take(known, one)
         if known is one or not known:
             del self._by_name[name]
+
+    async def clear(self, pace: Pace) -> None:
+        """Let go of everything, a little at a time."""
+        await empty(self._by_name, pace)
 
     def of(self, name: str) -> Sequence[Deployment]:
         """All that are called so, in order."""
