@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
+from ..pace import Pace
+from .portions import empty
 from .told import Told
 
 
@@ -13,6 +15,10 @@ class Commits:
     def __init__(self) -> None:
         self._times: dict[str, float | list[float]] = {}
         """Most revisions have one record, and so no list."""
+
+    async def clear(self, pace: Pace) -> None:
+        """Let go of everything, a little at a time."""
+        await empty(self._times, pace)
 
     def of(self, revision: str) -> float | None:
         known = self._times.get(revision)

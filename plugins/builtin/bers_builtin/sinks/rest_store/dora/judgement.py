@@ -16,7 +16,7 @@ from .config import DoraConfig
 from .days import Days
 from .deployments import Deployment
 from .incidents import Incident
-from .portions import drop, empty, portions
+from .portions import empty, portions
 from .timeline import Names, Timeline, Where, anywhere
 from .told import Told
 
@@ -125,7 +125,7 @@ class Judgement:
         for mapping in (self._judged, self._rollbacks):
             await empty(mapping, pace)
         for timeline in (self._succeeded, self._brought):
-            await drop(timeline.all, pace)
+            await timeline.clear(pace)
 
     async def _begin_anew(self, pace: Pace) -> dict[Deployment, _Verdict]:
         """Forget what was judged; return what it was."""

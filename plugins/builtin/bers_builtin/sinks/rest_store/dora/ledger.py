@@ -17,7 +17,7 @@ from .days import Days
 from .deployments import Deployment, Key
 from .incidents import Incident
 from .judgement import Judgement
-from .portions import PORTION, drop, empty, portions
+from .portions import PORTION, empty, portions
 from .timeline import Names, Timeline, Where, order
 from .told import DEPLOYED, DETECTED, LOST, RESOLVED, ROLLED_BACK, Told
 
@@ -109,9 +109,10 @@ class Ledger:
         await self._judgement.clear(pace)
         for brought in self._brought.values():
             await brought.clear(pace)
-        for mapping in (self._built, self._groups, self._known, self._incidents):
+        await self._commits.clear(pace)
+        for mapping in (self._built, self._groups, self._known, self._incidents, self._ended, self._nowhere):
             await empty(mapping, pace)
-        await drop(self._timeline.all, pace)
+        await self._timeline.clear(pace)
 
     def _note(self, one: Told) -> None:
         self._stale.update(dict.fromkeys(self._waiting.get(self._commits.add(one), ())))

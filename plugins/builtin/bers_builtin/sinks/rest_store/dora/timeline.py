@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from ..pace import Pace
 from .deployments import Deployment
-from .portions import empty
+from .portions import drop, empty
 
 Where: TypeAlias = tuple[str | None, str]
 """A service and an environment; an empty one means any, and None means those that name no service."""
@@ -59,6 +59,11 @@ class Timeline:
     def remove(self, one: Deployment) -> None:
         for found in self._lists(one):
             take(found, one)
+
+    async def clear(self, pace: Pace) -> None:
+        """Let go of everything, a little at a time."""
+        for found in (self.all, *self._by_place.values(), *self._wide.values()):
+            await drop(found, pace)
 
     def latest(self, where: Where, at: float) -> Deployment | None:
         """The last that had finished at a moment."""
