@@ -209,3 +209,30 @@ async def _give_up(scope: anyio.CancelScope, steps: int) -> None:
     for _ in range(steps):
         await checkpoint()
     scope.cancel()
+
+
+async def test_what_an_answer_is_made_of_stays_until_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of records, and a sweep, while somebody asks."""
+    monkeypatch.setattr(asking, "NEWS", 5)
+    async with opened(tmp_path, VirtualClock(NOW), commit_every="365d", fold_every="365d") as store:
+        await keep(store, a_year(random.Random(2), 2000))
+        await store.sweep()
+        told = await anew(store, AskDora())
+        flood = [details.row(deployed(HOUR, id="none"), store.config, NOW)] * (asking.NEWS + 1)
+        for _ in range(3):
+            dora = store._dora  # pyright: ignore[reportPrivateUsage]
+            dora.heard(flood)
+            found: list[DoraAnswer] = []
+            async with anyio.create_task_group() as group:
+                group.start_soon(_ask, store, found)
+                while dora._memory is None or not dora._memory._ledgers:  # pyright: ignore[reportPrivateUsage]
+                    await checkpoint()
+                dora.heard(flood)
+                await dora.rest()  # As each sweep ends.
+            assert found == [told]
+
+
+async def _ask(store: RestStore, found: list[DoraAnswer]) -> None:
+    found.append(await store.dora(AskDora(), Caller()))

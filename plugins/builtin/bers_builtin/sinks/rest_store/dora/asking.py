@@ -77,9 +77,12 @@ class Dora:
 
     async def rest(self) -> None:
         """Let go of what nobody has asked for lately, and of what is of no use any more."""
-        if self._context.clock.monotonic() - self._asked > IDLE:
-            self._discard()
-        pace = Pace()
+        async with self._turn:  # An answer may be made of it just now.
+            if self._context.clock.monotonic() - self._asked > IDLE:
+                self._discard()
+            await self._let_go(Pace())
+
+    async def _let_go(self, pace: Pace) -> None:
         while self._useless:
             await self._useless.pop().clear(pace)
 
@@ -148,7 +151,7 @@ class Dora:
             services=figures.services(tallies, span.days, figures.sources_of(book, ask.service), SERVICES),
         )
         if memory is not self._memory:
-            await memory.clear(pace)
+            await self._let_go(pace)
         return answer
 
     def _place(self, named: str) -> Place:
@@ -173,13 +176,13 @@ class Dora:
             if await self._read_news(known, pace):
                 return since, known, set()
         self._discard()
-        await self.rest()
+        await self._let_go(pace)
         new = Memory(self.kept, self._era())
         self._memory = new  # From now on it is told what is committed, and what it reads meanwhile it knows.
         new.now = now
         since, flags = await self._read_all(new, now, pace)
         if flags or len(new) > self._kept:
-            self._memory = None
+            self._discard()
         return since, new, flags
 
     async def _read_news(self, known: Memory, pace: Pace) -> bool:

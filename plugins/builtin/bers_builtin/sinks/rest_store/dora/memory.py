@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from ..pace import Pace
 from .ledger import Ledger
-from .portions import empty, portions
+from .portions import drop, empty
 from .told import Told
 
 Name: TypeAlias = tuple[str, str]
@@ -102,9 +102,7 @@ class Memory:
         while self._ledgers:
             await self._ledgers.popitem()[1].clear(pace)
         await empty(self._told, pace)
-        for some in portions(list(range(len(self._leaving)))):
-            del self._leaving[-len(some) :]
-            await pace()
+        await drop(self._leaving, pace)
 
     def _is_kept(self, told: Told, expires: float) -> bool:
         """In the words of the questions to the store."""
