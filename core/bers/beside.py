@@ -15,6 +15,9 @@ from bers.errors import Refused
 
 T = TypeVar("T")
 
+_WRITING = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
+"""What a statement does that changes rows, or the schema, which are rows too."""
+
 
 class Beside:
     """A second connection, opened when somebody reads. In WAL mode neither of the two waits for the other."""
@@ -58,10 +61,15 @@ class Beside:
         if self._connection is None:
             self._connection = connect(path, isolation_level=None, check_same_thread=False)
             self._of = main
-            self._connection.execute("PRAGMA query_only = ON")
+            # Not `query_only`: that is as if the disk let nobody write, which some put up with.
+            self._connection.set_authorizer(_reads)
         return self._connection
 
     def _let_go(self) -> None:
         connection, self._connection, self._of = self._connection, None, None
         if connection:
             connection.close()
+
+
+def _reads(action: int, *_: str | None) -> int:
+    return sqlite3.SQLITE_DENY if action in _WRITING else sqlite3.SQLITE_OK
