@@ -13,6 +13,7 @@ from typing import TypeVar
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from bers import disk, opening, position_rows, schema_copy
+from bers.beside import Beside
 from bers.checksums import is_damage
 from bers.copies import BEGIN, COMMITS, COUNT
 from bers.errors import Refused
@@ -56,6 +57,7 @@ class Database:
         """Why its disk does not let it write, until it does again."""
         self._inode = 0
         """Which file it is: one of that name that comes later, as where a disk was unmounted, is another."""
+        self._beside = Beside()
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, shared: bool = False) -> T:
         """Do the work in one transaction; either all of it is committed when this returns, or nothing is.
@@ -67,6 +69,18 @@ class Database:
         if shared:
             return await self._sharing.run(work)
         return await to_thread.run_sync(self._transact, work, limiter=self._thread)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work that only reads, beside whoever writes: it sees what was committed when it began.
+
+        Nobody who writes waits for it, nor it for them. What cannot be read so is done as :meth:`run` does it.
+        """
+        if self._connection is None or self.path is None:
+            return await self.run(work)
+        try:
+            return await self._beside.run(self.path, self._connection, work)
+        except sqlite3.DatabaseError:  # Busy, damaged or gone: whoever writes knows what to do about that.
+            return await self.run(work)
 
     def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The same, at once and in this thread: for opening and closing, when nobody else is there."""
@@ -82,6 +96,7 @@ class Database:
         """Close the file, when what is under way is done; whoever asks it afterwards is refused."""
         with self._lock:
             self._closed = True
+            self._beside.close()  # First: the last to close a file brings its log in.
             if self._connection:
                 self._connection.close()
                 self._connection = None

@@ -12,7 +12,7 @@ import msgspec
 from bers.errors import BersError, unknown
 from bers.patterns import Pattern, PatternError
 from bers.records import Event, Run, Vcs, Window
-from bers.redaction import redact
+from bers.redaction import MASK, redact
 
 MAX_FILTER = 1000
 """How many characters a filter may have."""
@@ -31,6 +31,13 @@ _WORD = re.compile(r"\s*(\S*)")
 _OPEN = ("labels", "measures", "data")
 """Fields that hold what emitters call as they like."""
 _STRUCTS: Mapping[str, tuple[str, ...]] = {"vcs": Vcs.__struct_fields__, "run": Run.__struct_fields__}
+_TEXTS = frozenset(
+    {
+        "id", "source", "type", "subject", "environment", "outcome", "reason", "service", "version", "artifact", "vcs",
+        "run", "labels", "chain", "traceparent", "origin", "cause",
+    }
+)  # fmt: skip
+"""Fields that hold nothing but texts, or numbers."""
 _PLAIN = tuple(
     dict.fromkeys(
         name
@@ -57,6 +64,8 @@ class Filter:
         if len(text) > MAX_FILTER:
             raise FilterError(f"a filter may have {MAX_FILTER} characters, and this one has {len(text)}")
         self.text = text
+        self.texts: list[str] = []
+        """Texts that every record that is wanted has in it, as they are: a search for them need not understand it."""
         self._terms: list[_Term] = []
         at = 0
         while text.strip():
@@ -64,6 +73,7 @@ class Filter:
             if match is None:
                 raise FilterError(_broken(text, at))
             self._terms.append(_term(match))
+            self.texts += _texts(match)
             at = match.end()
             if not text[at:].strip():
                 break
@@ -78,13 +88,24 @@ class Filter:
 
 
 def _term(match: re.Match[str]) -> _Term:
-    field, sign = match["field"], match["sign"]
-    text = match["bare"]
-    if text is None:
-        text = re.sub(r"\\(.)", r"\1", match["single"] if match["double"] is None else match["double"], flags=re.DOTALL)
+    field, sign, text = match["field"], match["sign"], _said(match)
     name, _, rest = field.partition(".")
     _check(name, rest, field)
     return _Term((name, rest) if rest else (name,), _test(field, sign, text))
+
+
+def _said(match: re.Match[str]) -> str:
+    """The value that a record is compared with."""
+    if match["bare"] is not None:
+        return match["bare"]
+    return re.sub(r"\\(.)", r"\1", match["single"] if match["double"] is None else match["double"], flags=re.DOTALL)
+
+
+def _texts(match: re.Match[str]) -> list[str]:
+    """What a record has in it as it is where the term holds; nothing where it may be written otherwise."""
+    text = _said(match)
+    is_same = match["sign"] in ("=", "==") and match["field"].partition(".")[0] in _TEXTS
+    return [text] if is_same and text and MASK not in text and _number(text) is None else []
 
 
 def _check(name: str, rest: str, field: str) -> None:

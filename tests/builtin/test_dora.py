@@ -499,6 +499,8 @@ async def test_a_record_that_comes_again_counts_once_and_a_damaged_one_is_left_o
             await store.write(Batch([deployed(DAY, id="a"), deployed(2 * DAY, id="b")], (), reader, 0, 1))
             await store.commit()
         assert (await store.dora(AskDora(), Caller())).counts.deployments == 2
+    async with step(REST_STORE, context=Context("store", data_dir=tmp_path, clock=VirtualClock(NOW))).open() as store:
+        assert isinstance(store, RestStore)
         with closing(sqlite3.connect(tmp_path / "metrics.db")) as file, file:
             file.execute("UPDATE events SET body = substr(body, 1, 20) WHERE id = 'a'")
         answer = await store.dora(AskDora(), Caller())

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from bers import Batch, Event, Refused, Vcs
 from bers.testing import VirtualClock
 from bers_builtin.sinks.rest_store import RestStore
 from bers_builtin.sinks.rest_store.answers import AskRecords
+from bers_builtin.sinks.rest_store.run_types import END, KINDS
 from bers_builtin.sinks.rest_store.runs import AskRuns, RunTold
 from tests.builtin.test_rest_store_answers import CALLER, NOW, opened
 
@@ -114,3 +124,124 @@ async def test_conditions_and_pages_find_every_run_that_is_wanted_and_no_other(t
         for faulty in ({"where": "outcome"}, {"limit": 0}):
             with pytest.raises(Refused, match=next(iter(faulty))):
                 await told(store, **faulty)
+
+
+_STARTS = st.sampled_from(["build.started", "testsuiterun.started", "validation.started", "deployment.started"])
+_ENDS = st.sampled_from(
+    ["build.finished", "build.lost", "validation.finished", "testsuiterun.lost", "service.deployed", "build.measured"]
+)
+
+
+def _event(what: str, subject: str, source: str, hours: int) -> Event:
+    return Event(f"{what}/{subject}/{hours}", source, what, NOW - hours * 3600, subject)
+
+
+_TOLD = st.builds(
+    _event,
+    st.one_of(_STARTS, _ENDS),
+    st.sampled_from(["", "x", "y", "z"]),
+    st.sampled_from(["/ci", "/cd"]),
+    st.integers(0, 30),
+)
+
+
+def going_on(events: Iterable[Event], now: float) -> set[tuple[str, str, str]]:
+    """Which runs go on, by looking at everything: what has begun and has no end that is not older."""
+    kept = {(one.source, one.id): one for one in events if one.time + 86_400 > now}.values()
+    return {
+        (KINDS[one.type], one.source, one.subject or one.id)
+        for one in kept
+        if one.type.endswith(".started")
+        and not any(
+            (other.source, other.subject) == (one.source, one.subject)
+            and other.type in END
+            and other.time >= one.time
+            for other in events
+        )
+    }  # fmt: skip
+
+
+@settings(max_examples=30, derandomize=True, phases=[Phase.generate, Phase.shrink])
+@given(st.lists(_TOLD, max_size=25), st.integers(0, 25), st.sampled_from([0.0, 7200.0, 90_000.0]), st.booleans())
+async def test_what_goes_on_is_the_same_in_whatever_order_it_is_told(
+    events: list[Event], cut: int, passed: float, older: bool
+) -> None:
+    """Late, twice, in two portions, in a file of a time when nobody kept that, and after all that is old is deleted."""
+    with TemporaryDirectory() as name:
+        folder, clock = Path(name), VirtualClock(NOW)
+        async with opened(folder, clock, fold_every="365d", commit_every="365d", lasting=[]) as store:
+            await keep(store, *events[:cut])
+            await keep(store, *events[cut:], *events[:3])
+        if older:
+            with closing(sqlite3.connect(folder / "metrics.db")) as file, file:
+                file.execute("DROP TABLE running")
+        async with opened(folder, clock, fold_every="365d", commit_every="365d", lasting=[]) as store:
+            clock.step(passed)
+            await store.sweep()
+            found = [
+                (kind, str(run.event["source"]), run.id)
+                for kind in ("build", "validation", "deployment")
+                for run in await told(store, kind=kind, state="running")
+            ]
+            assert len(found) == len(set(found))
+            assert set(found) == going_on(events, NOW + passed)
+
+
+async def test_what_goes_on_is_known_again_after_its_file_was_damaged(tmp_path: Path) -> None:
+    clock = VirtualClock(NOW)
+    async with opened(tmp_path, clock) as store:
+        await keep(store, build("b-1", "started", 90), build("b-2", "started", 80), build("b-2", "finished", 20))
+    path = tmp_path / "metrics.db"
+    with closing(sqlite3.connect(path)) as file, file:
+        (root,) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = 'running'").fetchone()
+    with path.open("r+b") as raw:
+        raw.seek((root - 1) * 1024)
+        raw.write(b"\xff" * 1024)
+    async with opened(tmp_path, clock) as store:
+        assert [run.id for run in await told(store)] == ["b-1", "b-2"]
+
+
+async def test_conditions_that_are_masks_or_numbers_find_what_they_found(tmp_path: Path) -> None:
+    """SQLite leaves out what has not the text of a condition in it; these have it in another form."""
+    async with opened(tmp_path, VirtualClock(NOW)) as store:
+        await keep(
+            store,
+            build("b-1", "finished", 5, labels={"token": "abc", "attempt": "2", "team": "café"}, weight=2),
+            build("b-2", "finished", 4, data={"flags": ["a", "b"]}),
+        )
+        for where, wanted in {
+            'labels.token="***"': ["b-1"],
+            "labels.token=abc": [],
+            "labels.attempt=2.0": [],
+            "weight=2.0": ["b-1"],
+            "labels.team=café": ["b-1"],
+            "outcome=''": ["b-2", "b-1"],
+            """data.flags="['a', 'b']" """: ["b-2"],
+        }.items():
+            assert [run.id for run in await told(store, where=where)] == wanted, where
+
+
+async def test_a_page_holds_nobody_up_who_writes(tmp_path: Path) -> None:
+    """A commit while somebody reads does not wait for them."""
+    async with opened(tmp_path, VirtualClock(NOW), commit_every="365d") as store:
+        await keep(store, build("b-1", "started", 90))
+        reading, written = threading.Event(), threading.Event()
+
+        def look(connection: sqlite3.Connection) -> list[Any]:
+            connection.execute("SELECT * FROM running").fetchall()
+            reading.set()
+            assert written.wait(10)
+            return connection.execute("SELECT id FROM running").fetchall()
+
+        async def ask() -> None:
+            found.extend(await store._database.read(look))  # pyright: ignore[reportPrivateUsage]
+
+        found: list[Any] = []
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                await anyio.to_thread.run_sync(reading.wait)
+                await keep(store, build("b-2", "started", 80))
+                written.set()
+        assert found == [("b-1/started",)]
+        assert [run.id for run in await told(store)] == ["b-2", "b-1"]

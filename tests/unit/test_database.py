@@ -174,3 +174,47 @@ async def test_one_that_is_cancelled_while_it_is_done_is_done_and_says_so(databa
                 go_on.set()
     assert facts(database) == ["first", "leads", "slow"]
     assert answered == ["done"]
+
+
+async def test_who_reads_beside_writers_sees_what_was_committed_and_writes_nothing(database: Database) -> None:
+    def look(db: sqlite3.Connection) -> list[str]:
+        found = [row[0] for row in db.execute("SELECT fact FROM facts")]
+        looked.set()
+        assert told.wait(10)
+        return found + [row[0] for row in db.execute("SELECT fact FROM facts")]
+
+    async def read() -> None:
+        seen.extend(await database.read(look))
+
+    looked, told, seen = threading.Event(), threading.Event(), list[str]()
+    await database.run(tell("one"))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await anyio.to_thread.run_sync(looked.wait)
+            await database.run(tell("two"))  # It does not wait, or it would do so for ever.
+            told.set()
+    assert seen == ["one", "one"]
+    assert await database.read(lambda db: db.execute("SELECT count(*) FROM facts").fetchone()) == (2,)
+
+
+async def test_what_turns_out_to_write_while_it_reads_is_done_where_it_may(database: Database) -> None:
+    await database.read(tell("read"))
+    assert facts(database) == ["read"]
+
+
+async def test_who_reads_is_refused_once_the_database_is_closed_and_the_log_is_brought_in(tmp_path: Path) -> None:
+    database = Database(tmp_path / "state.db")
+    await database.run(lambda db: db.execute("CREATE TABLE facts (fact TEXT)"))
+    await database.read(lambda db: db.execute("SELECT * FROM facts").fetchall())
+    await database.shut()
+    assert [one.name for one in tmp_path.iterdir()] == ["state.db"]
+    with pytest.raises(Refused, match="is closed"):
+        await database.read(lambda db: db.execute("SELECT * FROM facts").fetchall())
+
+
+async def test_memory_is_read_by_its_one_connection() -> None:
+    database = Database()
+    await database.run(lambda db: db.execute("CREATE TABLE facts (fact TEXT)"))
+    assert await database.read(lambda db: db.execute("SELECT * FROM facts").fetchall()) == []
+    await database.shut()

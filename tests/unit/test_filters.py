@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,3 +138,20 @@ def test_whatever_is_written_is_a_filter_or_an_error_of_ours(text: str) -> None:
     except FilterError:
         return
     assert all(wanted.holds(record) in (True, False) for record in records)
+
+
+VALUES = st.sampled_from(["failure", "***", "2", "2.0", "true", "", "café", "a b", "[1]", "None"])
+
+
+@given(VALUES, VALUES, st.sampled_from(["outcome", "labels.x", "vcs.ref", "weight", "data.x", "measures.x"]))
+def test_what_is_wanted_has_the_texts_of_its_conditions_in_its_bytes(value: str, wanted: str, field: str) -> None:
+    """However it is masked, or compared as a number."""
+    event = Event(
+        "e-1", "/ci", "build.finished", 5.0, weight=2, vcs=Vcs(ref=value), labels={"x": value, "token": value},
+        measures={"x": 2.0}, data={"x": [1] if value == "[1]" else value},
+    )  # fmt: skip
+    for conditions in (f'{field}="{wanted}"', f'labels.token="{wanted}" and {field}!="{wanted}"'):
+        one = Filter(conditions)
+        body = msgspec.msgpack.encode(event)
+        assert not one.holds(event) or all(msgspec.msgpack.encode(text) in body for text in one.texts)
+    assert Filter("outcome=failure and labels.x='a b' and weight>1 and vcs.ref~main").texts == ["failure", "a b"]

@@ -18,7 +18,7 @@ LAYERS = [
     {"transplant"},
     {"salvage"},
     {"identity_key", "mendings", "position_rows"},
-    {"opening"},
+    {"beside", "opening"},
     {"database", "decoding", "frames", "memory", "patterns", "rates", "repeats", "series", "tables", "tail"},
     {"audit_chain", "segments"},
     {"audit_proof", "inspection", "journal", "positions", "snapshots"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from bers import Event, Filter, FilterError, Labels, Refused, TooMuchWork, Window, period, unknown
 
 from .answers import FIGURES, Figure
@@ -89,8 +91,8 @@ def grouping(by: str | None, known: Sequence[str]) -> Callable[[Labels], Labels]
     return lambda labels: tuple((name, value) for name, value in labels if name in names)
 
 
-def conditions(where: str) -> Callable[[Event], bool]:
-    """Whether an event is wanted, by conditions as people write them."""
+def conditions(where: str) -> tuple[Callable[[Event], bool], Sequence[bytes]]:
+    """Whether an event is wanted, by conditions as people write them; and what is in the bytes of each."""
     try:
         wanted = Filter(where)
     except FilterError as exc:
@@ -102,4 +104,4 @@ def conditions(where: str) -> Callable[[Event], bool]:
         except TooMuchWork as exc:
             raise Refused("invalid", f"where: {exc}", hint="write a simpler pattern") from exc
 
-    return holds
+    return holds, [msgspec.msgpack.encode(text) for text in wanted.texts]

@@ -25,11 +25,14 @@ EventRow: TypeAlias = tuple[str, str, str, float, float, str, bytes, int]
 Place: TypeAlias = tuple[float, str, str]
 """Time, source and id of an event: no two have the same."""
 Found: TypeAlias = tuple[Place, bytes | None]
+Read: TypeAlias = tuple[Sequence[Found], Place | None]
+"""What was found, and the place of the last that was looked at, where there may be more behind it."""
 _Row: TypeAlias = tuple[Any, ...]
 
 _HALVINGS = 12
 """Of the whole retention: 90 days are cut to within half an hour."""
 
+_PLACED = "rowid, source, id, type, time, expires, subject, body, checksum"
 _decoder = msgspec.msgpack.Decoder(Event)
 _place = Struct("<dH")
 
@@ -85,6 +88,10 @@ def types(connection: sqlite3.Connection) -> list[str]:
     return [type for (type,) in connection.execute(_TYPES)]
 
 
+def sources(connection: sqlite3.Connection) -> list[str]:
+    return [source for (source,) in connection.execute(_SOURCES)]
+
+
 def held(connection: sqlite3.Connection, types: Collection[str]) -> Held:
     """What there is of the details of some types; their bytes by what some of them take."""
     rows, oldest = connection.execute(
@@ -121,39 +128,61 @@ def newest(
     subject: str,
     since: float,
     until: float,
+    texts: Sequence[bytes],
     now: float,
     limit: int,
     after: Place,
-) -> list[Found]:
+) -> Read:
     """The newest events of the types that a pattern means, newest first: those behind a place."""
     chosen = [type for type in types(connection) if matches(type, pattern)]
     return newest_of(
-        connection, losses, chosen, subject=subject, since=since, until=until, now=now, limit=limit, after=after
-    )
+        connection, losses, chosen, subject=subject, since=since, until=until, texts=texts, now=now, limit=limit,
+        after=after,
+    )  # fmt: skip
 
 
 def newest_of(
     connection: sqlite3.Connection,
     losses: Losses,
-    types: Iterable[str],
+    types: Sequence[str],
     *,
     subject: str = "",
     since: float = -inf,
     until: float = inf,
+    texts: Sequence[bytes] = (),
     now: float,
     limit: int,
     after: Place,
-) -> list[Found]:
-    """The same of these types."""
-    rows: list[_Row] = []
-    for type in types:
-        rows += connection.execute(
-            "SELECT rowid, * FROM events WHERE type = ? AND time >= ? AND expires > ? "
-            "AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?) "
-            "ORDER BY time DESC, source DESC, id DESC LIMIT ?",
-            (type, since, now, subject, not subject, min(until, after[0]), *after, limit),
+) -> Read:
+    """The same of these types. So many are looked at; those that have not all of the texts in them are left out.
+
+    SQLite searches for them, in whose time others have the interpreter, and only what is found costs any of ours.
+    """
+    where = (
+        "type = ? AND time >= ? AND expires > ? AND (subject = ? OR ?) AND time <= ? AND (time, source, id) < (?, ?, ?)"
+    )
+    last = after
+    values: tuple[Any, ...] = (now, subject, not subject, min(until, after[0]), *after)
+
+    def ordered(columns: str, where: str, values: Sequence[Any], most: int, left_out: int = 0) -> list[_Row]:
+        one = f"SELECT {columns} FROM events WHERE {where}"
+        return connection.execute(
+            f"{' UNION ALL '.join([one] * len(types))} ORDER BY time DESC, source DESC, id DESC LIMIT ? OFFSET ?",
+            (*(value for type in types for value in (type, *values)), most, left_out),
         ).fetchall()
-    return _newest(connection, losses, rows, limit)
+
+    if not types:
+        return (), None
+    if not texts:
+        found = sound(connection, losses, ordered(_PLACED, where, (since, *values), limit), limit)
+        return found, found[-1][0] if len(found) == limit else None
+    ends = ordered("time, source, id", where, (since, *values), 1, limit - 1)
+    for time, source, id in ends:
+        last = _number(time), str(source), str(id)
+        since = last[0]  # In place of the other one: SQLite looks into its index with one of two bounds alone.
+        where, values = f"{where} AND (time, source, id) >= (?, ?, ?)", (*values, *last)
+    where, values = f"{where}{' AND instr(body, ?)' * len(texts)}", (*values, *texts)
+    return sound(connection, losses, ordered(_PLACED, where, (since, *values), limit), limit), last if ends else None
 
 
 def begin(connection: sqlite3.Connection, losses: Losses, now: float) -> None:
@@ -199,29 +228,38 @@ def newest_since(connection: sqlite3.Connection, types: Sequence[str], since: fl
 
 
 def slice_of(
-    connection: sqlite3.Connection, type: str, after: tuple[float, int], now: float, limit: int
-) -> list[tuple[float, int, bytes]]:
-    """The next events of one type behind a time and a row, oldest first, as time, row and body.
+    connection: sqlite3.Connection, type: str, after: tuple[float, int], limit: int
+) -> list[tuple[float, int, float, bytes]]:
+    """The next events of one type behind a time and a row, oldest first: time, row, until when it is kept, and body.
 
     A row that is not what was written has a body of nothing.
     """
     rows = connection.execute(
-        "SELECT time, rowid, * FROM events WHERE type = ? AND (time, rowid) > (?, ?) AND time <= ? AND expires > ? "
+        "SELECT time, rowid, * FROM events WHERE type = ? AND (time, rowid) > (?, ?) AND time < ? "
         "ORDER BY time, rowid LIMIT ?",
-        (type, *after, now, now, limit),
+        (type, *after, inf, limit),
     ).fetchall()
-    return [(time, rowid, row[6] if is_sound(row) else b"") for time, rowid, *row in rows]
+    return [(time, rowid, _number(row[4]), row[6] if is_sound(row) else b"") for time, rowid, *row in rows]
+
+
+def by_name(connection: sqlite3.Connection, names: Iterable[tuple[str, str]]) -> list[tuple[float, bytes]]:
+    """The events of these sources and ids that there are, in the same way: until when each is kept, and its body."""
+    found: list[tuple[float, bytes]] = []
+    for name in names:
+        row = connection.execute("SELECT * FROM events WHERE source = ? AND id = ?", name).fetchone()
+        if row:
+            found.append((_number(row[4]), row[6] if is_sound(row) else b""))
+    return found
 
 
 def of_id(connection: sqlite3.Connection, losses: Losses, id: str, source: str, now: float, limit: int) -> list[Found]:
     """The events of an id, of one source or of any, newest first."""
-    sources = [source] if source else [row[0] for row in connection.execute(_SOURCES).fetchall()]
     rows: list[_Row] = []
-    for one in sources:
+    for one in [source] if source else sources(connection):
         rows += connection.execute(
             "SELECT rowid, * FROM events WHERE source = ? AND id = ? AND expires > ?", (one, id, now)
         ).fetchall()
-    return _newest(connection, losses, rows, limit)
+    return sound(connection, losses, rows, limit)
 
 
 def as_text(place: Place) -> str:
@@ -246,14 +284,14 @@ def place(text: str) -> Place:
     return time, name[:length].decode(errors="replace"), name[length:].decode(errors="replace")
 
 
-def _newest(connection: sqlite3.Connection, losses: Losses, rows: Iterable[_Row], limit: int) -> list[Found]:
-    """The newest rows; those that are not what was written are set aside, and told without a body."""
+def sound(connection: sqlite3.Connection, losses: Losses, rows: Iterable[_Row], limit: int) -> list[Found]:
+    """The newest of rows, each behind its number; one that is not what was written is set aside, and has no body."""
     found: list[Found] = []
     for (time, source, id), rowid, row in sorted(map(_placed, rows), reverse=True)[:limit]:
-        sound = is_sound(row)
-        if not sound:
+        whole = is_sound(row)
+        if not whole:
             losses.lost_event(connection, rowid, str(row[2]), id, _number(row[4]))
-        found.append(((time, source, id), row[6] if sound else None))
+        found.append(((time, source, id), row[6] if whole else None))
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bers import Database
 
-from . import details, file, segments
+from . import details, file, running, segments
 from .losses import Losses
 from .pace import Pace
 from .partials import Partials, Registry
@@ -29,6 +29,7 @@ async def load(database: Database, losses: Losses, registry: Registry, now: floa
     """Fill the registry, and gather what is in no page."""
     run, pace = database.run, Pace()
     await run(file.prepare)
+    await run(lambda connection: running.prepare(connection, anew=database.salvaged is not None))
     await run(losses.load)
     await run(lambda connection: details.begin(connection, losses, now))
     await run(lambda connection: losses.read_series(connection, registry))

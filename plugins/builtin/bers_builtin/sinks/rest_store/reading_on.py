@@ -10,27 +10,27 @@ from typing import Protocol
 from bers import Database, Event
 
 from . import details
-from .details import Place
+from .details import Place, Read
 from .pace import Pace
 
-AT_ONCE = 500
-"""How many events are read before others may use the database."""
+AT_ONCE = 100
+"""How many events are read, and looked into, before others have their turn."""
+SIFTED = 2_000
+"""The same where SQLite leaves most of them out, and few are looked into."""
 LOOKED_AT = 20_000
 """How many events one answer looks at that conditions do not want."""
 
 
 class _Read(Protocol):
-    """Reads so many events behind a place; one that cannot be told is None."""
+    """Reads so many events behind a place, but for those that have not all of the texts in them."""
 
-    def __call__(
-        self, connection: sqlite3.Connection, *, after: Place, most: int
-    ) -> Sequence[tuple[Place, Event | None]]: ...
+    def __call__(self, connection: sqlite3.Connection, *, texts: Sequence[bytes], after: Place, limit: int) -> Read: ...
 
 
 async def read_on(
     database: Database,
     read: _Read,
-    wanted: Callable[[Event], bool],
+    wanted: tuple[Callable[[Event], bool], Sequence[bytes]],
     after: Place,
     limit: int,
 ) -> tuple[list[Event], str | None]:
@@ -39,17 +39,18 @@ async def read_on(
     Where few are wanted it stops after having looked at many: the answer may be short, and has a place to go on.
     """
     found, looked, pace, place = list[Event](), 0, Pace(), after
+    holds, texts = wanted
+    most = min(AT_ONCE, 2 * limit)
     while True:
-        most = AT_ONCE if looked else min(AT_ONCE, limit)
-        rows = await database.run(partial(read, after=place, most=most))
-        for place, event in rows:
-            if event is not None and wanted(event):
+        rows, more = await database.read(partial(read, texts=texts, after=place, limit=most))
+        for place, body in rows:
+            if body is not None and holds(event := details.decoded(body)):
                 found.append(event)
                 if len(found) == limit:
                     return found, details.as_text(place)
             await pace()
-        looked += len(rows)
-        if len(rows) < most:
+        if more is None:
             return found, None
+        looked, place, most = looked + most, more, min(SIFTED if texts else AT_ONCE, 4 * most)
         if looked >= LOOKED_AT:
             return found, details.as_text(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import floor
 
 from msgspec.structs import asdict
@@ -32,6 +33,7 @@ from .answers import (
 )
 from .bounds import Heavy
 from .config import RestStoreConfig
+from .details import EventRow
 from .dora.answers import AskDora, DoraAnswer
 from .dora.asking import Dora
 from .figures import alive, coverage, summarize, tier_name
@@ -57,11 +59,15 @@ class RestStore(Store):
     def __init__(self, config: RestStoreConfig, context: Context) -> None:
         super().__init__(config, context)
         self._heavy = Heavy()
-        self._dora = Dora(self._database, config, context)
+        self._dora = Dora(self._database, config, context, self._era)
         self._runs = Runs(self._database, self._losses, context)
 
     async def dora(self, ask: AskDora, _: Caller) -> DoraAnswer:
         return await self._dora.answer(ask)
+
+    async def sweep(self) -> None:
+        await super().sweep()
+        await self._dora.rest()
 
     async def metrics(self, ask: AskMetrics, _: Caller) -> Reply[dict[str, MetricSummary]]:
         period = asked.seconds(ask.period)
@@ -167,26 +173,14 @@ class RestStore(Store):
         limit, wanted = asked.number(ask.limit, "limit", RECORDS), asked.conditions(ask.where)
         now, since, until = self.context.clock.time(), ask.since / 1000, ask.until / 1000
 
-        def newest(
-            connection: sqlite3.Connection, *, after: details.Place, most: int
-        ) -> list[tuple[details.Place, Event | None]]:
-            found = details.newest(
-                connection,
-                self._losses,
-                ask.type,
-                subject=ask.subject,
-                since=since,
-                until=until,
-                now=now,
-                limit=most,
-                after=after,
-            )
-            return [(place, None if body is None else details.decoded(body)) for place, body in found]
-
+        newest = partial(
+            details.newest, losses=self._losses, pattern=ask.type, subject=ask.subject, since=since, until=until,
+            now=now,
+        )  # fmt: skip
         events: list[Event]
         more: str | None = None
         if ask.id:
-            found = await self._database.run(
+            found = await self._database.read(
                 lambda connection: details.of_id(connection, self._losses, ask.id, ask.source, now, limit)
             )
             events = [details.decoded(body) for _, body in found if body is not None]
@@ -246,6 +240,13 @@ class RestStore(Store):
         for trouble, remedy in troubles(self.path, self._losses, self._cap, self.context.clock.time()):
             return Finding("degraded", trouble, found, remedy)
         return Finding("healthy", f"{len(self._registry)} series in {parts} pages", found)
+
+    def _committed_details(self, rows: Sequence[EventRow]) -> None:
+        self._dora.heard(rows)
+
+    def _era(self) -> object:
+        """Another one as soon as details were deleted before their time, or are in another file."""
+        return self._cap.evicted.get("lasting"), len(self._losses.known), id(self._database.salvaged)
 
     def _chosen(self, metric: str, labels: str) -> list[Series]:
         """The series that a question means."""

@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from bers import Database, Tier
 
-from . import details, file, page_rows, series_rows
+from . import details, file, page_rows, running, series_rows
 from .cache import PageCache
 from .cap import Cap
 from .figures import alive
@@ -49,6 +49,7 @@ class Retention:
             gone += len(ids)
         while await self._sliced(lambda connection: [0] * details.delete_expired(connection, now, AT_A_TIME)):
             gone += 1
+        await self._database.run(lambda connection: running.forget(connection, now - running.LATELY))
         gone += await self._forget_newest(now)
         await self._database.run(self._losses.forget)
         if await self._database.run(self._cap.begin):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 RunKind: TypeAlias = Literal["build", "validation", "deployment"]
@@ -37,6 +37,15 @@ WAYS: Mapping[RunKind, Ways] = {
 
 KINDS: Mapping[str, RunKind] = {type: kind for kind, ways in WAYS.items() for type in (*ways.begin, *ways.end)}
 """The kind of run that an event of a type begins or ends."""
+
+BEGIN = frozenset(type for ways in WAYS.values() for type in ways.begin)
+END = frozenset(type for ways in WAYS.values() for type in ways.end)
+
+
+def among(types: Iterable[str]) -> str:
+    """That a type is one of these, as SQL."""
+    return "type IN ({})".format(", ".join(f"'{type}'" for type in sorted(types)))
+
 
 IS_RUN = "type IN ({})".format(", ".join(f"'{type}'" for type in KINDS))
 """As SQL; the index of them by subject is found by these very words."""

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from bers import Context, Database, Event, Reply
 
-from . import asked, details
+from . import asked, details, running
 from .answers import After, Record, Where, up_to
 from .losses import Losses
 from .pace import Pace
@@ -23,8 +23,6 @@ MOST = 200
 """How many runs may be asked for at most."""
 RUNNING = 100
 """How many runs that go on are told at most."""
-LATELY = 7 * 86_400.0
-"""Seconds after which nobody waits any more for the end of what has begun."""
 _BRIEF = frozenset({"failed", "flaky", "timeline", "runner", "command", "parent"})
 """What a list tells of a run's data."""
 _PARTS = ("phase", "kind", "status")
@@ -84,14 +82,15 @@ class Runs:
 
     async def answer(self, ask: AskRuns) -> Reply[list[RunTold]]:
         if ask.id:
-            found = await self._database.run(lambda connection: _of_id(connection, ask.id, self._now))
+            found = await self._database.read(lambda connection: _of_id(connection, ask.id, self._now))
             runs = await self._told(_joined(found), whole=True)
             return Reply(runs, {"next": None})
         limit, wanted = asked.number(ask.limit, "limit", MOST), asked.conditions(ask.where)
         ways, runs, more = WAYS[ask.kind], list[RunTold](), None
         if ask.state != "ended" and not ask.after:
-            begun = await self._database.run(lambda connection: _running(connection, ways.begin, self._now))
-            runs = await self._told([event for event in begun if wanted(event)][:RUNNING], whole=ask.whole)
+            begin = partial(_running, losses=self._losses, types=ways.begin, now=self._now)
+            begun, _ = await read_on(self._database, begin, wanted, details.place(""), RUNNING)
+            runs = await self._told(_joined(begun), whole=ask.whole)
         if ask.state != "running":
             read = partial(_ended, losses=self._losses, types=ways.end, now=self._now)
             ended, more = await read_on(self._database, read, wanted, details.place(ask.after), limit)
@@ -103,10 +102,12 @@ class Runs:
         return self._context.clock.time()
 
     async def _told(self, events: Sequence[Event], *, whole: bool) -> list[RunTold]:
-        parts = await self._database.run(lambda connection: [list(_parts(connection, event)) for event in events])
+        over = [event for event in events if _state(event) != "running"]
+        rows = await self._database.read(lambda connection: [_parts(connection, event) for event in over])
+        parts = {id(event): own for event, own in zip(over, rows, strict=True)}
         pace, told = Pace(), list[RunTold]()
-        for event, own in zip(events, parts, strict=True):
-            told.append(_run(event, own, whole=whole))
+        for event in events:
+            told.append(_run(event, list(_sound(parts.get(id(event), ()))), whole=whole))
             await pace()
         return told
 
@@ -163,23 +164,28 @@ def _of_id(connection: sqlite3.Connection, id: str, now: float) -> list[Event]:
     rows = connection.execute(
         f"SELECT * FROM events WHERE {IS_RUN} AND subject = ? AND expires > ? ORDER BY time DESC LIMIT 1000", (id, now)
     ).fetchall()
-    if not rows:
-        rows = connection.execute(
-            f"SELECT * FROM events WHERE {IS_RUN} AND subject = '' AND id = ? AND expires > ?", (id, now)
+    for source in () if rows else details.sources(connection):
+        rows += connection.execute(
+            f"SELECT * FROM events WHERE {IS_RUN} AND source = ? AND id = ? AND subject = '' AND expires > ?",
+            (source, id, now),
         ).fetchall()
     return list(_sound(rows))
 
 
-def _running(connection: sqlite3.Connection, types: Sequence[str], now: float) -> list[Event]:
-    """What has begun and not ended, newest first."""
-    holes = details.holes(types)
-    rows = connection.execute(
-        f"SELECT * FROM events AS began WHERE type IN ({holes}) AND time > ? AND expires > ? AND NOT EXISTS ("
-        f"SELECT 1 FROM events WHERE {IS_RUN} AND subject = began.subject AND source = began.source "
-        f"AND type NOT IN ({holes}) AND time >= began.time) ORDER BY time DESC LIMIT ?",
-        (*types, now - LATELY, now, *types, 10 * RUNNING),
-    ).fetchall()
-    return _joined(_sound(rows))
+def _running(
+    connection: sqlite3.Connection,
+    *,
+    losses: Losses,
+    types: Sequence[str],
+    texts: Sequence[bytes],
+    after: details.Place,
+    limit: int,
+    now: float,
+) -> details.Read:
+    """The newest that have begun and not ended, behind a place. Few do, so that each can be looked into."""
+    rows = running.newest(connection, types, since=now - running.LATELY, now=now, limit=limit, after=after)
+    found = details.sound(connection, losses, rows, limit)
+    return found, found[-1][0] if len(found) == limit else None
 
 
 def _ended(
@@ -187,37 +193,40 @@ def _ended(
     *,
     losses: Losses,
     types: Sequence[str],
+    texts: Sequence[bytes],
     after: details.Place,
-    most: int,
+    limit: int,
     now: float,
-) -> list[tuple[details.Place, Event | None]]:
+) -> details.Read:
     """The newest that have ended behind a place; one that was lost and came after all is told by its end alone."""
-    found = details.newest_of(connection, losses, types, now=now, limit=most, after=after)
-    events = [(place, None if body is None else details.decoded(body)) for place, body in found]
-    return [(place, None if event is None or _came(connection, event) else event) for place, event in events]
+    found, more = details.newest_of(connection, losses, types, texts=texts, now=now, limit=limit, after=after)
+    told = [(place, None if body and b".lost" in body and _came(connection, place) else body) for place, body in found]
+    return told, more
 
 
-def _came(connection: sqlite3.Connection, event: Event) -> bool:
+def _came(connection: sqlite3.Connection, place: details.Place) -> bool:
     """Whether what was lost has ended after all."""
     return (
-        _state(event) == "lost"
-        and connection.execute(
-            f"SELECT 1 FROM events WHERE {IS_RUN} AND subject = ? AND source = ? AND type = ?",
-            (event.subject, event.source, event.type.replace(".lost", ".finished")),
+        connection.execute(
+            "SELECT 1 FROM events AS lost WHERE source = ? AND id = ? AND type LIKE '%.lost' AND EXISTS ("
+            f"SELECT 1 FROM events WHERE {IS_RUN} AND subject = lost.subject AND source = lost.source "
+            "AND type = replace(lost.type, '.lost', '.finished'))",
+            place[1:],
         ).fetchone()
         is not None
     )
 
 
-def _parts(connection: sqlite3.Connection, event: Event) -> Iterator[Event]:
-    """What follows from its end about its parts."""
-    for part in _PARTS:
-        begin = f"{event.id}/{part}/"
-        rows = connection.execute(
+def _parts(connection: sqlite3.Connection, event: Event) -> list[_Row]:
+    """What follows from its end about its parts, as it is stored."""
+    return [
+        row
+        for part in _PARTS
+        for row in connection.execute(
             "SELECT * FROM events WHERE source = ? AND id > ? AND id < ? LIMIT 100",
-            (event.source, begin, f"{begin[:-1]}0"),
+            (event.source, f"{event.id}/{part}/", f"{event.id}/{part}0"),
         ).fetchall()
-        yield from _sound(rows)
+    ]
 
 
 def _sound(rows: Iterable[_Row]) -> Iterator[Event]:

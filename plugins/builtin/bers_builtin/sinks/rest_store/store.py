@@ -27,7 +27,7 @@ from bers import (
     Written,
 )
 
-from . import details, file, segments, series_rows
+from . import details, file, running, segments, series_rows
 from .cache import PageCache
 from .cap import Cap
 from .compaction import Compactor
@@ -313,11 +313,13 @@ class Store(Stage[RestStoreConfig]):
         def work(connection: sqlite3.Connection) -> int:
             series_rows.save_series(connection, [row for _, _, row in saving])
             details.add(connection, events)
+            running.add(connection, events)
             for (reader, partition), end in ends.items():
                 self._positions.move(connection, reader, partition, end)
             return segments.add(connection, packed)
 
         segment = await self._database.run(work)
+        self._committed_details(events)
         for (reader, partition), end in ends.items():
             self._positions.moved(reader, partition, end)
         for series, stamp, _ in saving:
@@ -329,6 +331,9 @@ class Store(Stage[RestStoreConfig]):
         if packed:
             self._segment = segment
         self._make_room()
+
+    def _committed_details(self, rows: Sequence[EventRow]) -> None:
+        """Told which details of events were committed."""
 
     def _take_back(self, windows: Partials, events: list[EventRow]) -> None:
         """Undo the beginning of a commit."""

@@ -29,6 +29,11 @@ def _damaged(row: Sequence[Any]) -> bool:
     return len(row) == 4
 
 
+def _running(row: Sequence[Any]) -> bool:
+    """What it names is read from the events, which say whether they are sound."""
+    return len(row) == 5
+
+
 TABLES: Mapping[str, Sound] = {
     "series": _series,
     "segments": _segment,
@@ -37,5 +42,6 @@ TABLES: Mapping[str, Sound] = {
     "damaged": _damaged,
     "kept": marks.is_sound,
     "events": details.is_sound,
+    "running": _running,
 }
 """In the order in which they are to be copied. Positions are the core's, and are only worth what all of these are."""

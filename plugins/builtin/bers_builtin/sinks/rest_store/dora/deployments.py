@@ -10,6 +10,7 @@ import msgspec
 from bers import Outcome
 from bers_builtin.sources._changes import lead_time
 
+from .commits import Commits
 from .told import Told
 
 Key: TypeAlias = tuple[object, ...]
@@ -29,7 +30,7 @@ _ENDED: Mapping[Outcome | None, Ended] = {
 _WORST = ("success", "skip", "cancel", "error", "timeout", "failure")
 
 
-class Deployment(msgspec.Struct, gc=False):
+class Deployment(msgspec.Struct, gc=False, eq=False):
     """What is known of it itself, and, once all records are joined, what became of it."""
 
     service: str | None
@@ -42,6 +43,8 @@ class Deployment(msgspec.Struct, gc=False):
     """The revisions that it brought, with the milliseconds since each was committed; the empty one is not known."""
     told: Sequence[Told]
     """What else was said of it, in order."""
+    order: tuple[float, str, str]
+    """Where it stands among all others: by its finish, and of those of one moment by the first of its events."""
     commit: Commit = "unknown"
     leads: Sequence[float] = ()
     """The milliseconds of those changes that came here for the first time."""
@@ -52,14 +55,18 @@ class Deployment(msgspec.Struct, gc=False):
     resolutions: list[float] | None = None
     """When incidents were resolved that came of it."""
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """Tells it from another that finished at the same moment."""
-        return min((one.source, one.id) for one in self.told)
-
     def answers(self, incidents: Collection[str]) -> bool:
         """Whether it names one of these as its cause."""
         return bool(incidents) and any(one.data.cause and one.cause in incidents for one in self.told)
+
+    @property
+    def place(self) -> tuple[str | None, str]:
+        return self.service, self.environment
+
+    @property
+    def causes(self) -> bool:
+        """Whether it names a cause, which may be an incident."""
+        return any(one.data.cause for one in self.told)
 
     @property
     def names(self) -> Iterator[str]:
@@ -100,7 +107,7 @@ def key_of(told: Told) -> Key:
     return told.source, told.id
 
 
-def build(group: Sequence[Told], commits: Mapping[str, float]) -> Deployment:
+def build(group: Sequence[Told], commits: Commits) -> Deployment:
     """Make one deployment of all that was told of it: it ended with the last of that, as the last outcome told says.
 
     ``commits`` has the times of the commits that other records know.
@@ -116,7 +123,8 @@ def build(group: Sequence[Told], commits: Mapping[str, float]) -> Deployment:
     changes: Mapping[str, float | None] = {}
     if ended == "succeeded":
         changes = _changes(ordered, outcome, last.time, commits)
-    return Deployment(last.service, last.environment or "", last.time, outcome, ended, kind, changes, ordered)
+    order = last.time, *min((one.source, one.id) for one in ordered)
+    return Deployment(last.service, last.environment or "", last.time, outcome, ended, kind, changes, ordered, order)
 
 
 def _order(told: Told) -> tuple[float, int, tuple[float, str, str, str]]:
@@ -128,13 +136,13 @@ def _outcome(told: Told) -> Outcome | None:
 
 
 def _changes(
-    ordered: Sequence[Told], outcome: Outcome | None, finished: float, commits: Mapping[str, float]
+    ordered: Sequence[Told], outcome: Outcome | None, finished: float, commits: Commits
 ) -> Mapping[str, float | None]:
     changes: dict[str, float | None] = {}
     for one in ordered:
         revision = one.vcs.revision if one.vcs else ""
         committed = one.vcs.committed_at if one.vcs else None
-        taken = lead_time(outcome, commits.get(revision) if committed is None else committed, finished)
+        taken = lead_time(outcome, commits.of(revision) if committed is None else committed, finished)
         if taken is None and committed is None:
             told = one.measures.get("deployment_lead_time", 0.0)  # Said by the emitter itself.
             taken = told if told > 0 else None

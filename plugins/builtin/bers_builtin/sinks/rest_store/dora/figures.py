@@ -2,68 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
-from typing import Self
 
 from bers import format_duration
 
-from ..pace import Pace
 from .answers import Before, Figure, Figures, Flag, Point, ServiceFigures
 from .bands import YEAR, band
 from .config import DoraConfig
-from .deployments import Commit, Deployment
+from .days import DAY, Tallies, Tally
+from .deployments import Commit
 from .incidents import Incident
 from .ledger import Aside, Ledger
-from .portions import portions
-from .timeline import finish
-
-DAY = 86_400.0
-
-
-@dataclass
-class Tally:
-    """Some deployments, counted."""
-
-    deployments: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    rework: int = 0
-    unknown_outcomes: int = 0
-    unrecovered: int = 0
-    commits: dict[Commit, int] = field(default_factory=dict[Commit, int])
-    leads: list[float] = field(default_factory=list[float])
-    recoveries: list[float] = field(default_factory=list[float])
-
-    def __iadd__(self, other: Tally) -> Self:
-        self.deployments += other.deployments
-        self.succeeded += other.succeeded
-        self.failed += other.failed
-        self.rework += other.rework
-        self.unknown_outcomes += other.unknown_outcomes
-        self.unrecovered += other.unrecovered
-        self.leads += other.leads
-        self.recoveries += other.recoveries
-        for commit, count in other.commits.items():
-            self.commits[commit] = self.commits.get(commit, 0) + count
-        return self
-
-    def add(self, one: Deployment) -> None:
-        self.deployments += 1
-        self.rework += one.rework
-        self.unknown_outcomes += one.outcome is None
-        if one.ended == "succeeded":
-            self.succeeded += 1
-            self.commits[one.commit] = self.commits.get(one.commit, 0) + 1
-            self.leads += one.leads
-        if one.failed_at is not None:
-            self.failed += 1
-            if one.recovered_at is None:
-                self.unrecovered += 1
-            else:
-                self.recoveries.append((one.recovered_at - one.finished) * 1000)
 
 
 @dataclass(frozen=True)
@@ -121,26 +72,6 @@ def values(tally: Tally, days: float, sources: Sources) -> Values:
         median(tally.recoveries) if tally.recoveries else None,
         tally.rework / tally.deployments * 100 if some and sources.rework else None,
     )
-
-
-def chosen(ledger: Ledger, span: Span, service: str) -> Sequence[Deployment]:
-    """The deployments of a period, of one service or of all."""
-    first, last = (bisect_left(ledger.deployments, edge, key=finish) for edge in (span.start, span.end))
-    found = ledger.deployments[first:last]
-    return [one for one in found if one.service == service] if service else found
-
-
-async def count(deployments: Sequence[Deployment], pace: Pace) -> dict[str | None, Tally]:
-    """Count the deployments of each service."""
-    tallies: dict[str | None, Tally] = {}
-    for portion in portions(deployments):
-        for one in portion:
-            tally = tallies.get(one.service)
-            if tally is None:
-                tally = tallies[one.service] = Tally()
-            tally.add(one)
-        await pace()
-    return tallies
 
 
 def together(tallies: Mapping[str | None, Tally]) -> Tally:
@@ -243,13 +174,13 @@ def detected(incidents: Iterable[Incident], span: Span, service: str) -> int:
     return _within([(one.detected, one.service) for one in incidents], span, service)
 
 
-async def series(deployments: Sequence[Deployment], span: Span, step: float, pace: Pace) -> list[Point]:
+def series(days: Mapping[float, Tallies], span: Span, step: float, service: str) -> list[Point]:
     """Every day or week of a period, also those in which nothing happened."""
     tallies = {start: Tally() for start in _starts(span, step)}
-    for portion in portions(deployments):
-        for one in portion:
-            tallies[_start(one.finished, step)].add(one)
-        await pace()
+    for day, found in days.items():
+        for whose, tally in found.items():
+            if not service or whose == service:
+                tallies[_start(day * DAY, step)] += tally
     return [
         Point(
             start=round(start * 1000), deployments=tally.succeeded, failed=tally.failed, rework=tally.rework,

@@ -1,22 +1,24 @@
 """Everything that was told, joined: which deployments there were, what came of them, and how each was mended.
 
-Nothing here depends on the order in which records came, or reads a clock.
+Nothing here depends on the order in which records came, or reads a clock. A record that comes late, or that is kept no
+longer, changes what depends on it, and the ledger is as if it had been written anew without it or with it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 from ..pace import Pace
 from . import deployments, incidents
+from .commits import Commits
 from .config import DoraConfig
+from .days import Days
 from .deployments import Deployment, Key
 from .incidents import Incident
-from .portions import PORTION, portions
-from .timeline import Names, Timeline, anywhere, finish
+from .judgement import Judgement
+from .portions import PORTION, empty, portions
+from .timeline import Names, Timeline, Where, order
 from .told import DEPLOYED, DETECTED, LOST, RESOLVED, ROLLED_BACK, Told
 
 Place: TypeAlias = Callable[[str], bool]
@@ -24,90 +26,224 @@ Place: TypeAlias = Callable[[str], bool]
 Aside: TypeAlias = tuple[float, str | None]
 """When something happened that is counted and not measured, and the service, where it is told."""
 
+K = TypeVar("K")
 
-@dataclass
+
 class Ledger:
     """What is known of one set of environments."""
 
-    deployments: list[Deployment] = field(default_factory=list[Deployment])
-    """Those that came to an end in production, well or not, in the order of their finish."""
-    incidents: list[Incident] = field(default_factory=list[Incident])
-    unknown_environment: list[Aside] = field(default_factory=list[Aside])
-    stopped: dict[str, list[Aside]] = field(default_factory=dict[str, list[Aside]])
-    """Those that never reached production, by their outcome; ``lost`` are those that nobody heard of again."""
-    incidents_told: bool = False
-    """Whether anybody tells of incidents, here or elsewhere."""
-    rework_told: bool = False
-    """Whether anybody labels deployments, or says which incident they answer."""
+    def __init__(self, here: Place, config: DoraConfig) -> None:
+        self._here = here
+        self._config = config
+        self.days = Days()
+        self.incidents: list[Incident] = []
+        self.stopped: dict[str, list[Aside]] = {}
+        """Those that never reached production, by their outcome; ``lost`` are those that nobody heard of again."""
+        self._timeline = Timeline()
+        self._judgement = Judgement(config, self.days)
+        self._commits = Commits()
+        self._waiting: dict[str, set[Key]] = {}
+        """Deployments that do not say when their revision was committed."""
+        self._groups: dict[Key, Sequence[Told]] = {}
+        """What was told of each deployment."""
+        self._built: dict[Key, Deployment] = {}
+        self._stopped: set[Deployment] = set()
+        self._brought: dict[Where, Names] = {}
+        """By revision, in which order deployments brought it to each place."""
+        self._incidents: dict[Key, Sequence[Told]] = {}
+        self._known: dict[Key, Sequence[Incident]] = {}
+        self._lost: dict[Key, Sequence[Told]] = {}
+        self._ended: dict[Key, int] = {}
+        """How many events say that a deployment ended, wherever."""
+        self._nowhere: dict[Key, Aside] = {}
+        self._stale: dict[Key, None] = {}
+        """Deployments of which something else is known now."""
+        self._stale_incidents: dict[Key, None] = {}
 
+    @property
+    def deployments(self) -> Sequence[Deployment]:
+        """Those that came to an end in production, well or not, in the order of their finish."""
+        return self._timeline.all
 
-@dataclass
-class _Groups:
-    """What was told, by what it was told of."""
+    @property
+    def unknown_environment(self) -> Sequence[Aside]:
+        return list(self._nowhere.values())
 
-    deployments: dict[Key, Sequence[Told]] = field(default_factory=dict[Key, Sequence[Told]])
-    incidents: dict[Key, list[Told]] = field(default_factory=dict[Key, list[Told]])
-    rollbacks: list[Told] = field(default_factory=list[Told])
-    lost: dict[Key, Told] = field(default_factory=dict[Key, Told])
-    ended: set[Key] = field(default_factory=set[Key])
-    commits: dict[str, float] = field(default_factory=dict[str, float])
+    @property
+    def incidents_told(self) -> bool:
+        """Whether anybody tells of incidents, here or elsewhere."""
+        return bool(self._incidents) or self._config.incidents_are_told
 
+    @property
+    def rework_told(self) -> bool:
+        """Whether anybody labels deployments, or says which incident they answer."""
+        return self._judgement.rework_told
 
-async def join(told: Sequence[Told], here: Place, config: DoraConfig, pace: Pace) -> Ledger:
-    """Join everything that was told, each event once."""
-    ledger, groups = Ledger(), _Groups()
-    for portion in portions(told):
-        for one in portion:
-            _sort(one, here, ledger, groups)
-        await pace()
-    every: list[Deployment] = []
-    for groups_of_some in portions(list(groups.deployments.values())):
-        every += [deployments.build(group, groups.commits) for group in groups_of_some]
-        await pace()
-    await put_in_order(every, pace)
-    for some in portions(every):
-        for deployment in some:
-            if deployment.ended == "stopped":
-                ledger.stopped.setdefault(str(deployment.outcome), []).append((deployment.finished, deployment.service))
+    async def change(self, gone: Sequence[Told], new: Sequence[Told], pace: Pace) -> None:
+        """Forget records and take new ones into account, each once."""
+        for records, note in ((gone, self._forget), (new, self._note)):
+            for portion in portions(records):
+                for one in portion:
+                    note(one)
+                await pace()
+        await self._rebuild(pace)
+        for key in self._stale_incidents:
+            if known := self._incidents.get(key):
+                found = incidents.build(known)
+                self._known[key] = [one for one in found if one.environment is None or self._here(one.environment)]
             else:
-                ledger.deployments.append(deployment)
-        await pace()
-    ledger.stopped["lost"] = sorted(
-        ((one.time, one.service) for key, one in groups.lost.items() if key not in groups.ended),
-        key=lambda one: (one[0], one[1] or ""),
-    )
-    for groups_of_some in portions(list(groups.incidents.values())):
-        for group in groups_of_some:
-            found = incidents.build(group)
-            ledger.incidents += [one for one in found if one.environment is None or here(one.environment)]
-        await pace()
-    ledger.incidents_told = bool(groups.incidents) or config.incidents_are_told
-    await _Judgement(ledger, groups.rollbacks, config, pace).judge()
-    return ledger
+                self._known.pop(key, None)
+            await pace()
+        if self._stale_incidents:
+            self._stale_incidents.clear()
+            self.incidents = [one for some in self._known.values() for one in some]
+        self.stopped = {}
+        for stopped in sorted(self._stopped, key=order):
+            self.stopped.setdefault(str(stopped.outcome), []).append((stopped.finished, stopped.service))
+        lost = [max(some, key=order) for key, some in self._lost.items() if key not in self._ended]
+        self.stopped["lost"] = [(one.time, one.service) for one in lost]
+        await self._judgement.judge(self.incidents, pace)
+
+    async def clear(self, pace: Pace) -> None:
+        """Let go of everything, a little at a time."""
+        await self._judgement.clear(pace)
+        for brought in self._brought.values():
+            await brought.clear(pace)
+        await self._commits.clear(pace)
+        for mapping in (self._built, self._groups, self._known, self._incidents, self._ended, self._nowhere):
+            await empty(mapping, pace)
+        await self._timeline.clear(pace)
+
+    def _note(self, one: Told) -> None:
+        self._stale.update(dict.fromkeys(self._waiting.get(self._commits.add(one), ())))
+        if one.type in DEPLOYED:
+            ended = one.source, one.subject
+            self._ended[ended] = self._ended.get(ended, 0) + 1
+            if one.environment is None:
+                self._nowhere[one.source, one.id] = (one.time, one.service)
+            elif self._here(one.environment):
+                self._wait(one, set[Key].add)
+                _join(self._groups, deployments.key_of(one), one, self._stale)
+        elif one.type in ROLLED_BACK:
+            if one.environment is None or self._here(one.environment):
+                self._judgement.roll_back(one)
+        elif one.type in DETECTED or one.type in RESOLVED:
+            _join(self._incidents, incidents.key_of(one), one, self._stale_incidents)
+        elif one.type in LOST and one.environment is not None and self._here(one.environment):
+            _join(self._lost, (one.source, one.subject), one)
+
+    def _forget(self, one: Told) -> None:
+        self._stale.update(dict.fromkeys(self._waiting.get(self._commits.remove(one), ())))
+        if one.type in DEPLOYED:
+            ended = one.source, one.subject
+            self._ended[ended] -= 1
+            if not self._ended[ended]:
+                del self._ended[ended]
+            if one.environment is None:
+                del self._nowhere[one.source, one.id]
+            elif self._here(one.environment):
+                _part(self._groups, deployments.key_of(one), one, self._stale)
+                self._wait(one, set[Key].discard)
+        elif one.type in ROLLED_BACK:
+            if one.environment is None or self._here(one.environment):
+                self._judgement.do_not_roll_back(one)
+        elif one.type in DETECTED or one.type in RESOLVED:
+            _part(self._incidents, incidents.key_of(one), one, self._stale_incidents)
+        elif one.type in LOST and one.environment is not None and self._here(one.environment):
+            _part(self._lost, (one.source, one.subject), one)
+
+    def _wait(self, one: Told, change: Callable[[set[Key], Key], None]) -> None:
+        """Note that a deployment waits for others to tell when its revision was committed, or does so no more."""
+        if one.vcs and one.vcs.revision and one.vcs.committed_at is None:
+            revision, key = one.vcs.revision, deployments.key_of(one)
+            waiting = self._waiting.setdefault(revision, set())
+            change(waiting, key)
+            for other in self._groups.get(key, ()):  # Another event of the same deployment may wait as well.
+                if other is not one and other.vcs and other.vcs.revision == revision and other.vcs.committed_at is None:
+                    waiting.add(key)
+            if not waiting:
+                del self._waiting[revision]
+
+    async def _rebuild(self, pace: Pace) -> None:
+        fresh: list[Deployment] = []
+        for keys in portions(list(self._stale)):
+            for key in keys:
+                if old := self._built.pop(key, None):
+                    self._take_out(old)
+                if group := self._groups.get(key):
+                    self._built[key] = new = deployments.build(group, self._commits)
+                    fresh.append(new)
+            await pace()
+        self._stale.clear()
+        await put_in_order(fresh, pace)
+        for some in portions(fresh):
+            for one in some:
+                self._put_in(one)
+            await pace()
+
+    def _put_in(self, one: Deployment) -> None:
+        if one.ended == "stopped":
+            self._stopped.add(one)
+            return
+        self._timeline.add(one)
+        self._judgement.add(one)
+        if one.ended == "succeeded":
+            brought = self._brought.setdefault(one.place, Names())
+            for revision in filter(None, one.changes):
+                brought.add(revision, one)
+                for other in brought.of(revision)[:2]:
+                    if other is not one:
+                        self._measure(other, brought)
+            self._measure(one, brought)
+        self.days.changed(one)
+
+    def _take_out(self, one: Deployment) -> None:
+        if one.ended == "stopped":
+            self._stopped.remove(one)
+            return
+        self._timeline.remove(one)
+        self._judgement.remove(one)
+        if one.ended == "succeeded":
+            brought = self._brought[one.place]
+            for revision in filter(None, one.changes):
+                brought.remove(revision, one)
+                for other in brought.of(revision)[:1]:
+                    self._measure(other, brought)
+        self.days.changed(one)
+
+    def _measure(self, one: Deployment, brought: Names) -> None:
+        """Note how long those changes took that a deployment brought for the first time."""
+        fresh = False
+        leads: list[float] = []
+        for revision, taken in one.changes.items():
+            if not revision or next(iter(brought.of(revision)), None) is one:
+                fresh = True
+                if taken is not None:
+                    leads.append(taken)
+        one.leads = ()
+        if one.kind == "rollback":
+            one.commit = "rollback"
+        elif leads:
+            one.commit, one.leads = "measured", tuple(leads)
+        else:
+            one.commit = "unknown" if fresh else "redeployed"
+        self.days.changed(one)
 
 
-def _sort(one: Told, here: Place, ledger: Ledger, groups: _Groups) -> None:
-    vcs = one.vcs
-    if vcs and vcs.revision and vcs.committed_at is not None:
-        known = groups.commits.get(vcs.revision)
-        groups.commits[vcs.revision] = vcs.committed_at if known is None else min(known, vcs.committed_at)
-    if one.type in DEPLOYED:
-        groups.ended.add((one.source, one.subject))
-        if one.environment is None:
-            ledger.unknown_environment.append((one.time, one.service))
-        elif here(one.environment):
-            _join_group(groups.deployments, deployments.key_of(one), one)
-    elif one.type in ROLLED_BACK:
-        if one.environment is None or here(one.environment):
-            groups.rollbacks.append(one)
-    elif one.type in DETECTED or one.type in RESOLVED:
-        groups.incidents.setdefault(incidents.key_of(one), []).append(one)
-    elif one.type in LOST and one.environment is not None and here(one.environment):
-        before = groups.lost.setdefault((one.source, one.subject), one)
-        groups.lost[one.source, one.subject] = max(before, one, key=lambda either: either.order)
+async def put_in_order(deployments: list[Deployment], pace: Pace) -> None:
+    """By their finish; those of one moment by their events, so that it does not matter which came first."""
+    deployments.sort(key=lambda one: one.finished)  # Mostly sorted already: each type is read in its order.
+    start = 0
+    for number in range(1, len(deployments) + 1):
+        if number == len(deployments) or deployments[number].finished != deployments[start].finished:
+            if number - start > 1:
+                deployments[start:number] = sorted(deployments[start:number], key=order)
+            start = number
+        if not number % PORTION:
+            await pace()
 
 
-def _join_group(groups: dict[Key, Sequence[Told]], key: Key, one: Told) -> None:
+def _join(groups: dict[K, Sequence[Told]], key: K, one: Told, stale: dict[K, None] | None = None) -> None:
     """Add to a group. Most have one member: the garbage collector forgets tuples of records, and visits every list."""
     known = groups.get(key)
     if known is None:
@@ -116,147 +252,15 @@ def _join_group(groups: dict[Key, Sequence[Told]], key: Key, one: Told) -> None:
         known.append(one)
     else:
         groups[key] = [*known, one]
+    if stale is not None:
+        stale[key] = None
 
 
-class _Judgement:
-    """Decides what came of each deployment."""
-
-    def __init__(self, ledger: Ledger, rollbacks: Iterable[Told], config: DoraConfig, pace: Pace) -> None:
-        self._ledger = ledger
-        self._told = sorted(rollbacks, key=lambda one: one.order)
-        self._names = Names(
-            [name for one in self._told for name in (one.cause, one.taken_back, *_unsure(one))]
-            + [name for one in ledger.incidents for name in one.blames]
-        )
-        self._config = config
-        self._pace = pace
-        self._succeeded = Timeline()
-        self._brought = Timeline()
-        """Those that are no rollbacks themselves, however they ended."""
-        self._seen: dict[tuple[str | None, str], set[str]] = {}
-        """The revisions that came to each place."""
-        self._rollbacks: dict[tuple[str | None, str], list[float]] = {}
-        """When each place was rolled back."""
-
-    async def judge(self) -> None:
-        answered = {name for one in self._ledger.incidents for name in one.names}
-        for portion in portions(self._ledger.deployments):
-            for one in portion:
-                self._enter(one, answered)
-            await self._pace()
-        for rollbacks in portions(self._told):
-            for told in rollbacks:
-                self._roll_back(told)
-            await self._pace()
-        for moments in self._rollbacks.values():
-            moments.sort()
-        for found in portions(self._ledger.incidents):
-            for incident in found:
-                self._attribute(incident)
-            await self._pace()
-        for portion in portions(self._ledger.deployments):
-            for one in portion:
-                if one.failed_at is not None:
-                    one.recovered_at = self._recovery(one, one.failed_at)
-            await self._pace()
-
-    def _enter(self, one: Deployment, answered: Collection[str]) -> None:
-        """Take the next deployment into account: what it brought, what it takes back, and whether it is rework."""
-        place = one.service, one.environment
-        if one.kind == "rollback":
-            self._mark(self._brought.latest(place, one.finished), one.finished, limited=True)
-        else:
-            self._brought.add(one)
-        self._names.add(one)
-        if one.ended == "succeeded":
-            self._succeeded.add(one)
-            _measure(one, self._seen.setdefault(place, set()))
-        else:
-            one.fail(one.finished)
-        responds = one.answers(answered)
-        one.rework = responds or one.kind in self._config.rework
-        self._ledger.rework_told |= responds or bool(one.kind)
-
-    def _roll_back(self, told: Told) -> None:
-        """Mark the deployment that was rolled back: the one that is named, else the last before."""
-        where = anywhere(told.service, told.environment)
-        named = self._named((told.cause, told.taken_back), where, told.time)
-        culprit = named or self._named(_unsure(told), where, told.time) or self._brought.latest(where, told.time)
-        self._mark(culprit, told.time, limited=named is None)
-        if culprit:
-            self._rollbacks.setdefault((culprit.service, culprit.environment), []).append(told.time)
-        elif told.environment:
-            self._rollbacks.setdefault((told.service, told.environment), []).append(told.time)
-
-    def _mark(self, culprit: Deployment | None, at: float, *, limited: bool) -> None:
-        if culprit and not (limited and at - culprit.finished > self._config.rollback_within):
-            culprit.fail(at)
-
-    def _attribute(self, incident: Incident) -> None:
-        """Find what an incident came of: what it names, else the last success before it, unless that contradicts."""
-        where = anywhere(incident.service, incident.environment)
-        culprit = self._named(incident.blames, where, incident.detected, rollbacks=True)
-        if culprit is None:
-            culprit = self._succeeded.latest(where, incident.detected)
-            if culprit and culprit.contradicts(incident.version, incident.artifact):
-                culprit = None
-        if culprit:
-            incident.attributed = True
-            culprit.fail(incident.detected)
-            if incident.resolved is not None:
-                culprit.resolve(incident.resolved)
-
-    def _named(
-        self, names: Iterable[str | None], where: tuple[str | None, str], at: float, *, rollbacks: bool = False
-    ) -> Deployment | None:
-        for name in filter(None, names):
-            found = self._names.latest(name, where, at)
-            if found and (rollbacks or found.kind != "rollback"):
-                return found
-        return None
-
-    def _recovery(self, one: Deployment, known: float) -> float | None:
-        """When it was first better again: by a success, by a rollback, or because an incident was resolved."""
-        moments = [moment for moment in one.resolutions or () if moment >= known]
-        if following := self._succeeded.following(one, known):
-            moments.append(following.finished)
-        rollbacks = self._rollbacks.get((one.service, one.environment), [])
-        number = bisect_left(rollbacks, max(known, one.finished))
-        return min([*moments, *rollbacks[number : number + 1]], default=None)
-
-
-async def put_in_order(deployments: list[Deployment], pace: Pace) -> None:
-    """By their finish; those of one moment by their key, so that it does not matter which came first."""
-    deployments.sort(key=finish)  # Mostly sorted already: each type is read in its order.
-    start = 0
-    for number in range(1, len(deployments) + 1):
-        if number == len(deployments) or deployments[number].finished != deployments[start].finished:
-            if number - start > 1:
-                deployments[start:number] = sorted(deployments[start:number], key=lambda one: one.key)
-            start = number
-        if not number % PORTION:
-            await pace()
-
-
-def _unsure(rollback: Told) -> tuple[str, str]:
-    """Names of a rollback that may be those of what was rolled back, and may be those of the whole service."""
-    return rollback.subject, rollback.run.id if rollback.run else ""
-
-
-def _measure(one: Deployment, seen: set[str]) -> None:
-    """Note how long those changes took that a deployment brought for the first time."""
-    fresh = False
-    leads: list[float] = []
-    for revision, taken in one.changes.items():
-        if revision not in seen:
-            fresh = True
-            if taken is not None:
-                leads.append(taken)
-            if revision:
-                seen.add(revision)
-    if one.kind == "rollback":
-        one.commit = "rollback"
-    elif leads:
-        one.commit, one.leads = "measured", tuple(leads)
+def _part(groups: dict[K, Sequence[Told]], key: K, one: Told, stale: dict[K, None] | None = None) -> None:
+    """Take it out of its group."""
+    if rest := [other for other in groups[key] if other is not one]:
+        groups[key] = rest
     else:
-        one.commit = "unknown" if fresh else "redeployed"
+        del groups[key]
+    if stale is not None:
+        stale[key] = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import Any, TypeVar
 
 from ..pace import Pace
 
@@ -22,4 +22,12 @@ async def drop(items: list[T], pace: Pace) -> None:
     """Empty a long list: to free many records at once would hold up everybody."""
     while items:
         del items[-PORTION:]
+        await pace()
+
+
+async def empty(items: MutableMapping[Any, Any], pace: Pace) -> None:
+    """The same for what is found by keys."""
+    while items:
+        for _ in range(min(PORTION, len(items))):
+            items.popitem()
         await pace()
