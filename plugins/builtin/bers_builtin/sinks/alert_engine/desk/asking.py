@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from bers import Caller, Redactor, Refused, period
 from bers_builtin.sinks.alert_engine.alerts import Alert, Status
@@ -19,13 +20,17 @@ _PRESSING: Sequence[Status] = ("active", "acknowledged", "suppressed", "pending"
 _SEVERITIES: Sequence[Severity] = ("info", "warning", "error", "critical")
 
 
-def chosen(ask: ListAlerts) -> Callable[[Alert], bool]:
+Chosen: TypeAlias = Callable[[Status, Severity, str], bool]
+"""Whether alerts of a status, a severity and a rule are asked for."""
+
+
+def chosen(ask: ListAlerts) -> Chosen:
     """Which living alerts are asked for; raise Refused where that cannot be read."""
     statuses = _choices("status", ask.status, _LISTED, hint="resolved alerts are in GET alerts/history")
     wanted = severities(ask.severity)
 
-    return lambda alert: (
-        alert.status in statuses and (not wanted or alert.severity in wanted) and ask.rule in ("", alert.rule)
+    return lambda status, severity, rule: (
+        status in statuses and (not wanted or severity in wanted) and ask.rule in ("", rule)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +15,7 @@ from msgspec import Meta
 from bers import BersError, Caller, Redactor, Refused, format_duration, period
 from bers_builtin.sinks.alert_engine.alerts import Moment
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
+from bers_builtin.sinks.alert_engine.slices import in_slices
 from bers_builtin.sinks.alert_engine.suppression.maintenance import MaintenanceWindow
 from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers
 from bers_builtin.sinks.alert_engine.suppression.silences import MOST, Did, Kept, Silence, State
@@ -123,10 +125,10 @@ async def add(stage: AlertEngine, ask: AddSilence, caller: Caller) -> Silence:
         kept = Kept(silence, moment.at + starts - moment.wall, moment.at + ends - moment.wall)
         silences.add(kept, moment)
         silences.deeds.append(Did("create", silence, operator, caller.named, comment, caller.address))
-        evaluator.register.reconsider(moment)
+        await in_slices(evaluator.register.reconsidering(moment))
         await stage.books.commit()
         stage.look_sooner()
-        return _counted(silence, evaluator)
+        return msgspec.structs.replace(silence, suppressing=_suppressing(evaluator, "silence")[silence.id])
 
 
 async def end(stage: AlertEngine, ask: EndSilence, caller: Caller) -> Silence:
@@ -145,7 +147,7 @@ async def end(stage: AlertEngine, ask: EndSilence, caller: Caller) -> Silence:
         silence = silences.end(kept, moment, operator)
         notes = redactor.text(ask.notes.strip())
         silences.deeds.append(Did("end", silence, operator, caller.named, notes, caller.address))
-        evaluator.register.reconsider(moment)
+        await in_slices(evaluator.register.reconsidering(moment))
         await stage.books.commit()
         stage.look_sooner()
         return silence
@@ -156,7 +158,10 @@ async def list_all(stage: AlertEngine, ask: ListSilences, caller: Caller) -> lis
     wanted = _states(ask.state)
     async with stage.books.sound() as evaluator:
         living = [kept.silence for kept in evaluator.register.suppressions.silences.living.values()]
-        found = [_counted(one, evaluator) for one in reversed(living) if one.state in wanted]
+        held = _suppressing(evaluator, "silence")
+        found = [
+            msgspec.structs.replace(one, suppressing=held[one.id]) for one in reversed(living) if one.state in wanted
+        ]
     if "expired" in wanted and len(found) < ask.limit:
         rows = partial(silence_rows.expired, stage=stage.context.stage_id, limit=ask.limit - len(found))
         found += await stage.context.state.run(rows)
@@ -167,28 +172,31 @@ async def list_windows(stage: AlertEngine, ask: AskMaintenance, caller: Caller) 
     """Every maintenance window, and when it is open next."""
     async with stage.books.sound() as evaluator:
         maintenance, moment = evaluator.register.suppressions.maintenance, evaluator.moment
-        held = Counter(
-            alert.suppressed_by.id
-            for alert in evaluator.register.live.values()
-            if alert.suppressed_by and alert.suppressed_by.reason == "maintenance"
-        )
+        held = _suppressing(evaluator, "maintenance")
         closes = {window.name: maintenance.closes(window) for window in maintenance.windows}
-    return [
-        MaintenanceReport(
-            name=window.name,
-            matchers=list(window.matchers),
-            time_zone=window.time_zone,
-            schedule=_schedule(window),
-            state="closed" if closes[window.name] is None else "open",
-            closes=_ms(closes[window.name]),
-            next=[
-                Interval(int(one.starts * 1000), int(one.ends * 1000))
-                for one in islice(window.occurrences(moment.wall), ask.next)
-            ],
-            suppressing=held[window.name],
-        )
-        for window in maintenance.windows
-    ]
+
+    def reports() -> Generator[None, None, list[MaintenanceReport]]:
+        found: list[MaintenanceReport] = []
+        for window in maintenance.windows:
+            following: list[Interval] = []
+            for one in islice(window.occurrences(moment.wall), ask.next):
+                following.append(Interval(int(one.starts * 1000), int(one.ends * 1000)))
+                yield
+            found.append(
+                MaintenanceReport(
+                    name=window.name,
+                    matchers=list(window.matchers),
+                    time_zone=window.time_zone,
+                    schedule=_schedule(window),
+                    state="closed" if closes[window.name] is None else "open",
+                    closes=_ms(closes[window.name]),
+                    next=following,
+                    suppressing=held[window.name],
+                )
+            )
+        return found
+
+    return await in_slices(reports())
 
 
 def _operator(said: str, caller: Caller, redactor: Redactor) -> str:
@@ -240,12 +248,13 @@ def _states(text: str) -> set[State]:
     return said  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
 
-def _counted(silence: Silence, evaluator: Evaluator) -> Silence:
-    held = sum(
-        alert.suppressed_by is not None and alert.suppressed_by.id == silence.id
+def _suppressing(evaluator: Evaluator, reason: str) -> Counter[str]:
+    """How many living alerts each silence, or each maintenance window, suppresses now."""
+    return Counter(
+        cause.id
         for alert in evaluator.register.live.values()
+        if (cause := alert.suppressed_by) is not None and cause.reason == reason
     )
-    return msgspec.structs.replace(silence, suppressing=held)
 
 
 def _schedule(window: MaintenanceWindow) -> str:
