@@ -8,7 +8,7 @@ from typing import Any
 
 from bers.testing import VirtualClock
 from bers_builtin.sinks.alert_engine.desk import silences
-from bers_builtin.sinks.alert_engine.desk.answers import Acknowledge, Answer
+from bers_builtin.sinks.alert_engine.desk.answers import Acknowledge
 from tests.builtin.test_alert_engine import OPERATOR, Rig, rule
 from tests.builtin.test_alert_holding import through
 
@@ -130,9 +130,7 @@ async def test_an_acknowledgement_that_expires_in_a_silence_is_told_to_nobody(tm
         await rig.measure("queue", 11)
         alert = await rig.only()
         await rig.stage.acknowledge(Acknowledge(alert.id, "ada", expires="5m"), OPERATOR)
-        await silences.add(
-            rig.stage, silences.AddSilence(["rule=Long Queue"], "why", "1h", operator="ada"), OPERATOR
-        )
+        await silences.add(rig.stage, silences.AddSilence(["rule=Long Queue"], "why", "1h", operator="ada"), OPERATOR)
         await rig.clock.advance(301)
         assert (await rig.only("suppressed")).acknowledgment is None
         assert (await rig.told())[2:] == ["silence.created", "suppressed"]

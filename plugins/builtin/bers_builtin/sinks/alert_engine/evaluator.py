@@ -170,7 +170,9 @@ class Evaluator:
         for (key, _), (_, series) in self._touched.items():
             if not series.is_idle:
                 rows += [(key, row) for row in saving.rows(series)]
-            forgotten += [(key, labels) for labels in (saving.everything if series.is_idle else saving.outdated)(series)]
+            forgotten += [
+                (key, labels) for labels in (saving.everything if series.is_idle else saving.outdated)(series)
+            ]
             yield
         courses: list[tuple[str, Course | None]] = []
         for name in register.timers.changed:

@@ -76,7 +76,9 @@ class Suppressions:
         for alert in alive:
             self._causes.began(alert)
             # What suppressed it may be over, or not be configured any more.
-            self._stale = self._stale or (alert.suppressed_by is not None and alert.suppressed_by.reason != "rate_limit")
+            self._stale = self._stale or (
+                alert.suppressed_by is not None and alert.suppressed_by.reason != "rate_limit"
+            )
         self._look(moment)
 
     def written(self) -> None:
