@@ -348,10 +348,10 @@ class Evaluator:
         # Of an older version, whose rows do not say which of the rules that look at the same they belong to.
         older = {watch.digest: watch for watch in reversed(watches.values())}
         for key, series, parts in saving.joined(saved):
-            if watch := watches.get(key):
-                watch.restore(series, parts)
-            elif watch := older.get(key):
-                self._touch(watch, saving.unwritten(watch.restore(series, parts)))
+            if key in watches:
+                watches[key].restore(series, parts)
+            elif key in older:
+                self._touch(older[key], saving.unwritten(older[key].restore(series, parts)))
             yield
         self._forgotten |= {(key, row.labels) for key, row in saved if key not in watches}
         for alert in list(self.register.live.values()):

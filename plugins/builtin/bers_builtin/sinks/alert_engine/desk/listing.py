@@ -75,7 +75,7 @@ def _choosing(
 
     for alert in list(register.live.values()):
         if is_chosen(alert.status, alert.severity, alert.rule):
-            put((-alert.fired_at, alert.id, lambda alert=alert: alert))
+            put((-alert.fired_at, alert.id, partial(_as_it_is, alert)))
         yield
     for watch, series in list(register.pending.values()):
         if is_chosen("pending", watch.severity(series), watch.rule.name):
@@ -88,6 +88,10 @@ def _choosing(
         page.append(made())
         yield
     return page, sum(map(len, pieces))
+
+
+def _as_it_is(alert: Alert) -> Alert:
+    return alert
 
 
 def _by_age(place: _Place) -> tuple[int, str]:
