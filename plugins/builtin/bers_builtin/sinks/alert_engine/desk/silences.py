@@ -14,11 +14,12 @@ from msgspec import Meta
 
 from bers import BersError, Caller, Redactor, Refused, format_duration, period
 from bers_builtin.sinks.alert_engine.alerts import Moment
+from bers_builtin.sinks.alert_engine.desk import asking
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 from bers_builtin.sinks.alert_engine.slices import in_slices
 from bers_builtin.sinks.alert_engine.suppression.maintenance import MaintenanceWindow
 from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers
-from bers_builtin.sinks.alert_engine.suppression.silences import MOST, Did, Kept, Silence, State
+from bers_builtin.sinks.alert_engine.suppression.silences import MOST, Did, Kept, Silence
 from bers_builtin.sinks.alert_engine.written import silence_rows
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class MaintenanceReport(msgspec.Struct, rename="camel", frozen=True):
 async def add(stage: AlertEngine, ask: AddSilence, caller: Caller) -> Silence:
     """Silence alerts for a while, from now on or later."""
     redactor = stage.context.redactor
-    operator = _operator(ask.operator, caller, redactor)
+    operator = asking.operator_of(ask.operator, caller, redactor)
     _assert_understood(ask.matchers, redactor)
     comment = redactor.text(ask.comment.strip())
     if not comment:
@@ -134,7 +135,7 @@ async def add(stage: AlertEngine, ask: AddSilence, caller: Caller) -> Silence:
 async def end(stage: AlertEngine, ask: EndSilence, caller: Caller) -> Silence:
     """Let a silence be over; what is still bad fires. Doing it again changes nothing."""
     redactor = stage.context.redactor
-    operator = _operator(ask.operator, caller, redactor)
+    operator = asking.operator_of(ask.operator, caller, redactor)
     async with stage.books.sound() as evaluator:
         silences, moment = evaluator.register.suppressions.silences, evaluator.moment
         kept = silences.living.get(ask.id)
@@ -155,7 +156,7 @@ async def end(stage: AlertEngine, ask: EndSilence, caller: Caller) -> Silence:
 
 async def list_all(stage: AlertEngine, ask: ListSilences, caller: Caller) -> list[Silence]:
     """Silences, the newest first."""
-    wanted = _states(ask.state)
+    wanted = asking.choices("state", ask.state, _STATES) or {"active", "pending"}
     async with stage.books.sound() as evaluator:
         living = [kept.silence for kept in evaluator.register.suppressions.silences.living.values()]
         held = _suppressing(evaluator, "silence")
@@ -199,15 +200,6 @@ async def list_windows(stage: AlertEngine, ask: AskMaintenance, caller: Caller) 
     return await in_slices(reports())
 
 
-def _operator(said: str, caller: Caller, redactor: Redactor) -> str:
-    principal = "" if caller.principal == "anonymous" else caller.principal
-    operator = redactor.text(said.strip()) or principal
-    if not operator:
-        remedy = 'say who does this, as in {"operator": "admin", ...}'
-        raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
-    return operator
-
-
 def _assert_understood(matchers: list[Matcher], redactor: Redactor) -> None:
     for number, text in enumerate(matchers):
         try:
@@ -239,13 +231,6 @@ def _times(ask: AddSilence, moment: Moment, longest: float) -> tuple[float, floa
         remedy = f"at most {most} are allowed, by `longest_silence`; for what comes again there is `maintenance`"
         raise Refused("invalid", "it lasts too long", details=[(field, remedy)])
     return starts, ends
-
-
-def _states(text: str) -> set[State]:
-    said = {part.strip(" ") for part in text.split(",")} if text else {"active", "pending"}
-    for one in sorted(said - set(_STATES)):
-        raise Refused("bad_request", f"state: {one!r} is none of those there are", known=_STATES)
-    return said  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
 
 def _suppressing(evaluator: Evaluator, reason: str) -> Counter[str]:

@@ -11,6 +11,7 @@ import msgspec
 
 from bers import format_duration
 from bers_builtin.sinks.alert_engine.alerts import (
+    EPSILON,
     MOST_REMEMBERED,
     Acknowledgment,
     Alert,
@@ -27,8 +28,6 @@ from bers_builtin.sinks.alert_engine.life.steps import Steps
 from bers_builtin.sinks.alert_engine.life.timers import MOST_FORGOTTEN, Course
 from bers_builtin.sinks.alert_engine.slices import at_once
 from bers_builtin.sinks.alert_engine.watches import Series, Verdict, Watch
-
-_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 
 class Deed(NamedTuple):
@@ -107,7 +106,7 @@ class Register(Steps):
 
     def passing(self, moment: Moment) -> Generator[None, None, None]:
         """Let happen what only waited for its time, alert by alert."""
-        now = moment.at + _EPSILON
+        now = moment.at + EPSILON
         for fingerprint in self.timers.ripe(now):
             if alert := self.live.get(fingerprint):
                 self._wake(alert, now, moment)

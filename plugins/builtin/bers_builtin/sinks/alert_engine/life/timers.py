@@ -8,11 +8,9 @@ from heapq import heappop, heappush
 
 import msgspec
 
-from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.alerts import EPSILON, Alert
 from bers_builtin.sinks.alert_engine.config import AlertConfig, EscalationStep
 from bers_builtin.sinks.alert_engine.rules import Severity
-
-_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 _LEFT_OVER = 1_000  # Entries of alerts that need them no longer.
 
@@ -169,7 +167,7 @@ class Timers:
         return config.enabled and len(self._lately(self.courses[fingerprint], at)) >= config.transitions
 
     def _lately(self, course: Course, at: float) -> Sequence[float]:
-        return [turn for turn in course.turns if turn > at - self._config.flapping.window - _EPSILON]
+        return [turn for turn in course.turns if turn > at - self._config.flapping.window - EPSILON]
 
     def _dues(self, alert: Alert) -> Iterator[float]:
         course = self.courses[alert.fingerprint]

@@ -10,13 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from bers import Interval, format_duration, rfc3339
-from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Reason, Suppressed
+from bers_builtin.sinks.alert_engine.alerts import EPSILON, Alert, Moment, Reason, Suppressed
 from bers_builtin.sinks.alert_engine.rules import Rule, named
 from bers_builtin.sinks.alert_engine.suppression.causes import Causes
 from bers_builtin.sinks.alert_engine.suppression.maintenance import Maintenance, MaintenanceWindow
 from bers_builtin.sinks.alert_engine.suppression.silences import Kept, Silences
-
-_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 
 class RateLimiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,7 +114,7 @@ class Suppressions:
 
     def _look(self, moment: Moment) -> None:
         """See what began and ended: nothing fires in a window that opened this instant."""
-        now = moment.at + _EPSILON
+        now = moment.at + EPSILON
         for clockwork in (self.silences, self.maintenance):
             if clockwork.due is not None and clockwork.due <= now:
                 self._stale = clockwork.look(moment._replace(at=now)) or self._stale
