@@ -353,7 +353,10 @@ class Evaluator:
             elif key in older:
                 self._touch(older[key], saving.unwritten(older[key].restore(series, parts)))
             yield
-        self._forgotten |= {(key, row.labels) for key, row in saved if key not in watches}
+        for key, row in saved:
+            if key not in watches:
+                self._forgotten.add((key, row.labels))
+            yield
         for alert in list(self.register.live.values()):
             yield
             owner = self.watches.by_id.get(alert.rule_id)
