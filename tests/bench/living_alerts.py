@@ -126,6 +126,21 @@ async def ask(steps: Steps, stage: AlertEngine, many: int) -> None:
         await silences.list_all(stage, silences.ListSilences(), OPERATOR)
 
 
+async def grow(steps: Steps, stage: AlertEngine, clock: VirtualClock, emitter: Emitter) -> None:
+    """Whatever becomes of them by time and by events."""
+    async with steps.of("all are escalated"):
+        for seconds in (3600, 3601, 1):
+            await clock.advance(seconds)
+            async with stage.books.turn:  # When it is written down.
+                pass
+    async with steps.of("all are seen again, and another rule waits"):
+        await emitter.send(stage, clock, 21.0)
+    async with steps.of("GET alerts?status=pending"):
+        pending = await stage.list_alerts(ListAlerts(status="pending"), OPERATOR)
+    async with steps.of("GET alerts/{id} of a pending one"):
+        await listing.get_alert(stage, AskAlert(pending.data[-1].id), OPERATOR)
+
+
 async def main(size: int, many: int) -> None:
     steps, clock, emitter = Steps(), VirtualClock(), Emitter(size)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,22 +148,13 @@ async def main(size: int, many: int) -> None:
         async with engine(clock, path, size) as stage:
             async with steps.of(f"{size} alerts begin, in batches of {BATCH}"):
                 await emitter.send(stage, clock, 11.0)
-        async with steps.of("a restart, or a reload that changes another rule"), engine(clock, path, size) as stage:
+        async with steps.of("a restart, or a reload that keeps their rule"), engine(clock, path, size):
             pass
         async with engine(clock, path, size) as stage:
             await ask(steps, stage, many)
-            async with steps.of("all are escalated"):
-                await clock.advance(2 * 3600 + 1)
-            async with steps.of("all are seen again, and another rule waits"):
-                await emitter.send(stage, clock, 21.0)
-            async with steps.of("GET alerts?status=pending"):
-                pending = await stage.list_alerts(ListAlerts(status="pending"), OPERATOR)
-            async with steps.of("GET alerts/{id} of a pending one"):
-                await listing.get_alert(stage, AskAlert(pending.data[-1].id), OPERATOR)
-        async with (
-            steps.of("a reload that changes the rule of all"),
-            engine(clock, path, size, rules=[{**LONG, "above": "12"}]) as stage,
-        ):
+            await grow(steps, stage, clock, emitter)
+        changed = engine(clock, path, size, rules=[{**LONG, "above": "12"}])
+        async with steps.of("a reload that changes their rule"), changed:
             pass
 
 

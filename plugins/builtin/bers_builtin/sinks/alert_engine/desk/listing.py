@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Generator
 from heapq import merge
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from bers import Caller, Refused, Reply
@@ -15,13 +15,16 @@ from bers_builtin.sinks.alert_engine.desk.answers import AskAlert, Found, ListAl
 from bers_builtin.sinks.alert_engine.life.drafting import began
 from bers_builtin.sinks.alert_engine.life.register import Register
 from bers_builtin.sinks.alert_engine.slices import in_slices
+from bers_builtin.sinks.alert_engine.watches import Series, Watch
 from bers_builtin.sinks.alert_engine.written.log import Entry
 
 if TYPE_CHECKING:
     from bers_builtin.sinks.alert_engine.engine import AlertEngine
 
-_Place: TypeAlias = tuple[int, str, Callable[[], Alert]]
-"""When an alert fired last, as a number that falls, its id, and what makes it: most are not on the page."""
+_Place: TypeAlias = tuple[int, str, Alert | tuple[Watch, Series]]
+"""When an alert fired last, as a number that falls, its id, and the alert, or what makes it while it is pending."""
+
+_by_age = itemgetter(0, 1)
 
 _SORTED = 1000  # How many are sorted together.
 
@@ -75,27 +78,18 @@ def _choosing(
 
     for alert in list(register.live.values()):
         if is_chosen(alert.status, alert.severity, alert.rule):
-            put((-alert.fired_at, alert.id, partial(_as_it_is, alert)))
+            put((-alert.fired_at, alert.id, alert))
         yield
     for watch, series in list(register.pending.values()):
         if is_chosen("pending", watch.severity(series), watch.rule.name):
-            draft = partial(register.pending_alert, watch, series, moment)
-            put((-began(series, moment), series.id, draft))
+            put((-began(series, moment), series.id, (watch, series)))
         yield
     pieces.append(sorted(places, key=_by_age))
     page: list[Alert] = []
-    for _, _, made in islice(merge(*pieces, key=_by_age), limit):
-        page.append(made())
+    for _, _, one in islice(merge(*pieces, key=_by_age), limit):
+        page.append(one if isinstance(one, Alert) else register.pending_alert(*one, moment))
         yield
     return page, sum(map(len, pieces))
-
-
-def _as_it_is(alert: Alert) -> Alert:
-    return alert
-
-
-def _by_age(place: _Place) -> tuple[int, str]:
-    return place[:2]
 
 
 def _read(text: str) -> tuple[int, str]:
