@@ -42,7 +42,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.total = self.longest = 0.0
-        run, thread = events.Handle._run, get_ident()  # type: ignore[attr-defined]
+        run, thread = events.Handle._run, get_ident()
 
         def timed(handle: Any) -> None:
             began = time.thread_time()
@@ -51,7 +51,7 @@ class Steps:
                 took = time.thread_time() - began
                 self.total, self.longest = self.total + took, max(self.longest, took)
 
-        events.Handle._run = timed  # type: ignore[attr-defined]
+        events.Handle._run = timed  # type: ignore[method-assign, assignment]
 
     @asynccontextmanager
     async def of(self, what: str) -> AsyncGenerator[None]:
