@@ -38,9 +38,10 @@ class Evaluator:
         self.stale = 0
         """How many events were too old to matter, since the start."""
         self._base = self._zero = self._latest = 0.0
-        self._queue: list[tuple[float, int, Watch, Series]] = []
+        self._queue: list[tuple[float, str, Labels, int, Watch, Series]] = []
         """What has to be looked at though nothing came, by when, on the evaluator's clock. A series may be in it more
-        than once: what counts is what it was queued for last."""
+        than once: what counts is what it was queued for last. What falls into one moment comes by name, so that a kill,
+        after which it is queued in another order, changes nothing."""
         self._order = count()
         self._hearing = Hearing(self.watches.by_id.values())
         self._looking = -inf
@@ -140,7 +141,7 @@ class Evaluator:
             looked += 1
             if looked % SLICE == 0:
                 await cancel_shielded_checkpoint()
-            due, _, watch, series = heappop(queue)
+            due, *_, watch, series = heappop(queue)
             if series.queued != due or watch.series.get(series.labels) is not series:
                 continue
             series.queued = None
@@ -326,7 +327,7 @@ class Evaluator:
         due = watch.due(series)
         if due is not None and (series.queued is None or due < series.queued):
             series.queued = max(due, self._looking + 0.001)  # What a look did not change waits for the next.
-            heappush(self._queue, (series.queued, next(self._order), watch, series))
+            heappush(self._queue, (series.queued, watch.key, series.labels, next(self._order), watch, series))
 
     def _arrival(self, event: Event, moment: Moment, settled: float) -> float | None:
         """When the intake took an event, on our own clock; nothing if what it tells is too old to matter.
