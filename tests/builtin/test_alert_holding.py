@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -294,3 +295,30 @@ async def test_how_an_alert_ended_says_whether_anything_good_came() -> None:
             assert await rig.alerts() == []
             over = rig.stage.books.evaluator.register.latest(alert.fingerprint)
             assert over and over.reason and over.reason.sentence == sentence
+
+
+async def test_what_an_older_version_wrote_down_without_whose_it_is_goes_on(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    window = rule(aggregate="count", window="5m", above="39")
+
+    async def fill(rig: Rig) -> None:
+        for _ in range(39):
+            await rig.measure("queue", 1)
+            await rig.clock.advance(1)
+
+    async def one_more(rig: Rig) -> None:
+        await rig.measure("queue", 1)
+        assert (await rig.only()).value == 40.0
+
+    async def still(rig: Rig) -> None:
+        await rig.measure("queue", 1)
+        assert (await rig.only()).value == 41.0
+
+    await through(tmp_path, clock, fill, rules=[window])
+    with closing(Database(tmp_path / "state.db")) as database:
+        await database.run(
+            lambda connection: connection.execute(
+                "UPDATE alert_series SET watch = substr(watch, instr(watch, '/') + 1)"
+            )
+        )
+    await through(tmp_path, clock, one_more, still, rules=[window])

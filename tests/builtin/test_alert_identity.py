@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import anyio
 import msgspec
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from bers import Batch, Caller, Catalog, Context, Database, Event, Metric, Outcome
@@ -281,8 +281,22 @@ BEGUN = Build("failure", "first")
 """What is written down at once. Where windows begin and end, to the second, is counted from then on."""
 
 
+ENDS_TOGETHER: Sequence[Step] = (
+    Measure("latency", 900.0, "web"),
+    Measure("latency", 900.0, "api"),
+    *spelt(Keep("queue", 25.0, "a", 9)),
+    Measure("latency", 50.0, "api"),
+    Measure("latency", 150.0, "web"),
+    Measure("latency", 50.0, "api"),
+    Restart(13, killed=True),
+    Wait(30),
+)
+"""Two alerts that end in one moment, of which time alone brings the news: in an order that outlives a kill."""
+
+
 # A shorter example is no clearer, and takes minutes to find.
 @settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@example(list(ENDS_TOGETHER))
 @given(STEPS)
 def test_a_replay_decides_as_the_engine_did(steps: list[Step]) -> None:
     assert anyio.run(replayed, [BEGUN, *steps]) == anyio.run(lived, [BEGUN, *steps])

@@ -34,7 +34,7 @@ class Mute(Suppressions):
 
     muted: set[str]
 
-    def reason(self, alert: Alert, moment: Moment) -> Suppressed | None:
+    def reason(self, alert: Alert, moment: Moment, *, evident: bool = True) -> Suppressed | None:
         return Suppressed("silence", "by-hand") if alert.labels.get("name", "") in self.muted else None
 
 

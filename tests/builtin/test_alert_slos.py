@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bers import ConfigError, Outcome, Percent
 from bers.testing import step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
+from bers_builtin.sinks.alert_engine.desk.answers import Answer
 from bers_builtin.sinks.alert_engine.desk.budgets import SloReport, list_objectives
 from bers_builtin.sinks.alert_engine.rules import Slo
 from bers_builtin.sinks.alert_engine.sliding.tallies import MOST_PANES, Tally
@@ -288,3 +289,19 @@ async def test_an_slo_that_cannot_work_is_refused(slos: list[Any], path: str, me
             pass
     assert error.value.faults[0].path == path
     assert message in error.value.faults[0].message
+
+
+async def test_resolving_by_hand_that_a_budget_is_spent_makes_it_no_fuller() -> None:
+    builds = {"name": "Builds", "objective": "99%", "event": "build.finished"}
+    async with test_alert_engine.engine(slos=[builds], defaults=False) as rig:
+        await rig.happen("build.finished", "success", weight=980)
+        await rig.happen("build.finished", "failure", weight=20)
+        (spent,) = [alert for alert in await rig.alerts() if alert.rule == "Builds: Error Budget Spent"]
+        await rig.stage.resolve(Answer(spent.id, "ada"), OPERATOR)
+        (found,) = await list_objectives(rig.stage, None, OPERATOR)
+        assert (found.budgets[0].total, found.budgets[0].bad) == (1000, 20)
+        await rig.happen("build.finished", "success")
+        await rig.clock.advance(15 * 86400)
+        assert "Builds: Error Budget Spent" not in await rig.names(), "nothing bad has come since"
+        await rig.happen("build.finished", "failure")
+        assert "Builds: Error Budget Spent" in await rig.names()

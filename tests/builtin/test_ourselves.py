@@ -263,6 +263,34 @@ async def test_what_may_mend_itself_has_a_while_for_it(
         assert await rig.names() == []
 
 
+@pytest.mark.parametrize(
+    ("rule", "metric", "bad", "labels"),
+    [
+        ("Pipeline Behind", "pipeline_lag", 40_000, {"pipeline": "slow"}),
+        ("Queue Too Old", "queue_age", 70_000, {"stage": "slow/piece"}),
+        ("Stage Quarantined", "stage_quarantined", 1, {"stage": "piece"}),
+        ("Source Silent", "source_overdue", 40_000, {"source": "piece"}),
+        ("Stage Failing", "stage_failing", 1, {"stage": "piece"}),
+        ("Health Check Unhealthy", "check_state", 2, {"check": "piece"}),
+        ("Notifications Not Delivered", "check_state", 1, {"check": "notifications", "about": "notifications"}),
+    ],
+)
+async def test_what_was_taken_out_while_the_server_was_down_is_nobodys_trouble_any_more(
+    rule: str, metric: str, bad: float, labels: dict[str, str]
+) -> None:
+    async with shipped() as rig:
+        await rig.measure(metric, bad, **labels)
+        await rig.clock.advance(61)
+        await rig.measure(metric, bad, **labels)
+        assert await rig.names() == [rule]
+        await rig.clock.advance(599)
+        assert await rig.names() == [rule]
+        await rig.clock.advance(2)
+        assert await rig.names() == []
+        reason = (await rig.history())[0].reason
+        assert reason and reason.sentence == "nothing was heard of it for 10m, and its rule calls that good"
+
+
 # The faults
 
 

@@ -286,3 +286,20 @@ def test_a_summary_counts_them() -> None:
     assert (found.healthy, found.degraded, found.unhealthy, found.unknown) == (1, 0, 2, 1)
     assert (found.critical, found.total_checks, found.avg_response_time) == (1, 4, 3.0)
     assert summarize([]).avg_response_time == 0.0
+
+
+async def test_a_look_at_what_is_not_checked_any_more_leads_to_nothing(clock: VirtualClock) -> None:
+    going = anyio.Event()
+
+    async def hangs() -> Finding:
+        await going.wait()
+        return Finding("unhealthy", "down")
+
+    async with watching(clock, watch(clock, hangs)) as (health, published):
+        async with anyio.create_task_group() as group:
+            group.start_soon(health.look, ["thing"])
+            await anyio.wait_all_tasks_blocked()
+            health.change([watch(clock, Probe())])
+            going.set()
+        await clock.advance(1)
+        assert [report.status for report in published] == ["healthy"]

@@ -102,7 +102,7 @@ ENGINE = "bers_builtin.sinks.alert_engine."
 HOME = ROOT / "plugins/builtin" / ENGINE.replace(".", "/")
 ROOMS = [
     {"rules"},
-    {"sliding"},
+    {"sliding", "slices"},
     {"alerts"},
     {"suppression"},
     {"config"},

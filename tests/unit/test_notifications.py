@@ -227,6 +227,40 @@ async def test_what_waits_for_a_channel_that_was_removed_is_given_up_by_hand_or_
         assert (delivery.status, delivery.last_error) == ("failed", "the channel is not configured any more")
 
 
+async def test_what_came_after_what_was_given_up_is_sent_when_the_channel_comes_back(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    place = Place(OSError("down"))
+    async with telling(tmp_path, place, {"retries": {"initial": "1h", "max": "1h"}}, clock=clock) as stage:
+        await write(stage, alert(1))
+        await reaches(lambda: len(place.sent) == 1)
+    async with telling(tmp_path, {}, {"name": "another"}, clock=clock, keep="2d") as stage:
+        await clock.suspend(86400 * 1.5)
+        await write(stage, alert(2, "resolved"))
+        await clock.suspend(86400)
+        while (await listed(stage))[0].status == "waiting":
+            await clock.suspend(3600)
+            await anyio.sleep(0.005)
+        assert [one.status for one in await listed(stage)] == ["failed", "waiting"]
+    async with telling(tmp_path, place, clock=clock) as stage:
+        await finished(stage)
+    assert place.told[1:] == [("a-1 resolved",)]
+
+
+async def test_a_channel_that_is_reset_has_all_its_time_again(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    place = Place(NotTaken("gone", status=410, gone=True), NotTaken("busy", status=503, again=True))
+    async with telling(tmp_path, place, {"retries": {"initial": "1h", "max": "1h"}}, clock=clock) as stage:
+        await write(stage, alert(1))
+        while (await desk.list_channels(stage, Nothing(), Caller()))[0].state != "disabled":
+            await anyio.sleep(0.005)
+        await clock.suspend(4 * 86400)
+        await desk.reset_channel(stage, NameChannel("team"), Caller())
+        await reaches(lambda: len(place.sent) == 2)
+        await anyio.sleep(0.2)
+        (one,) = await listed(stage)
+        assert one.status == "waiting"
+
+
 # Order, and what comes of failures
 
 

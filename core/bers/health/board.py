@@ -168,7 +168,8 @@ class Health:
             blamed = watch.culprit
             watch.looked = self._clock.monotonic()
             look = await self._found(watch)
-            if look is not None:
+            # Whoever asked may have waited while the configuration was changed.
+            if look is not None and self._watches.get(watch.name) is watch:
                 await self._conclusions.conclude(watch, look)
         if watch.culprit != blamed and self._group:
             for other in self._watches.values():

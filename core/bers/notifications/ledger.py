@@ -189,15 +189,15 @@ class Ledger:
         at, why = disabled or (None, "")
         return Standing(channel, waiting, since, given_up, delivered, error[0] if error else "", at, why)
 
-    async def disabled(self, channel: str, mark: str) -> bool:
-        """Whether a channel was disabled, and is configured as it was then; else that is forgotten."""
+    async def disabled(self, channel: str, mark: str, now: float) -> bool:
+        """Whether a channel was disabled, and is configured as it was then; else it is enabled."""
 
         def work(connection: sqlite3.Connection) -> bool:
             key = (self._sink, channel)
             where = "FROM notifications_channels WHERE sink = ? AND channel = ?"
             row = connection.execute(f"SELECT mark {where}", key).fetchone()
             if row and row[0] != mark:
-                connection.execute(f"DELETE {where}", key)
+                self._enable(connection, channel, now)
             return bool(row) and row[0] == mark
 
         return await self._database.run(work)
@@ -212,13 +212,20 @@ class Ledger:
 
         await self._database.run(work)
 
-    async def enable(self, channel: str) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "DELETE FROM notifications_channels WHERE sink = ? AND channel = ?", (self._sink, channel)
-            )
+    async def enable(self, channel: str, now: float) -> None:
+        """Let all that was tried be tried now, for as long as if it had not failed before.
 
-        await self._database.run(work)
+        What was not tried yet goes first: it is news.
+        """
+        await self._database.run(lambda connection: self._enable(connection, channel, now))
+
+    def _enable(self, connection: sqlite3.Connection, channel: str, now: float) -> None:
+        connection.execute("DELETE FROM notifications_channels WHERE sink = ? AND channel = ?", (self._sink, channel))
+        connection.execute(
+            "UPDATE notifications SET failing_since = NULL, next = min(next, ?) WHERE sink = ?"
+            " AND channel = ? AND status = 'waiting' AND attempts > 0",
+            (now, self._sink, channel),
+        )
 
     async def forget(self, before: float, limit: int = 500) -> int:
         """Remove some of what was done before a time; return how many there were."""

@@ -278,8 +278,8 @@ class Outbox:
 
         await self._database.run(work, shared=True)
 
-    async def hurry(self, channel: str, now: float, *, unanswered: bool) -> None:
-        """Let all that was tried be tried again now; or what got no answer at all, for there is one again.
+    async def hurry(self, channel: str, now: float) -> None:
+        """Let what got no answer at all be tried again now, for there is one again.
 
         What was not tried yet goes first: it is news.
         """
@@ -287,21 +287,25 @@ class Outbox:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE notifications SET next = ? WHERE sink = ? AND channel = ? AND status = 'waiting'"
-                " AND attempts > 0 AND next > ? AND (answer IS NULL OR ?)",
-                (now, self._sink, channel, now, not unanswered),
+                " AND attempts > 0 AND next > ? AND answer IS NULL",
+                (now, self._sink, channel, now),
             )
 
         await self._database.run(work)
 
     async def give_up(self, channel: str, before: float, now: float, error: str) -> int:
-        """Give up what has been waiting for a channel since a time before; return how many there were."""
+        """Give up what has been waiting for a channel since a time before; what is behind it may go. Return how many
+        there were."""
 
         def work(connection: sqlite3.Connection) -> int:
-            return connection.execute(
+            gone = connection.execute(
                 "UPDATE notifications SET status = 'failed', finished = ?, error = ? WHERE sink = ? AND channel = ?"
-                " AND status = 'waiting' AND created < ?",
+                " AND status = 'waiting' AND created < ? RETURNING subject",
                 (now, error, self._sink, channel, before),
-            ).rowcount
+            ).fetchall()
+            for subject in dict.fromkeys(subject for (subject,) in gone if subject):
+                self._let_next_go(connection, channel, subject, now)
+            return len(gone)
 
         return await self._database.run(work)
 

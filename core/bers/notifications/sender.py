@@ -97,15 +97,14 @@ class Sender:
 
     async def enable(self) -> None:
         """Try again all that was not taken, whatever was said of waiting."""
-        await self._ledger.enable(self._channel.name)
-        await self._outbox.hurry(self._channel.name, self.now(), unanswered=False)
+        await self._ledger.enable(self._channel.name, self.now())
         self._disabled, self._paused_until = False, 0.0
         self.wake()
 
     async def run(self) -> None:
         """Send until cancelled."""
         name, clock = self._channel.name, self._context.clock
-        self._disabled = await persist(partial(self._ledger.disabled, name, self._mark), clock)
+        self._disabled = await persist(partial(self._ledger.disabled, name, self._mark, self.now()), clock)
         async with self.messenger, anyio.create_task_group() as self._group:
             while True:
                 self._news = anyio.Event()  # Before we look: what is written meanwhile wakes us.
@@ -179,7 +178,7 @@ class Sender:
             more, self._failed = more or self._failed > 0, 0
             if self._failing:
                 self._failing = False
-                await self._write(partial(self._outbox.hurry, name, self.now(), unanswered=True))
+                await self._write(partial(self._outbox.hurry, name, self.now()))
             return more
         self._failing = self._failing or done.status is None
         self._failed += 1

@@ -11,6 +11,9 @@ from bers_builtin.sinks.alert_engine.rules import Severity
 
 Status: TypeAlias = Literal["pending", "active", "acknowledged", "suppressed", "resolved"]
 
+EPSILON = 1e-6
+"""Seconds; sums of floats may fall that much short of what they stand for."""
+
 MOST_REMEMBERED = 20_000
 """Fingerprints of which the last alert is remembered, so that the next one names it: they come from outside."""
 

@@ -13,6 +13,7 @@ from bers import BersError, Context, Positions, Refused, Unwritable, disk_fault
 from bers_builtin.sinks._disk import AGAIN, persist
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
+from bers_builtin.sinks.alert_engine.slices import in_slices
 from bers_builtin.sinks.alert_engine.written.ledger import AT_HAND, Ledger, Letter
 
 DISK_REMEDY = "Make room on the disk of the data directory, or let this server write there; it tries again by itself."
@@ -78,7 +79,7 @@ class Books:
     async def load(self) -> None:
         """Go on from what was written down, and from nothing else."""
         reopenable = self._context.clock.settled() - self._config.deduplication.window
-        self.evaluator.restore(await self.ledger.load(resolved_since=int(reopenable * 1000)))
+        await in_slices(self.evaluator.restoring(await self.ledger.load(resolved_since=int(reopenable * 1000))))
         self._seen, self._held, self._untold = {}, {}, None
         self.ahead = False
         self._committed = self._context.clock.monotonic()
@@ -162,7 +163,7 @@ class Books:
         clock, logger = self._context.clock, self._context.logger
         self.ahead = True
         try:
-            letters = await self.ledger.commit(self.evaluator.changes(), move, self.told)
+            letters = await self.ledger.commit(await in_slices(self.evaluator.gathering()), move, self.told)
         except Exception as exc:
             if not (why := disk_fault(exc)):
                 raise
@@ -183,7 +184,7 @@ class Books:
         if self.evaluator.register.transitions or self.evaluator.register.suppressions.has_news:
             self._untold = letters if len(letters) < AT_HAND else None
             self.letters.set()
-        self.evaluator.written()
+        await in_slices(self.evaluator.writing_off())
         if self._dirty.is_set():  # Somebody waits for one that is not.
             self._dirty = anyio.Event()
         self._committed = clock.monotonic()

@@ -34,7 +34,6 @@ from bers_builtin.sinks.alert_engine.desk.answers import (
     AlertStats,
     Answer,
     AskStats,
-    Found,
     ListAlerts,
     ListHistory,
     RuleReport,
@@ -193,13 +192,7 @@ class AlertEngine(Stage[AlertConfig]):
 
     async def list_alerts(self, ask: ListAlerts, caller: Caller) -> Reply[list[Alert]]:
         """The living alerts of some statuses, the newest first."""
-        is_chosen = asking.chosen(ask)
-        async with self.books.sound() as evaluator:
-            register = evaluator.register
-            alerts = [*register.live.values(), *register.pending_alerts(evaluator.moment)]
-        found = [alert for alert in alerts if is_chosen(alert)]
-        found.sort(key=lambda alert: (-alert.fired_at, alert.id))
-        return Reply(found[: ask.limit], {"meta": Found(len(found), ask.limit)})
+        return await listing.list_alive(self, ask, caller)
 
     async def list_history(self, ask: ListHistory, caller: Caller) -> Reply[list[Alert]]:
         """Every alert that was alive in a period, the newest first."""

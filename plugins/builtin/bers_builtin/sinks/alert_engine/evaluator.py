@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from math import inf, isfinite
@@ -13,6 +13,8 @@ from bers import Clock, Event, Labels, Metric, Stamp, format_duration
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Transition
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.life.register import Register
+from bers_builtin.sinks.alert_engine.life.timers import Course
+from bers_builtin.sinks.alert_engine.slices import at_once, in_slices
 from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches, saving
 from bers_builtin.sinks.alert_engine.watches.evaluations import CROWD
 from bers_builtin.sinks.alert_engine.watches.hearing import Hearing
@@ -36,9 +38,10 @@ class Evaluator:
         self.stale = 0
         """How many events were too old to matter, since the start."""
         self._base = self._zero = self._latest = 0.0
-        self._queue: list[tuple[float, int, Watch, Series]] = []
+        self._queue: list[tuple[float, str, Labels, int, Watch, Series]] = []
         """What has to be looked at though nothing came, by when, on the evaluator's clock. A series may be in it more
-        than once: what counts is what it was queued for last."""
+        than once: what counts is what it was queued for last. What falls into one moment comes by name, so that a kill,
+        after which it is queued in another order, changes nothing."""
         self._order = count()
         self._hearing = Hearing(self.watches.by_id.values())
         self._looking = -inf
@@ -62,6 +65,10 @@ class Evaluator:
 
     def restore(self, memory: Memory) -> None:
         """Go on from what was written down, and from nothing else."""
+        at_once(self.restoring(memory))
+
+    def restoring(self, memory: Memory) -> Generator[None, None, None]:
+        """The same, piece by piece."""
         wall = self._clock.settled()
         # Killed before anything was written down: what is read again has arrived before our own clock began.
         saved = memory.clock or Clockwork(wall=wall, latest=-self._config.max_age)
@@ -79,18 +86,22 @@ class Evaluator:
             for alert in memory.resolved
             if alert.resolution
         ]
-        self.register.restore(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
+        yield from self.register.restoring(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
+        yield
         rules = {watch.id: watch.rule for watch in self.watches.by_id.values()}
         self.register.suppressions.resume(memory.silences, self.register.live.values(), rules, moment)
         self._hearing.restore(saved.resumed, saved.interrupted, moment.at, away)
-        self._restore_series(memory.series, moment)
+        yield
+        yield from self._restore_series(memory.series, moment)
 
     async def read(self, events: Sequence[Event]) -> None:
         """Read events in their order; nobody may cancel it, because half of them have no position."""
         self._hearing.notice(self.moment.at)
+        await self._pass_time()
         first = self._read(events)
         while first < len(events):
             await cancel_shielded_checkpoint()
+            await self._pass_time()
             first += self._read(events[first:])
         self._judge_silences(self.moment)
 
@@ -124,13 +135,13 @@ class Evaluator:
         """Look at every series that waits, and at every alert that does, because time went on."""
         moment, queue = self.moment, self._queue
         self._hearing.notice(moment.at)
-        self.register.pass_time(moment)
+        await in_slices(self.register.passing(moment))
         self._looking, looked = moment.at, 0
         while queue and queue[0][0] <= moment.at:
             looked += 1
             if looked % SLICE == 0:
                 await cancel_shielded_checkpoint()
-            due, _, watch, series = heappop(queue)
+            due, *_, watch, series = heappop(queue)
             if series.queued != due or watch.series.get(series.labels) is not series:
                 continue
             series.queued = None
@@ -150,7 +161,24 @@ class Evaluator:
 
     def changes(self) -> Changes:
         """What is to be written down."""
+        return at_once(self.gathering())
+
+    def gathering(self) -> Generator[None, None, Changes]:
+        """The same, piece by piece."""
         moment, register = self.moment, self.register
+        rows: list[tuple[str, SavedSeries]] = []
+        forgotten = [*self._forgotten]
+        for (key, _), (_, series) in self._touched.items():
+            if not series.is_idle:
+                rows += [(key, row) for row in saving.rows(series)]
+            forgotten += [
+                (key, labels) for labels in (saving.everything if series.is_idle else saving.outdated)(series)
+            ]
+            yield
+        courses: list[tuple[str, Course | None]] = []
+        for name in register.timers.changed:
+            courses.append((name, register.timers.courses.get(name)))
+            yield
         return Changes(
             Clockwork(
                 moment.at,
@@ -161,35 +189,28 @@ class Evaluator:
                 self._hearing.resumed,
                 self._hearing.interrupted,
             ),
-            [
-                (digest, row)
-                for (digest, _), (_, series) in self._touched.items()
-                if not series.is_idle
-                for row in saving.rows(series)
-            ],
-            [
-                *self._forgotten,
-                *(
-                    (digest, labels)
-                    for (digest, _), (_, series) in self._touched.items()
-                    for labels in (saving.everything if series.is_idle else saving.outdated)(series)
-                ),
-            ],
+            rows,
+            forgotten,
             list(register.changed.values()),
             register.transitions,
             register.audit,
-            [(name, register.timers.courses.get(name)) for name in register.timers.changed],
+            courses,
             register.suppressions.silences,
         )
 
     def written(self) -> None:
         """Say that what was to be written down is."""
+        at_once(self.writing_off())
+
+    def writing_off(self) -> Generator[None, None, None]:
+        """The same, piece by piece."""
         for watch, series in self._touched.values():
             saving.written(series)
             if series.is_idle:
                 watch.series.pop(series.labels, None)
+            yield
         self._touched, self._forgotten, self._hearing.has_news = {}, set(), False
-        self.register.written()
+        yield from self.register.writing_off()
 
     def explain(self, event: Event) -> Iterator[str]:
         """What every rule that reads the event makes of it, and the alerts that followed; nothing is changed."""
@@ -211,12 +232,16 @@ class Evaluator:
             brought = alert.metadata["event"] == event.id and alert.metadata["source"] == event.source
             yield f"Alert {alert.id} is {alert.status}{'; this event brought it last' if brought else ''}."
 
+    async def _pass_time(self) -> None:
+        """Let happen what was due before events that are read now: it comes before what they say."""
+        moment = self.moment
+        if (due := self.register.due) is not None and due <= moment.at:
+            await in_slices(self.register.passing(moment))
+
     def _read(self, events: Sequence[Event]) -> int:
         """Read until enough were judged; return how many were read."""
         by_type, by_metric = self.watches.by_type, self.watches.by_metric
         moment, judged, settled = self.moment, 0, self._clock.settled()
-        if (due := self.register.due) is not None and due <= moment.at:
-            self.register.pass_time(moment)  # What was due before these events comes before what they say.
         self._crowded = len(events) > CROWD
         for number, event in enumerate(events, 1):
             if readers := by_type.get(event.type):
@@ -270,7 +295,7 @@ class Evaluator:
             if not (breaching and series.firing):
                 series.good = None
         if series.is_changed(watch.tolerance):
-            self._touched[watch.digest, series.labels] = (watch, series)
+            self._touched[watch.key, series.labels] = (watch, series)
         self._wait_for(watch, series)
         steps = self.register.transitions
         is_step = bool(steps) and steps[-1] is not self._step
@@ -292,7 +317,7 @@ class Evaluator:
         self._follow(watch.companion, watch.companion.judge(moment.at), moment.at, moment)
 
     def _touch(self, watch: Watch, series: Series) -> None:
-        self._touched[watch.digest, series.labels] = (watch, series)
+        self._touched[watch.key, series.labels] = (watch, series)
         self._wait_for(watch, series)
 
     def _wait_for(self, watch: Watch, series: Series) -> None:
@@ -302,7 +327,7 @@ class Evaluator:
         due = watch.due(series)
         if due is not None and (series.queued is None or due < series.queued):
             series.queued = max(due, self._looking + 0.001)  # What a look did not change waits for the next.
-            heappush(self._queue, (series.queued, next(self._order), watch, series))
+            heappush(self._queue, (series.queued, watch.key, series.labels, next(self._order), watch, series))
 
     def _arrival(self, event: Event, moment: Moment, settled: float) -> float | None:
         """When the intake took an event, on our own clock; nothing if what it tells is too old to matter.
@@ -317,15 +342,24 @@ class Evaluator:
         self._latest = min(moment.at, max(self._latest, moment.at - max(0.0, late)))
         return self._latest
 
-    def _restore_series(self, saved: Sequence[tuple[str, SavedSeries]], moment: Moment) -> None:
-        watches = {watch.digest: watch for watch in self.watches.by_id.values()}
+    def _restore_series(self, saved: Sequence[tuple[str, SavedSeries]], moment: Moment) -> Generator[None, None, None]:
+        watches = {watch.key: watch for watch in self.watches.by_id.values()}
         for watch in watches.values():
             watch.series.clear()
-        for digest, series, parts in saving.joined(saved):
-            if digest in watches:
-                watches[digest].restore(series, parts)
-        self._forgotten |= {(digest, row.labels) for digest, row in saved if digest not in watches}
+        # Of an older version, whose rows do not say which of the rules that look at the same they belong to.
+        older = {watch.digest: watch for watch in reversed(watches.values())}
+        for key, series, parts in saving.joined(saved):
+            if key in watches:
+                watches[key].restore(series, parts)
+            elif key in older:
+                self._touch(older[key], saving.unwritten(older[key].restore(series, parts)))
+            yield
+        for key, row in saved:
+            if key not in watches:
+                self._forgotten.add((key, row.labels))
+            yield
         for alert in list(self.register.live.values()):
+            yield
             owner = self.watches.by_id.get(alert.rule_id)
             course = self.register.timers.courses[alert.fingerprint]
             if owner is None:
@@ -345,6 +379,7 @@ class Evaluator:
             if began := watch.began(moment.at):
                 self._touch(watch, began)
             for known in watch.series.values():
+                yield
                 self._wait_for(watch, known)
                 if known.since is not None and not known.firing:
                     self.register.pending[known.fingerprint] = (watch, known)

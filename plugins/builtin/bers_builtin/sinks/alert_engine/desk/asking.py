@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from bers import Caller, Redactor, Refused, period
 from bers_builtin.sinks.alert_engine.alerts import Alert, Status
@@ -19,19 +20,23 @@ _PRESSING: Sequence[Status] = ("active", "acknowledged", "suppressed", "pending"
 _SEVERITIES: Sequence[Severity] = ("info", "warning", "error", "critical")
 
 
-def chosen(ask: ListAlerts) -> Callable[[Alert], bool]:
+Chosen: TypeAlias = Callable[[Status, Severity, str], bool]
+"""Whether alerts of a status, a severity and a rule are asked for."""
+
+
+def chosen(ask: ListAlerts) -> Chosen:
     """Which living alerts are asked for; raise Refused where that cannot be read."""
-    statuses = _choices("status", ask.status, _LISTED, hint="resolved alerts are in GET alerts/history")
+    statuses = choices("status", ask.status, _LISTED, hint="resolved alerts are in GET alerts/history")
     wanted = severities(ask.severity)
 
-    return lambda alert: (
-        alert.status in statuses and (not wanted or alert.severity in wanted) and ask.rule in ("", alert.rule)
+    return lambda status, severity, rule: (
+        status in statuses and (not wanted or severity in wanted) and ask.rule in ("", rule)
     )
 
 
 def severities(text: str) -> set[str]:
     """The severities that are asked for; none means all. Raise Refused where one is none."""
-    return _choices("severity", text, _SEVERITIES)
+    return choices("severity", text, _SEVERITIES)
 
 
 def seconds(text: str, name: str = "period") -> float:
@@ -75,15 +80,22 @@ def assert_lives(alert: Alert, verb: str) -> None:
 
 def deed(ask: Answer, caller: Caller, redactor: Redactor) -> Deed:
     """Who does something about an alert, by what they say and who they are; raise Refused where nobody is named."""
-    principal = "" if caller.principal == "anonymous" else caller.principal
-    operator = redactor.text(ask.operator.strip()) or principal
-    if not operator:
-        remedy = 'say who does this, as in {"operator": "admin", "notes": "..."}'
-        raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
+    operator = operator_of(ask.operator, caller, redactor)
     return Deed(operator, caller.named, redactor.text(ask.notes.strip()), caller.address)
 
 
-def _choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> set[str]:
+def operator_of(said: str, caller: Caller, redactor: Redactor) -> str:
+    """Who does something, by what they say and who they are; raise Refused where nobody is named."""
+    principal = "" if caller.principal == "anonymous" else caller.principal
+    operator = redactor.text(said.strip()) or principal
+    if not operator:
+        remedy = 'say who does this, as in {"operator": "admin"}'
+        raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
+    return operator
+
+
+def choices(name: str, text: str, known: Sequence[str], *, hint: str = "") -> set[str]:
+    """Words with commas between; raise Refused where one of them is not known."""
     said = {part.strip(" ") for part in text.split(",")} if text else set[str]()
     for one in sorted(said - set(known)):
         raise Refused("bad_request", f"{name}: {one!r} is none of those there are", hint=hint, known=known)

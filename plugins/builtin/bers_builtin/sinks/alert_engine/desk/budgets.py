@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from bers import Caller, Labels
 from bers_builtin.sinks.alert_engine.rules import Severity
+from bers_builtin.sinks.alert_engine.slices import in_slices
 from bers_builtin.sinks.alert_engine.watches import Objective
 
 if TYPE_CHECKING:
     from bers_builtin.sinks.alert_engine.engine import AlertEngine
-    from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 
 
 class BurnReport(msgspec.Struct, rename="camel", frozen=True):
@@ -59,24 +59,29 @@ class SloReport(msgspec.Struct, rename="camel", frozen=True):
 async def list_objectives(stage: AlertEngine, ask: object, caller: Caller) -> list[SloReport]:
     """Every SLO, with what is left of its budget."""
     async with stage.books.sound() as evaluator:
-        return reports(evaluator)
+        return await in_slices(_reporting(evaluator.watches.objectives, evaluator.moment.at))
 
 
-def reports(evaluator: Evaluator) -> list[SloReport]:
-    now = evaluator.moment.at
-    return [_report(objective, now) for objective in evaluator.watches.objectives]
-
-
-def _report(objective: Objective, now: float) -> SloReport:
-    slo, budget = objective.slo, objective.budget
-    return SloReport(
-        id=slo.id,
-        name=slo.name,
-        type=budget.type,
-        objective=float(slo.objective),
-        period_ms=round(slo.period * 1000),
-        budgets=[_budget(objective, labels, now) for labels in budget.series],
-    )
+def _reporting(objectives: Sequence[Objective], now: float) -> Generator[None, None, list[SloReport]]:
+    """What is said of each, budget by budget."""
+    reports: list[SloReport] = []
+    for objective in objectives:
+        slo, budget = objective.slo, objective.budget
+        budgets: list[BudgetReport] = []
+        for labels in list(budget.series):
+            budgets.append(_budget(objective, labels, now))
+            yield
+        reports.append(
+            SloReport(
+                id=slo.id,
+                name=slo.name,
+                type=budget.type,
+                objective=float(slo.objective),
+                period_ms=round(slo.period * 1000),
+                budgets=budgets,
+            )
+        )
+    return reports
 
 
 def _budget(objective: Objective, labels: Labels, now: float) -> BudgetReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,10 +14,12 @@ from msgspec import Meta
 
 from bers import BersError, Caller, Redactor, Refused, format_duration, period
 from bers_builtin.sinks.alert_engine.alerts import Moment
+from bers_builtin.sinks.alert_engine.desk import asking
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
+from bers_builtin.sinks.alert_engine.slices import in_slices
 from bers_builtin.sinks.alert_engine.suppression.maintenance import MaintenanceWindow
 from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers
-from bers_builtin.sinks.alert_engine.suppression.silences import MOST, Did, Kept, Silence, State
+from bers_builtin.sinks.alert_engine.suppression.silences import MOST, Did, Kept, Silence
 from bers_builtin.sinks.alert_engine.written import silence_rows
 
 if TYPE_CHECKING:
@@ -99,7 +102,7 @@ class MaintenanceReport(msgspec.Struct, rename="camel", frozen=True):
 async def add(stage: AlertEngine, ask: AddSilence, caller: Caller) -> Silence:
     """Silence alerts for a while, from now on or later."""
     redactor = stage.context.redactor
-    operator = _operator(ask.operator, caller, redactor)
+    operator = asking.operator_of(ask.operator, caller, redactor)
     _assert_understood(ask.matchers, redactor)
     comment = redactor.text(ask.comment.strip())
     if not comment:
@@ -123,16 +126,16 @@ async def add(stage: AlertEngine, ask: AddSilence, caller: Caller) -> Silence:
         kept = Kept(silence, moment.at + starts - moment.wall, moment.at + ends - moment.wall)
         silences.add(kept, moment)
         silences.deeds.append(Did("create", silence, operator, caller.named, comment, caller.address))
-        evaluator.register.reconsider(moment)
+        await in_slices(evaluator.register.reconsidering(moment))
         await stage.books.commit()
         stage.look_sooner()
-        return _counted(silence, evaluator)
+        return msgspec.structs.replace(silence, suppressing=_suppressing(evaluator, "silence")[silence.id])
 
 
 async def end(stage: AlertEngine, ask: EndSilence, caller: Caller) -> Silence:
     """Let a silence be over; what is still bad fires. Doing it again changes nothing."""
     redactor = stage.context.redactor
-    operator = _operator(ask.operator, caller, redactor)
+    operator = asking.operator_of(ask.operator, caller, redactor)
     async with stage.books.sound() as evaluator:
         silences, moment = evaluator.register.suppressions.silences, evaluator.moment
         kept = silences.living.get(ask.id)
@@ -145,7 +148,7 @@ async def end(stage: AlertEngine, ask: EndSilence, caller: Caller) -> Silence:
         silence = silences.end(kept, moment, operator)
         notes = redactor.text(ask.notes.strip())
         silences.deeds.append(Did("end", silence, operator, caller.named, notes, caller.address))
-        evaluator.register.reconsider(moment)
+        await in_slices(evaluator.register.reconsidering(moment))
         await stage.books.commit()
         stage.look_sooner()
         return silence
@@ -153,10 +156,13 @@ async def end(stage: AlertEngine, ask: EndSilence, caller: Caller) -> Silence:
 
 async def list_all(stage: AlertEngine, ask: ListSilences, caller: Caller) -> list[Silence]:
     """Silences, the newest first."""
-    wanted = _states(ask.state)
+    wanted = asking.choices("state", ask.state, _STATES) or {"active", "pending"}
     async with stage.books.sound() as evaluator:
         living = [kept.silence for kept in evaluator.register.suppressions.silences.living.values()]
-        found = [_counted(one, evaluator) for one in reversed(living) if one.state in wanted]
+        held = _suppressing(evaluator, "silence")
+        found = [
+            msgspec.structs.replace(one, suppressing=held[one.id]) for one in reversed(living) if one.state in wanted
+        ]
     if "expired" in wanted and len(found) < ask.limit:
         rows = partial(silence_rows.expired, stage=stage.context.stage_id, limit=ask.limit - len(found))
         found += await stage.context.state.run(rows)
@@ -167,37 +173,31 @@ async def list_windows(stage: AlertEngine, ask: AskMaintenance, caller: Caller) 
     """Every maintenance window, and when it is open next."""
     async with stage.books.sound() as evaluator:
         maintenance, moment = evaluator.register.suppressions.maintenance, evaluator.moment
-        held = Counter(
-            alert.suppressed_by.id
-            for alert in evaluator.register.live.values()
-            if alert.suppressed_by and alert.suppressed_by.reason == "maintenance"
-        )
+        held = _suppressing(evaluator, "maintenance")
         closes = {window.name: maintenance.closes(window) for window in maintenance.windows}
-    return [
-        MaintenanceReport(
-            name=window.name,
-            matchers=list(window.matchers),
-            time_zone=window.time_zone,
-            schedule=_schedule(window),
-            state="closed" if closes[window.name] is None else "open",
-            closes=_ms(closes[window.name]),
-            next=[
-                Interval(int(one.starts * 1000), int(one.ends * 1000))
-                for one in islice(window.occurrences(moment.wall), ask.next)
-            ],
-            suppressing=held[window.name],
-        )
-        for window in maintenance.windows
-    ]
 
+    def reports() -> Generator[None, None, list[MaintenanceReport]]:
+        found: list[MaintenanceReport] = []
+        for window in maintenance.windows:
+            following: list[Interval] = []
+            for one in islice(window.occurrences(moment.wall), ask.next):
+                following.append(Interval(int(one.starts * 1000), int(one.ends * 1000)))
+                yield
+            found.append(
+                MaintenanceReport(
+                    name=window.name,
+                    matchers=list(window.matchers),
+                    time_zone=window.time_zone,
+                    schedule=_schedule(window),
+                    state="closed" if closes[window.name] is None else "open",
+                    closes=_ms(closes[window.name]),
+                    next=following,
+                    suppressing=held[window.name],
+                )
+            )
+        return found
 
-def _operator(said: str, caller: Caller, redactor: Redactor) -> str:
-    principal = "" if caller.principal == "anonymous" else caller.principal
-    operator = redactor.text(said.strip()) or principal
-    if not operator:
-        remedy = 'say who does this, as in {"operator": "admin", ...}'
-        raise Refused("invalid", "nobody said who does this", details=[("operator", remedy)])
-    return operator
+    return await in_slices(reports())
 
 
 def _assert_understood(matchers: list[Matcher], redactor: Redactor) -> None:
@@ -233,19 +233,13 @@ def _times(ask: AddSilence, moment: Moment, longest: float) -> tuple[float, floa
     return starts, ends
 
 
-def _states(text: str) -> set[State]:
-    said = {part.strip(" ") for part in text.split(",")} if text else {"active", "pending"}
-    for one in sorted(said - set(_STATES)):
-        raise Refused("bad_request", f"state: {one!r} is none of those there are", known=_STATES)
-    return said  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-
-
-def _counted(silence: Silence, evaluator: Evaluator) -> Silence:
-    held = sum(
-        alert.suppressed_by is not None and alert.suppressed_by.id == silence.id
+def _suppressing(evaluator: Evaluator, reason: str) -> Counter[str]:
+    """How many living alerts each silence, or each maintenance window, suppresses now."""
+    return Counter(
+        cause.id
         for alert in evaluator.register.live.values()
+        if (cause := alert.suppressed_by) is not None and cause.reason == reason
     )
-    return msgspec.structs.replace(silence, suppressing=held)
 
 
 def _schedule(window: MaintenanceWindow) -> str:

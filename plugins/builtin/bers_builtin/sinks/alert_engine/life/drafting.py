@@ -38,11 +38,15 @@ def draft(watch: Watch, series: Series, moment: Moment, previous: str | None, *,
     )
 
 
+def began(series: Series, moment: Moment) -> int:
+    """When what is pending began, in milliseconds since 1970."""
+    waited = moment.at - series.since if series.since is not None else 0.0
+    return round((moment.wall - waited) * 1000)  # Sums of floats may fall a millisecond short.
+
+
 def pending(watch: Watch, series: Series, moment: Moment, previous: str | None) -> Alert:
     """What has begun, and fires once it has lasted."""
-    waited = moment.at - series.since if series.since is not None else 0.0
-    began = round((moment.wall - waited) * 1000)  # Sums of floats may fall a millisecond short.
-    alert = draft(watch, series, moment, previous)
+    alert, since = draft(watch, series, moment, previous), began(series, moment)
     return msgspec.structs.replace(
-        alert, timestamp=began, fired_at=began, reason=Reason("breach", f"{alert.message}, not for long enough yet")
+        alert, timestamp=since, fired_at=since, reason=Reason("breach", f"{alert.message}, not for long enough yet")
     )

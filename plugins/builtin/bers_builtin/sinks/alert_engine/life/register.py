@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Generator, Iterable
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import msgspec
 
 from bers import format_duration
 from bers_builtin.sinks.alert_engine.alerts import (
+    EPSILON,
     MOST_REMEMBERED,
     Acknowledgment,
     Alert,
@@ -23,10 +25,9 @@ from bers_builtin.sinks.alert_engine.alerts import (
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.life.drafting import draft, pending
 from bers_builtin.sinks.alert_engine.life.steps import Steps
-from bers_builtin.sinks.alert_engine.life.timers import Course
+from bers_builtin.sinks.alert_engine.life.timers import MOST_FORGOTTEN, Course
+from bers_builtin.sinks.alert_engine.slices import at_once
 from bers_builtin.sinks.alert_engine.watches import Series, Verdict, Watch
-
-_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 
 class Deed(NamedTuple):
@@ -51,10 +52,10 @@ class Register(Steps):
     def __init__(self, config: AlertConfig) -> None:
         super().__init__(config)
         self.pending: dict[str, tuple[Watch, Series]] = {}
-        self._last: dict[str, str] = {}
+        self._last: OrderedDict[str, str] = OrderedDict()
         """The id of the last alert of each fingerprint, those that fired last at the end."""
 
-    def restore(
+    def restoring(
         self,
         live: Iterable[Alert],
         resolved: Iterable[tuple[Alert, float]],
@@ -62,13 +63,16 @@ class Register(Steps):
         firings: Iterable[float],
         courses: Iterable[tuple[str, Course]],
         moment: Moment,
-    ) -> None:
-        """Take up what was written down."""
+    ) -> Generator[None, None, None]:
+        """Take up what was written down, alert by alert."""
         self.live = {alert.fingerprint: alert for alert in live}
-        self._resolved = {alert.fingerprint: (alert, at) for alert, at in resolved}
-        self._last = last
+        for alert, at in resolved:
+            self._resolved.pop(alert.fingerprint, None)
+            self._resolved[alert.fingerprint] = (alert, at)
+            yield
+        self._last = OrderedDict(last)
         self.suppressions.firings.extend(firings)
-        self.timers.restore(courses, self.live.values(), moment.at)
+        yield from self.timers.restoring(courses, self.live.values(), moment.at)
 
     @property
     def due(self) -> float | None:
@@ -100,19 +104,25 @@ class Register(Steps):
             else:
                 self.pending[series.fingerprint] = (watch, series)
 
-    def pass_time(self, moment: Moment) -> None:
-        """Let happen what only waited for its time."""
-        now = moment.at + _EPSILON
+    def passing(self, moment: Moment) -> Generator[None, None, None]:
+        """Let happen what only waited for its time, alert by alert."""
+        now = moment.at + EPSILON
         for fingerprint in self.timers.ripe(now):
             if alert := self.live.get(fingerprint):
                 self._wake(alert, now, moment)
+            yield
         if self.suppressions.pass_time(moment):
-            self.reconsider(moment)
+            yield from self.reconsidering(moment)
+
+    def reconsidering(self, moment: Moment) -> Generator[None, None, None]:
+        """Ask of one alert after the other again whether it is suppressed, because what suppresses has changed."""
+        for alert in list(self.live.values()):
+            self._weigh(alert, moment, evident=False)
+            yield
 
     def reconsider(self, moment: Moment) -> None:
-        """Ask of every alert again whether it is suppressed, because what suppresses has changed."""
-        for alert in list(self.live.values()):
-            self._weigh(alert, moment)
+        """Ask it of all of them."""
+        at_once(self.reconsidering(moment))
 
     def acknowledge(self, alert: Alert, deed: Deed, moment: Moment, lasting: float | None = None) -> Alert:
         """Note that somebody takes a living alert on, for so many seconds, or until it is resolved."""
@@ -148,10 +158,11 @@ class Register(Steps):
 
     def pending_alerts(self, moment: Moment) -> list[Alert]:
         """What has begun and may yet come to nothing, as alerts."""
-        return [
-            pending(watch, series, moment, self._last.get(series.fingerprint))
-            for watch, series in self.pending.values()
-        ]
+        return [self.pending_alert(watch, series, moment) for watch, series in self.pending.values()]
+
+    def pending_alert(self, watch: Watch, series: Series, moment: Moment) -> Alert:
+        """One of them."""
+        return pending(watch, series, moment, self._last.get(series.fingerprint))
 
     def latest(self, fingerprint: str) -> Alert | None:
         """The alert that is alive, or that could be reopened."""
@@ -174,7 +185,7 @@ class Register(Steps):
         self._last.pop(fingerprint, None)
         self._last[fingerprint] = alert.id
         if len(self._last) > MOST_REMEMBERED:
-            del self._last[next(iter(self._last))]
+            self._last.popitem(last=False)
         self.suppressions.began(alert)
         if cause := self.suppressions.reason(alert, moment):
             self._suppress(alert, cause, moment)
@@ -263,14 +274,18 @@ class Register(Steps):
         return self._step("repeated", alert, moment, over, is_told=alert.told and alert.status == "active")
 
     def _reopenable(self, fingerprint: str, at: float) -> Alert | None:
-        dedup = self._config.deduplication
-        while self._resolved:  # What is too old to be reopened goes, oldest first.
-            oldest = next(iter(self._resolved))
-            if dedup.enabled and self._resolved[oldest][1] >= at - dedup.window:
+        for _ in range(MOST_FORGOTTEN):  # What is too old to be reopened goes, oldest first.
+            oldest = next(iter(self._resolved), None)
+            if oldest is None or self._is_same(self._resolved[oldest][1], at):
                 break
             del self._resolved[oldest]
-        alert, _ = self._resolved.get(fingerprint, (None, 0.0))
-        return alert
+        alert, ended = self._resolved.get(fingerprint, (None, 0.0))
+        return alert if self._is_same(ended, at) else None
+
+    def _is_same(self, ended: float, at: float) -> bool:
+        """Whether what comes back is the alert that ended then."""
+        dedup = self._config.deduplication
+        return dedup.enabled and ended >= at - dedup.window
 
 
 def _again(alert: Alert, before: Alert | None) -> Alert:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Generator
 from typing import Any, Literal
 
 import msgspec
@@ -31,7 +33,7 @@ class Steps:
         self.timers = Timers(config)
         self.live: dict[str, Alert] = {}
         """Active, acknowledged and suppressed alerts, by fingerprint."""
-        self._resolved: dict[str, tuple[Alert, float]] = {}
+        self._resolved: OrderedDict[str, tuple[Alert, float]] = OrderedDict()
         """What can be reopened, by fingerprint, with the time of its end; oldest first."""
         self.changed: dict[str, Alert] = {}
         self.transitions: list[Transition] = []
@@ -42,17 +44,21 @@ class Steps:
         """Whether there is anything to be written down."""
         return bool(self.changed or self.audit or self.timers.changed or self.suppressions.has_news)
 
-    def written(self) -> None:
-        """Say that what was to be written down is."""
+    def writing_off(self) -> Generator[None, None, None]:
+        """Say that what was to be written down is, step by step: after a storm it takes a while to let go of all."""
+        steps = self.transitions
         self.changed, self.transitions, self.audit = {}, [], []
         self.timers.changed = set()
         self.suppressions.written()
+        while steps:
+            steps.pop()
+            yield
 
-    def _weigh(self, alert: Alert, moment: Moment) -> None:
-        """Suppress an alert that nobody has taken on, or let it fire."""
+    def _weigh(self, alert: Alert, moment: Moment, *, evident: bool = True) -> None:
+        """Suppress an alert that nobody has taken on, or let it fire; ``evident`` says that it was seen to be bad."""
         if alert.status == "acknowledged":
             return
-        if cause := self.suppressions.reason(alert, moment):
+        if cause := self.suppressions.reason(alert, moment, evident=evident):
             if cause != alert.suppressed_by:
                 self._suppress(alert, cause, moment)
         elif not alert.told:
@@ -68,8 +74,9 @@ class Steps:
         """Take an acknowledgement back: the alert is active again, or whatever suppresses it applies."""
         course = self.timers.courses[alert.fingerprint]
         course.expires, course.fired = None, moment.now
+        is_told = alert.told and self.suppressions.reason(alert, moment) is None
         alert = self._step(
-            "unacknowledged", alert, moment, reason, is_told=alert.told, status="active", acknowledgment=None
+            "unacknowledged", alert, moment, reason, is_told=is_told, status="active", acknowledgment=None
         )
         self._weigh(alert, moment)
         return self.live[alert.fingerprint]

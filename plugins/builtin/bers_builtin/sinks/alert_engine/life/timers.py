@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 
 import msgspec
 
-from bers_builtin.sinks.alert_engine.alerts import Alert
+from bers_builtin.sinks.alert_engine.alerts import EPSILON, Alert
 from bers_builtin.sinks.alert_engine.config import AlertConfig, EscalationStep
 from bers_builtin.sinks.alert_engine.rules import Severity
 
-_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
-
 _LEFT_OVER = 1_000  # Entries of alerts that need them no longer.
+
+MOST_FORGOTTEN = 100
+"""How many fingerprints that were alive long ago are forgotten at a time: after a storm there are thousands."""
 
 
 class Course(msgspec.Struct, array_like=True):
@@ -54,7 +56,7 @@ class Timers:
         self._heap: list[tuple[float, str]] = []
         self._set: dict[str, float] = {}
         """The earliest entry of each fingerprint; others are left over."""
-        self._resting: dict[str, float] = {}
+        self._resting: OrderedDict[str, float] = OrderedDict()
         """When fingerprints without an alert had one last, the oldest first."""
 
     @property
@@ -62,8 +64,14 @@ class Timers:
         """When the first of them may have something to do."""
         return self._heap[0][0] if self._heap else None
 
-    def restore(self, courses: Iterable[tuple[str, Course]], alive: Iterable[Alert], at: float) -> None:
-        self.courses = dict(courses)
+    def restoring(
+        self, courses: Iterable[tuple[str, Course]], alive: Iterable[Alert], at: float
+    ) -> Generator[None, None, None]:
+        """Take up what was written down, alert by alert."""
+        self.courses = {}
+        for name, course in courses:
+            self.courses[name] = course
+            yield
         living = {alert.fingerprint: alert for alert in alive}
         for name, alert in living.items():
             if name in self.courses:
@@ -71,8 +79,13 @@ class Timers:
             else:  # It was written down before there were courses.
                 self.courses[name] = Course(fired=at)
                 self.follow(alert, at)
-        ended = [(course.turns[-1] if course.turns else at, name) for name, course in self.courses.items()]
-        self._resting = {name: last for last, name in sorted(ended) if name not in living}
+            yield
+        resting: list[tuple[float, str]] = []
+        for name, course in self.courses.items():
+            if name not in living:
+                resting.append((course.turns[-1] if course.turns else at, name))
+            yield
+        self._resting = OrderedDict((name, last) for last, name in sorted(resting))
 
     def begin(self, fingerprint: str, digest: str, *, incidents: bool, at: float) -> Course:
         """Follow a new occurrence; what is known of those before stays."""
@@ -154,7 +167,7 @@ class Timers:
         return config.enabled and len(self._lately(self.courses[fingerprint], at)) >= config.transitions
 
     def _lately(self, course: Course, at: float) -> Sequence[float]:
-        return [turn for turn in course.turns if turn > at - self._config.flapping.window - _EPSILON]
+        return [turn for turn in course.turns if turn > at - self._config.flapping.window - EPSILON]
 
     def _dues(self, alert: Alert) -> Iterator[float]:
         course = self.courses[alert.fingerprint]
@@ -167,9 +180,9 @@ class Timers:
                 yield due
 
     def _forget(self, at: float) -> None:
-        while self._resting:
-            oldest = next(iter(self._resting))
-            if self._resting[oldest] > at - self._config.flapping.window:
+        for _ in range(MOST_FORGOTTEN):
+            oldest = next(iter(self._resting), None)
+            if oldest is None or self._resting[oldest] > at - self._config.flapping.window:
                 break
             del self._resting[oldest]
             self.courses.pop(oldest, None)

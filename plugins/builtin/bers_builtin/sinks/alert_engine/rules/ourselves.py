@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from bers import Duration, Interval, Quantity
 from bers_builtin.sinks.alert_engine.rules import FAILED, Clears, Rule
 
+_GONE = Interval("10m")
+"""For how long nothing is said of a part of this server before it is taken for one that was taken out while the server
+was down: what is there is spoken of each minute, and what goes while the server runs is said to be well."""
+
 OURSELVES: Sequence[Rule] = (
     Rule(
         name="Pipeline Behind",
         severity="error",
         metric="pipeline_lag",
         above=Quantity("30s"),
+        no_data_after=_GONE,
+        on_no_data="ok",
         annotations={
             "summary": "Events wait too long to be read by a pipeline.",
             "step": "See `bers top` and `bers status` for the stage that holds it up; restart that, or relieve it.",
@@ -23,6 +29,8 @@ OURSELVES: Sequence[Rule] = (
         severity="warning",
         metric="queue_age",
         above=Quantity("60s"),
+        no_data_after=_GONE,
+        on_no_data="ok",
         annotations={
             "summary": "What waits for a sink waits for too long.",
             "step": "See `bers top` and logs/monitoring.log for why the sink takes nothing.",
@@ -57,6 +65,8 @@ OURSELVES: Sequence[Rule] = (
         severity="warning",
         metric="source_overdue",
         above=Quantity("30s"),
+        no_data_after=_GONE,
+        on_no_data="ok",
         annotations={
             "summary": "A source that measures at an interval has stopped to.",
             "step": "See `bers status` for what it waits for; POST stages/{key}/restart starts it anew.",
@@ -67,6 +77,8 @@ OURSELVES: Sequence[Rule] = (
         severity="error",
         metric="stage_quarantined",
         above=Quantity("0"),
+        no_data_after=_GONE,
+        on_no_data="ok",
         annotations={
             "summary": "A stage failed too often and was given up.",
             "step": "See `bers status` for its last error; mend that, then POST stages/{key}/restart.",
@@ -77,6 +89,8 @@ OURSELVES: Sequence[Rule] = (
         severity="error",
         metric="stage_failing",
         above=Quantity("0"),
+        no_data_after=_GONE,
+        on_no_data="ok",
         for_=Duration("1m"),
         annotations={
             "summary": "A stage keeps failing.",
@@ -88,6 +102,8 @@ OURSELVES: Sequence[Rule] = (
         severity="error",
         metric="check_state",
         above=Quantity("1"),
+        no_data_after=_GONE,
+        on_no_data="ok",
         for_=Duration("30s"),
         annotations={
             "summary": "A health check says unhealthy.",
@@ -100,6 +116,8 @@ OURSELVES: Sequence[Rule] = (
         metric="check_state",
         where={"about": "notifications"},
         above=Quantity("0"),
+        no_data_after=_GONE,
+        on_no_data="ok",
         annotations={
             "summary": "Somebody who is to be told of alerts cannot be told.",
             "step": "See health/{check} for the channel and its last error.",

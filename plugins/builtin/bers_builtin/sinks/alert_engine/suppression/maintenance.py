@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from bers import unknown
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Suppressed
-from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers
+from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers, Meant
 
 Day: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: Sequence[Day] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -132,7 +132,9 @@ class Maintenance:
 
     def __init__(self, windows: Sequence[MaintenanceWindow]) -> None:
         self.windows = windows
-        self._matchers = [Matchers(window.matchers) for window in windows]
+        self._meant = Meant[int]()
+        for number, window in enumerate(windows):
+            self._meant.add(number, Matchers(window.matchers))
         self._next: list[Occurrence | None] = [None] * len(windows)
         self._open: dict[int, tuple[Occurrence, float]] = {}
         """The windows that are open, by their number, with the end of each by the engine's own clock."""
@@ -159,11 +161,17 @@ class Maintenance:
 
     def of(self, alert: Alert) -> Suppressed | None:
         """The open window that an alert falls into."""
-        found = [(one.ends, number) for number, (one, _) in self._open.items() if self._matchers[number].match(alert)]
+        if not self._open:
+            return None
+        found = [(self._open[number][0].ends, number) for number in self._meant.of(alert) if number in self._open]
         if not found:
             return None
         ends, number = max(found)
         return Suppressed("maintenance", self.windows[number].name, int(ends * 1000))
+
+    def forget(self, alert: Alert) -> None:
+        """Note that an alert is not alive any more."""
+        self._meant.forget(alert)
 
     def closes(self, window: MaintenanceWindow) -> float | None:
         """When a window that is open ends; nothing where it is not open."""

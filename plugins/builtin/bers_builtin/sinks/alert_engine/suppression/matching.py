@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeAlias
+from dataclasses import dataclass, field
+from typing import Annotated, Generic, TypeAlias, TypeVar
 
 from msgspec import Meta
 
@@ -32,6 +33,7 @@ Matcher: TypeAlias = Annotated[
 ]
 
 _Test: TypeAlias = Callable[[Alert], bool]
+_Key = TypeVar("_Key")
 
 
 class Matchers:
@@ -47,6 +49,57 @@ class Matchers:
             return all(test(alert) for test in self._tests)
         except TooMuchWork:
             return False
+
+
+@dataclass(slots=True)
+class _Held(Generic[_Key]):
+    """Which sets of matchers mean an alert."""
+
+    seen: tuple[str, str | None]
+    """What of it may change while it lives: its severity and its environment."""
+    number: int = 0
+    """Of the last set that it was held against."""
+    by: list[_Key] = field(default_factory=list[_Key])
+
+
+class Meant(Generic[_Key]):
+    """Which of many sets of matchers mean an alert: each set is held against each living alert once."""
+
+    def __init__(self) -> None:
+        self._sets: dict[_Key, tuple[int, Matchers]] = {}
+        """With their numbers, that rise."""
+        self._number = 0
+        self._held: dict[str, _Held[_Key]] = {}
+        """By fingerprint."""
+
+    def add(self, key: _Key, matchers: Matchers) -> None:
+        self._number += 1
+        self._sets[key] = self._number, matchers
+
+    def remove(self, key: _Key) -> None:
+        del self._sets[key]
+
+    def of(self, alert: Alert) -> Sequence[_Key]:
+        """The keys of those that mean an alert, in the order in which they came."""
+        seen, held = (alert.severity, alert.environment), self._held.get(alert.fingerprint)
+        if held is None or held.seen != seen:
+            held = self._held[alert.fingerprint] = _Held(seen)
+        if held.number < self._number:
+            fresh: list[_Key] = []
+            for key, (number, matchers) in reversed(self._sets.items()):
+                if number <= held.number:
+                    break
+                if matchers.match(alert):
+                    fresh.append(key)
+            held.by += reversed(fresh)
+            held.number = self._number
+        if held.by:
+            held.by = [key for key in held.by if key in self._sets]
+        return held.by
+
+    def forget(self, alert: Alert) -> None:
+        """Forget an alert that is not alive any more."""
+        self._held.pop(alert.fingerprint, None)
 
 
 def _test(text: str) -> _Test:

@@ -9,15 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Suppressed
-from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers
+from bers_builtin.sinks.alert_engine.suppression.matching import Matcher, Matchers, Meant
 
 State: TypeAlias = Literal["pending", "active", "expired"]
 
 MOST = 1000
 """How many silences may live at a time: each alert is held against all of them."""
-
-_KNOWN = 20_000
-"""Alerts of which is remembered what silences them."""
 
 
 class Silence(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -72,11 +69,9 @@ class Silences:
     def __init__(self) -> None:
         self.living: dict[str, Kept] = {}
         """Pending and active ones, by their id; oldest first."""
-        self._matchers: dict[str, Matchers] = {}
-        self._known: dict[tuple[str, str, str | None], Suppressed | None] = {}
-        """What silences an alert, by all that matchers look at; forgotten where that may have changed."""
-        self.due: float | None = None
-        """When one begins or ends next, on the engine's clock."""
+        self._meant = Meant[str]()
+        self._due: float | None = None
+        self._is_due_known = True
         self.changed: dict[str, Kept] = {}
         self.steps: list[Step] = []
         self.deeds: list[Did] = []
@@ -88,14 +83,15 @@ class Silences:
     def restore(self, saved: Iterable[Kept]) -> None:
         """Take up what was written down."""
         self.living = {kept.silence.id: kept for kept in saved}
-        self._matchers = {id: Matchers(kept.silence.matchers) for id, kept in self.living.items()}
-        self._changed()
+        self._meant, self._is_due_known = Meant[str](), False
+        for id, kept in self.living.items():
+            self._meant.add(id, Matchers(kept.silence.matchers))
 
     def written(self) -> None:
         self.changed, self.steps, self.deeds = {}, [], []
 
     def add(self, kept: Kept, moment: Moment) -> None:
-        self._matchers[kept.silence.id] = Matchers(kept.silence.matchers)
+        self._meant.add(kept.silence.id, Matchers(kept.silence.matchers))
         self._keep(kept)
         self.steps.append(Step("silence.created", moment.wall, kept.silence))
 
@@ -103,8 +99,8 @@ class Silences:
         """Let one be over, by hand or because its time is."""
         silence = msgspec.structs.replace(kept.silence, state="expired", ended_by=operator, ended_at=moment.ms)
         self._keep(msgspec.structs.replace(kept, silence=silence))
-        del self.living[silence.id], self._matchers[silence.id]
-        self._changed()
+        del self.living[silence.id]
+        self._meant.remove(silence.id)
         self.steps.append(Step("silence.expired", moment.wall, silence))
         return silence
 
@@ -125,29 +121,26 @@ class Silences:
         """The silence that an alert falls under: of several, the one that ends last."""
         if not self.living:
             return None
-        key = (alert.fingerprint, alert.severity, alert.environment)
-        if key not in self._known:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[key] = self._find(alert)
-        return self._known[key]
-
-    def _find(self, alert: Alert) -> Suppressed | None:
-        found = [
-            kept
-            for id, kept in self.living.items()
-            if kept.silence.state == "active" and self._matchers[id].match(alert)
-        ]
+        found = [kept for id in self._meant.of(alert) if (kept := self.living[id]).silence.state == "active"]
         if not found:
             return None
         longest = max(found, key=lambda kept: kept.ends_at).silence
         return Suppressed("silence", longest.id, longest.ends)
 
+    def forget(self, alert: Alert) -> None:
+        """Note that an alert is not alive any more."""
+        self._meant.forget(alert)
+
+    @property
+    def due(self) -> float | None:
+        """When one begins or ends next, on the engine's clock."""
+        if not self._is_due_known:
+            living, self._is_due_known = self.living.values(), True
+            self._due = min(
+                (kept.starts_at if kept.silence.state == "pending" else kept.ends_at for kept in living), default=None
+            )
+        return self._due
+
     def _keep(self, kept: Kept) -> None:
         self.living[kept.silence.id] = self.changed[kept.silence.id] = kept
-        self._changed()
-
-    def _changed(self) -> None:
-        self._known = {}
-        times = [kept.starts_at if kept.silence.state == "pending" else kept.ends_at for kept in self.living.values()]
-        self.due = min(times, default=None)
+        self._is_due_known = False

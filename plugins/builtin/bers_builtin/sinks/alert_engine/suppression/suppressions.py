@@ -10,13 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from bers import Interval, format_duration, rfc3339
-from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Reason, Suppressed
+from bers_builtin.sinks.alert_engine.alerts import EPSILON, Alert, Moment, Reason, Suppressed
 from bers_builtin.sinks.alert_engine.rules import Rule, named
 from bers_builtin.sinks.alert_engine.suppression.causes import Causes
 from bers_builtin.sinks.alert_engine.suppression.maintenance import Maintenance, MaintenanceWindow
 from bers_builtin.sinks.alert_engine.suppression.silences import Kept, Silences
-
-_EPSILON = 1e-6  # Seconds; sums of floats may fall that much short of what they stand for.
 
 
 class RateLimiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,6 +73,10 @@ class Suppressions:
         self.silences.restore(silences)
         for alert in alive:
             self._causes.began(alert)
+            # What suppressed it may be over, or not be configured any more.
+            self._stale = self._stale or (
+                alert.suppressed_by is not None and alert.suppressed_by.reason != "rate_limit"
+            )
         self._look(moment)
 
     def written(self) -> None:
@@ -87,6 +89,8 @@ class Suppressions:
 
     def ended(self, alert: Alert) -> None:
         """Note that an alert is not alive any more: what follows from it may fire."""
+        self.silences.forget(alert)
+        self.maintenance.forget(alert)
         self._stale = self._causes.ended(alert) or self._stale
 
     def pass_time(self, moment: Moment) -> bool:
@@ -95,19 +99,22 @@ class Suppressions:
         stale, self._stale = self._stale, False
         return stale
 
-    def reason(self, alert: Alert, moment: Moment) -> Suppressed | None:
-        """What suppresses an alert at a moment; nothing where it is free to fire, or goes on firing."""
+    def reason(self, alert: Alert, moment: Moment, *, evident: bool = True) -> Suppressed | None:
+        """What suppresses an alert at a moment; nothing where it is free to fire, or goes on firing.
+
+        Without evidence, one that was beyond the rate limit still is.
+        """
         self._look(moment)
         return (
             self.silences.of(alert)
             or self.maintenance.of(alert)
             or self._causes.of(alert)
-            or self._beyond_limit(alert, moment)
+            or self._beyond_limit(alert, moment, evident=evident)
         )
 
     def _look(self, moment: Moment) -> None:
         """See what began and ended: nothing fires in a window that opened this instant."""
-        now = moment.at + _EPSILON
+        now = moment.at + EPSILON
         for clockwork in (self.silences, self.maintenance):
             if clockwork.due is not None and clockwork.due <= now:
                 self._stale = clockwork.look(moment._replace(at=now)) or self._stale
@@ -134,9 +141,11 @@ class Suppressions:
         """Note that an alert fired, and was told."""
         self.firings.append(moment.now)
 
-    def _beyond_limit(self, alert: Alert, moment: Moment) -> Suppressed | None:
+    def _beyond_limit(self, alert: Alert, moment: Moment, *, evident: bool) -> Suppressed | None:
         if alert.told or alert.severity == "critical":
             return None
+        if not evident and alert.suppressed_by and alert.suppressed_by.reason == "rate_limit":
+            return alert.suppressed_by
         full = len(self.firings) == self._limit.max_alerts and self.firings[0] > moment.now - self._limit.window
         return Suppressed("rate_limit") if full else None
 

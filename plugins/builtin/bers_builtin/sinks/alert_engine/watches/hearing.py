@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from bers_builtin.sinks.alert_engine.watches.lasting import EPSILON
+from bers_builtin.sinks.alert_engine.alerts import EPSILON
 from bers_builtin.sinks.alert_engine.watches.watch import Watch
 
 LATE = 5.0

@@ -8,14 +8,12 @@ from math import inf
 import msgspec
 
 from bers import format_duration
+from bers_builtin.sinks.alert_engine.alerts import EPSILON
 from bers_builtin.sinks.alert_engine.rules import Rule
 from bers_builtin.sinks.alert_engine.watches.series import Series, Verdict
 
 GONE = 86_400.0
 """Seconds after which a series that is silent, and has no alert of its own, is waited for no more."""
-
-EPSILON = 1e-6
-"""Seconds; sums of floats may fall that much short of what they stand for."""
 
 
 class Lasting(ABC):

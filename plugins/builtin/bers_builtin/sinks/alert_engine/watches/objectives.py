@@ -21,13 +21,16 @@ class Tallies:
 
     def __init__(self, *spans: float, saved: Any = None) -> None:
         dumped = saved or [None] * len(spans)
-        self.windows = [Tally.load(span, one) for span, one in zip(spans, dumped, strict=True)]
+        self.windows = [Tally.load(span, one) for span, one in zip(spans, dumped, strict=False)]
+        self.answered = len(dumped) > len(spans)
+        """Whether somebody ended its alert by hand, and nothing bad came since."""
 
     def __len__(self) -> int:
         return self.windows[0].total
 
     def add(self, is_bad: bool, weight: int, at: float) -> None:
         self.leave(at)
+        self.answered = self.answered and not is_bad
         for window in self.windows:
             window.add(weight if is_bad else 0, weight, at)
 
@@ -40,7 +43,7 @@ class Tallies:
         return min((due for window in self.windows if (due := window.due) is not None), default=None)
 
     def dump(self) -> Any:
-        return [window.dump() for window in self.windows]
+        return [*(window.dump() for window in self.windows), *([True] if self.answered else [])]
 
 
 class SloWatch(Watch):
@@ -171,7 +174,13 @@ class BudgetWatch(SloWatch):
         # Where the budget is less than one event, a single one spends it, and that is no news.
         if period.total < self.slo.min_samples or self.allowed * period.total < 100 - _ALL:
             return None if series.firing else False
-        return burn > 1
+        return burn > 1 and not self.tallies(series).answered
+
+    def forget(self, series: Series, at: float) -> None:
+        tallies = self.tallies(series)
+        super().forget(series, at)
+        series.memory = tallies  # What was bad was so, whatever is said of the alert.
+        tallies.answered = True
 
 
 class Objective(NamedTuple):

@@ -41,6 +41,13 @@ def written(series: Series) -> None:
         series.memory.written()
 
 
+def unwritten(series: Series) -> Series:
+    """Say that nothing of it is."""
+    if isinstance(series.memory, Panes):
+        series.memory.kept = set()
+    return series
+
+
 def emptied(before: Memory | None, after: Memory | None) -> Memory | None:
     """What begins anew, and still knows what was written down before, so that it is forgotten there, too."""
     if isinstance(before, Panes) and isinstance(after, Panes):

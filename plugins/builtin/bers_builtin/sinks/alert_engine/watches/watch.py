@@ -55,7 +55,9 @@ class Watch(Lasting):
         self.default = default
         """Whether it came with us."""
         self.digest = blake2b(_canonical(rule, terms, others, besides), digest_size=8).hexdigest()
-        """What its series are kept under: a rule that was changed begins anew."""
+        """What it looks at, and when it fires: that its alert fires means something else once this is another one."""
+        self.key = f"{self.id}/{self.digest}"
+        """What its series are kept under: a rule that was changed begins anew, and two may look at the same."""
         self.type = rule.metric or rule.events[0]
         self.group = self._group()
         self._annotations = Annotations(rule.annotations)
