@@ -1,4 +1,4 @@
-"""Looking at the details of events for those that are wanted: in slices, in turn where it takes long, and not for ever."""
+"""Looking at details of events for those that are wanted: in slices, in turn where it takes long, and not for ever."""
 
 from __future__ import annotations
 
