@@ -17,7 +17,7 @@ from bers.bus import Bus
 from bers.clock import Clock
 from bers.counters import Counters
 from bers.errors import Conflict, Refused, unknown
-from bers.filters import Filter, FilterError, Record
+from bers.filters import MAX_FILTER, Filter, FilterError, Record
 from bers.operations import Outlet
 from bers.patterns import TooMuchWork
 from bers.records import Batch, Event, Window
@@ -45,8 +45,9 @@ class AskTap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pattern: Annotated[
         str,
         Meta(
+            max_length=MAX_FILTER,
             description="Event types, comma-separated; `build.*` is all of a kind. For windows it is their metric. "
-            "Empty: everything."
+            "Empty: everything.",
         ),
     ] = ""
     where: Annotated[

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from time import process_time
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
+from anyio.lowlevel import checkpoint
 
-from bers import Batch, Caller, Catalog, Context, Event, Metric, Outcome, Recorded, Refused
+from bers import Batch, Caller, Catalog, Clock, Context, Event, Metric, Outcome, Recorded, Refused
+from bers.clock import SystemClock
 from bers.schemas import decode
 from bers.testing import VirtualClock, step
 from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.desk.answers import Acknowledge, Answer
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
+from bers_builtin.sinks.alert_engine.rehearsal.backtest import Rehearsal, Source
 from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import AskBacktest, Backtest, Occurrence
 from bers_builtin.sinks.alert_engine.rehearsal.backtesting import run_backtest
 from bers_builtin.sinks.alert_engine.rehearsal.turns import Turns
@@ -232,6 +237,68 @@ async def test_what_cannot_be_asked_is_refused() -> None:
             pytest.raises(Refused, match="another back-test is running"),
         ):
             await rig.run()
+
+
+async def busy(clock: Clock, until: float, **config: Any) -> tuple[Backtest, float]:
+    """A back-test of a rule on silence with these options over nothing, and the most CPU that others waited for."""
+    rule = {"name": "Silent", "metric": "queue", "severity": "critical", "absent": "1s"}
+    options = msgspec.convert({"defaults": False, "rules": [rule], **config}, AlertConfig, dec_hook=decode)
+    waits, found = [0.0], list[Backtest]()
+
+    async def run() -> None:
+        rehearsal = Rehearsal(options, METRICS, START, START + until, clock=clock, within=1.0)
+        found.append(await rehearsal.run(Source(Kept([]), Store(), ())))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        while not found:
+            began = process_time()
+            await checkpoint()
+            waits.append(process_time() - began)
+    return found[0], max(waits)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"repeat": {"critical": "1ms"}},
+        {"maintenance": [{"name": "nights", "from": "02:30", "to": "03:30", "time_zone": "Europe/Berlin"}]},
+    ],
+    ids=["told again and again", "windows that are looked at again and again"],
+)
+async def test_what_happens_by_time_alone_takes_no_more_time_than_there_is_and_blocks_nobody(
+    config: dict[str, Any],
+) -> None:
+    found, waited = await busy(SystemClock(), 399 * 86_400.0, **config)
+    assert found.stopped == "it took longer than 1s; ask for less time"
+    assert START * 1000 < found.reached < found.until
+    assert waited < 0.3, "it would have been for ever"
+
+
+async def test_templates_are_looked_at_and_not_rendered() -> None:
+    slow = "{% for one in range(19999) %}{% endfor %}"
+    told = {f"text-{n}": slow for n in range(500)}
+    async with engine() as rig:
+        await rig.measure(15.0, 12)
+        began = process_time()
+        found = await rig.run({**QUEUE, "annotations": told})
+        assert process_time() - began < 5, "rendered once, they take more than ten seconds"
+        assert spans(found.rules[0].would) == [(10, None, 1, "new")]
+        with pytest.raises(Refused, match="unknown variable 'who'"):
+            await rig.run({**QUEUE, "annotations": {"summary": "{{ who }}"}})
+
+
+async def test_what_somebody_brings_along_is_bounded() -> None:
+    nights = {"name": "nights", "from": "02:30", "to": "03:30", "matchers": ["severity=info"] * 51}
+    many = msgspec.convert({"maintenance": [nights]}, AlertConfig, dec_hook=decode)
+    wrong = {**QUEUE, "depends_on": [f"no-{n}" for n in range(500)]}
+    async with engine(QUEUE) as rig:
+        with pytest.raises(Refused, match="at most 50 windows, with 50 matchers"):
+            await run_backtest(rig.stage, AskBacktest(since=START * 1000 - 1, config=many), CALLER)
+        await rig.clock.advance(1)
+        with pytest.raises(Refused) as refused:
+            await rig.run(wrong)
+    assert len(refused.value.details) == 100
 
 
 async def test_who_was_refused_is_the_next_if_it_asks_again_and_nobody_else_is() -> None:

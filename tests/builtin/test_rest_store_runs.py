@@ -8,17 +8,19 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import process_time
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+from anyio.lowlevel import checkpoint
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bers import Batch, Event, Refused, Vcs
 from bers.testing import VirtualClock
-from bers_builtin.sinks.rest_store import RestStore
+from bers_builtin.sinks.rest_store import RestStore, bounds
 from bers_builtin.sinks.rest_store.answers import AskRecords
 from bers_builtin.sinks.rest_store.run_types import END, KINDS
 from bers_builtin.sinks.rest_store.runs import AskRuns, RunTold
@@ -245,3 +247,61 @@ async def test_a_page_holds_nobody_up_who_writes(tmp_path: Path) -> None:
                 written.set()
         assert found == [("b-1/started",)]
         assert [run.id for run in await told(store)] == ["b-2", "b-1"]
+
+
+HARD = " and ".join(["data.text!~c"] * 57)
+
+
+def texts(count: int, predicate: str) -> list[Event]:
+    """Runs with texts of which a pattern looks at each letter."""
+    return [build(f"b-{n}", predicate, 10 + n, data={"text": f"{n} " + "ab" * 490}) for n in range(count)]
+
+
+@pytest.mark.parametrize("predicate", ["started", "finished"])
+async def test_conditions_that_take_long_block_nobody(tmp_path: Path, predicate: str) -> None:
+    waits, found = list[float](), list[list[RunTold]]()
+    async with opened(tmp_path, VirtualClock(NOW)) as store:
+        await keep(store, *texts(300, predicate))
+
+        async def ask() -> None:
+            found.append(await told(store, where=f"{HARD} and id=none"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            while not found:
+                began = process_time()
+                await checkpoint()
+                waits.append(process_time() - began)
+    assert found == [[]] and max(waits) < 0.2, "all of them in one go take more than half a second"
+
+
+async def test_an_answer_whose_conditions_take_long_is_short_and_says_where_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bers_builtin.sinks.rest_store.looking.LOOKED_FOR", 0.0)
+    async with opened(tmp_path, VirtualClock(NOW)) as store:
+        await keep(store, *texts(3, "finished"))
+        asked, names, after = 0, list[str](), ""
+        while asked == 0 or after:
+            reply = await store.runs(AskRuns(where=HARD, after=after), CALLER)
+            asked, after = asked + 1, str(reply.beside["next"] or "")
+            names += [run.id for run in reply.data]
+    assert (asked, names) == (4, ["b-0", "b-1", "b-2"])
+
+
+async def test_of_those_who_look_by_patterns_few_are_answered_at_a_time(tmp_path: Path) -> None:
+    answered = list[str]()
+    async with opened(tmp_path, VirtualClock(NOW)) as store:
+        await keep(store, *texts(3, "finished"))
+
+        async def ask() -> None:
+            try:
+                await store.records(AskRecords(type="build.*", where=HARD), CALLER)
+                answered.append("answered")
+            except Refused as refused:
+                answered.append(refused.reason)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(bounds.AT_ONCE + bounds.WAITING + 3):
+                group.start_soon(ask)
+    assert (answered.count("answered"), answered.count("rate_limited")) == (bounds.AT_ONCE + bounds.WAITING, 3)

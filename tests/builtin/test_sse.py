@@ -1,12 +1,14 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from time import process_time
 from typing import Any, NamedTuple
 
 import anyio
 import msgspec
 import pytest
+from anyio.lowlevel import checkpoint
 
 from bers import Batch, Catalog, Context, Event, Metric, Outcome, Refused, as_cdevent
 from bers.testing import VirtualClock, check_spec, step
@@ -103,6 +105,21 @@ async def listening(stage: Sse, clock: VirtualClock, *, reads: bool = True, **as
 
 async def test_spec_keeps_its_promises() -> None:
     await check_spec(SSE)
+
+
+async def test_filters_of_many_clients_keep_nobody_waiting(clock: VirtualClock) -> None:
+    waits = list[float]()
+    async with live(clock) as stage, AsyncExitStack() as stack:
+        filters = [f"custom.*,{','.join(f'other-{n}-{k}.*' for k in range(40))}" for n in range(400)]
+        ears = [await stack.enter_async_context(listening(stage, clock, types=one)) for one in filters]
+        await stage.write(batch(*[event(n, "custom.measured") for n in range(1, 2001)]))
+        while not ears[-1].of("events"):
+            began = process_time()
+            await checkpoint()
+            waits.append(process_time() - began)
+    assert max(waits) < 0.1, "each of them looked at each event: more than half a second"
+    (count,) = ears[-1].of("events")
+    assert (len(ears[-1].of("event")), count["total"]) == (100, 1900)
 
 
 async def test_c038_the_first_frame_comes_at_once_and_says_when_to_retry(clock: VirtualClock) -> None:

@@ -314,6 +314,15 @@ async def test_requests_without_waiting_for_answers_are_not_kept_without_end(ser
         assert (await everything(stream)).count("HTTP/1.1 200") < 2000
 
 
+async def test_requests_that_are_none_leave_no_line_behind(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    async with await connect(server) as stream:
+        await stream.send(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+        await stream.send(b"what is this?\r\n\r\n")
+        assert (await everything(stream)).startswith("HTTP/1.1 400")
+    assert [one.getMessage() for one in caplog.records if one.name.startswith("uvicorn")] == []
+
+
 async def test_b11_a_port_with_all_its_connections_says_so_and_the_others_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,13 @@ def test_what_a_template_may_not_do_is_an_error_and_no_harm(source: str, fault: 
         Template(source).render(words="word " * 100, names=["a", "b"])
 
 
+@pytest.mark.parametrize("word", ["if x", "for x in names"])
+def test_what_python_does_not_nest_cannot_be_read(word: str) -> None:
+    nested = f"{{% {word} %}}" * 100 + f"{{% end{word[:3].strip()} %}}" * 100
+    with pytest.raises(ValueError, match="too much in it stands in something else"):
+        Template(nested)
+
+
 @pytest.mark.parametrize("source", ["{{ event.", "{% for %}", "{{ x | no_such_filter }}"])
 def test_what_cannot_be_read_is_said_before_anything_is_told(source: str) -> None:
     with pytest.raises(ValueError, match="the template cannot be read, line 1: "):

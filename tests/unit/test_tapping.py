@@ -240,3 +240,8 @@ async def test_what_cannot_be_shown_is_refused_with_the_remedy(ask: dict[str, An
     with pytest.raises(Refused) as refused:
         await taps(Log()).tap(AskTap(**ask), seeing(), PLACES)
     assert says in str(refused.value)
+
+
+def test_the_types_that_are_wanted_are_as_long_as_a_filter_at_most() -> None:
+    with pytest.raises(msgspec.ValidationError, match="length <= 1000"):
+        msgspec.convert({"pattern": "a*," * 334}, AskTap)

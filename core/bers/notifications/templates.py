@@ -23,7 +23,7 @@ class Template:
             self.names = frozenset(meta.find_undeclared_variables(sandbox.parse(source)) - sandbox.globals.keys())
             """What it wants to be handed."""
             self._compiled = sandbox.from_string(sandbox.parsed(source))
-        except RecursionError as exc:
+        except (RecursionError, SyntaxError) as exc:  # Python nests neither blocks nor indentation without end.
             raise ValueError("the template cannot be read: too much in it stands in something else") from exc
         except TemplateError as exc:
             line = getattr(exc, "lineno", None)

@@ -217,4 +217,9 @@ def _descriptors(wanted: int) -> int:
 
 def limited(settings: ServerSettings, connections: Connections) -> dict[str, Any]:
     """What uvicorn is configured with."""
-    return {"http": connections.protocol(), "timeout_keep_alive": settings.idle_within}
+    return {
+        "http": connections.protocol(),
+        "timeout_keep_alive": settings.idle_within,
+        # It warns of each request that is none, and so anybody could fill the disk that has start.log, or a journal.
+        "log_level": "error",
+    }

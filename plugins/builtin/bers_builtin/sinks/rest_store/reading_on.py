@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from bers import Database, Event
 
 from . import details
 from .details import Place, Read
-from .pace import Pace
+from .looking import Looking
 
 AT_ONCE = 100
 """How many events are read, and looked into, before others have their turn."""
@@ -30,25 +30,24 @@ class _Read(Protocol):
 async def read_on(
     database: Database,
     read: _Read,
-    wanted: tuple[Callable[[Event], bool], Sequence[bytes]],
+    look: Looking,
     after: Place,
     limit: int,
 ) -> tuple[list[Event], str | None]:
     """Read on behind a place until there are enough that are wanted; return them, and where to go on, if anywhere.
 
-    Where few are wanted it stops after having looked at many: the answer may be short, and has a place to go on.
+    Where few are wanted it stops after having looked at many, or for long: the answer may be short, and has a place to
+    go on.
     """
-    found, looked, pace, place = list[Event](), 0, Pace(), after
-    holds, texts = wanted
+    found, looked, place, texts = list[Event](), 0, after, look.texts
     most = min(AT_ONCE, 2 * limit)
     while True:
         rows, more = await database.read(partial(read, texts=texts, after=place, limit=most))
         for place, body in rows:
-            if body is not None and holds(event := details.decoded(body)):
+            if body is not None and await look.at(event := details.decoded(body)):
                 found.append(event)
-                if len(found) == limit:
-                    return found, details.as_text(place)
-            await pace()
+            if len(found) == limit or look.is_over:
+                return found, details.as_text(place)
         if more is None:
             return found, None
         looked, place, most = looked + most, more, min(SIFTED if texts else AT_ONCE, 4 * most)

@@ -37,6 +37,7 @@ from .details import EventRow
 from .dora.answers import AskDora, DoraAnswer
 from .dora.asking import Dora
 from .figures import alive, coverage, summarize, tier_name
+from .looking import looking
 from .pace import Pace
 from .partials import Series
 from .reading import Span, lately, span_of
@@ -59,8 +60,10 @@ class RestStore(Store):
     def __init__(self, config: RestStoreConfig, context: Context) -> None:
         super().__init__(config, context)
         self._heavy = Heavy()
+        self._looking = Heavy()
+        """Gives turns to those who look for events by conditions."""
         self._dora = Dora(self._database, config, context, self._era)
-        self._runs = Runs(self._database, self._losses, context)
+        self._runs = Runs(self._database, self._losses, context, self._looking)
 
     async def dora(self, ask: AskDora, _: Caller) -> DoraAnswer:
         return await self._dora.answer(ask)
@@ -170,7 +173,7 @@ class RestStore(Store):
         return Cleared(*self._cache.clear())
 
     async def records(self, ask: AskRecords, _: Caller) -> Reply[list[Record]]:
-        limit, wanted = asked.number(ask.limit, "limit", RECORDS), asked.conditions(ask.where)
+        limit = asked.number(ask.limit, "limit", RECORDS)
         now, since, until = self.context.clock.time(), ask.since / 1000, ask.until / 1000
 
         newest = partial(
@@ -179,13 +182,14 @@ class RestStore(Store):
         )  # fmt: skip
         events: list[Event]
         more: str | None = None
-        if ask.id:
-            found = await self._database.read(
-                lambda connection: details.of_id(connection, self._losses, ask.id, ask.source, now, limit)
-            )
-            events = [details.decoded(body) for _, body in found if body is not None]
-        else:
-            events, more = await read_on(self._database, newest, wanted, details.place(ask.after), limit)
+        async with looking(ask.where, self._looking) as look:
+            if ask.id:
+                found = await self._database.read(
+                    lambda connection: details.of_id(connection, self._losses, ask.id, ask.source, now, limit)
+                )
+                events = [details.decoded(body) for _, body in found if body is not None]
+            else:
+                events, more = await read_on(self._database, newest, look, details.place(ask.after), limit)
         render = as_cdevent if ask.format == "cdevents" else details.told
         pace, told = Pace(), list[Record]()
         for event in events:

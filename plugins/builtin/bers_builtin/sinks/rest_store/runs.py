@@ -14,6 +14,8 @@ from bers import Context, Database, Event, Reply
 
 from . import asked, details, running
 from .answers import After, Record, Where, up_to
+from .bounds import Heavy
+from .looking import looking
 from .losses import Losses
 from .pace import Pace
 from .reading_on import read_on
@@ -75,26 +77,29 @@ class RunTold(msgspec.Struct, rename="camel", kw_only=True):
 class Runs:
     """Answers from what is committed."""
 
-    def __init__(self, database: Database, losses: Losses, context: Context) -> None:
+    def __init__(self, database: Database, losses: Losses, context: Context, heavy: Heavy) -> None:
+        """``heavy`` gives turns to those who look by conditions."""
         self._database = database
         self._losses = losses
         self._context = context
+        self._heavy = heavy
 
     async def answer(self, ask: AskRuns) -> Reply[list[RunTold]]:
         if ask.id:
             found = await self._database.read(lambda connection: _of_id(connection, ask.id, self._now))
             runs = await self._told(_joined(found), whole=True)
             return Reply(runs, {"next": None})
-        limit, wanted = asked.number(ask.limit, "limit", MOST), asked.conditions(ask.where)
+        limit = asked.number(ask.limit, "limit", MOST)
         ways, runs, more = WAYS[ask.kind], list[RunTold](), None
-        if ask.state != "ended" and not ask.after:
-            begin = partial(_running, losses=self._losses, types=ways.begin, now=self._now)
-            begun, _ = await read_on(self._database, begin, wanted, details.place(""), RUNNING)
-            runs = await self._told(_joined(begun), whole=ask.whole)
-        if ask.state != "running":
-            read = partial(_ended, losses=self._losses, types=ways.end, now=self._now)
-            ended, more = await read_on(self._database, read, wanted, details.place(ask.after), limit)
-            runs += await self._told(_joined(ended), whole=ask.whole)
+        async with looking(ask.where, self._heavy) as look:
+            if ask.state != "ended" and not ask.after:
+                begin = partial(_running, losses=self._losses, types=ways.begin, now=self._now)
+                begun, _ = await read_on(self._database, begin, look, details.place(""), RUNNING)
+                runs = await self._told(_joined(begun), whole=ask.whole)
+            if ask.state != "running":
+                read = partial(_ended, losses=self._losses, types=ways.end, now=self._now)
+                ended, more = await read_on(self._database, read, look, details.place(ask.after), limit)
+                runs += await self._told(_joined(ended), whole=ask.whole)
         return Reply(runs, {"next": more})
 
     @property

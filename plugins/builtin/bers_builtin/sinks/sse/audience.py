@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import TypeAlias
 
 from bers import Refused
 from bers_builtin.sinks.sse.allowance import Allowance
@@ -31,6 +34,35 @@ def filters(types: str) -> tuple[str, ...]:
     return patterns
 
 
+_Kind: TypeAlias = tuple[str, str]
+"""The type of a frame's event, and the frame's name: frames that have both in common are wanted together."""
+
+
+class Sorted:
+    """Frames that are about to be told, sorted once for all audiences: each of these asks of kinds, not of frames."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = frames
+
+    @cached_property
+    def kinds(self) -> Mapping[_Kind, Sequence[int]]:
+        """Where the frames of each kind stand."""
+        found: dict[_Kind, list[int]] = {}
+        for at, frame in enumerate(self.frames):
+            found.setdefault((frame.type, frame.name), []).append(at)
+        return found
+
+    def most_urgent(self, most: int, kinds: Collection[_Kind] | None) -> list[Frame]:
+        """Of these kinds, or of all, so many; in order."""
+        frames = self.frames
+        wanted = (at for at in self._by_rank if kinds is None or (frames[at].type, frames[at].name) in kinds)
+        return [frames[at] for at in sorted(islice(wanted, most))]
+
+    @cached_property
+    def _by_rank(self) -> Sequence[int]:
+        return sorted(range(len(self.frames)), key=lambda at: rank(self.frames[at].type))
+
+
 class Audience:
     """The clients that share a filter, and what they may still be told one by one."""
 
@@ -44,24 +76,24 @@ class Audience:
 
     def wants(self, frame: Frame) -> bool:
         """Whether the filter lets a frame through, by the type of its event or by its own name."""
-        if self._everything or self._wants_name(frame.type):
-            return True
-        return frame.name in ALWAYS or self._wants_name(frame.name)
+        return self._everything or self._wants_kind((frame.type, frame.name))
 
-    def choose(self, frames: Sequence[Frame], uncounted: Mapping[str, int], end: int, now: float) -> list[Frame]:
+    def choose(self, frames: Sorted, uncounted: Mapping[str, int], end: int, now: float) -> list[Frame]:
         """What these clients are told of the frames, in order; what is beyond the budget becomes one count of types.
 
         ``uncounted`` has, by type, how many more there were of which nothing else is known any more.
         """
         left = self._allowance.left(now)
-        wanted = [frame for frame in frames if self.wants(frame)]
+        # Whoever wants everything needs no names: they are dear where there are many frames.
+        kinds = None if self._everything else [kind for kind in frames.kinds if self._wants_kind(kind)]
+        places = range(len(frames.frames)) if kinds is None else [at for kind in kinds for at in frames.kinds[kind]]
         rest = self._counted(uncounted)
-        chosen = wanted
-        if len(wanted) > left:
-            first = sorted(range(len(wanted)), key=lambda at: rank(wanted[at].type))
-            told = set(first[: int(left)])
-            chosen = [frame for at, frame in enumerate(wanted) if at in told]
-            rest.update(frame.type for at, frame in enumerate(wanted) if at not in told)
+        if len(places) > left:
+            chosen = frames.most_urgent(int(left), None if kinds is None else frozenset(kinds))
+            rest.update(frames.frames[at].type for at in places)
+            rest = rest - Counter(frame.type for frame in chosen)
+        else:
+            chosen = [frames.frames[at] for at in sorted(places)]
         self._allowance.spend(len(chosen))
         return [*chosen, _count(rest, end)] if rest else chosen
 
@@ -80,6 +112,10 @@ class Audience:
 
     def _counted(self, counts: Mapping[str, int]) -> Counter[str]:
         return Counter({type: count for type, count in counts.items() if self._everything or self._wants_name(type)})
+
+    def _wants_kind(self, kind: _Kind) -> bool:
+        type, name = kind
+        return name in ALWAYS or self._wants_name(type) or self._wants_name(name)
 
     def _wants_name(self, name: str) -> bool:
         known = self._known.get(name)

@@ -56,7 +56,7 @@ class Frame:
         """The same, told at another place."""
         return Frame(position, self._name, self.content, type=self.type, slot=self.slot)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """What listeners know it by."""
         return frame_name(self.content) if not self._name and isinstance(self.content, Event) else self._name

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import asynccontextmanager
 from functools import partial
 from operator import itemgetter
+from time import perf_counter
 from typing import Any, Self
 
 import anyio
@@ -26,7 +27,7 @@ from bers import (
 )
 from bers_builtin.sinks.sse.allowance import Allowance
 from bers_builtin.sinks.sse.ask import Ask
-from bers_builtin.sinks.sse.audience import Audience, filters
+from bers_builtin.sinks.sse.audience import Audience, Sorted, filters
 from bers_builtin.sinks.sse.client import Client, Tally
 from bers_builtin.sinks.sse.config import SseConfig
 from bers_builtin.sinks.sse.frames import OTHER, Frame, Portion, event_frame, rank
@@ -50,6 +51,8 @@ MOST_ALERTS = 100
 
 _SLICE = 200
 """To so many something is written before others have their turn: two milliseconds."""
+_TURN = 0.001
+"""Seconds that it is worked out who is told what before others have their turn."""
 
 
 class Sse(Stage[SseConfig]):
@@ -75,6 +78,8 @@ class Sse(Stage[SseConfig]):
         self._uncounted: Counter[str] = Counter()
         self._position = 0
         self._alerts: Frame | None = None
+        self._telling = anyio.Lock()
+        """One thing is told after the other, so that no client has an id before all that it stands for."""
         self._events_due = _Pulse()
         self._metrics_due = _Pulse()
         self._alerts_due = _Pulse()
@@ -175,16 +180,22 @@ class Sse(Stage[SseConfig]):
 
     async def _tell_events(self) -> None:
         waiting = sorted([*self._urgent, *self._other], key=itemgetter(0))
-        frames = [event_frame(event, position) for position, event in waiting]
+        frames = Sorted([event_frame(event, position) for position, event in waiting])
         uncounted, end = self._uncounted, self._position
         self._urgent, self._other, self._uncounted = deque(), deque(), Counter()
-        end = max(end, frames[-1].position) if frames else end
+        end = max(end, frames.frames[-1].position) if frames.frames else end
         now = self.context.clock.monotonic()
-        told = {audience: audience.choose(frames, uncounted, end, now) for audience in self._audiences.values()}
-        self._ring.extend(told[self._everybody], end)
-        for audience, chosen in told.items():
-            if chosen:
-                await self._offer(audience, Portion(chosen), before=end)
+        async with self._telling:
+            kept = self._everybody.choose(frames, uncounted, end, now)
+            self._ring.extend(kept, end)
+            began = perf_counter()
+            for audience in list(self._audiences.values()):
+                chosen = kept if audience is self._everybody else audience.choose(frames, uncounted, end, now)
+                if chosen:
+                    await self._offer(audience, Portion(chosen), before=end)
+                if perf_counter() - began > _TURN:  # Filters are what clients make of them, each another one.
+                    await checkpoint()
+                    began = perf_counter()
 
     async def _rest(self) -> None:
         """Let events gather, but nothing wait that is urgent."""
@@ -196,13 +207,14 @@ class Sse(Stage[SseConfig]):
                 return
 
     async def _tell_metrics(self) -> None:
-        frame = Frame(
-            self._ring.end,
-            "performance_metrics",
-            {"timestamp": self._now(), **self._readings.take()},
-            slot="performance_metrics",
-        )
-        await self._tell_all(frame)
+        async with self._telling:
+            frame = Frame(
+                self._ring.end,
+                "performance_metrics",
+                {"timestamp": self._now(), **self._readings.take()},
+                slot="performance_metrics",
+            )
+            await self._tell_all(frame)
 
     async def _tell_alerts(self) -> None:
         try:
@@ -217,24 +229,29 @@ class Sse(Stage[SseConfig]):
             "total": len(alerts),
             "alerts": self.context.redactor.everywhere(alerts[:MOST_ALERTS]),
         }
-        self._alerts = Frame(self._ring.end, "active_alerts", content, type="alert.active", slot="active_alerts")
-        await self._tell_all(self._alerts)
+        async with self._telling:
+            self._alerts = Frame(self._ring.end, "active_alerts", content, type="alert.active", slot="active_alerts")
+            await self._tell_all(self._alerts)
 
     async def _look_after_clients(self) -> None:
         clock, heartbeat = self.context.clock, self.config.heartbeat
         beat = min(1.0, heartbeat / 2)
         while True:
             await clock.sleep(beat)
-            late = clock.monotonic() + beat - heartbeat
-            ping = Portion([Frame(self._ring.end, "ping", {"timestamp": self._now()}, slot="ping")])
-            for number, client in enumerate(self._all()):
-                if number % _SLICE == _SLICE - 1:
-                    await checkpoint()
-                if client.stuck() >= self.config.stall:
-                    self._tally.ended += 1
-                    client.scope.cancel()
-                elif client.told_at <= late:
-                    client.offer(ping)
+            async with self._telling:
+                await self._look_at_clients(clock.monotonic() + beat - heartbeat)
+
+    async def _look_at_clients(self, late: float) -> None:
+        """End those that take nothing, and let those hear something that were not told anything since."""
+        ping = Portion([Frame(self._ring.end, "ping", {"timestamp": self._now()}, slot="ping")])
+        for number, client in enumerate(self._all()):
+            if number % _SLICE == _SLICE - 1:
+                await checkpoint()
+            if client.stuck() >= self.config.stall:
+                self._tally.ended += 1
+                client.scope.cancel()
+            elif client.told_at <= late:
+                client.offer(ping)
 
     async def _tell_all(self, frame: Frame) -> None:
         portion = Portion([frame])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from bers import Clock, Metric, Recorded, format_duration
@@ -63,7 +64,7 @@ class Rehearsal:
         within: float,
     ) -> None:
         """It stops after so many seconds of ``clock``, the clock of whoever waits for it."""
-        self._simulation = Simulation(config, metrics, start=since)
+        self._simulation = Simulation(_untold(config), metrics, start=since)
         self._watches: Sequence[Watch] = list(self._simulation.evaluator.watches.by_id.values())
         self._since, self._until = since, until
         self._clock, self._deadline = clock, clock.monotonic() + within
@@ -82,8 +83,7 @@ class Rehearsal:
             stretches.append(await self._read_past(source.ask, edge))
         if edge < self._until:
             stretches.append(await self._read_recorded(source.recorded, edge))
-        if not self._stopped:
-            await self._simulation.go_on(self._until - self._since)
+        if not self._stopped and await self._pass_time(self._until):
             self._take()
             self._reached = self._until
         end = self._reached
@@ -108,7 +108,8 @@ class Rehearsal:
         past = Past(ask, lambda: self._clock.monotonic() < self._deadline)
         simulation, watches = self._simulation, self._simulation.evaluator.watches
         for told in await past.read(self._watches, self._since, until):
-            await simulation.go_on(told.at - self._since)
+            if not await self._pass_time(told.at):
+                break
             if told.metric:
                 for watch in watches.by_metric.get(told.metric, ()):
                     simulation.measure(watch, told.event, _figure(watch, told.figures))
@@ -137,13 +138,19 @@ class Rehearsal:
                 if one.type in watches.by_type or any(name in watches.by_metric for name in one.measures)
             ]  # fmt: skip
             for received, together in groupby(chosen, key=lambda one: one.received):
-                await self._simulation.go_on(received - self._since)
+                if not await self._pass_time(received):
+                    break
                 await self._simulation.read(list(together))
                 if not await self._goes_on(received):
                     break
             if self._stopped:
                 break
         return Stretch(from_=ms(since), to=ms(self._until), fed_with="events", events=count)
+
+    async def _pass_time(self, until: float) -> bool:
+        """Let happen what only waits for its time, however much that is, and say whether there is time for more."""
+        await self._simulation.go_on(until - self._since, lambda: self._goes_on(self._since + self._simulation.now))
+        return not self._stopped
 
     async def _goes_on(self, at: float) -> bool:
         """Take what followed, let others have their turn, and say whether there is time for more."""
@@ -191,6 +198,13 @@ class _Lived:
             value=self._first.value,
             message=self._first.message,
         )
+
+
+def _untold(config: AlertConfig) -> AlertConfig:
+    """The same rules without what is told with their alerts: nobody is told anything here, and templates take time."""
+    rules = tuple(msgspec.structs.replace(one, annotations={}) for one in config.rules)
+    slos = tuple(msgspec.structs.replace(one, annotations={}) for one in config.slos)
+    return msgspec.structs.replace(config, rules=rules, slos=slos)
 
 
 def _done(lived: Did, since: float, end: float) -> tuple[Alert, Occurrence]:

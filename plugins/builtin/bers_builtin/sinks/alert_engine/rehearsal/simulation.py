@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from anyio.lowlevel import checkpoint
@@ -60,8 +60,11 @@ class Simulation:
         """Seconds since it began."""
         return self.clock.now
 
-    async def go_on(self, until: float) -> None:
-        """Let time pass, and whatever happens by that alone, each thing at its time."""
+    async def go_on(self, until: float, may: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Let time pass, and whatever happens by that alone, each thing at its time.
+
+        After each of them it is asked whether it ``may`` go on; where it may not, time stops there.
+        """
         clock, evaluator = self.clock, self.evaluator
         while (due := evaluator.due) is not None:
             # What is due already waits for as long as the engine waits at least.
@@ -71,6 +74,8 @@ class Simulation:
             clock.now = due
             await evaluator.look_again()
             self._note()
+            if may is not None and not await may():
+                return
         self.clock.now = max(self.clock.now, until)
 
     async def read(self, events: Sequence[Event]) -> None:

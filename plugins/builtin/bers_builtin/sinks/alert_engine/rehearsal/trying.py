@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +12,7 @@ from bers import Caller, ConfigError, Metric, Refused, from_yaml, unknown
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.rehearsal.backtest import Did, Rehearsal, Source, ms, summed
 from bers_builtin.sinks.alert_engine.rehearsal.backtest_answers import Backtest, Occurrence, RuleOutcome
-from bers_builtin.sinks.alert_engine.rehearsal.backtesting import WITHIN, done, span
+from bers_builtin.sinks.alert_engine.rehearsal.backtesting import MOST_FAULTS, WITHIN, done, span
 from bers_builtin.sinks.alert_engine.rehearsal.trial_answers import Account, AskTrial, TextFault, Trial
 from bers_builtin.sinks.alert_engine.rules import Rule, named
 from bers_builtin.sinks.alert_engine.rules.dependencies import assert_dependencies
@@ -39,16 +38,11 @@ async def try_rule(engine: AlertEngine, ask: AskTrial, caller: Caller) -> Trial:
     beside = _found(ask.beside, watches) if ask.beside else None
     with engine.rehearsing.taken(caller.principal):
         try:
-            # What is written to be slow to read takes half a second of Python, in which others have turns.
-            text = await to_thread.run_sync(partial(from_yaml, ask.rule, Rule, name="rule"))
-            try:
-                watch = _compiled(text.value, beside, watches, context.metrics)
-            except ConfigError as error:
-                raise text.located(error, below="rules[0]") from None
+            # What is written to be slow to read takes a second of Python, in which others have turns.
+            rule, watch = await to_thread.run_sync(_understood, ask.rule, beside, watches, context.metrics)
         except ConfigError as error:
             trial.faults = _faults(error)
             return trial
-        rule = text.value
         trial.name, trial.condition, trial.metric = rule.name, watch.condition, rule.metric
         trial.unit, trial.threshold = watch.unit, watch.threshold
         did = await _did(engine, beside, since)
@@ -71,6 +65,15 @@ def _found(name: str, watches: Watches) -> Watch:
     if watch is None:
         raise Refused("not_found", unknown("rule", name, watches.written), known=watches.written)
     return watch
+
+
+def _understood(text: str, beside: Watch | None, watches: Watches, metrics: Mapping[str, Metric]) -> tuple[Rule, Watch]:
+    """The rule that a text says; raise ConfigError with everything that is wrong with it, at its place in the text."""
+    read = from_yaml(text, Rule, name="rule")
+    try:
+        return read.value, _compiled(read.value, beside, watches, metrics)
+    except ConfigError as error:
+        raise read.located(error, below="rules[0]") from None
 
 
 def _compiled(rule: Rule, beside: Watch | None, watches: Watches, metrics: Mapping[str, Metric]) -> Watch:
@@ -164,4 +167,4 @@ def _faults(error: ConfigError) -> list[TextFault]:
     """In the order in which they stand in the text; what stands nowhere is told of its beginning."""
     found = [(one.position, one) for one in error.faults]
     told = [TextFault(line or 1, column or 1, one.path, one.message) for (_, line, column), one in found]
-    return sorted(told, key=lambda one: (one.line, one.column))
+    return sorted(told, key=lambda one: (one.line, one.column))[:MOST_FAULTS]
