@@ -31,8 +31,8 @@ class Pile:
         self.sum = 0.0
         self.min = inf
         self.max = -inf
-        self.last = -inf
-        self.time = -inf
+        self.last: float = -inf
+        self.time: float = -inf
         self._sketch: dict[int, int] | None = None
         self._buckets = array("i")
         """Of sketches that wait to be added up."""
@@ -84,9 +84,15 @@ class Pile:
     def _settle(self) -> None:
         """Add up the sketches that wait."""
         if self._buckets:
-            counted = Counter(self._buckets)
-            for bucket, more in zip(compress(self._buckets, self._more), filter(None, self._more), strict=True):
-                counted[bucket] += more
+            counted: dict[int, int]
+            if 2 * self._more.count(0) < len(self._more):  # Where most buckets have several values, one after another.
+                counted = {}
+                for bucket, more in zip(self._buckets, self._more, strict=True):
+                    counted[bucket] = counted.get(bucket, 0) + more + 1
+            else:
+                counted = Counter(self._buckets)
+                for bucket, more in zip(compress(self._buckets, self._more), filter(None, self._more), strict=True):
+                    counted[bucket] += more
             self._buckets, self._more = array("i"), array("q")
             self._merge(counted)
 
