@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import accumulate
 from math import ceil, exp, log, sqrt
 from typing import TypeAlias
 
@@ -43,12 +45,11 @@ def quantile(sketch: Sketch, share: float) -> float:
 
     The bound holds for up to LIMIT buckets, which is 17 orders of magnitude; beyond that the smallest values blur.
     """
-    rank = max(1, ceil(share * sum(sketch.values())))
-    for key in sorted(sketch):
-        rank -= sketch[key]
-        if rank <= 0:
-            return _value(key)
-    raise ValueError("an empty sketch has no quantiles")
+    if not sketch:
+        raise ValueError("an empty sketch has no quantiles")
+    keys = sorted(sketch)
+    ranks = list(accumulate(map(sketch.__getitem__, keys)))
+    return _value(keys[bisect_left(ranks, max(1, ceil(share * ranks[-1])))])
 
 
 def deviation(sketch: Sketch) -> float:

@@ -23,6 +23,7 @@ from typing import Any
 import anyio
 from playwright.async_api import Browser
 
+from bers import collector
 from bers.testing.server import serving
 from tests.browser.holding import Look
 from tests.browser.hours import FastClock, Told
@@ -163,6 +164,7 @@ async def month(every: int = 600, series: int = 40, days: int = 30) -> None:
                 url = server.url("/metric/test_suite_duration?range=15m&by=suite")
                 look = await opened(browser, url, viewport={"width": 1280, "height": 900})
                 await look.page.locator("#live", has_text="live").wait_for()
+                collector.settle()  # As a node does.
                 for what in ("nothing decoded before", "again", "and again"):
                     before, began = (await look()).busy, time.process_time()
                     told = await look.page.evaluate(CLICK)

@@ -7,22 +7,23 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from bers import Event, Filter, FilterError, Labels, Refused, TooMuchWork, Window, period, unknown
+from bers import Event, Filter, FilterError, Labels, Refused, TooMuchWork, period, unknown
 
 from .answers import FIGURES, Figure
+from .piles import Pile
 
-Take: TypeAlias = Callable[[Window], float]
+Take: TypeAlias = Callable[[Pile], float]
 
 TAKES: dict[Figure, Take] = {
-    "count": lambda window: window.count,
-    "sum": lambda window: window.sum,
-    "average": lambda window: window.sum / window.count,
-    "min": lambda window: window.min,
-    "max": lambda window: window.max,
-    "last": lambda window: window.last,
-    "p50": lambda window: window.quantile(0.5),
-    "p95": lambda window: window.quantile(0.95),
-    "p99": lambda window: window.quantile(0.99),
+    "count": lambda pile: pile.count,
+    "sum": lambda pile: pile.sum,
+    "average": lambda pile: pile.sum / pile.count,
+    "min": lambda pile: pile.min,
+    "max": lambda pile: pile.max,
+    "last": lambda pile: pile.last,
+    "p50": lambda pile: pile.quantile(0.5),
+    "p95": lambda pile: pile.quantile(0.95),
+    "p99": lambda pile: pile.quantile(0.99),
 }
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from bers import Window
+from .strips import Strip
 
 
 class PageCache:
@@ -13,21 +13,21 @@ class PageCache:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._parts: OrderedDict[int, tuple[int, Sequence[Window]]] = OrderedDict()
+        self._parts: OrderedDict[int, tuple[int, Strip]] = OrderedDict()
         self.size = 0
 
     def __len__(self) -> int:
         return len(self._parts)
 
-    def get(self, id: int) -> Sequence[Window] | None:
-        """Windows that nobody may change."""
+    def get(self, id: int) -> Strip | None:
+        """A part, which nobody may change."""
         known = self._parts.get(id)
         return known[1] if known else None
 
-    def put(self, id: int, windows: Sequence[Window]) -> None:
+    def put(self, id: int, strip: Strip) -> None:
         self.drop([id])
-        size = sum([400 + 100 * len(window.sketch) for window in windows])
-        self._parts[id] = (size, windows)
+        size = strip.size
+        self._parts[id] = (size, strip)
         self.size += size
         while self.size > self._limit:
             self.drop([next(iter(self._parts))])

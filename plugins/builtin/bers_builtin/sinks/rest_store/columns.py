@@ -19,6 +19,7 @@ from bers import Window
 
 from .numbers import Packer, Unpacker, little, of_little
 from .partials import Series
+from .strips import Strip
 
 FEW = 3
 """Up to so many windows are written as rows: columns would cost more than they save."""
@@ -117,6 +118,24 @@ def unpack(series: Series, width: float, start: float, data: bytes) -> list[Wind
     return windows
 
 
+def unpack_strip(series: Series, width: float, start: float, data: bytes) -> Strip:
+    """The same, as columns: they are not made into windows where all of them have several values."""
+    if data[:1] == _COLUMNS:
+        columns, first = Unpacker(data[1:]), round(start / width)
+        offsets, counts = columns.ints(), columns.ints()
+        starts = [(first + n) * width for n in offsets]
+        lasts = columns.floats(len(offsets))
+        times = columns.floats(len(offsets), starts)
+        if len(columns.ints()) == len(offsets):
+            totals, least, most = [columns.floats(len(offsets)) for _ in range(3)]
+            sizes, firsts, gaps, more = columns.ints(), columns.ints(), columns.ints(), columns.ints(less=1)
+            return Strip(
+                series.metric, series.labels, width, starts, counts, totals, least, most, lasts, times,
+                list(accumulate(sizes, initial=0)), array("i", _keys(sizes, firsts, gaps)), array("q", more),
+            )  # fmt: skip
+    return Strip.of(unpack(series, width, start, data))
+
+
 def _are_plain(windows: Sequence[Window], counts: Sequence[int], lasts: Sequence[float]) -> bool:
     """Whether everything of every window follows from its last value and its count."""
     bits = array("d", lasts).tobytes()
@@ -162,3 +181,16 @@ def _unpack_various(columns: Unpacker, count: int) -> Iterator[tuple[float, floa
             keys = accumulate(islice(gaps, size - 1), initial=next(firsts))
             sketch = dict(zip(keys, tallies, strict=False))
         yield total, low, high, sketch
+
+
+def _keys(sizes: Sequence[int], firsts: Sequence[int], gaps: Sequence[int]) -> list[int]:
+    """The buckets of sketches, one after another."""
+    keys, first, gap = list[int](), iter(firsts), iter(gaps)
+    for size in sizes:
+        if size:
+            key = next(first)
+            keys.append(key)
+            for more in islice(gap, size - 1):
+                key += more
+                keys.append(key)
+    return keys

@@ -150,7 +150,7 @@ class Compactor:
             rows = _newest(rows)
         if len(rows) < 2:
             return []
-        return self._losses.read_parts(connection, page.series, rows)
+        return self._losses.read_parts(connection, page.series, dict(rows))
 
     async def _merged(self, page: Page, found: Sequence[Found], now: float, *, over: bool, pace: Pace) -> Packing:
         windows: dict[int, Window] = {}

@@ -1,42 +1,47 @@
-"""The lines of a chart: series one group after another, the fullest ones kept, and all of them together."""
+"""The lines of a chart: one after another, the fullest ones kept, and all of them together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
-from bers import Labels, Window
+from bers import Labels
 
 from .answers import Figure, Line, Point
 from .asked import TAKES
 from .figures import mean, newest
 from .pace import Pace
-from .pages import absorb, together
 from .partials import Series
-from .reading import GROUP, Gathered, Reader, Span, Totals
-
-
-@dataclass
-class Group:
-    """The series of one line, merged."""
-
-    series: list[Series]
-    windows: dict[int, Window] = field(default_factory=dict[int, Window])
-    count: int = 0
+from .piles import Piles
+from .reading import Gathered, Reader, Span, Totals
 
 
 @dataclass
 class Lines:
-    """What was read for a chart. However many series there are, few are in memory at a time."""
+    """What was read for a chart. However many series there are, the windows of few are in memory at a time."""
 
-    kept: list[tuple[Labels, Group]]
+    kept: list[Line]
     """Those with the most samples, the fullest first."""
     found: int
     """How many there are with samples."""
-    overall: Mapping[int, Window]
+    overall: list[Point]
     totals: Totals
     """What everything that was read comes to."""
+
+
+@dataclass
+class Wanted:
+    """How lines are drawn."""
+
+    step: float
+    figures: Sequence[Figure]
+    """What a point tells of all lines together."""
+    of_lines: Sequence[Figure]
+    """And of a single one."""
+    limit: int
+    now: float
 
 
 def grouped(series: Iterable[Series], name: Callable[[Labels], Labels]) -> dict[Labels, list[Series]]:
@@ -47,61 +52,48 @@ def grouped(series: Iterable[Series], name: Callable[[Labels], Labels]) -> dict[
     return groups
 
 
-async def read(reader: Reader, span: Span, step: float, groups: Mapping[Labels, Sequence[Series]], limit: int) -> Lines:
+async def read(reader: Reader, span: Span, groups: Mapping[Labels, Sequence[Series]], wanted: Wanted) -> Lines:
     """Read the lines of a span, and keep the fullest."""
-    pace, gathered = Pace(), Gathered()
-    kept: list[tuple[Labels, Group]] = []
+    pace, gathered, step = Pace(), Gathered(span, wanted.step), wanted.step
+    kept: list[Line] = []
     found = 0
-    todo = iter([(labels, one) for labels, members in groups.items() for one in members])
-    while some := list(islice(todo, GROUP)):
-        part = replace(span, tiers={one: span.tiers[one] for _, one in some})
-        points = await reader.points(part, step, gathered)
-        for labels, one in some:
-            if not (windows := points.pop(one, None)):
+    labels_of = {one: labels for labels, members in groups.items() for one in members}
+    lasts = {members[-1] for members in groups.values()}
+    line = Piles(step, span.now)
+    read = reader.series(replace(span, tiers={one: span.tiers[one] for one in labels_of}), step, gathered)
+    async with aclosing(read):
+        async for one, piles in read:
+            await line.take(piles, pace)
+            if one not in lasts:
                 continue
-            if not kept or kept[-1][0] != labels:
-                _prune(kept, limit)
-                kept.append((labels, Group(list(groups[labels]))))
+            if line:
                 found += 1
-            group = kept[-1][1]
-            for number, window in windows.items():
-                known = group.windows.get(number)
-                group.windows[number] = absorb(known, window) if known else window
-                group.count += window.count
-                await pace()
-    _prune(kept, limit)
-    totals = await gathered.totals(pace)
-    return Lines(sorted(kept, key=lambda one: one[1].count, reverse=True), found, gathered.steps(), totals)
+                labels = labels_of[one]
+                kept.append(await _drawn(labels, groups[labels], line, wanted, pace))
+                if len(kept) > wanted.limit:  # Drop the emptiest; each that is here is complete.
+                    kept.remove(min(kept, key=lambda one: one.count))
+            line = Piles(step, span.now)
+    totals = gathered.totals()
+    overall = await _points(await gathered.steps(pace), step, wanted.figures, pace)
+    return Lines(sorted(kept, key=lambda one: one.count, reverse=True), found, overall, totals)
 
 
-async def draw(lines: Lines, step: float, figures: Sequence[Figure], now: float) -> list[Line]:
-    """Each line with what it amounts to."""
-    pace, drawn = Pace(), list[Line]()
-    for labels, group in lines.kept:
-        total = await together(group.windows.values(), pace)
-        assert total is not None, "a line without a sample is none"
-        current, updated = newest(group.series, now)
-        drawn.append(
-            Line(
-                labels=dict(labels), current=current, last_updated=updated, count=total.count, average=mean(total),
-                min=total.min, max=total.max, p95=total.quantile(0.95),
-                points=await points(group.windows, step, figures),
-            )
-        )  # fmt: skip
-    return drawn
+async def _drawn(labels: Labels, series: Sequence[Series], piles: Piles, wanted: Wanted, pace: Pace) -> Line:
+    """A line with what it amounts to."""
+    points = await _points(piles, wanted.step, wanted.of_lines, pace)
+    total = piles.whole.window()
+    current, updated = newest(series, wanted.now)
+    return Line(
+        labels=dict(labels), current=current, last_updated=updated, count=total.count, average=mean(total),
+        min=total.min, max=total.max, p95=total.quantile(0.95), points=points,
+    )  # fmt: skip
 
 
-async def points(windows: Mapping[int, Window], step: float, figures: Sequence[Figure]) -> list[Point]:
-    """Windows as a chart takes them, the earliest first."""
-    pace, told = Pace(), list[Point]()
+async def _points(piles: Piles, step: float, figures: Sequence[Figure], pace: Pace) -> list[Point]:
+    """Piles as a chart takes them, the earliest first."""
+    told: list[Point] = []
     takes = [TAKES[one] for one in figures]
-    for number, window in sorted(windows.items()):
-        told.append((round(number * step * 1000), *(take(window) for take in takes)))
+    for number, pile in sorted(piles.items(), key=itemgetter(0)):
+        told.append((round(number * step * 1000), *[take(pile) for take in takes]))
         await pace()
     return told
-
-
-def _prune(kept: list[tuple[Labels, Group]], limit: int) -> None:
-    """Drop the emptiest line where there is one too many; each that is here is complete."""
-    if len(kept) > limit:
-        kept.remove(min(kept, key=lambda one: one[1].count))

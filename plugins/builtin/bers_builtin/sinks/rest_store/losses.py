@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -116,23 +116,21 @@ class Losses:
             self._set_aside(connection, Loss("segment", now, what), "segments", id, now + keep)
         return sound
 
-    def read_part(
-        self, connection: sqlite3.Connection, series: Series, id: int, key: Key, *, whole: bool = True
-    ) -> Found | None:
+    def read_part(self, connection: sqlite3.Connection, series: Series, id: int, key: Key) -> Found | None:
         """A part of a page, if it is what was written."""
-        found = page_rows.read_part(connection, id, key, whole=whole)
+        found = page_rows.read_part(connection, id, key)
         if not found:
             self._lost_part(connection, series, id, key)
         return found
 
     def read_parts(
-        self, connection: sqlite3.Connection, series: Series, rows: Sequence[tuple[int, Key]]
+        self, connection: sqlite3.Connection, series: Series, keys: Mapping[int, Key], *, whole: bool = True
     ) -> list[Found]:
-        """Those parts that are what was written."""
-        found = page_rows.read_parts(connection, dict(rows))
-        if len(found) < len(rows):
+        """Those parts that are what was written; with what they come to alone, where they are not wanted whole."""
+        found = page_rows.read_parts(connection, keys, whole=whole)
+        if len(found) < len(keys):
             sound = {one.id for one in found}
-            for id, key in rows:
+            for id, key in keys.items():
                 if id not in sound:
                     self._lost_part(connection, series, id, key)
         return found

@@ -31,6 +31,7 @@ _UNIT = 2.0**22
 """The resolution of a time of our days as a float."""
 
 _CODES = {1: "B", 2: "H", 3: "I", 4: "I", 5: "Q", 6: "Q", 7: "Q", 8: "Q"}
+_SIZES = {size: array(code).itemsize for size, code in _CODES.items()}
 _head = msgspec.msgpack.Decoder(list[Any])
 
 
@@ -141,16 +142,22 @@ class Unpacker:
         self._head = iter(head)
         self._planes = iter(_split(kind, sizes, data[used:]))
 
-    def ints(self) -> list[int]:
+    def ints(self, less: int = 0) -> list[int]:
+        """The next column of integers, each so much less."""
         head = self._head
         count = next(head)
         if not count:
             return []
         order = next(head)
-        first = [next(head) for _ in range(order)]
+        first = [next(head) for _ in range(order)] if order else ()
         least, size = next(head), next(head)
-        if size:
-            step = array(_CODES[size]).itemsize
+        if not order:
+            least -= less
+        if size == 1:  # As most are: bytes are integers already.
+            plane = next(self._planes)
+            values = [value + least for value in plane] if least else list(plane)
+        elif size:
+            step = _SIZES[size]
             data = bytearray((count - order) * step)
             for n in range(size):
                 data[n::step] = next(self._planes)
@@ -159,8 +166,8 @@ class Unpacker:
                 values = [value + least for value in values]
         else:
             values = [least] * (count - order)
-        while first:
-            values = list(accumulate(values, initial=first.pop()))
+        for n, one in enumerate(reversed(first), 1):
+            values = list(accumulate(values, initial=one - less if n == order else one))
         return values
 
     def floats(self, count: int, near: Sequence[float] | None = None) -> list[float]:

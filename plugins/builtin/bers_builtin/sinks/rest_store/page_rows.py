@@ -82,20 +82,18 @@ def keys_of(connection: sqlite3.Connection, first: int, last: int) -> list[Key]:
     ]
 
 
-def read_part(connection: sqlite3.Connection, id: int, key: Key, *, whole: bool = True) -> Found | None:
-    """A part with its windows, or with what they come to; None where it is not what was written."""
-    if whole:
-        return next(iter(read_parts(connection, {id: key})), None)
-    checksums, summary = connection.execute("SELECT checksums, summary FROM pages WHERE id = ?", (id,)).fetchone()
-    return Found(id, key, summary, None) if part_is_sound(key, checksums, summary, None) else None
+def read_part(connection: sqlite3.Connection, id: int, key: Key) -> Found | None:
+    """A part; None where it is not what was written."""
+    return next(iter(read_parts(connection, {id: key})), None)
 
 
-def read_parts(connection: sqlite3.Connection, keys: Mapping[int, Key]) -> list[Found]:
-    """Those of some parts that are what was written."""
+def read_parts(connection: sqlite3.Connection, keys: Mapping[int, Key], *, whole: bool = True) -> list[Found]:
+    """Those of some parts that are what was written, with their windows or with what these come to alone."""
+    data = "data" if whole else "NULL"
     return [
         Found(id, keys[id], summary, data)
         for id, checksums, summary, data in connection.execute(
-            f"SELECT id, checksums, summary, data FROM pages WHERE id IN ({','.join(map(str, keys))})"
+            f"SELECT id, checksums, summary, {data} FROM pages WHERE id IN ({','.join(map(str, keys))})"
         )
         if part_is_sound(keys[id], checksums, summary, data)
     ]

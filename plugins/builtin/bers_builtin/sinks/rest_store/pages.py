@@ -23,6 +23,7 @@ from . import columns
 from .columns import Packed
 from .pace import Pace
 from .partials import Series
+from .strips import Strip
 
 LONGEST = 3600
 """Of how many windows a page is made at most."""
@@ -179,6 +180,11 @@ def pack(
 
 def unpack(series: Series, key: Key, data: bytes) -> list[Window]:
     return columns.unpack(series, key.width, key.start, data)
+
+
+def unpack_strip(series: Series, key: Key, data: bytes) -> Strip:
+    """The same, as columns."""
+    return columns.unpack_strip(series, key.width, key.start, data)
 
 
 def unpack_summary(series: Series, key: Key, summary: bytes) -> Window:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil, floor, inf
 from typing import NamedTuple, TypeAlias
@@ -17,8 +18,10 @@ from . import page_rows, pages
 from .cache import PageCache
 from .losses import Losses
 from .pace import Pace
-from .pages import Key, absorb, together
+from .pages import Key, absorb
 from .partials import Partials, Series
+from .piles import Piles
+from .strips import Strip
 
 GROUP = 32
 """How many series are read at a time, while nothing is folded."""
@@ -46,13 +49,10 @@ class Span:
     def middle(self) -> float:
         return (self.start + self.end) / 2
 
-    def place(self, window: Window) -> float:
-        """When it counts: in its middle, or now where it is wider than its tier and that is still to come."""
-        middle = window.start + window.width / 2
-        return self.now if window.start <= self.now < middle else middle
-
-    def holds(self, window: Window) -> bool:
-        return self.start <= self.place(window) < self.end
+    def holds(self, start: float, width: float) -> bool:
+        """Whether a window counts in it: in its middle, or now where it is wider than its tier and that is to come."""
+        middle = start + width / 2
+        return self.start <= (self.now if start <= self.now < middle else middle) < self.end
 
 
 class Totals(NamedTuple):
@@ -74,23 +74,55 @@ class Totals(NamedTuple):
 class Gathered:
     """The same, while it is added up: every step by its number, and the halves apart."""
 
-    halves: tuple[dict[int, Window], dict[int, Window]] = field(default_factory=lambda: ({}, {}))
+    span: Span
+    step: float
     filled: int = 0
 
-    def add(self, number: int, window: Window, *, second: bool) -> None:
-        into = self.halves[second]
-        into[number] = absorb(into.get(number), window)
+    def __post_init__(self) -> None:
+        self.halves = Piles(self.step, self.span.now), Piles(self.step, self.span.now)
 
-    async def totals(self, pace: Pace) -> Totals:
-        first, second = [await together(half.values(), pace) for half in self.halves]
+    def totals(self) -> Totals:
+        first, second = [half.whole.window() if half else None for half in self.halves]
         return Totals(first, second, self.filled)
 
-    def steps(self) -> dict[int, Window]:
-        """All steps of both halves; it is asked last, because one that lies in both is merged in place."""
-        return _joined(*self.halves)
+    async def steps(self, pace: Pace) -> Piles:
+        """All steps of both halves; it is asked last, because both are in the first half then."""
+        first, second = self.halves
+        await first.take(second, pace)
+        return first
 
 
-_Found: TypeAlias = list[tuple[int, Key, bytes | Sequence[Window], bool]]
+class _Asked:
+    """Which windows of a series are asked for, and which of its tier's windows these fill."""
+
+    def __init__(self, span: Span, series: Series) -> None:
+        self._span = span
+        self._width, self._keep = series.tiers[span.tiers[series]]
+        self.filled = set[float]()
+        """The beginnings of those."""
+
+    def of_part(self, strip: Strip) -> tuple[Strip, int, int]:
+        """Those of a part, of which some at its beginning and some at its end may not be."""
+        first, end, starts = 0, len(strip.starts), strip.starts
+        while first < end and not self._is_asked(starts[first], strip.width):
+            first += 1
+        while first < end and not self._is_asked(starts[end - 1], strip.width):
+            end -= 1
+        if strip.width >= self._width:
+            self.filled.update(starts[first:end])
+        else:
+            self.filled.update([self._number(start, strip.width) * self._width for start in starts[first:end]])
+        return strip, first, end
+
+    def _number(self, start: float, width: float) -> int:
+        return pages.number(start, width, max(self._width, width))
+
+    def _is_asked(self, start: float, width: float) -> bool:
+        kept = (self._number(start, width) + 1) * max(self._width, width) + self._keep
+        return self._span.holds(start, width) and kept > self._span.now
+
+
+_Found: TypeAlias = list[tuple[int, Key, bytes | Strip, bool]]
 """The parts of pages: row, key, content, and whether that is only what the part comes to."""
 
 
@@ -110,13 +142,6 @@ def lately(series: Iterable[Series], tiers: Sequence[Tier], period: float, now: 
     """As many windows as the period has, the last of them the one that is open now."""
     span = span_of(series, tiers, now - period, now, now)
     return replace(span, start=span.end - ceil(period / span.width) * span.width)
-
-
-def _joined(first: dict[int, Window], second: Mapping[int, Window]) -> dict[int, Window]:
-    """Both in the first; a window that lies in both is merged in place."""
-    for number, window in second.items():
-        first[number] = absorb(first[number], window) if number in first else window
-    return first
 
 
 def _choose(tiers: Sequence[Tier], start: float, end: float, now: float) -> int:
@@ -143,79 +168,67 @@ class Reader:
 
     async def totals(self, span: Span) -> Totals:
         """Merge everything in the span; whole parts of pages by what they say that they come to."""
-        gathered = Gathered()
-        async for _ in self._read(span, inf, gathered):
+        gathered = Gathered(span, inf)
+        async for _ in self.series(span, inf, gathered):
             pass
-        return await gathered.totals(Pace())
+        return gathered.totals()
 
-    async def points(
+    async def points(self, span: Span, step: float) -> dict[Series, dict[int, Window]]:
+        """Every series in windows of one step, by their number since 1970."""
+        pace, found = Pace(), dict[Series, dict[int, Window]]()
+        async for series, piles in self.series(span, step):
+            windows: dict[int, Window] = {}
+            for number, pile in piles.items():
+                windows[number] = pile.window(series.metric, series.labels, number * step, step)
+                await pace()
+            if windows:
+                found[series] = windows
+        return found
+
+    async def series(
         self, span: Span, step: float, gathered: Gathered | None = None
-    ) -> dict[Series, dict[int, Window]]:
-        """Every series in windows of one step, by their number since 1970; what all of them come to is gathered."""
-        return {series: windows async for series, windows in self._read(span, step, gathered) if windows}
+    ) -> AsyncGenerator[tuple[Series, Piles]]:
+        """One series after another, in steps; what all of them come to is gathered.
 
-    async def _read(
-        self, span: Span, step: float, gathered: Gathered | None
-    ) -> AsyncGenerator[tuple[Series, dict[int, Window]]]:
-        """One series after another. A part of a page that lies in one step is read by what it says that it comes to."""
-        pace, middle = Pace(), span.middle
+        A part of a page that lies in one step is read by what it says that it comes to.
+        """
+        pace, middle = Pace(), inf if gathered is None else span.middle
 
         def whole(start: float, end: float) -> bool:
             apart = start < middle < end and gathered is not None
             return span.start <= start and end <= span.end and not apart and end <= (start // step + 1) * step
 
         async for series, found, live in self._collect(span, whole):
-            number = self._numbers(span, series)
-            halves: tuple[dict[int, Window], dict[int, Window]] = {}, {}
-            filled, starts = 0, set[float]()
+            asked, filled = _Asked(span, series), 0
+            first, second = Piles(step, span.now), Piles(step, span.now)
 
-            def add(window: Window, halves: tuple[dict[int, Window], dict[int, Window]] = halves) -> None:
-                into = halves[gathered is not None and window.start + window.width / 2 >= middle]
-                place = 0 if step == inf else floor(span.place(window) / step)
-                into[place] = absorb(into.get(place), window)
+            async def add(strip: Strip, begin: int, end: int, first: Piles = first, second: Piles = second) -> None:
+                half = strip.width / 2
+                apart = bisect_left(strip.starts, middle, begin, end, key=lambda start: start + half)
+                await first.add(strip, begin, apart, pace)
+                await second.add(strip, apart, end, pace)
 
             # One part after the other, so that others have the loop between two.
             for id, key, content, summed in found:
                 if summed and isinstance(content, bytes):
-                    add(pages.unpack_summary(series, key, content))
                     filled += key.windows
-                    await pace()
-                    continue
-                for window in self._windows(series, id, key, content):
-                    if (at := number(window)) is not None:
-                        starts.add(at)
-                        add(window)
-                    await pace()
-            for window in live:
-                if (at := number(window)) is not None:
-                    starts.add(at)
-                    add(window)
-                await pace()
+                    await add(Strip.of([pages.unpack_summary(series, key, content)]), 0, 1)
+                else:
+                    await add(*asked.of_part(self._strip(series, id, key, content)))
+            for windows in live:
+                await add(*asked.of_part(Strip.of(windows)))
             if gathered:
-                gathered.filled = max(gathered.filled, filled + len(starts))
-                for half, windows in enumerate(halves):
-                    for place, window in windows.items():
-                        gathered.add(place, window, second=bool(half))
-                        await pace()
-            yield series, _joined(*halves)
-
-    @staticmethod
-    def _numbers(span: Span, series: Series) -> Callable[[Window], float | None]:
-        """In which window of its tier a window falls; None where it is not asked for, or not kept any more."""
-        width, keep = series.tiers[span.tiers[series]]
-
-        def number(window: Window) -> float | None:
-            wide = max(width, window.width)
-            at = pages.number(window.start, window.width, wide)
-            return at if span.holds(window) and (at + 1) * wide + keep > span.now else None
-
-        return number
+                gathered.filled = max(gathered.filled, filled + len(asked.filled))
+                for half, piles in zip(gathered.halves, (first, second), strict=True):
+                    await half.pour(piles, pace)
+            await first.take(second, pace)
+            yield series, first
 
     async def _collect(
         self, span: Span, whole: Callable[[float, float], bool]
-    ) -> AsyncGenerator[tuple[Series, _Found, list[Window]]]:
+    ) -> AsyncGenerator[tuple[Series, _Found, list[list[Window]]]]:
         """Each series with its parts of pages, and with its windows that no page holds."""
-        todo = iter(span.tiers)
+        todo, pace = iter(span.tiers), Pace()
         while group := list(islice(todo, GROUP)):
 
             def read(connection: sqlite3.Connection, group: Sequence[Series] = group) -> list[_Found]:
@@ -223,7 +236,10 @@ class Reader:
 
             async with self._turn:
                 found = await self._database.run(read)
-                live = [[w.copy() for part in self._waiting() for w in part.of(series)] for series in group]
+                live: list[list[list[Window]]] = []
+                for series in group:  # What comes in meanwhile may be in it or not.
+                    live.append(_by_width(window for part in self._waiting() for window in part.of(series)))
+                    await pace()
             for one in zip(group, found, live, strict=True):
                 yield one
 
@@ -231,25 +247,40 @@ class Reader:
         self, connection: sqlite3.Connection, series: Series, span: Span, whole: Callable[[float, float], bool]
     ) -> _Found:
         tier = series.tiers[span.tiers[series]]
-        kept, found = span.now - tier.keep, list[tuple[int, Key, bytes | Sequence[Window], bool]]()
-        longest = pages.LONGEST_SPAN + tier.width
-        for id, key in page_rows.parts_between(connection, series.id, tier.width, span.start, span.end, longest):
-            if pages.is_over(key, kept):
-                continue
-            summed = key.windows >= pages.SUMMED and key.start + key.width > kept and whole(key.start, key.end)
-            if not summed and (known := self._cache.get(id)):
-                found.append((id, key, known, False))
-                continue
-            part = self._losses.read_part(connection, series, id, key, whole=not summed)
-            if summed and part and not part.summary:  # It is one that was written as it came.
-                summed, part = False, self._losses.read_part(connection, series, id, key)
-            if part:
-                found.append((id, key, part.summary if summed else part.data or b"", summed))
+        kept, longest = span.now - tier.keep, pages.LONGEST_SPAN + tier.width
+        rows = page_rows.parts_between(connection, series.id, tier.width, span.start, span.end, longest)
+        rows = [(id, key) for id, key in rows if not pages.is_over(key, kept)]
+        sums = {
+            id: key
+            for id, key in rows
+            if key.windows >= pages.SUMMED and key.start + key.width > kept and whole(key.start, key.end)
+        }
+        told = {one.id: one.summary for one in self._losses.read_parts(connection, series, sums, whole=False)}
+        # One that was written as it came does not say what it comes to.
+        single = {id: key for id, key in rows if not told.get(id) and (id in told or id not in sums)}
+        known = {id: strip for id in single if (strip := self._cache.get(id))}
+        asked = {id: key for id, key in single.items() if id not in known}
+        read = {one.id: one.data or b"" for one in self._losses.read_parts(connection, series, asked)}
+        found: _Found = []
+        for id, key in rows:
+            if summary := told.get(id):
+                found.append((id, key, summary, True))
+            elif content := known.get(id) or read.get(id):
+                found.append((id, key, content, False))
         return found
 
-    def _windows(self, series: Series, id: int, key: Key, content: bytes | Sequence[Window]) -> Sequence[Window]:
+    def _strip(self, series: Series, id: int, key: Key, content: bytes | Strip) -> Strip:
         if isinstance(content, bytes):
-            content = pages.unpack(series, key, content)
+            content = pages.unpack_strip(series, key, content)
             self._cache.put(id, content)
         self._cache.touch(id)
         return content
+
+
+def _by_width(windows: Iterable[Window]) -> list[list[Window]]:
+    """Windows in the order of time, each once, and those of each width apart."""
+    found: dict[float, dict[float, Window]] = {}
+    for window in windows:
+        each = found.setdefault(window.width, {})
+        each[window.start] = absorb(each.get(window.start), window)
+    return [[each[start] for start in sorted(each)] for each in found.values()]

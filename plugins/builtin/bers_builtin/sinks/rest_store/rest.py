@@ -102,10 +102,8 @@ class RestStore(Store):
         step = None if ask.step is None else asked.seconds(ask.step, "step")
         step = bounds.step_for(span, step, most, max(1, min(limit, len(groups))))
         async with self._heavy.turn(bounds.windows(span)):
-            found = await lines.read(self._reader, span, step, groups, limit)
+            found = await lines.read(self._reader, span, groups, lines.Wanted(step, figures, of_lines, limit, now))
             summary = summarize(metric, chosen, found.totals, now, end - start)
-            drawn = await lines.draw(found, step, of_lines, now)
-            overall = await lines.points(found.overall, step, figures)
         return MetricAnswer(
             **asdict(summary),
             from_=round(span.start * 1000),
@@ -116,8 +114,8 @@ class RestStore(Store):
             fields=["start", *figures],
             line_fields=["start", *of_lines],
             series_count=found.found,
-            series=drawn,
-            overall=overall,
+            series=found.kept,
+            overall=found.overall,
         )
 
     async def current(self, ask: AskCurrent, _: Caller) -> Reply[dict[str, list[Standing]]]:
