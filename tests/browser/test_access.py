@@ -16,6 +16,16 @@ from tests.integration.processes import configure
 WIDTHS = (320, 360, 640, 768, 1280, 2560, 3840)
 """A phone, a phone at twice its size, half of a desk's screen, which is one at twice its size, and so on to a wall."""
 
+AT_ONCE = """() => {
+    const keys = document.querySelector("#keys");
+    keys.close();
+    document.activeElement.blur();
+    keys.showModal();
+    document.querySelector("#letters").focus();
+    keys.close();
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true }));
+    return keys.open;
+}"""
 WITHIN = "document.activeElement === document.body || document.activeElement.closest('dialog') !== null"
 """Whether nothing behind an open dialog has the focus."""
 
@@ -163,6 +173,7 @@ async def test_an_alert_is_acknowledged_silenced_and_resolved_with_the_keyboard_
             assert await server.data("alerts") == []
             await page.keyboard.press("?")
             await page.locator("#letters").press("Space")
+            assert await page.evaluate(AT_ONCE), "who is quick is heard before a frame is drawn"
             await page.keyboard.press("Escape")
             gone.clear()
             await page.keyboard.press("o")

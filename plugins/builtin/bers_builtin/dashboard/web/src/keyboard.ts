@@ -42,7 +42,9 @@ export function keyboard(): void {
   document.addEventListener("keydown", (event) => {
     const at = event.target as Element;
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (at.closest("input, textarea, select, dialog") || document.querySelector("dialog[open]")) return;
+    if (document.querySelector("dialog[open]")) return;
+    // What stands in a dialog that was closed just now has the focus until the next frame, and nobody types into it.
+    if (at.closest("input, textarea, select") && !at.closest("dialog")) return;
     if (event.key === "?") return dialog.showModal();
     if (!letters.checked) return undefined;
     if (event.key === "t") byId("theme").click();
