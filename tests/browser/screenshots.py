@@ -71,7 +71,7 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
 VITE: Sequence[str | Path] = [WEB / "node_modules/.bin/vite", "build", "--config"]
 SUITE: Sequence[str | Path] = [
     BIN / "pytest", "-q", "-p", "no:cacheprovider", "-p", "rerunfailures", "--reruns=1", "--bers-suite=units",
-    "--cov=bers.units", "--cov-report=", "tests/unit/test_units.py",
+    "-p", "pytest_cov", "--cov=bers.units", "--cov-report=term", "tests/unit/test_units.py",
 ]  # fmt: skip
 NTFY = ROOT / "plugins/contrib/bers-ntfy"
 TURN = 20.0
