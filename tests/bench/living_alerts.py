@@ -12,12 +12,9 @@ from __future__ import annotations
 import argparse
 import gc
 import tempfile
-import time
-from asyncio import events
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import anyio
@@ -29,6 +26,7 @@ from bers_builtin.sinks.alert_engine import ALERT_ENGINE
 from bers_builtin.sinks.alert_engine.desk import listing, silences, why
 from bers_builtin.sinks.alert_engine.desk.answers import Answer, AskAlert, AskStats, ListAlerts
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
+from tests.bench.steps import Steps
 
 METRICS = Catalog([Metric("queue", "{event}", "Waiting.", labels=("name",))])
 OPERATOR = Caller("anonymous", "10.0.0.7")
@@ -37,29 +35,13 @@ WAITS = {**LONG, "name": "Longest Queue", "above": "20", "for": "1h"}
 BATCH = 500
 
 
-class Steps:
-    """Every step of the loop in this thread, as it is run."""
-
-    def __init__(self) -> None:
-        self.total = self.longest = 0.0
-        run, thread = events.Handle._run, get_ident()
-
-        def timed(handle: Any) -> None:
-            began = time.thread_time()
-            run(handle)
-            if get_ident() == thread:
-                took = time.thread_time() - began
-                self.total, self.longest = self.total + took, max(self.longest, took)
-
-        events.Handle._run = timed  # type: ignore[method-assign, assignment]
-
-    @asynccontextmanager
-    async def of(self, what: str) -> AsyncGenerator[None]:
-        await anyio.lowlevel.checkpoint()
-        self.total = self.longest = 0.0
-        yield
-        await anyio.lowlevel.checkpoint()
-        print(f"{what:45} {self.total * 1000:8.1f} ms {self.longest * 1000:8.1f} ms in one step", flush=True)
+@asynccontextmanager
+async def timed(steps: Steps, what: str) -> AsyncGenerator[None]:
+    await anyio.lowlevel.checkpoint()
+    steps.clear()
+    yield
+    await anyio.lowlevel.checkpoint()
+    print(f"{what:45} {steps.total * 1000:8.1f} ms {steps.longest * 1000:8.1f} ms in one step", flush=True)
 
 
 @asynccontextmanager
@@ -98,46 +80,46 @@ class Emitter:
 
 async def ask(steps: Steps, stage: AlertEngine, many: int) -> None:
     """Whatever operators ask, and say."""
-    async with steps.of("GET alerts, 1 000 of them"):
+    async with timed(steps, "GET alerts, 1 000 of them"):
         page = await stage.list_alerts(ListAlerts(), OPERATOR)
-    async with steps.of("GET alerts, 10 000 of them"):
+    async with timed(steps, "GET alerts, 10 000 of them"):
         await stage.list_alerts(ListAlerts(limit=10_000), OPERATOR)
-    async with steps.of("GET alerts/{id}"):
+    async with timed(steps, "GET alerts/{id}"):
         await listing.get_alert(stage, AskAlert(page.data[-1].id), OPERATOR)
-    async with steps.of("GET alerts/stats"):
+    async with timed(steps, "GET alerts/stats"):
         await stage.count_alerts(AskStats(), OPERATOR)
-    async with steps.of("GET alerts/rules"):
+    async with timed(steps, "GET alerts/rules"):
         await why.list_rules(stage, Nothing(), OPERATOR)
-    async with steps.of("an acknowledgement"):
+    async with timed(steps, "an acknowledgement"):
         await stage.acknowledge(Answer(page.data[0].id, "ada"), OPERATOR)
-    async with steps.of("a resolution by hand"):
+    async with timed(steps, "a resolution by hand"):
         await stage.resolve(Answer(page.data[1].id, "ada"), OPERATOR)
     for what, matcher in (("none", "labels.name=nobody"), ("all", "rule~^Long")):
-        async with steps.of(f"a silence of {what}"):
+        async with timed(steps, f"a silence of {what}"):
             asked = silences.AddSilence([matcher], "why", "1h", operator="ada")
             silence = await silences.add(stage, asked, OPERATOR)
-        async with steps.of(f"its end by hand, of {what}"):
+        async with timed(steps, f"its end by hand, of {what}"):
             await silences.end(stage, silences.EndSilence(silence.id, "ada"), OPERATOR)
-    async with steps.of(f"{many} silences with a pattern"):
+    async with timed(steps, f"{many} silences with a pattern"):
         for number in range(many):
             asked = silences.AddSilence([f"labels.name~^x{number}$"], "why", "1h", operator="ada")
             await silences.add(stage, asked, OPERATOR)
-    async with steps.of("GET silences"):
+    async with timed(steps, "GET silences"):
         await silences.list_all(stage, silences.ListSilences(), OPERATOR)
 
 
 async def grow(steps: Steps, stage: AlertEngine, clock: VirtualClock, emitter: Emitter) -> None:
     """Whatever becomes of them by time and by events."""
-    async with steps.of("all are escalated"):
+    async with timed(steps, "all are escalated"):
         for seconds in (3600, 3601, 1):
             await clock.advance(seconds)
             async with stage.books.turn:  # When it is written down.
                 pass
-    async with steps.of("all are seen again, and another rule waits"):
+    async with timed(steps, "all are seen again, and another rule waits"):
         await emitter.send(stage, clock, 21.0)
-    async with steps.of("GET alerts?status=pending"):
+    async with timed(steps, "GET alerts?status=pending"):
         pending = await stage.list_alerts(ListAlerts(status="pending"), OPERATOR)
-    async with steps.of("GET alerts/{id} of a pending one"):
+    async with timed(steps, "GET alerts/{id} of a pending one"):
         await listing.get_alert(stage, AskAlert(pending.data[-1].id), OPERATOR)
 
 
@@ -146,15 +128,15 @@ async def main(size: int, many: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.db"
         async with engine(clock, path, size) as stage:
-            async with steps.of(f"{size} alerts begin, in batches of {BATCH}"):
+            async with timed(steps, f"{size} alerts begin, in batches of {BATCH}"):
                 await emitter.send(stage, clock, 11.0)
-        async with steps.of("a restart, or a reload that keeps their rule"), engine(clock, path, size):
+        async with timed(steps, "a restart, or a reload that keeps their rule"), engine(clock, path, size):
             pass
         async with engine(clock, path, size) as stage:
             await ask(steps, stage, many)
             await grow(steps, stage, clock, emitter)
         changed = engine(clock, path, size, rules=[{**LONG, "above": "12"}])
-        async with steps.of("a reload that changes their rule"), changed:
+        async with timed(steps, "a reload that changes their rule"), changed:
             pass
 
 

@@ -23,7 +23,6 @@ from itertools import islice
 from pathlib import Path
 
 import anyio
-from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from bers import Batch, Caller, Context, Event, Run, Vcs, collector
@@ -32,6 +31,7 @@ from bers_builtin.sinks.rest_store import REST_STORE, RestStore, details, file, 
 from bers_builtin.sinks.rest_store.config import RestStoreConfig
 from bers_builtin.sinks.rest_store.dora.answers import AskDora
 from bers_builtin.sinks.rest_store.runs import AskRuns
+from tests.bench.steps import Steps
 
 NOW, DAY = 1_700_000_000.0, 86_400.0
 DEPLOYMENTS = 10_000
@@ -133,8 +133,9 @@ async def main(events: int, folder: Path) -> None:
         (count,) = await store._database.run(lambda c: c.execute("SELECT count(*) FROM events").fetchone())  # pyright: ignore[reportPrivateUsage]
         print(f"{count:,} events, {file.disk_bytes(store.path) / 1e6:,.0f} MB")
         collector.settle()  # As a node does.
+        steps = Steps()
         for what, ask in QUESTIONS.items():
-            await measure(store, what, ask)
+            await measure(store, steps, what, ask)
         for period in ("7d", "30d"):
             store._dora._discard()  # pyright: ignore[reportPrivateUsage]
             await store.sweep()  # Nothing is known then, and what was known is gone.
@@ -151,34 +152,29 @@ async def main(events: int, folder: Path) -> None:
                 ]
                 end = await fill(store, iter(some), end)
 
-            await measure(store, f"DORA of {period}, after each 3 new deployments", dora, tell)
+            await measure(store, steps, f"DORA of {period}, after each 3 new deployments", dora, tell)
         await beside(store, end)
 
 
 async def measure(
-    store: RestStore, what: str, ask: Ask, before: Callable[[int], Awaitable[None]] | None = None
+    store: RestStore, steps: Steps, what: str, ask: Ask, before: Callable[[int], Awaitable[None]] | None = None
 ) -> None:
     """Ask first, and again and again."""
-    steps, cpus, walls, longest = list[float](), list[float](), list[float](), 0.0
-    async with anyio.create_task_group() as group:
-        group.start_soon(_watch, steps)
-        for n in range(AGAIN + 1):
-            if before and n:
-                await before(n)
-            await anyio.sleep(0.002)
-            steps.append(0.0)
-            del steps[:-1]
-            began, cpu = time.perf_counter(), time.process_time()
-            await ask(store)
-            walls.append((time.perf_counter() - began) * 1000)
-            cpus.append((time.process_time() - cpu) * 1000)
-            longest = max(longest, *steps)
-        group.cancel_scope.cancel()
+    cpus, walls, longest = list[float](), list[float](), 0.0
+    for n in range(AGAIN + 1):
+        if before and n:
+            await before(n)
+        steps.clear()
+        began, cpu = time.perf_counter(), time.process_time()
+        await ask(store)
+        walls.append((time.perf_counter() - began) * 1000)
+        cpus.append((time.process_time() - cpu) * 1000)
+        longest = max(longest, steps.longest)
     first, again = (cpus[0], walls[0]), (sorted(cpus[1:]), sorted(walls[1:]))
     middle = len(again[0]) // 2
     print(
-        f"{what:45} first {first[0]:7.1f} ms CPU {first[1]:7.1f} ms; then p50 {again[0][middle]:6.1f} ms CPU "
-        f"{again[1][middle]:6.1f} ms, most {again[0][-1]:6.1f} and {again[1][-1]:6.1f} ms; longest step "
+        f"{what:45} first {first[1]:6.1f} ms, {first[0]:6.1f} of CPU; then p50 {again[1][middle]:5.1f} ms, "
+        f"{again[0][middle]:5.1f} of CPU, most {again[1][-1]:5.1f} ms, {again[0][-1]:5.1f} of CPU; longest step "
         f"{longest * 1000:.1f} ms of CPU",
         flush=True,
     )
@@ -240,14 +236,6 @@ def write(connection: sqlite3.Connection, rows: list[details.EventRow], *, whole
     details.add(connection, rows)
     if whole:
         running.add(connection, rows)
-
-
-async def _watch(steps: list[float]) -> None:
-    """Take the CPU of every turn of the loop: on a machine that others use too, time says nothing."""
-    while True:
-        began = time.thread_time()
-        await checkpoint()
-        steps.append(time.thread_time() - began)
 
 
 if __name__ == "__main__":
