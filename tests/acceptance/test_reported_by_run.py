@@ -140,6 +140,8 @@ def test_a_report_that_comes_by_curl_and_by_the_command_counts_once(server: Oper
     by_command("junit", "--run", "4711")
     assert by_http("coverage", "&run=4711&attempt=2") == (1, 0)
     by_command("coverage", "--run", "4711", "--attempt", "2")
+    server.emit({"type": "custom.all-told", "source": "/ci"})
+    server.until("records?type=custom.all-told", len)  # What came before it is there as well.
     for type, count in (("testsuiterun.finished", 2), ("coverage.reported", 1)):
         found = server.data(f"records?type={type}")
         assert len([one for one in found if _is(one, "both")]) == count
