@@ -13,9 +13,6 @@ from tests.browser.looking import EVIL, SLOW, does, is_live
 from tests.integration.processes import configure, started
 from tests.integration.test_dead_letters import PIPELINES, Moods, build, specs
 
-NO_RESOLVER = "/api/monitoring/environment-resolver"
-"""What is asked though it may not be declared, and is refused then."""
-
 
 async def test_caches_collector_and_breakers_are_asked_for_answered_and_audited(
     opened: Opening, tmp_path: Path
@@ -25,6 +22,7 @@ async def test_caches_collector_and_breakers_are_asked_for_answered_and_audited(
         await page.keyboard.press("h")
         await page.wait_for_url("**/operations")
         await is_live(page)
+        await expect(page.locator("#caches")).to_contain_text("resolved in")
         await does(page, "Clear the resolver's cache", "1 forgotten; generation 1", "Audit 1: anonymous", "done.")
         await does(page, "Clear the cache of metrics", "pages dropped", "Audit 2: anonymous")
         await does(page, "Restart the collector", "host", "Audit 3: anonymous")
@@ -55,7 +53,7 @@ async def test_dead_letters_are_seen_into_and_replayed_one_by_one_some_or_all(op
             await server.emit(build(id, data={"password": "hunter-22", "note": EVIL}))
             await server.until("dead-letters", lambda found: found and found[0]["records"] == 1)
         await server.until("dead-letters", lambda found: len(found) == 8)
-        async with opened(server.url("/operations"), excused=NO_RESOLVER) as page:
+        async with opened(server.url("/operations")) as page:
             await is_live(page)
             row = page.locator("#dead-letters tbody tr")
             await expect(row).to_have_count(8, timeout=SLOW)
@@ -107,7 +105,7 @@ async def test_what_somebody_else_does_at_the_same_time_is_told_apart(opened: Op
         await server.emit(build("b-2"))
         (*_, one) = await server.until("dead-letters", lambda found: len(found) == 2)
         place = f'#dead-letters tr[data-key="{one["id"]}"]'
-        async with opened(server.url("/operations"), excused=("404 (Not Found)", NO_RESOLVER)) as page:
+        async with opened(server.url("/operations"), excused="404 (Not Found)") as page:
             await is_live(page)
             await page.locator(place).get_by_role("button", name="Replay").click()
             dialog = page.locator("dialog[open]")

@@ -13,10 +13,17 @@ from tests.builtin.test_alert_engine import OPERATOR, Rig, rule
 from tests.builtin.test_alert_holding import through
 
 BROKEN: Mapping[str, Any] = {"name": "Broken", "event": "build.finished", "outcome": "failure"}
+NIGHT = {"name": "night", "starts": "2023-11-14T22:00", "ends": "2023-11-14T22:30"}
+"""A window in which the first minutes of a virtual clock lie."""
 
 
 async def breaks(rig: Rig) -> None:
     await rig.happen("build.finished", "failure")
+
+
+async def is_told(rig: Rig) -> None:
+    await rig.clock.advance(1)
+    assert await rig.names() == ["Broken"]
 
 
 async def test_two_rules_that_look_at_the_same_both_wait_on_through_a_restart(tmp_path: Path) -> None:
@@ -57,7 +64,6 @@ async def test_a_rule_by_another_name_has_alerts_of_its_own(tmp_path: Path) -> N
 
 async def test_what_a_window_kept_back_is_told_when_a_server_starts_after_it(tmp_path: Path) -> None:
     clock = VirtualClock()
-    window = {"name": "night", "starts": "2023-11-14T22:00", "ends": "2023-11-14T22:30"}
 
     async def later(rig: Rig) -> None:
         assert await rig.names("suppressed") == ["Broken"]
@@ -67,19 +73,13 @@ async def test_what_a_window_kept_back_is_told_when_a_server_starts_after_it(tmp
         await rig.clock.advance(1)
         assert (await rig.names("suppressed"), await rig.names()) == ([], ["Broken"])
 
-    await through(tmp_path, clock, breaks, later, told, rules=[BROKEN], maintenance=[window])
+    await through(tmp_path, clock, breaks, later, told, rules=[BROKEN], maintenance=[NIGHT])
 
 
 async def test_what_a_window_kept_back_is_told_when_the_window_is_taken_out(tmp_path: Path) -> None:
     clock = VirtualClock()
-    window = {"name": "night", "starts": "2023-11-14T22:00", "ends": "2023-11-14T22:30"}
-
-    async def told(rig: Rig) -> None:
-        await rig.clock.advance(1)
-        assert await rig.names() == ["Broken"]
-
-    await through(tmp_path, clock, breaks, rules=[BROKEN], maintenance=[window])
-    await through(tmp_path, clock, told, rules=[BROKEN])
+    await through(tmp_path, clock, breaks, rules=[BROKEN], maintenance=[NIGHT])
+    await through(tmp_path, clock, is_told, rules=[BROKEN])
 
 
 async def test_what_followed_from_another_alert_is_told_when_its_rule_says_so_no_more(tmp_path: Path) -> None:
@@ -140,12 +140,6 @@ async def test_an_acknowledgement_that_expires_in_a_silence_is_told_to_nobody(tm
 
 async def test_what_a_window_kept_back_is_told_though_nobody_was_there_when_it_closed(tmp_path: Path) -> None:
     clock = VirtualClock()
-    window = {"name": "night", "starts": "2023-11-14T22:00", "ends": "2023-11-14T22:30"}
-
-    async def told(rig: Rig) -> None:
-        await rig.clock.advance(1)
-        assert await rig.names() == ["Broken"]
-
-    await through(tmp_path, clock, breaks, rules=[BROKEN], maintenance=[window])
+    await through(tmp_path, clock, breaks, rules=[BROKEN], maintenance=[NIGHT])
     await clock.advance(3600)
-    await through(tmp_path, clock, told, rules=[BROKEN], maintenance=[window])
+    await through(tmp_path, clock, is_told, rules=[BROKEN], maintenance=[NIGHT])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,8 @@ from bers.operations import Caller, Nothing, Operation, Page, Reply
 from bers.supervisor import Supervisor
 from bers.units import period
 from bers.web.periods import WINDOW
+
+R = TypeVar("R")
 
 SVG = "image/svg+xml"
 
@@ -129,11 +131,11 @@ class Checks:
             node.heartbeats.availability(),
             recommendations(reports),
         )
-        return Reply(report, healthy=ask.always or status in ("healthy", "degraded"))
+        return _answer(ask, report, status)
 
     async def check(self, ask: AskCheckHealth, caller: Caller) -> Reply[CheckReport]:
         report = self._report(ask.check)
-        return Reply(report, healthy=ask.always or report.status in ("healthy", "degraded"))
+        return _answer(ask, report, report.status)
 
     async def history(self, ask: AskHistory, caller: Caller) -> CheckHistory:
         return self._node.checked.story(OVERALL, _seconds(ask.period), ask.limit)
@@ -182,6 +184,10 @@ class Checks:
 
     def _page(self, picture: bytes) -> Page:
         return Page(picture, SVG, max_age=FRESH, anywhere=self._node.plan.settings.health.public_badges)
+
+
+def _answer(ask: AskHealth, report: R, status: Status) -> Reply[R]:
+    return Reply(report, healthy=ask.always or status in ("healthy", "degraded"))
 
 
 def _seconds(text: str) -> float:

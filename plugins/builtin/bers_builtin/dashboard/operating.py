@@ -60,3 +60,5 @@ class Operating:
     letters: Sequence[Letter] = ()
     channels: Mapping[str, list[Channel]] = field(default_factory=dict[str, list[Channel]])
     """Those of each sink that tells anybody, by what the sink is an instance of."""
+    resolves: bool = False
+    """Whether the environment is resolved here, so that there is a resolver to ask."""

@@ -30,6 +30,9 @@ T = TypeVar("T")
 PATIENCE = 2.0
 """How long the page waits for an answer before it is shown without, in seconds."""
 
+RESOLVER = "environment-resolver"
+"""The source that answers which environment this is."""
+
 _RECORDS = {"build": ("build.*",), "validation": ("testsuiterun.*", "validation.*"), "deployment": ("deployment.*",)}
 
 
@@ -85,9 +88,10 @@ class Sections:
     async def ask_letters(self) -> None:
         self.operating.letters = await self._ask("dead-letters", "dead-letters", {}, _reader(list[Letter])) or []
 
-    async def ask_channels(self) -> None:
-        """The channels of every sink that has some: a plugin's, too, which answers as the sinks here do."""
+    async def ask_stages(self) -> None:
+        """What is declared, and the channels of every sink that has some: a plugin's, too, which answers as ours do."""
         stages = await self._ask("stages", "stages", {}, _reader(list[StageRow])) or []
+        self.operating.resolves = any(stage.use == RESOLVER for stage in stages)
         found: dict[str, list[Channel]] = {}
         for use in dict.fromkeys(stage.use for stage in stages if stage.kind == "sink"):
             channels = await self._ask(use, f"{use}/channels", {}, _reader(list[Channel]), quiet=True)

@@ -119,7 +119,7 @@ class Dashboard(Stage[DashboardConfig]):
         return await self._page("pipelines", caller)
 
     async def operations(self, ask: Nothing, caller: Caller) -> Page:
-        parts = (Sections.ask_configuration, Sections.ask_letters, Sections.ask_channels)
+        parts = (Sections.ask_configuration, Sections.ask_letters, Sections.ask_stages)
         return await self._page("operations", caller, *parts)
 
     async def asset(self, ask: AskAsset, caller: Caller) -> Page:

@@ -5,13 +5,24 @@ import { button, buttons } from "../../deeds";
 import { byId, h, renew } from "../../dom";
 import { formatted } from "../../format";
 
-export async function caches(): Promise<void> {
-  const environment = await ask<{ environment: string; source: string; cached: boolean; resolutionTime: number | null }>("environment-resolver").catch((fault: unknown) => {
+interface Environment {
+  environment: string;
+  source: string;
+  resolutionTime: number | null;
+}
+
+/** What it is; nothing before it was looked up once. */
+const resolved = (): Promise<Environment | null> =>
+  ask<Environment>("environment-resolver").catch((fault: unknown) => {
     if (fault instanceof Refused) return null;
     throw fault;
   });
+
+export async function caches(): Promise<void> {
+  const place = byId("caches");
+  const environment = "resolves" in place.dataset ? await resolved() : null;
   renew(
-    byId("caches"),
+    place,
     environment
       ? h("p", {}, h("strong", {}, environment.environment), h("span", { class: "quiet" }, ` from ${environment.source}, resolved in ${formatted(environment.resolutionTime, "ms")}`))
       : "",
