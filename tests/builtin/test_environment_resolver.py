@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
@@ -462,6 +463,39 @@ async def test_c016_errors_are_unhealthy_and_warnings_degraded(tmp_path: Path) -
         0.0,
         100.0,
     )
+
+
+async def test_c168_a_project_is_never_called_well_before_its_environments_were_compared(tmp_path: Path) -> None:
+    write(tmp_path, _env_staging="API=1\nDEBUG=1", _env_production="API=2")
+    said: list[str] = []
+    async with opened(tmp_path, fallback="production", compare=["staging", "production"]) as (stage, _):
+        async with anyio.create_task_group() as group:
+
+            async def ask_all_the_time() -> None:
+                while True:
+                    said.append((await stage.check_configuration()).status)
+                    await anyio.lowlevel.checkpoint()
+
+            group.start_soon(ask_all_the_time)
+            await stage.look()
+            group.cancel_scope.cancel()
+        finding = await stage.check_configuration()
+
+    assert set(said) == {"unknown"}
+    assert (finding.status, finding.details["drift"]) == ("unhealthy", {"production/staging": 1})
+
+
+async def test_c168_what_cannot_be_read_is_no_drift(tmp_path: Path) -> None:
+    write(tmp_path, _env_staging="API=1")
+    (tmp_path / ".env.production").symlink_to("/etc/hostname")  # It leaves the project: it is not read.
+    async with opened(tmp_path, fallback="staging", compare=["staging", "production"]) as (stage, _):
+        events = await stage.look()
+        finding = await stage.check_configuration()
+
+    assert [(event.type, event.outcome) for event in events[2:]] == [("configuration.compared", "error")]
+    assert not events[2].measures
+    assert finding.status == "degraded"
+    assert finding.message == "the environments cannot be compared: .env.production could not be read"
 
 
 async def test_a_bus_that_is_full_does_not_end_it(tmp_path: Path) -> None:

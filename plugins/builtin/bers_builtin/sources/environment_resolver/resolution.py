@@ -41,6 +41,8 @@ class Resolution(msgspec.Struct, frozen=True):
     """The files there are, strongest first, the configuration file before all."""
     values: Mapping[str, Value]
     faults: Sequence[Fault]
+    unread: Sequence[str] = ()
+    """Files that are there and could not be read: what they set is not known."""
 
     @property
     def set_by_files(self) -> Sequence[str]:
@@ -68,6 +70,7 @@ def resolve(
     """Read the layers, merge them, validate what comes out. The process's variables beat every file."""
     faults: list[Fault] = []
     files: list[str] = []
+    unread: list[str] = []
     document: dict[str, Any] | None = None
     try:
         document = read_document(config, folder)
@@ -81,6 +84,8 @@ def resolve(
             content = folder.read(name)
         except Unreadable as exc:
             faults.append(_unreadable(name, exc))
+            if not exc.harmless:
+                unread.append(name)
             continue
         if content is not None:
             text = content.decode(errors="replace")
@@ -101,7 +106,7 @@ def resolve(
     shown = {
         key: _value(value, origins, reveal=key in config.reveal) for key, (value, origins) in sorted(merged.items())
     }
-    return Resolution(environment, files, shown, faults)
+    return Resolution(environment, files, shown, faults, unread)
 
 
 def _value(value: str, origins: Sequence[str], *, reveal: bool) -> Value:

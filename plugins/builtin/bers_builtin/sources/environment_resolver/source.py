@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 import anyio
 import msgspec
 from anyio import CapacityLimiter, to_thread
 
-from bers import Caller, Context, Emit, Event, Finding, Full, Nothing, Outcome, Refused, Stage, Table
-from bers_builtin.sources._drift import AGREEMENT, DRIFT, Pair, compare_all
+from bers import Caller, Context, Emit, Event, Finding, Full, Nothing, Refused, Stage, Table
+from bers_builtin.sources._drift import Pair, compare_all
 from bers_builtin.sources._pace import Pace
 from bers_builtin.sources.environment_resolver.config import EnvironmentResolverConfig, Origin
 from bers_builtin.sources.environment_resolver.detection import Candidate, Confidence, Detection
-from bers_builtin.sources.environment_resolver.resolution import Resolution, Value
+from bers_builtin.sources.environment_resolver.look import (
+    MAX_LISTED,
+    Compared,
+    Detected,
+    Look,
+    Resolved,
+    Timed,
+    listed,
+    tell,
+)
+from bers_builtin.sources.environment_resolver.resolution import Value
 from bers_builtin.sources.environment_resolver.resolver import Resolver
 from bers_builtin.sources.environment_resolver.validation import Fault, load_jsonschema
 
 FAILURES = 3
 """So many failures in a row are consistent."""
-
-MAX_LISTED = 20
-"""How many faults an event or a health check lists."""
 
 T = TypeVar("T")
 
@@ -65,26 +72,6 @@ class EnvironmentReport(msgspec.Struct, frozen=True, rename="camel"):
     """What environments lack that others set, by the pair of both: the first 20 variables of each."""
 
 
-class _Timed(NamedTuple):
-    """How a piece of work went."""
-
-    ms: float
-    outcome: Outcome
-    reason: str = ""
-
-
-class _Detected(NamedTuple):
-    at: float
-    detection: Detection
-    timed: _Timed
-
-
-class _Resolved(NamedTuple):
-    resolution: Resolution
-    cached: bool
-    timed: _Timed
-
-
 class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
     def __init__(
         self, config: EnvironmentResolverConfig, context: Context, environ: Mapping[str, str] | None = None
@@ -95,10 +82,7 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
         self._threads = CapacityLimiter(2)
         self._pace = Pace(context.clock, config.interval)
         self._failures = 0
-        self._detected: _Detected | None = None
-        self._resolved: _Resolved | None = None
-        self._fault = ""
-        self._pairs: Sequence[Pair] = ()
+        self._last: Look | None = None
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -117,7 +101,11 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
     async def look(self) -> Sequence[Event]:
         """Detect, resolve and compare once; return what there is to tell of it."""
         detected = await self._detect()
-        return [detected, await self._resolve(), *await self._compare()]
+        resolved = await self._resolve(detected.detection.environment)
+        compared = await self._compare()
+        self._failures = 0 if detected.detection.environment else self._failures + 1
+        self._last = Look(detected, resolved, compared)
+        return tell(self._last, self.context.event)
 
     def receive(self, event: Event, table: Table) -> Sequence[Event]:
         """Name the measures as the catalogue does. Our own events have them already."""
@@ -148,10 +136,9 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
         return Cleared(cleared, self._resolver.generation)
 
     async def report(self, ask: Nothing, caller: Caller) -> EnvironmentReport:
-        if self._detected is None:
+        if self._last is None:
             raise Refused("unavailable", "the first detection is not done yet", hint="Ask again in a second.")
-        at, detection, timed = self._detected
-        resolved = self._resolved
+        (at, detection, timed), (resolution, cached, resolving), compared = self._last
         return EnvironmentReport(
             environment=detection.environment,
             source=detection.source,
@@ -162,23 +149,23 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
             conflicts=detection.conflicts,
             root=str(self._resolver.root),
             dialect=self.config.dialect,
-            files=resolved.resolution.files if resolved else (),
-            values=resolved.resolution.values if resolved else {},
-            valid=resolved.resolution.valid if resolved else None,
-            faults=resolved.resolution.faults if resolved else (),
-            resolution_time=resolved.timed.ms if resolved else None,
-            cached=resolved.cached if resolved else None,
+            files=resolution.files if resolution else (),
+            values=resolution.values if resolution else {},
+            valid=resolution.valid if resolution else None,
+            faults=resolution.faults if resolution else (),
+            resolution_time=resolving.ms if resolution else None,
+            cached=cached if resolution else None,
             generation=self._resolver.generation,
             drift={
                 pair.name: {name: list(lacks[:MAX_LISTED]) for name, lacks in pair.missing.items()}
-                for pair in self._pairs
+                for pair in compared.pairs
             },
         )
 
     async def check_detection(self) -> Finding:
-        if self._detected is None:
+        if self._last is None:
             return Finding("unknown", "the environment was not looked for yet")
-        at, detection, timed = self._detected
+        at, detection, timed = self._last.detected
         details = {
             "environment": detection.environment,
             "source": detection.source,
@@ -204,13 +191,14 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
         )
 
     async def check_configuration(self) -> Finding:
-        if self._fault:
-            return Finding("unhealthy", f"the configuration cannot be resolved: {self._fault}", {"configured": None})
-        if self._resolved is None:
+        if self._last is None:
             return Finding("unknown", "the configuration was not resolved yet")
-        resolution = self._resolved.resolution
+        _, (resolution, cached, resolving), compared = self._last
+        if resolution is None:
+            message = f"the configuration cannot be resolved: {resolving.reason}"
+            return Finding("unhealthy", message, {"configured": None})
         errors = resolution.errors
-        drifted = [pair for pair in self._pairs if pair.count]
+        drifted = [pair for pair in compared.pairs if pair.count]
         configured = len(resolution.files) + bool(self.config.schema) + len(self.config.required)
         details = {
             "configured": configured,
@@ -219,13 +207,16 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
             "keys": len(resolution.values),
             "errors": len(errors),
             "warnings": len(resolution.faults) - len(errors),
-            "faults": _listed(resolution),
-            "cached": self._resolved.cached,
-            "drift": {pair.name: pair.count for pair in self._pairs},
+            "faults": listed(resolution),
+            "cached": cached,
+            "drift": {pair.name: pair.count for pair in compared.pairs},
         }
         if errors:
             message = f"{len(errors)} errors, the first at {errors[0].path}: {errors[0].message}"
             return Finding("unhealthy", message, details, "Correct what `faults` lists.")
+        if compared.timed.outcome != "success":
+            message = f"the environments cannot be compared: {compared.timed.reason}"
+            return Finding("degraded", message, details, "Let their files be read, or take them out of `compare`.")
         if drifted:
             worst = max(drifted, key=lambda pair: ("production" in pair.missing, pair.count))
             message = f"{worst.name}: {worst.count} variables are set in one alone, as {_lacking(worst)}"
@@ -243,99 +234,40 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
             return Finding("healthy", "there is no configuration to be wrong", details)
         return Finding("healthy", f"valid in {resolution.environment or 'no environment'}", details)
 
-    async def _detect(self) -> Event:
+    async def _detect(self) -> Detected:
         detection, timed = await self._work(self._resolver.detect)
         if detection is None:
             detection = Detection(None, None, None, (), ())
         elif detection.environment is None:
             timed = timed._replace(outcome="failure", reason=detection.reason)
-        self._failures = 0 if detection.environment else self._failures + 1
-        self._detected = _Detected(self.context.clock.time(), detection, timed)
-        measures = {"environment_detection_total": 1.0, "error_rate": 0.0 if timed.outcome == "success" else 100.0}
-        if timed.outcome == "success":
-            measures["environment_detection_time"] = timed.ms
-        return self.context.event(
-            "environment.detected",
-            measures=measures,
-            labels={"source": detection.source or "none", "confidence": detection.confidence or "none"},
-            outcome=timed.outcome,
-            reason=timed.reason or detection.reason or None,
-            duration_ms=timed.ms,
-            data={
-                "environment": detection.environment,
-                "candidates": msgspec.to_builtins(detection.candidates),
-                "conflicts": list(detection.conflicts),
-            },
-        )
+        return Detected(self.context.clock.time(), detection, timed)
 
-    async def _resolve(self) -> Event:
-        environment = self._detected.detection.environment if self._detected else None
+    async def _resolve(self, environment: str | None) -> Resolved:
         now = self.context.clock.monotonic()
         found, timed = await self._work(lambda: self._resolver.resolve(environment, now))
-        self._fault = timed.reason
         if found is None:
-            self._resolved = None
-            return self.context.event(
-                "configuration.resolved",
-                measures={"error_rate": 100.0},
-                outcome=timed.outcome,
-                reason=timed.reason,
-                duration_ms=timed.ms,
-            )
+            return Resolved(None, False, timed)
         resolution, cached = found
         if not resolution.valid:
             timed = timed._replace(outcome="failure", reason=f"{len(resolution.errors)} errors in the configuration")
-        self._resolved = _Resolved(resolution, cached, timed)
-        return self.context.event(
-            "configuration.resolved",
-            measures={
-                "configuration_resolution_time": timed.ms,
-                "cache_hit_rate": 100.0 if cached else 0.0,
-                "configuration_valid": 100.0 if resolution.valid else 0.0,
-                "error_rate": 0.0 if resolution.valid else 100.0,
-            },
-            labels={"cached": str(cached).lower()},
-            outcome=timed.outcome,
-            reason=timed.reason or None,
-            duration_ms=timed.ms,
-            data={
-                "environment": resolution.environment,
-                "files": list(resolution.files),
-                "keys": len(resolution.values),
-                "faults": _listed(resolution),
-            },
-        )
+        return Resolved(resolution, cached, timed)
 
-    async def _compare(self) -> Sequence[Event]:
+    async def _compare(self) -> Compared:
         """Find what the files of one environment set, and those of another do not."""
         if not self.config.compare:
-            return ()
+            return Compared((), Timed(0.0, "success"))
         now = self.context.clock.monotonic()
 
         def resolved() -> Sequence[Pair]:
-            found = {one: self._resolver.resolve(one, now)[0].set_by_files for one in self.config.compare}
-            return compare_all(found)
+            found = {one: self._resolver.resolve(one, now)[0] for one in self.config.compare}
+            if unread := {name for resolution in found.values() for name in resolution.unread}:
+                raise OSError(f"{', '.join(sorted(unread))} could not be read")
+            return compare_all({one: resolution.set_by_files for one, resolution in found.items()})
 
         pairs, timed = await self._work(resolved)
-        self._pairs = pairs or ()
-        if pairs is None:
-            return [self.context.event("configuration.compared", outcome=timed.outcome, reason=timed.reason)]
-        return [
-            self.context.event(
-                "configuration.compared",
-                measures={
-                    DRIFT.name: float(pair.count),
-                    AGREEMENT.name: 0.0 if pair.count else 100.0,
-                },
-                labels={"pair": pair.name},
-                outcome="failure" if pair.count else "success",
-                reason=f"{pair.count} variables are set in one alone" if pair.count else None,
-                data={"missing": {name: list(lacks[:MAX_LISTED]) for name, lacks in pair.missing.items()}},
-            )
-            for pair in pairs
-        ]
+        return Compared(pairs or (), timed)
 
-    async def _work(self, work: Callable[[], T]) -> tuple[T | None, _Timed]:
+    async def _work(self, work: Callable[[], T]) -> tuple[T | None, Timed]:
         """Do file work in a thread; say how long the work itself took, or why it failed."""
 
         def timed() -> tuple[T, float]:
@@ -348,10 +280,10 @@ class EnvironmentResolver(Stage[EnvironmentResolverConfig]):
                 result, ms = await to_thread.run_sync(timed, abandon_on_cancel=True, limiter=self._threads)
         except TimeoutError:
             reason = f"the file system did not answer within {self.config.timeout}"
-            return None, _Timed((perf_counter() - start) * 1000, "timeout", reason)
+            return None, Timed((perf_counter() - start) * 1000, "timeout", reason)
         except OSError as exc:
-            return None, _Timed((perf_counter() - start) * 1000, "error", str(exc))
-        return result, _Timed(ms, "success")
+            return None, Timed((perf_counter() - start) * 1000, "error", str(exc))
+        return result, Timed(ms, "success")
 
 
 def _set_time(event: Event, measures: dict[str, float], name: str) -> None:
@@ -362,8 +294,3 @@ def _set_time(event: Event, measures: dict[str, float], name: str) -> None:
 def _lacking(pair: Pair) -> str:
     """One variable that one of them lacks."""
     return next(f"{lacks[0]}, which {name} lacks" for name, lacks in pair.missing.items() if lacks)
-
-
-def _listed(resolution: Resolution) -> list[dict[str, str]]:
-    faults = sorted(resolution.faults, key=lambda fault: fault.severity)
-    return [{"severity": one.severity, "path": one.path, "message": one.message} for one in faults[:MAX_LISTED]]
