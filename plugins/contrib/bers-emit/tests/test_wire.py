@@ -17,7 +17,10 @@ from bers_emit.wire import Broken, Wire
 def answering(
     *pieces: bytes, pause: float = 0.0, times: int = 1, closed: threading.Event | None = None
 ) -> Generator[tuple[str, list[bytes]], None, None]:
-    """A server that says this to each of so many connections, whatever it is asked, and closes them; then sets ``closed``."""
+    """A server that says this to each of so many connections, whatever it is asked, and closes them.
+
+    ``closed`` is set as soon as one is.
+    """
     asked: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
