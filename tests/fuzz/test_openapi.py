@@ -118,7 +118,7 @@ def test_a_stream_begins_with_a_greeting_or_is_refused_whatever_is_asked_for(
 ) -> None:
     described = server.get("/openapi.json").json()["paths"]["/api/monitoring/events"]["get"]["responses"]
     asked = {"types": types, "format": format, "lastEventId": last}
-    with httpx2.stream("GET", server.url("events"), params=asked, timeout=5) as reply:
+    with httpx2.stream("GET", server.url("events"), params=asked, timeout=30) as reply:
         assert str(reply.status_code) in described
         if reply.status_code == 200:
             assert reply.headers["content-type"] == "text/event-stream"
@@ -132,7 +132,7 @@ def test_a_stream_begins_with_a_greeting_or_is_refused_whatever_is_asked_for(
 def test_a_last_event_id_in_the_header_may_be_anything_that_a_header_can_hold(server: Operator) -> None:
     for id in ("", "0", "-1", "9" * 19, "9" * 5000, "\u00e4", "1e3", "1, 2", "7 7"):
         headers = [(b"Last-Event-ID", id.encode("latin-1"))]
-        with httpx2.stream("GET", server.url("events"), headers=headers, timeout=5) as reply:
+        with httpx2.stream("GET", server.url("events"), headers=headers, timeout=30) as reply:
             assert (reply.status_code, next(reply.iter_lines())) == (200, "event: connected"), id[:20]
 
 
