@@ -103,7 +103,9 @@ def test_c003_a_plugin_that_no_longer_loads_is_named_and_the_server_goes_on(serv
 def _replace(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
-    file.write_text(text.replace(old, new))
+    other = file.with_suffix(".new")
+    other.write_text(text.replace(old, new))
+    other.replace(file)  # In one step: half a file is a change, too.
 
 
 def _said(server: Operator) -> str:
