@@ -14,7 +14,6 @@ import pytest
 from tests.acceptance.conftest import BERS, Operator
 from tests.integration.processes import at_leisure, configure, installed, started, until
 
-
 RULE = "{name: Back, event: deployment.rolledback}"
 
 

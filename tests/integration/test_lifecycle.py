@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import httpx2
@@ -167,7 +168,7 @@ def test_c004_restart_changes_the_process_and_nothing_else(tmp_path: Path) -> No
         (alert,) = server.until(SLOW_ALERTS, len)
         body = {"operator": "ada", "notes": "looking"}
         assert server.post(f"alerts/{alert['id']}/acknowledge", body).status_code == 200
-        until(lambda: len(_seconds(server)) >= 3)
+        before = until(lambda: found if len(found := _seconds(server)) >= 3 else None)
         alerts, build = server.data(SLOW_ALERTS), server.data("metrics/build_performance")["current"]
         pid = server.process.pid
         done = run(tmp_path, "restart")
@@ -179,8 +180,10 @@ def test_c004_restart_changes_the_process_and_nothing_else(tmp_path: Path) -> No
         last = max(_seconds(server))
         until(lambda: max(_seconds(server)) >= last + 2)
         seconds = _seconds(server)
-        missing = set(range(min(seconds), max(seconds))) - set(seconds)
-        assert len(missing) <= 3, f"the 1-s series misses {sorted(missing)} of {min(seconds)} to {max(seconds)}"
+        assert set(before) <= set(seconds)
+        # On a busy machine a reading may be late and its second without one, at any time.
+        gap = max(later - earlier - 1 for earlier, later in pairwise(seconds))
+        assert gap <= at_leisure(3), f"{gap} s are missing in {seconds}"
         assert run(tmp_path, "stop").returncode == 0
 
 
