@@ -15,7 +15,7 @@ PROBES = 60
 
 
 def test_who_does_not_read_is_let_go_and_nobody_else_misses_anything(tmp_path: Path) -> None:
-    configure(tmp_path, {"  sse: {}": "  sse: {stall: 5s, buffer: 8}"})
+    configure(tmp_path, {"  sse: {}": "  sse: {stall: 10s, buffer: 8}"})
     with started(tmp_path) as server, gathered(server.url("events?types=build.finished")) as crowd:
 
         def told() -> dict[str, int]:
