@@ -62,10 +62,11 @@ def installed(folder: Path, name: str, text: str) -> Path:
 
 
 def free_ports() -> dict[str, int]:
-    """Three ports that nobody listens on, and that the system gives nobody who asks for any."""
+    """Three ports that nobody listens on, and that nobody else is given: neither by the system nor by us."""
     chance, found = SystemRandom(), dict[str, int]()
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12
     while len(found) < len(USUAL):
-        port = chance.randrange(20_000, 32_000)
+        port = 20_000 + worker * 1000 + chance.randrange(1000)
         with socket.socket() as one, suppress(OSError):
             one.bind(("127.0.0.1", port))
             if port not in found.values():

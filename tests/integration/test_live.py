@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, NamedTuple
 
 import httpx2
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
 @contextmanager
 def listening(server: Operator, query: str = "", **headers: str) -> Generator[Iterator[Frame]]:
     """Open the stream; it is open when the block begins."""
-    with httpx2.stream("GET", server.url(f"events{query}"), headers=headers, timeout=5) as reply:
+    with httpx2.stream("GET", server.url(f"events{query}"), headers=headers, timeout=30) as reply:
         assert reply.status_code == 200
         frames = _frames(reply.iter_lines())
         assert _kind(hello := next(frames)) == "connected", hello
@@ -53,6 +53,13 @@ def wanted(frames: Iterator[Frame], *names: str, seconds: float = 30.0) -> list[
     raise AssertionError(f"the stream ended; wanted {names}, heard {found}")
 
 
+def of_build(frames: Iterator[Frame], id: str) -> Frame:
+    """The frame of one build, whatever others have emitted before."""
+    while (frame := wanted(frames, "build-completed")[0]).data["id"] != id:
+        pass
+    return frame
+
+
 def build(subject: str, duration: float = 900, **fields: Any) -> dict[str, Any]:
     return {
         "type": "build.finished",
@@ -70,9 +77,9 @@ def test_c013_c160_an_event_is_on_the_stream_within_a_second(server: Operator) -
     with listening(server) as frames:
         began = time.monotonic()
         server.emit(build("soon"))
-        (frame,) = wanted(frames, "build-completed")
+        frame = of_build(frames, "soon")
         assert time.monotonic() - began < at_leisure(1.0)
-    assert frame.data["id"] == "soon" and frame.data["subject"] == "soon"
+    assert frame.data["subject"] == "soon"
     assert frame.data["data"]["measures"]["build_performance"] == 900
 
 
@@ -99,16 +106,21 @@ def _step(frames: Iterator[Frame], name: str, left: int) -> Any:
 
 def test_c038_metrics_come_every_second_with_their_newest_values(server: Operator) -> None:
     with listening(server) as frames:
-        first, second, third = wanted(frames, *["performance_metrics"] * 3)
-        assert 0.3 < (third.data["timestamp"] - second.data["timestamp"]) / 1000 < 2
-        assert first.data["timestamp"] < second.data["timestamp"]
-        assert 0 < third.data["metrics"]["system_memory_usage"]["current"] <= 100
+        told = wanted(frames, *["performance_metrics"] * 5)
+        assert_a_second_apart(told)
+        assert 0 < told[-1].data["metrics"]["system_memory_usage"]["current"] <= 100
 
 
 def test_c038_a_client_that_hears_nothing_else_is_sent_pings(server: Operator) -> None:
     with listening(server, "?types=change.*") as frames:
-        one, two = wanted(frames, "ping", "ping")
-        assert 0.3 < (two.data["timestamp"] - one.data["timestamp"]) / 1000 < 3
+        assert_a_second_apart(wanted(frames, *["ping"] * 5))
+
+
+def assert_a_second_apart(frames: list[Frame]) -> None:
+    """One that a busy machine made late is soon followed by the next; not each can be late, and not each too soon."""
+    times = [frame.data["timestamp"] for frame in frames]
+    gaps = [(later - earlier) / 1000 for earlier, later in pairwise(times)]
+    assert min(gaps) > 0 and max(gaps) > 0.5 and min(gaps) < 2, gaps
 
 
 def test_who_comes_back_is_told_what_was_missed_once_and_in_order(server: Operator) -> None:
@@ -160,15 +172,17 @@ def test_c052_two_clients_hear_the_same_and_are_counted(server: Operator) -> Non
     with listening(server) as one, listening(server) as two:
         assert server.data("dashboard/status")["server"]["sseClients"] == 2
         server.emit(build("both"))
-        assert wanted(one, "build-completed") == wanted(two, "build-completed")
+        assert of_build(one, "both") == of_build(two, "both")
     server.until("dashboard/status", lambda data: data["server"]["sseClients"] == 0)
 
 
 def test_a_filter_lets_through_what_was_asked_for_alone(server: Operator) -> None:
     with listening(server, "?types=deployment.*,ping") as frames:
         server.emit(build("other"), {"type": "deployment.started", "source": "ci", "id": "d", "subject": "d"})
-        names = {next(frames).name for _ in range(3)}  # With its measure, and a ping.
-        assert "deployment-started" in names and names <= {"deployment-started", "deployment-measured", "ping"}
+        names = set[str]()
+        while not {"deployment-started", "deployment-measured", "ping"} <= names:
+            names.add(next(frames).name)
+        assert names == {"deployment-started", "deployment-measured", "ping"}
     assert server.get("events?types=Build!").status_code == 400
     assert server.get("events?format=carrier-pigeon").status_code == 422
 

@@ -80,10 +80,8 @@ def test_over_rest_a_change_is_in_force_at_once(server: Operator) -> None:
     )
     reply = server.post("config/reload")
     assert (reply.status_code, reply.json()["data"]["generation"]) == (200, 2)
-    assert (
-        reply.json()["data"]["reload"]["changed"]["pipelines"]["changed"] == ["alerts", "notify", "history", "live"]
-        or True
-    )
+    changed = reply.json()["data"]["reload"]["changed"]
+    assert changed["sinks"]["changed"] == ["alert-engine"] and "alerts" in changed["pipelines"]["changed"]
     server.emit(SLOW | {"duration_ms": 1200})
     assert server.until("alerts", len)[0]["rule"] == "Any build"
     assert server.get("config/reload").status_code == 405
@@ -142,7 +140,7 @@ def test_the_command_says_what_changed_or_what_is_wrong(server: Operator) -> Non
     refused = server.bers("reload", check=False)
     assert refused.returncode == 1 and "environment: cannot be changed while the server runs" in refused.stderr
     os.kill(server.process.pid, signal.SIGTERM)
-    assert server.process.wait(15) == 0
+    assert server.process.wait(30) == 0
     gone = server.bers("reload", "--url", server.url("/"), check=False)
     assert gone.returncode == 3
     started_again = server.bers("check")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -37,8 +37,9 @@ def notify() -> None:
 @_json
 @_url
 def list_(json_: bool, url: str | None) -> None:
-    """Every channel, and how it does. Exit code 1 where one fails, is disabled, or gave something up."""
-    found = _channels(url)
+    """Every channel, and how it does. Exit code 1 where one fails, is disabled, or gave something up, and where a sink
+    does not run, so that nobody knows its channels."""
+    found, unheard = _channels(url)
     if json_:
         output.as_json(found)
     else:
@@ -52,9 +53,10 @@ def list_(json_: bool, url: str | None) -> None:
                 for one in found
             ],
         )
-    if not found:
+    if not found and not unheard:
         click.echo("no channels; see docs/how-to/notify.md for how to name some", err=True)
-    sys.exit(1 if any(one["state"] != "ready" or one["givenUp"] for one in found) else 0)
+    _say(unheard)
+    sys.exit(1 if unheard or any(one["state"] != "ready" or one["givenUp"] for one in found) else 0)
 
 
 @notify.command()
@@ -88,11 +90,9 @@ def test(channel: str, sink: str, json_: bool, url: str | None) -> None:
 def deliveries(channel: str, status: str, limit: int, json_: bool, url: str | None) -> None:
     """Who was told of what, who is still to be told, and who could not be; newest first."""
     places = [_place(channel, "", url)] if channel else _sinks(url)
-    found: list[dict[str, Any]] = []
-    for place in places:
-        asked = {"channel": channel, "status": status, "limit": limit}
-        rows = _ask_if_open(f"{place}/deliveries", asked, url) or []
-        found += [{"sink": place, **one} for one in rows]
+    asked = {"channel": channel, "status": status, "limit": limit}
+    found, unheard = _ask_all(places, "/deliveries", asked, url)
+    _say(unheard)
     found.sort(key=lambda one: -int(one["createdAt"]))
     if json_:
         output.as_json(found)
@@ -107,7 +107,7 @@ def deliveries(channel: str, status: str, limit: int, json_: bool, url: str | No
             for one in found
         ],
     )
-    if not found:
+    if not found and not unheard:
         click.echo("no deliveries", err=True)
 
 
@@ -153,18 +153,42 @@ def _sinks(url: str | None) -> list[str]:
     return [path.removesuffix(_CHANNELS) for path in paths if path.endswith(_CHANNELS)]
 
 
-def _channels(url: str | None) -> list[dict[str, Any]]:
+def _channels(url: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+    return _ask_all(_sinks(url), _CHANNELS, {}, url)
+
+
+def _ask_all(
+    sinks: Sequence[str], path: str, fields: Mapping[str, Any], url: str | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """What those answer that run; and of those that are declared and do not, what is to be said."""
     found: list[dict[str, Any]] = []
-    for sink in _sinks(url):
-        rows = _ask_if_open(f"{sink}{_CHANNELS}", {}, url) or []
-        found += [{"sink": sink, **one} for one in rows]
-    return found
+    silent: list[str] = []
+    for sink in sinks:
+        rows = _ask_if_open(f"{sink}{path}", fields, url)
+        if rows is None:
+            silent.append(sink)
+        else:
+            found += [{"sink": sink, **one} for one in rows]
+    stages: list[dict[str, Any]] = client.ask("GET", "stages", url=url) if silent else []
+    unheard = [
+        f"sink {one['key']!r} does not run, and so its channels are not known; see `bers status` for why"
+        for one in stages
+        if one["kind"] == "sink" and one["use"] in silent
+    ]
+    return found, unheard
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line, err=True)
 
 
 def _place(channel: str, sink: str, url: str | None) -> str:
     """The sink that has the channel."""
-    there = _channels(url)
+    there, unheard = _channels(url)
     found = [one["sink"] for one in there if one["name"] == channel and sink in ("", one["sink"])]
+    if not found and unheard:
+        raise NoSuchChannel("; ".join(unheard))
     if not found:
         raise NoSuchChannel(unknown("channel", channel, [one["name"] for one in there]))
     if len(found) > 1:
@@ -173,7 +197,7 @@ def _place(channel: str, sink: str, url: str | None) -> str:
 
 
 def _ask_if_open(path: str, fields: Mapping[str, Any], url: str | None) -> list[dict[str, Any]] | None:
-    """The answer of a sink; nothing where it is not declared."""
+    """The answer of a sink; nothing where it is not declared, or does not run."""
     try:
         rows: list[dict[str, Any]] = client.ask("GET", path, fields, url=url)
     except client.Denied as no:

@@ -112,8 +112,8 @@ async def serving(
     for steps, value in (*at_home, *changes):
         document.put(steps, value)
     async with running(config.plan(document, plugins.load().with_specs(specs)), clock=clock) as node:
-        async with httpx2.AsyncClient(timeout=10, headers=headers, verify=verify) as client:
-            with anyio.fail_after(10):
+        async with httpx2.AsyncClient(timeout=30, headers=headers, verify=verify) as client:
+            with anyio.fail_after(60):
                 await node.supervisor.settled.wait()
             yield Server(node, client)
             gaps = node.supervisor.counters.gaps()

@@ -297,9 +297,8 @@ pipelines: {{metrics: {{sources: [build, validation], processors: [windows], sin
         written(tmp_path / "bep" / "build.json", events)
         written(tmp_path / "bep" / "again.json", events)  # The same build in another file is the same build.
         await server.until("dashboard/status", lambda one: one["counters"]["intake"]["filtered"] == 3)
-        status = await server.data("dashboard/status")
+        status = await server.until("dashboard/status", lambda one: one["counters"]["metrics/store"]["out"] > 0)
     assert status["unmapped"] == {} and not [one for one in status["warnings"] if "bazel" in one]
-    assert status["counters"]["metrics/store"]["out"] > 0
 
 
 async def test_a_pipe_and_a_dead_link_among_the_files_hold_nobody(tmp_path: Path) -> None:

@@ -19,15 +19,17 @@ from bers_emit.testing import Receiver
 def _flush() -> None:
     emitter = process_emitter()
     assert emitter is not None
-    assert emitter.flush(10)
+    assert emitter.flush(60)
     emitter.close()
 
 
 def test_a_build_reports_its_start_and_its_end(receiver: Receiver) -> None:
+    start = time.perf_counter()
     with build("chat-widget", environment="production", measures={"files": 3}) as b:
         time.sleep(0.05)
         b.measure("bundle.size", 412_331, kind="raw")
         b.set(version="1.5.0")
+    whole = (time.perf_counter() - start) * 1000
     _flush()
     [started], [finished] = receiver.of("build.started"), receiver.of("build.finished")
     assert started["subject"] == finished["subject"] == b.subject
@@ -39,7 +41,7 @@ def test_a_build_reports_its_start_and_its_end(receiver: Receiver) -> None:
     assert finished["outcome"] == "success"
     assert finished["version"] == "1.5.0"
     assert finished["measures"] == {"files": 3.0, "bundle.size.raw": 412_331.0}
-    assert 50 <= finished["duration_ms"] < 1000
+    assert 50 <= finished["duration_ms"] <= whole
 
 
 @pytest.mark.parametrize(
@@ -66,9 +68,11 @@ def test_the_outcome_is_that_of_the_block(
 
 def test_phases_are_measures_of_the_end(receiver: Receiver) -> None:
     with build("x"):
+        start = time.perf_counter()
         for _ in range(2):
             with phase("bundle"):
                 time.sleep(0.02)
+        whole = (time.perf_counter() - start) * 1000
         with pytest.raises(KeyError), phase("minify"):
             raise KeyError
     with phase("of nothing"):
@@ -76,7 +80,7 @@ def test_phases_are_measures_of_the_end(receiver: Receiver) -> None:
     _flush()
     measures = receiver.of("build.finished")[0]["measures"]
     assert set(measures) == {"phase.bundle", "phase.minify"}
-    assert 40 <= measures["phase.bundle"] < 500
+    assert 40 <= measures["phase.bundle"] <= whole
 
 
 def test_each_part_of_a_phase_is_told_with_its_beginning_also_where_they_overlap(receiver: Receiver) -> None:
@@ -210,11 +214,14 @@ def test_coroutines_and_generators_are_measured_to_their_end(receiver: Receiver)
 
 def test_calls_at_once_do_not_mix(receiver: Receiver) -> None:
     part = phase("wait")
+    around: list[float] = []
 
     @build("parallel")
     async def one(seconds: float) -> None:
+        start = time.perf_counter()
         async with part:
             await asyncio.sleep(seconds)
+        around.append((time.perf_counter() - start) * 1000)
 
     async def both() -> None:
         await asyncio.gather(one(0.3), one(0.05))
@@ -222,8 +229,8 @@ def test_calls_at_once_do_not_mix(receiver: Receiver) -> None:
     asyncio.run(both())
     _flush()
     short, long = sorted(event["measures"]["phase.wait"] for event in receiver.of("build.finished"))
-    assert 50 <= short < 250
-    assert long >= 300
+    assert 50 <= short <= min(around)
+    assert 300 <= long <= max(around)
 
 
 @pytest.mark.parametrize("name", [None, 7, "", "x" * 9999, b"x", object()])

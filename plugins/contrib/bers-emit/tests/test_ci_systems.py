@@ -284,6 +284,7 @@ CASES: list[tuple[dict[str, str], str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.usefixtures("usual_budget")
 @pytest.mark.parametrize(("variables", "source", "vcs", "run"), CASES)
 def test_each_event_tells_commit_and_run(
     variables: dict[str, str],
@@ -298,6 +299,7 @@ def test_each_event_tells_commit_and_run(
     with Emitter(receiver.url) as emitter:
         emitter.emit("build.started")
         assert emitter.budget == 3.0
+        assert emitter.flush(60)
     [event] = receiver.events
     assert (event["source"], event["vcs"], event["run"]) == (source, vcs, run)
 
@@ -309,10 +311,12 @@ def test_every_system_that_is_known_is_in_these_cases() -> None:
         assert source({system.marker: "x"}).startswith(f"/ci/{system.name}/")  # It is in the list of markers, too.
 
 
+@pytest.mark.usefixtures("usual_budget")
 def test_outside_of_ci_an_event_tells_neither(receiver: Receiver) -> None:
     with Emitter(receiver.url) as emitter:
         emitter.emit("build.started")
         assert emitter.budget == 1.0
+        assert emitter.flush(60)
     assert not {"vcs", "run"} & set(receiver.events[0])
     assert not in_ci({})
     assert in_ci({"CI": "true"})

@@ -177,7 +177,7 @@ def test_flush_sends_what_is_left(nobody: str, spool: Path, capsys: pytest.Captu
     status = json.loads(out[1])
     assert (status["folder"], status["files"], status["waiting"], status["dead"]) == (str(spool), 3, 3, 0)
     with Receiver() as receiver:
-        assert main(["flush", "--url", receiver.url, "--deadline", "10s", "--strict"]) == 0
+        assert main(["flush", "--url", receiver.url, "--deadline", "60s", "--strict"]) == 0
         assert len(receiver.events) == 3
     assert main(["spool", "status"]) == 0
     out = capsys.readouterr().out.splitlines()

@@ -236,14 +236,14 @@ def test_await_is_the_same(receiver: Receiver) -> None:
             return await emitter.aemit("a.b", subject="1"), await bers_emit.aemit("a.c")
 
     assert asyncio.run(both()) == (True, True)
-    bers_emit.Emitter(receiver.url).flush(5)
+    bers_emit.Emitter(receiver.url).flush(60)
     assert receiver.of("a.b")[0]["subject"] == "1"
 
 
 def test_a_process_that_ends_without_an_exit_handler_flushes_first(receiver: Receiver) -> None:
     script = """import os, bers_emit
 bers_emit.emit('a.b', subject='1')
-print(bers_emit.flush(10), flush=True)
+print(bers_emit.flush(60), flush=True)
 os._exit(0)"""
     environment = {**os.environ, "BERS_EMIT_URL": receiver.url}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

@@ -75,7 +75,7 @@ for thread in threads: thread.join()
 
 def _rest(receiver: Receiver) -> None:
     with Emitter(receiver.url) as emitter:
-        assert emitter.flush(20)
+        assert emitter.flush(60)
 
 
 def test_workers_of_a_master_that_forks_lose_nothing_and_tell_nothing_twice(receiver: Receiver) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from typing import Callable
 
 import pytest
 
@@ -12,6 +13,7 @@ from bers_emit import Emitter
 from bers_emit.cli import main
 from bers_emit.testing import Receiver
 
+InTime = Callable[[float, "Callable[[], object]"], None]
 ASK = ["gate", "--env", "production", "--for", "staging-validation"]
 
 
@@ -53,7 +55,7 @@ def test_it_waits_for_a_validation_as_long_as_it_may(receiver: Receiver, capsys:
         _says(receiver, "waiting")
     start = time.monotonic()
     assert main([*ASK, "--timeout", "1s"]) == 1
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10  # Nine answers would take twice that.
     assert capsys.readouterr().err == "closed: it is waiting within 1 s\n"
 
 
@@ -71,6 +73,7 @@ def test_where_nobody_says_it_may_go_with_a_warning_unless_told_otherwise(
     more: list[str],
     code: int,
     receiver: Receiver,
+    in_time: InTime,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -84,12 +87,14 @@ def test_where_nobody_says_it_may_go_with_a_warning_unless_told_otherwise(
         receiver.answer(200, body=b"<html>please log in</html>")
     else:
         receiver.answer(int(trouble))
-    start = time.monotonic()
-    assert main([*ASK, *more]) == code
-    assert time.monotonic() - start < 6
-    error = capsys.readouterr().err
-    assert "nobody says whether it may go" in error
-    assert error.count("\n") == 1
+
+    def ask() -> None:
+        assert main([*ASK, *more]) == code
+        error = capsys.readouterr().err
+        assert "nobody says whether it may go" in error
+        assert error.count("\n") == 1
+
+    in_time(6.0, ask)
 
 
 def test_a_server_that_comes_back_within_the_timeout_is_heard(receiver: Receiver) -> None:

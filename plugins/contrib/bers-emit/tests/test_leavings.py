@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Callable
 
@@ -207,14 +208,14 @@ def test_where_nothing_compresses_with_brotli_there_are_no_such_sizes(
 
 def test_measuring_is_no_part_of_the_duration(receiver: Receiver, folder: Path) -> None:
     large = "head -c 20000000 /dev/urandom > dist/a.bin"
-    assert run("--kind", "build", "--bundle", "dist/**", f"mkdir dist; {large}; date +%s%N > end") == ""
-    started, finished = receiver.of("build.started")[0], receiver.of("build.finished")[0]
-    assert finished["measures"]["bundle.gzip"] > 20_000_000
-    from datetime import datetime
-
-    begun = datetime.fromisoformat(started["time"].replace("Z", "+00:00")).timestamp()
-    ended = int((folder / "end").read_text()) / 1e9
-    assert finished["duration_ms"] / 1000 == pytest.approx(ended - begun, rel=0.05, abs=0.1)
+    beside: list[float] = []
+    while not beside or abs(beside[-1]) > 0.1:  # Until the machine did nothing else between the end and our clock.
+        assert len(beside) < 5, beside
+        assert run("--kind", "build", "--bundle", "dist/**", f"mkdir -p dist; {large}; date +%s%N > end") == ""
+        started, finished = receiver.of("build.started")[-1], receiver.of("build.finished")[-1]
+        assert finished["measures"]["bundle.gzip"] > 20_000_000
+        begun = datetime.fromisoformat(started["time"].replace("Z", "+00:00")).timestamp()
+        beside.append(finished["duration_ms"] / 1000 - (int((folder / "end").read_text()) / 1e9 - begun))
 
 
 @pytest.mark.parametrize(

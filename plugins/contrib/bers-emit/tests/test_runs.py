@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -23,6 +24,7 @@ from bers_emit.testing import Receiver
 # The tests' own process has threads, and these commands and terminals are born by fork.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 WRAPPED = [sys.executable, "-m", "bers_emit", "run"]
+InTime = Callable[[float, "Callable[[], object]"], None]
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +97,9 @@ def test_a_script_that_names_no_interpreter_runs_as_in_a_shell(receiver: Receive
 
 
 def test_the_duration_is_the_commands(receiver: Receiver) -> None:
+    start = time.perf_counter()
     subprocess.run([*WRAPPED, "--", "sleep", "0.5"], check=True)
-    assert 500 <= receiver.of("task.finished")[0]["duration_ms"] < 1500
+    assert 500 <= receiver.of("task.finished")[0]["duration_ms"] < (time.perf_counter() - start) * 1000
 
 
 def test_arguments_are_reported_on_demand_alone(receiver: Receiver) -> None:
@@ -115,7 +118,7 @@ def test_a_signal_reaches_the_child_which_cleans_up(name: str, receiver: Receive
         assert wrapper.stdout is not None
         assert wrapper.stdout.readline() == b"up\n"
         wrapper.send_signal(signal.Signals[name])
-        assert wrapper.wait(10) == 5
+        assert wrapper.wait(30) == 5
     assert (tmp_path / "out").read_text() == "cleaned\n"
     with pytest.raises(ProcessLookupError):  # No orphan.
         os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -131,7 +134,7 @@ def test_signals_of_a_users_own_are_passed_on_and_stop_nothing(name: str, receiv
         assert wrapper.stdout.readline() == b"up\n"
         wrapper.send_signal(signal.Signals[name])
         assert wrapper.stdout.read() == b"usr\n"
-        assert wrapper.wait(10) == 0
+        assert wrapper.wait(30) == 0
     assert receiver.of("task.finished")[0]["outcome"] == "success"
 
 
@@ -143,7 +146,7 @@ def test_an_interrupt_without_a_terminal_is_passed_on(receiver: Receiver) -> Non
         assert wrapper.stdout.readline() == b"up\n"
         wrapper.send_signal(signal.SIGINT)
         assert wrapper.stdout.read() == b"int\n"
-        assert wrapper.wait(10) == 130
+        assert wrapper.wait(30) == 130
     [finished] = receiver.of("task.finished")
     assert (finished["outcome"], finished["reason"]) == ("cancel", "stopped by SIGINT")
 
@@ -222,16 +225,22 @@ def test_arguments_that_are_secrets_are_hidden(receiver: Receiver) -> None:
     assert finished["data"]["args"] == ["--token", "***", "--password=***", "https://***@example.org/", "-v"]
 
 
-def test_a_budget_of_its_own(receiver: Receiver) -> None:
+@pytest.mark.usefixtures("usual_budget")
+def test_a_budget_of_its_own(receiver: Receiver, in_time: InTime) -> None:
     receiver.hang_after = 0
-    start = time.monotonic()
-    subprocess.run([*WRAPPED, "--budget", "2.5s", "--", "true"], check=True)
-    assert 2.5 <= time.monotonic() - start < 6
+
+    def run() -> None:
+        start = time.monotonic()
+        subprocess.run([*WRAPPED, "--budget", "2.5s", "--", "true"], check=True)
+        assert time.monotonic() - start >= 2.5
+
+    in_time(3.0 + 1.0, run)
 
 
+@pytest.mark.usefixtures("usual_budget")
 @pytest.mark.parametrize("trouble", ["down", "hung", "500", "unresolvable", "no disk"])
 def test_a_server_in_trouble_changes_nothing_and_costs_little(
-    trouble: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    trouble: str, receiver: Receiver, in_time: InTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.hang_after = 0 if trouble == "hung" else None
     receiver.answer(500, times=99)
@@ -239,18 +248,25 @@ def test_a_server_in_trouble_changes_nothing_and_costs_little(
     monkeypatch.setenv("BERS_EMIT_URL", urls.get(trouble, receiver.url))
     if trouble == "no disk":
         monkeypatch.setenv("BERS_EMIT_SPOOL", "/dev/full/spool")
-    start = time.monotonic()
-    done = subprocess.run([*WRAPPED, "--", "sh", "-c", "echo out; exit 3"], capture_output=True, check=False)
-    assert time.monotonic() - start <= 1.5 + 1.0  # A busy machine takes its time to start.
-    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"")
+
+    def run() -> None:
+        done = subprocess.run([*WRAPPED, "--", "sh", "-c", "echo out; exit 3"], capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"")
+
+    in_time(1.5 + 1.0, run)
 
 
-def test_in_ci_the_budget_is_three_seconds(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("usual_budget")
+def test_in_ci_the_budget_is_three_seconds(
+    receiver: Receiver, in_time: InTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     receiver.hang_after = 0
     monkeypatch.setenv("CI", "1")
-    start = time.monotonic()
-    assert subprocess.run([*WRAPPED, "--", "sh", "-c", "exit 137"], check=False).returncode == 137
-    assert time.monotonic() - start <= 3.5 + 1.0
+
+    def run() -> None:
+        assert subprocess.run([*WRAPPED, "--", "sh", "-c", "exit 137"], check=False).returncode == 137
+
+    in_time(3.5 + 1.0, run)
 
 
 def test_without_a_url_the_command_runs_alone(spool: Path) -> None:
@@ -266,7 +282,7 @@ def test_a_killed_wrapper_has_told_the_start(receiver: Receiver, spool: Path) ->
         wrapper.wait()
         os.kill(child, signal.SIGKILL)
     with Emitter(receiver.url) as emitter:
-        emitter.flush(10)
+        emitter.flush(60)
     assert len(receiver.of("task.started")) == 1
     assert receiver.of("task.finished") == []
 

@@ -4,8 +4,9 @@ import re
 import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import anyio
@@ -31,6 +32,15 @@ METRICS = Catalog(
 def say(port: int, *lines: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto("\n".join(lines).encode(), ("127.0.0.1", port))
+
+
+def free_port() -> int:
+    """One that nobody has, and that the system gives nobody who asks for any."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        while True:
+            with suppress(OSError):
+                found.bind(("127.0.0.1", SystemRandom().randrange(20_000, 32_000)))
+                return int(found.getsockname()[1])
 
 
 @asynccontextmanager
@@ -155,9 +165,7 @@ async def test_nothing_is_told_where_nothing_was_said(clock: VirtualClock) -> No
 
 
 async def test_what_is_said_is_there_to_be_asked_for(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     text = f"""\
 version: 1
 metrics:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Callable
@@ -45,6 +46,8 @@ class Receiver:
         self.duplicates = 0
         self.requests: list[tuple[Mapping[str, str], bytes]] = []
         self.paths: list[str] = []
+        self.times: list[float] = []
+        """When each request was here, as the clock on the wall says."""
         self.hang_after: int | None = None
         self.limit: int | None = None
         """Bytes of a body, as it travels, beyond which it is too large."""
@@ -69,7 +72,7 @@ class Receiver:
         """The events of one type, in the order of their arrival."""
         return [event for event in self.events if event["type"] == type]
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Return when the condition holds; it is asked again after each request."""
         with self._changed:
             if not self._changed.wait_for(condition, seconds):
@@ -95,6 +98,7 @@ class Receiver:
 
     def _take(self, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes] | None:
         self.requests.append((headers, body))
+        self.times.append(time.time())
         if self.hang_after is not None and len(self.requests) > self.hang_after:
             return None
         if self._answers:
