@@ -200,7 +200,7 @@ async def test_the_view_of_alerts_says_that_nothing_is_firing_only_where_that_is
     ],
 )  # fmt: skip
 async def test_that_no_channel_is_told_is_said_only_where_that_is_known(
-    answers: Mapping[str, Any], said: str, sinks: str | None
+    answers: dict[str, Any], said: str, sinks: str | None
 ) -> None:
     async with step(DASHBOARD, context=context(ANSWERS | answers)).open() as stage:
         assert isinstance(stage, Dashboard)
