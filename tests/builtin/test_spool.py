@@ -5,7 +5,6 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +75,12 @@ async def no_thread_for_the_disk() -> AsyncGenerator[None]:
     """Whoever asks the disk waits, as where it hangs, until the end of the block."""
     limiter, gate = to_thread.current_default_thread_limiter(), threading.Event()
     limiter.total_tokens, usual = 1, limiter.total_tokens
+
+    def hold() -> None:
+        gate.wait()
+
     async with anyio.create_task_group() as group:
-        group.start_soon(partial(to_thread.run_sync, gate.wait))
+        group.start_soon(to_thread.run_sync, hold)
         with anyio.fail_after(30):
             while not limiter.borrowed_tokens:
                 await checkpoint()
