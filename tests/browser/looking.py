@@ -40,6 +40,9 @@ PAINTED = """
 """
 """When a text was on the screen first, in milliseconds from the beginning of the navigation; it waits for it."""
 
+TOLD_ALONE: tuple[tuple[str, ...], list[str]] = (("pipelines", "alerts", "sources"), ["unmapped", "build", "deployment"])
+"""A change with which only what a test tells can fire an alert, and not what this machine has to do meanwhile."""
+
 SLOW = 20_000
 """Milliseconds that a machine with much else to do may take."""
 
@@ -61,6 +64,11 @@ async def is_live(page: Page) -> None:
 async def all_is_there(page: Page, path: str) -> None:
     await is_live(page)
     await expect(page.locator(VIEWS[path]).first).to_be_visible(timeout=SLOW)
+
+
+async def drawn(page: Page) -> None:
+    """Wait until what the page has heard of is on the screen."""
+    await page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
 
 async def does(page: Page, verb: str, *said: str, place: str = "main", agree: str = "") -> None:

@@ -10,7 +10,7 @@ from playwright.async_api import Page, Request, expect
 from bers.testing.server import serving
 from tests.acceptance.test_access import bers, guarded
 from tests.browser.conftest import Opening
-from tests.browser.looking import AXE, SLOW, VIEWS, all_is_there, failed, focused, is_live, says_axe, slow, tab_to
+from tests.browser.looking import AXE, SLOW, VIEWS, all_is_there, drawn, failed, focused, is_live, says_axe, slow, tab_to
 from tests.integration.processes import configure
 
 WIDTHS = (320, 360, 640, 768, 1280, 2560, 3840)
@@ -70,7 +70,7 @@ async def test_every_view_is_whole_for_everybody_also_where_nothing_was_told_yet
             await expect(page.locator(".wrong")).to_have_text("Nothing is answered at /nowhere on this port.")
             await is_whole(page, "an address that is none")
         await server.emit(slow(), failed())
-        (alert, *_) = await server.until("alerts", len)
+        (alert, *_) = await server.until("alerts?rule=Build Failed", len)
         for path in VIEWS:
             url = server.url(path) + (f"?id={alert['id']}" if path == "/alerts" else "")
             async with opened(url) as page:
@@ -105,7 +105,7 @@ async def test_an_alert_is_acknowledged_silenced_and_resolved_with_the_keyboard_
 ) -> None:
     async with serving(tmp_path) as server:
         await server.emit(failed())
-        (alert, *_) = await server.until("alerts", len)
+        (alert,) = await server.until("alerts?rule=Build Failed", len)
         async with opened(server.url("/")) as page:
             gone: list[str] = []
 
@@ -137,6 +137,7 @@ async def test_an_alert_is_acknowledged_silenced_and_resolved_with_the_keyboard_
             assert outline == "solid", "one sees where one is"
             await page.keyboard.press("Enter")
             await expect(page.locator("#one h2")).to_contain_text("Build Failed", timeout=SLOW)
+            await expect(page.locator("#one")).to_be_focused()
             await tab_to(page, "Acknowledge")
             await page.keyboard.press("Enter")
             await page.keyboard.type("ada")
@@ -150,7 +151,7 @@ async def test_an_alert_is_acknowledged_silenced_and_resolved_with_the_keyboard_
                 await page.keyboard.press("Escape")
             (known,) = await server.until("alerts?status=acknowledged", len)
             assert (known["acknowledgment"]["operator"], known["acknowledgment"]["notes"]) == ("ada", "looking")
-            await page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+            await drawn(page)
             inside = "document.querySelector('#one').contains(document.activeElement)"
             assert await page.evaluate(inside), "the button is gone, and one is where it was"
             await tab_to(page, "Silence")
@@ -170,7 +171,7 @@ async def test_an_alert_is_acknowledged_silenced_and_resolved_with_the_keyboard_
             await page.keyboard.press("Enter")
             await expect(page.locator("dialog .said")).to_contain_text("resolved", timeout=SLOW)
             await page.keyboard.press("Escape")
-            assert await server.data("alerts") == []
+            assert await server.data("alerts?rule=Build Failed") == []
             await page.keyboard.press("?")
             await page.locator("#letters").press("Space")
             assert await page.evaluate(AT_ONCE), "who is quick is heard before a frame is drawn"

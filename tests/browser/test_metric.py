@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import SLOW, slow
+from tests.browser.looking import SLOW, TOLD_ALONE, slow
 
 NUMBERS = "#numbers tbody tr"
 
@@ -73,14 +73,14 @@ async def test_a_time_is_moved_zoomed_and_read_by_pointer_and_keyboard(opened: O
 async def test_lines_thresholds_notes_and_downloads_are_those_that_were_asked_for(
     opened: Opening, tmp_path: Path
 ) -> None:
-    async with serving(tmp_path) as server:
+    async with serving(tmp_path, changes=[TOLD_ALONE]) as server:
         await server.emit(slow("chat/1") | {"duration_ms": 4000, "environment": "production"})
         await server.emit(slow("chat/2") | {"duration_ms": 8000, "environment": "staging"})
         await server.emit(
             {"type": "deployment.finished", "source": "/ci", "service": "web", "version": "1.7", "outcome": "failure",
              "environment": "production"},
         )  # fmt: skip
-        await server.until("alerts", lambda found: len(found) >= 2)
+        await server.until("alerts", lambda found: len(found) == 2)
         await server.until("metrics/build_performance?period=1h", lambda found: found["count"] == 2)
         async with opened(server.url("/metric/build_performance?range=15m&before=1")) as page:
             key = page.locator("#key")
