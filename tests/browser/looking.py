@@ -40,7 +40,10 @@ PAINTED = """
 """
 """When a text was on the screen first, in milliseconds from the beginning of the navigation; it waits for it."""
 
-TOLD_ALONE: tuple[tuple[str, ...], list[str]] = (("pipelines", "alerts", "sources"), ["unmapped", "build", "deployment"])
+TOLD_ALONE: tuple[tuple[str, ...], list[str]] = (
+    ("pipelines", "alerts", "sources"),
+    ["unmapped", "build", "deployment"],
+)
 """A change with which only what a test tells can fire an alert, and not what this machine has to do meanwhile."""
 
 SLOW = 20_000

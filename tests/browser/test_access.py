@@ -5,16 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, Request, expect
+from playwright.async_api import Error, Page, Request, expect
 
 from bers.testing.server import serving
 from tests.acceptance.test_access import bers, guarded
 from tests.browser.conftest import Opening
-from tests.browser.looking import AXE, SLOW, VIEWS, all_is_there, drawn, failed, focused, is_live, says_axe, slow, tab_to
+from tests.browser.looking import (
+    AXE,
+    SLOW,
+    VIEWS,
+    all_is_there,
+    drawn,
+    failed,
+    focused,
+    is_live,
+    says_axe,
+    slow,
+    tab_to,
+)
 from tests.integration.processes import configure
 
 WIDTHS = (320, 360, 640, 768, 1280, 2560, 3840)
 """A phone, a phone at twice its size, half of a desk's screen, which is one at twice its size, and so on to a wall."""
+
+FITS = "width => document.documentElement.scrollWidth <= width"
 
 AT_ONCE = """() => {
     const keys = document.querySelector("#keys");
@@ -44,8 +58,11 @@ async def is_whole(page: Page, what: str) -> None:
     """By day, by night, and in the system's own colours nothing keeps anybody out; nothing is wider than its screen."""
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": 900})
-        wide = await page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{what} is {wide} wide on {width}"
+        try:  # Charts take their new size in the next frame.
+            await page.wait_for_function(FITS, arg=width, timeout=SLOW)
+        except Error as late:
+            wide = await page.evaluate("document.documentElement.scrollWidth")
+            raise AssertionError(f"{what} is {wide} wide on {width}") from late
     await page.set_viewport_size({"width": 1280, "height": 900})
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme)

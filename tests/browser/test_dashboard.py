@@ -28,6 +28,7 @@ async def test_c010_the_first_paint_has_values_and_what_is_emitted_is_drawn(open
             await server.emit(slow())
             await expect(page.locator("#begin")).to_be_hidden(timeout=SLOW)
         await server.until("metrics/build_performance", lambda data: data["current"] == 40_000)
+        await server.until("records?type=build.*", len)
         async with opened(server.url("/"), java_script_enabled=False) as still:
             assert "40 s" in await still.inner_text('[data-metric="build_performance"]')
             assert "chat/2" in await still.inner_text("#build")

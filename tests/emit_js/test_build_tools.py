@@ -152,10 +152,13 @@ def test_each_rebuild_is_a_build_of_its_own(tool: str, server: Operator, make: M
                 rebuild(app, server, name, f"export const slow = {text}\n", outcome)
         finally:
             stop(process)
-    ends = finished(server, name)
+    events = told(server, "build", name)
+    ends = [one for one in events if one["type"] == "build.finished"]
     assert [outcome for outcome, _ in groupby(one["outcome"] for one in ends)] == ["success", "failure", "success"]
-    started = [one["subject"] for one in told(server, "build", name) if one["type"] == "build.started"]
-    assert started == [one["subject"] for one in ends] and len(set(started)) == len(ends) >= 4
+    started = [one["subject"] for one in events if one["type"] == "build.started"]
+    assert started[: len(ends)] == [one["subject"] for one in ends]
+    # One change may be noticed twice, and the tool be stopped within the second build of it.
+    assert len(set(started)) == len(started) <= len(ends) + 1 and len(ends) >= 4
 
 
 @pytest.mark.parametrize("tool", COMMANDS)
