@@ -90,7 +90,7 @@ def guarded(folder: Path, access: str, **more: str) -> Generator[Guarded]:
         until(lambda: is_ready(folder, process, found.url("").removesuffix("/api/monitoring/")), 60)
         yield found
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, (folder / "said").read_text()
+        assert process.wait(30) == 0, (folder / "said").read_text()
 
 
 @pytest.fixture(scope="module")
