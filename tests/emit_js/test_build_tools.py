@@ -17,7 +17,19 @@ import pytest
 
 from bers_emit.testing import Receiver
 from tests.acceptance.conftest import Operator, configuration, operating
-from tests.emit_js.projects import APP, COMMANDS, CONFIGURATIONS, SLOW_MS, Done, Project, project, stop, told, until
+from tests.emit_js.projects import (
+    APP,
+    COMMANDS,
+    CONFIGURATIONS,
+    SLOW_MS,
+    Done,
+    Project,
+    change,
+    project,
+    stop,
+    told,
+    until,
+)
 
 Make = Callable[..., Project]
 
@@ -265,17 +277,13 @@ def test_a_name_loses_what_its_content_adds_to_it_and_no_more(name: str, expecte
 
 
 def rebuild(app: Project, server: Operator, name: str, text: str, outcome: str) -> None:
-    """Change a module until that was noticed: a tool that has just built may not look yet."""
+    """Change a module, and wait for a build that is due to it."""
     before = len(finished(server, name))
-    for _ in range(10):
-        app.write({"src/slow.js": text})
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            ends = finished(server, name)
-            if len(ends) > before and ends[-1]["outcome"] == outcome:
-                return
-            time.sleep(0.05)
-    raise AssertionError(f"no build that is a {outcome} after {before} others")
+    change(
+        app,
+        {"src/slow.js": text},
+        lambda: [one["outcome"] for one in finished(server, name)][before:][-1:] == [outcome],
+    )
 
 
 def finished(server: Operator, name: str) -> list[Mapping[str, Any]]:

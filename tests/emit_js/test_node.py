@@ -116,7 +116,7 @@ def test_the_end_of_a_program_sends_what_it_emitted(node: Node, receiver: Receiv
 
 def test_a_program_that_goes_on_sends_meanwhile(node: Node, receiver: Receiver) -> None:
     with node.start(IDLE) as process:
-        receiver.wait(lambda: len(receiver.events) == 1)
+        receiver.wait(lambda: len(receiver.events) == 1, 60)
         process.kill()
 
 
