@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import DRAWN_AT, PAINTED, SLOW, all_is_there, failed, is_live, slow
+from tests.browser.looking import DRAWN_AT, PAINTED, SLOW, all_is_there, failed, is_answered, is_live, slow
 from tests.integration.processes import at_leisure
 
 SOON = 5.0
@@ -30,6 +30,7 @@ async def test_c010_the_first_paint_has_values_and_what_is_emitted_is_drawn(open
         await server.until("metrics/build_performance", lambda data: data["current"] == 40_000)
         await server.until("records?type=build.*", len)
         async with opened(server.url("/"), java_script_enabled=False) as still:
+            await is_answered(still)
             assert "40 s" in await still.inner_text('[data-metric="build_performance"]')
             assert "chat/2" in await still.inner_text("#build")
             assert await still.locator("#begin").is_hidden()

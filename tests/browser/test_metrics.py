@@ -12,7 +12,7 @@ from playwright.async_api import Response, expect
 
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import SLOW, is_live
+from tests.browser.looking import SLOW, is_answered, is_live
 
 SERIES = 40
 INK = """
@@ -39,6 +39,7 @@ async def test_every_metric_is_a_chart_that_is_found_by_its_name_and_live(opened
         # What nothing is known of stands nowhere, and what stands below it is in sight then.
         await server.until("metrics/system_network_transmit", lambda data: data["current"] is not None)
         async with opened(server.url("/metric"), java_script_enabled=False) as still:
+            await is_answered(still)
             assert "40 s" in await still.inner_text('[data-metric="build_performance"]')
             assert "Bundle initial size" in await still.inner_text("#unmeasured")
         async with opened(server.url("/metric?range=1h"), viewport={"width": 360, "height": 800}) as page:

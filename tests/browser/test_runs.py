@@ -11,7 +11,7 @@ from playwright.async_api import expect
 
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import EVIL, SLOW, is_live
+from tests.browser.looking import EVIL, SLOW, is_answered, is_live
 
 ASSETS = [{"name": "main-*.js", "raw": 90_000, "gzip": 30_000, "entry": True}]
 
@@ -82,6 +82,7 @@ async def test_a_run_opens_to_its_phases_files_log_and_alerts(opened: Opening, t
         async with opened(server.url("/runs?id=nobody%2F1")) as page:
             await expect(page.locator("#one")).to_contain_text("Nothing is known of this run", timeout=SLOW)
         async with opened(server.url("/runs?id=app%2F2"), java_script_enabled=False) as still:
+            await is_answered(still)
             assert "failure" in await still.inner_text("#one")
 
 

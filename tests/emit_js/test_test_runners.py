@@ -132,7 +132,10 @@ def test_a_run_is_told_once_with_the_counts_of_its_summary(runner: str, server: 
     assert done.code == 1, done.said
     started, finish = ended(server, runner)
     assert finish["outcome"] == "failure" and finish["subject"] == started["subject"]
-    assert finish["duration_ms"] == pytest.approx(said(done), rel=0.05)
+    if runner == "jest":  # It counts the delivery of what is told of it, too, which a busy machine takes its time for.
+        assert SLOW_MS <= finish["duration_ms"] <= said(done) * 1.05
+    else:
+        assert finish["duration_ms"] == pytest.approx(said(done), rel=0.05)
     assert finish["duration_ms"] <= done.seconds * 1000
     assert tests.spooled() == []
 
