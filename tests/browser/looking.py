@@ -73,7 +73,7 @@ async def all_is_there(page: Page, path: str) -> None:
 async def is_answered(page: Page) -> None:
     """Load a page that has no script until nothing is missing: it is sent without what takes more than two seconds."""
     with anyio.fail_after(3 * SLOW / 1000):
-        while await page.locator("main .missing").count():
+        while await page.locator(".missing", has_text="Not available: ").count():
             await page.reload()
 
 
