@@ -106,7 +106,8 @@ async def test_what_was_chosen_since_is_what_is_shown(
         async with opened(server.url("/operations")) as page:
             await is_live(page)
             async with late(page, asked):
-                await page.goto(server.url(view))
+                async with page.expect_request(f"**/api/monitoring/{asked}", timeout=SLOW):
+                    await page.goto(server.url(view))
                 if view == "/alerts":
                     await page.click('[data-state="silences"]')
                     chosen = "Nothing is silenced."
