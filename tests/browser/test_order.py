@@ -115,6 +115,7 @@ async def test_what_was_chosen_since_is_what_is_shown(
                     await page.locator('#filter [name="outcome"]').select_option("failure")
                     chosen = "chat/3"
                 await expect(page.locator(place)).to_contain_text(chosen)
+                await expect(page.locator(place)).not_to_contain_text(before)  # As it was when the page came.
             shown = await page.locator(place).text_content() or ""
             assert chosen in shown and before not in shown
 
