@@ -87,10 +87,10 @@ def guarded(folder: Path, access: str, **more: str) -> Generator[Guarded]:
     configure(folder, ports=ports, more=f"access: {access}\n")
     with httpx2.Client(timeout=10) as client, spawned(folder, "start", **more) as process:
         found = Guarded(folder, process, ports, client)
-        until(lambda: is_ready(folder, process, found.url("").removesuffix("/api/monitoring/")), 20)
+        until(lambda: is_ready(folder, process, found.url("").removesuffix("/api/monitoring/")), 60)
         yield found
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0, (folder / "said").read_text()
+        assert process.wait(30) == 0, (folder / "said").read_text()
 
 
 @pytest.fixture(scope="module")
