@@ -318,8 +318,10 @@ async def test_c017_stopping_a_provider_turns_the_check_and_starting_it_turns_it
     clock = VirtualClock()
     context = Context("providers", clock=clock, metrics=Catalog(PROVIDERS.metrics))
     send, receive = anyio.create_memory_object_stream[Sequence[Event]](10)
-    with served() as port:
-        pass  # The port is free again, and ours for the test.
+    ours = socket.socket()  # Nobody is given its port meanwhile, nor answered there while nobody listens.
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    ours.bind(("127.0.0.1", 0))
+    port: int = ours.getsockname()[1]
     options = {
         "probes": [http(port), python("", "api", depends_on=["state"]), python("", "debug", required=False)],
         "interval": "60s",
@@ -334,7 +336,7 @@ async def test_c017_stopping_a_provider_turns_the_check_and_starting_it_turns_it
         batches = [await receive.receive() for _ in range(count)]
         return [(event.subject, event.outcome) for batch in batches for event in batch]
 
-    with send, receive, anyio.fail_after(20):
+    with ours, send, receive, anyio.fail_after(60):
         async with step(PROVIDERS, context=context, **options).open() as stage, anyio.create_task_group() as group:
             assert (await stage.check()).status == "unknown"
             with served(port):

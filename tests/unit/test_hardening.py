@@ -400,7 +400,7 @@ async def test_b11_labels_without_end_make_no_series_without_end(
                 ]
             )
         _, end = await server.node.supervisor.bus.span(0)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while server.node.supervisor.pipelines["metrics"].position < end:
                 await anyio.sleep(0.05)
         details = (await server.data("dashboard/status"))["details"]
@@ -468,7 +468,7 @@ async def test_an_alert_about_the_disk_is_told_while_the_journal_cannot_be_writt
         gauge = server.node.supervisor.running("gauge")
         assert isinstance(gauge, Gauge)
         gauge.go.set()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while (frame := await anext(frames)).event != "alert_firing":
                 pass
         assert "Disk" in json.dumps(frame.data)
