@@ -45,6 +45,8 @@ class Diary:
 
     lines: list[str] = field(default_factory=list[str])
     hanging: set[str] = field(default_factory=set[str])
+    ready: Callable[[], bool] = lambda: True
+    """Whether what takes its time to open has taken it."""
     """Who never opens."""
     hung: list[str] = field(default_factory=list[str])
     """Who was to be opened, and hangs."""
@@ -99,7 +101,8 @@ class Slow(Reading):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        await anyio.sleep(0.1)
+        while not self.diary.ready():
+            await anyio.sleep(0.005)
         async with super().__asynccontextmanager__():
             yield self
 
@@ -334,6 +337,7 @@ async def test_a_source_that_is_alone_reads_every_event_while_it_is_changed(tmp_
         node.text = node.text.replace("port: {}}", "port: {}, slow: {}}")
         await node.reload()
         numbers, done = list[int](), anyio.Event()
+        node.diary.ready = lambda: len(numbers) > 10
 
         async def emit() -> None:
             while not done.is_set():

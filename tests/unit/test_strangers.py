@@ -89,7 +89,7 @@ async def test_a_stranger_who_is_slow_takes_what_he_has_sent_and_no_multiple_of_
         async with await anyio.connect_tcp("127.0.0.1", server.node.ports["control"]) as stream:
             head = "POST /api/monitoring/ingest/buildbar HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
             await stream.send((head + "Content-Type: application/json\r\n\r\n").encode() + b"x")
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 while server.node.supervisor.memory.promised == 0:
                     await anyio.sleep(0.01)
             assert server.node.supervisor.memory.promised == 1_000_000

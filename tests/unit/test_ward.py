@@ -84,7 +84,7 @@ async def test_one_look_that_comes_when_somebody_else_is_at_work_changes_nothing
         with anyio.fail_after(30):
             while not told:
                 await anyio.sleep(0.15)
-                time.sleep(0.6)  # noqa: ASYNC251
+                time.sleep(1.2)  # noqa: ASYNC251
     assert told[0].stage == blamed
 
 
