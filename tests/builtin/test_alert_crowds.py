@@ -160,7 +160,8 @@ async def test_a_reload_that_changes_the_rule_of_many_alerts_stops_at_each_of_th
 
 
 async def test_while_a_reload_ends_many_alerts_nobody_sees_some_of_them_and_evidence_waits(tmp_path: Path) -> None:
-    clock, options = VirtualClock(), {"defaults": False, "rate_limiting": ROOM}
+    clock = VirtualClock()
+    options: dict[str, Any] = {"defaults": False, "rate_limiting": ROOM}
     with closing(Database(tmp_path / "state.db")) as database:
         async with engine(clock, database, rules=[rule(severity="error")], **options) as rig:
             rig.end = CROWD
