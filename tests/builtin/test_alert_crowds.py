@@ -139,7 +139,7 @@ async def test_what_is_to_be_written_down_is_gathered_in_slices(clock: VirtualCl
 
 
 async def test_a_reload_that_changes_the_rule_of_many_alerts_stops_at_each_of_them(clock: VirtualClock) -> None:
-    rules = {"rate_limiting": ROOM, "escalation": [], "repeat": {}}
+    rules: dict[str, Any] = {"rate_limiting": ROOM, "escalation": [], "repeat": {}}
     before = evaluator(clock, rules=[rule(severity="error")], **rules)
     await before.read(crowd(clock))
     changes = before.changes()
