@@ -40,6 +40,8 @@ class _Sight:
     seen: Counter[tuple[int, str]] = field(default_factory=Counter[tuple[int, str]])
     """How often which task was at work, and whose code it ran."""
     stacks: dict[str, str] = field(default_factory=dict[str, str])
+    long: bool = False
+    """Whether it has lasted for as long as a block does."""
 
     @property
     def looks(self) -> int:
@@ -93,18 +95,22 @@ class Watchdog(AsyncContextManagerMixin):
                 return
             sight = _Sight()
             while not self._end.wait(BEAT):
-                now = time.monotonic()
-                if now - last > BEAT + self._block:
-                    # Somebody kept us out too: C code that holds the lock of the interpreter, and has just let go of
-                    # it. Or the whole process was stopped or starved, which is nobody's fault, and used no time.
-                    if used() - cpu < self._block / 2:
-                        break
+                now, took = time.monotonic(), used()
+                late = now - last - BEAT
+                if late > 0 and took - cpu < late / 2:
+                    # The whole process was stopped or starved, which is nobody's fault, and used no time meanwhile.
+                    began += late
+                if late > self._block and now - began >= self._block:
+                    # Somebody kept us out too: C code that holds the lock of the interpreter, and has just let go.
                     self._look(sight, loop, thread)
-                elif self._alive == asked and now - began >= self._block and sight.looks < SAMPLES:
+                    sight.long = True
+                elif self._alive == asked and now - began >= self._block / 2 and sight.looks < SAMPLES:
+                    # From half of the time on: one look alone does not tell who blocks from who is busy just then.
                     self._look(sight, loop, thread)
-                last = now
+                    sight.long = sight.long or now - began >= self._block
+                last, cpu = now, took
                 if self._alive != asked:
-                    if sight.looks:
+                    if sight.long:
                         self._tell(loop, self._judge(sight, now - began))
                     break
 

@@ -399,7 +399,7 @@ async def test_a_position_alone_is_written_down_after_a_transition_too(tmp_path:
         await clock.advance(1)  # It waits for something to write.
         await write(stage, 1, build(clock, 1, 9000.0))
         await write(stage, 2, Event("e", "/ci", "nothing.special", clock.time()))
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while position(tmp_path) != 2:
                 await clock.advance(0.5)
 

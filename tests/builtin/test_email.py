@@ -3,6 +3,7 @@
 import asyncio
 import email
 import re
+import socket
 import ssl
 import warnings
 from collections.abc import AsyncGenerator
@@ -23,8 +24,11 @@ from bers.notifications import desk
 from bers.notifications.desk import ListDeliveries, NameChannel
 from bers.notifications.ledger import Delivery
 from bers.notifications.notifier import Notifier
+from bers.schemas import decode
 from bers.testing import check_spec, step
 from bers_builtin.sinks.email import EMAIL
+from bers_builtin.sinks.email.config import Mailbox
+from bers_builtin.sinks.email.smtp import Line, deliver
 from tests.builtin.test_webhooks import alert, write
 from tests.unit.certificates import made, needs_openssl
 
@@ -307,6 +311,17 @@ async def test_where_an_e_mail_must_not_go_is_said_at_the_start(options: dict[st
         async with step(EMAIL, channels=[named]).open():
             pass
     assert re.search(fault, str(refusal.value).replace("channel 'team': ", "")), refusal.value
+
+
+async def test_a_server_that_says_nothing_is_no_connection_that_was_closed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mail = Mail()
+        mail.port = silent.getsockname()[1]
+        channel = msgspec.convert(box(mail, timeout="100ms"), Mailbox, dec_hook=decode)
+        line = Line()
+        with pytest.raises(TimeoutError):
+            await anyio.to_thread.run_sync(deliver, EmailMessage(), channel, ["127.0.0.1"], line)
+        line.close()
 
 
 async def test_a_server_that_drips_keeps_no_thread_when_the_time_is_over(tmp_path: Path) -> None:

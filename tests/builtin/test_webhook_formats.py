@@ -267,33 +267,25 @@ def alertmanager(folder: Path, webhook: str) -> Generator[int]:
         "route: {receiver: told, group_by: [alertname], group_wait: 0s, group_interval: 1s}\n"
         f"receivers: [{{name: told, webhook_configs: [{{url: '{webhook}', send_resolved: true}}]}}]\n"
     )
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with (folder / "am.log").open("wb") as log:
         process = subprocess.Popen(
             [
                 "prometheus-alertmanager",
                 f"--config.file={folder / 'am.yml'}",
                 f"--storage.path={folder / 'am'}",
-                f"--web.listen-address=127.0.0.1:{port}",
+                "--web.listen-address=127.0.0.1:0",
                 "--cluster.listen-address=",
             ],
             stdout=log,
             stderr=log,
         )
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline and process.poll() is None, (folder / "am.log").read_text()
-                time.sleep(0.05)
-        yield port
+        deadline = time.monotonic() + 30
+        while not (listening := re.search(r"address=127\.0\.0\.1:(\d+)", said := (folder / "am.log").read_text())):
+            assert time.monotonic() < deadline and process.poll() is None, said
+            time.sleep(0.05)
+        urllib.request.urlopen(f"http://127.0.0.1:{listening[1]}/-/ready", timeout=30).close()
+        yield int(listening[1])
     finally:
         process.terminate()
         process.wait()

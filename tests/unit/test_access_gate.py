@@ -488,11 +488,12 @@ async def test_wrong_keys_are_limited_by_address_and_guesses_end_before_they_are
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BERS_MONITORING_AUTH_ENABLED", "true")
     monkeypatch.setenv("BERS_MONITORING_API_KEY", CONFIGURED)
+    monkeypatch.setattr("bers.access.gate.GUESSES_PER_SECOND", 1 / 3600)  # However long thirty requests take.
     async with serving(tmp_path) as server:
         _, text = await made(server, "ada", "read")
         replies = [await server.get("alerts", headers=bearer(f"guess-{n}")) for n in range(30)]
         assert [one.status_code for one in replies[:20]] == [401] * 20
-        assert {one.status_code for one in replies[22:]} == {429}
+        assert [one.status_code for one in replies[20:]] == [429] * 10
         assert int(replies[-1].headers["retry-after"]) >= 1
         assert (await server.get("alerts", headers=AS_ADMIN)).status_code == 429, "it may be guessed, so it waits"
         assert (await server.post("/login", {"key": CONFIGURED})).status_code == 429

@@ -132,11 +132,11 @@ async def test_one_that_is_cancelled_while_it_waits_was_never_done_and_the_next_
 
     def hold(db: sqlite3.Connection) -> None:
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
 
     async with anyio.create_task_group() as group:
         group.start_soon(database.run, hold)
-        assert await anyio.to_thread.run_sync(inside.wait, 10)
+        assert await anyio.to_thread.run_sync(inside.wait, 30)
         with anyio.CancelScope() as leaving:  # It would lead, and waits for the thread.
             async with anyio.create_task_group() as waiting:
                 waiting.start_soon(lambda: database.run(tell("leader"), shared=True))
@@ -156,7 +156,7 @@ async def test_one_that_is_cancelled_while_it_is_done_is_done_and_says_so(databa
     def slow(db: sqlite3.Connection) -> str:
         tell("slow")(db)
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return "done"
 
     async def follow() -> None:
@@ -168,7 +168,7 @@ async def test_one_that_is_cancelled_while_it_is_done_is_done_and_says_so(databa
             async with anyio.create_task_group() as waiting:
                 waiting.start_soon(lambda: database.run(tell("leads"), shared=True))
                 waiting.start_soon(follow)
-                assert await anyio.to_thread.run_sync(inside.wait, 10)
+                assert await anyio.to_thread.run_sync(inside.wait, 30)
                 leaving.cancel()
                 await anyio.lowlevel.cancel_shielded_checkpoint()
                 go_on.set()
@@ -180,7 +180,7 @@ async def test_who_reads_beside_writers_sees_what_was_committed_and_writes_nothi
     def look(db: sqlite3.Connection) -> list[str]:
         found = [row[0] for row in db.execute("SELECT fact FROM facts")]
         looked.set()
-        assert told.wait(10)
+        assert told.wait(30)
         return found + [row[0] for row in db.execute("SELECT fact FROM facts")]
 
     async def read() -> None:
@@ -188,7 +188,7 @@ async def test_who_reads_beside_writers_sees_what_was_committed_and_writes_nothi
 
     looked, told, seen = threading.Event(), threading.Event(), list[str]()
     await database.run(tell("one"))
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(read)
             await anyio.to_thread.run_sync(looked.wait)

@@ -30,7 +30,7 @@ def holder(folder: Path) -> subprocess.Popen[str]:
 
 def end(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
-    process.wait(5)
+    process.wait(30)
     assert process.stdout
     process.stdout.close()
 
@@ -63,9 +63,9 @@ def test_who_waits_gets_it_when_it_is_let_go(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "held\n"
-    with lock.hold(tmp_path, wait=10):
+    with lock.hold(tmp_path, wait=30):
         assert lock.holder(tmp_path) == os.getpid()
-    process.wait(5)
+    process.wait(30)
     process.stdout.close()
 
 

@@ -1,5 +1,7 @@
 """What a call costs is charged to whom it belongs, and how long calls take is known in bounded memory."""
 
+import gc
+from collections.abc import Generator
 from time import perf_counter, thread_time
 
 import anyio
@@ -7,6 +9,14 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from bers.metering import WINDOW, Cost, Latencies, metered
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_collected() -> Generator[None]:
+    """What other tests have left behind is charged to nobody here."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def burn(seconds: float) -> None:

@@ -1,8 +1,8 @@
 """Programs that are run once: whatever they do, we get on with our work."""
 
 import os
+import signal
 import sys
-import time
 
 import anyio
 import psutil
@@ -38,13 +38,13 @@ async def test_of_a_long_output_the_first_or_the_last_is_kept(last: bool, kept: 
 
 async def test_what_went_its_own_way_with_the_outputs_is_not_waited_for() -> None:
     code = (
-        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(8)'],"
-        " start_new_session=True); print('told')"
+        "import subprocess, sys; left = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
+        " start_new_session=True); print(left.pid)"
     )
-    began = time.monotonic()
-    ended = await run_program(python(code))
-    assert (ended.code, ended.out) == (0, b"told\n")
-    assert time.monotonic() - began < 6
+    with anyio.fail_after(30):
+        ended = await run_program(python(code))
+    assert ended.code == 0
+    os.kill(int(ended.out), signal.SIGKILL)  # It was there still.
 
 
 async def test_one_that_may_not_be_killed_does_not_keep_us_from_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,14 +53,12 @@ async def test_one_that_may_not_be_killed_does_not_keep_us_from_going_on(monkeyp
 
     monkeypatch.setattr(os, "killpg", refused)
     monkeypatch.setattr(os, "kill", refused)
-    began = time.monotonic()
-    with anyio.move_on_after(0.2) as scope:
-        await run_program(python("import time; time.sleep(8)"))
+    with anyio.fail_after(30), anyio.move_on_after(0.2) as scope:
+        await run_program(python("import time; time.sleep(60)"))
     assert scope.cancelled_caught
-    assert time.monotonic() - began < 6
     monkeypatch.undo()
-    with anyio.fail_after(10):
-        while left := [one for one in psutil.Process().children() if "import time; time.sleep(8)" in _said(one)]:
+    with anyio.fail_after(30):
+        while left := [one for one in psutil.Process().children() if "import time; time.sleep(60)" in _said(one)]:
             for one in left:
                 one.kill()
             await anyio.sleep(0.01)

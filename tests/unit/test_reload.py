@@ -45,6 +45,8 @@ class Diary:
 
     lines: list[str] = field(default_factory=list[str])
     hanging: set[str] = field(default_factory=set[str])
+    ready: Callable[[], bool] = lambda: True
+    """Whether what takes its time to open has taken it."""
     """Who never opens."""
     hung: list[str] = field(default_factory=list[str])
     """Who was to be opened, and hangs."""
@@ -99,7 +101,8 @@ class Slow(Reading):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        await anyio.sleep(0.1)
+        while not self.diary.ready():
+            await anyio.sleep(0.005)
         async with super().__asynccontextmanager__():
             yield self
 
@@ -184,7 +187,7 @@ pipelines:
 class Node:
     """A node whose file can be written."""
 
-    def __init__(self, folder: Path, open_within: str = "200ms") -> None:
+    def __init__(self, folder: Path, open_within: str = "30s") -> None:
         self.folder = folder
         self.open_within = open_within
         self.diary = Diary()
@@ -198,7 +201,7 @@ class Node:
         document = parse(self.now, "pipelines.yaml")
         document.put(("data_dir",), str(self.folder))
         document.value.setdefault("stop_within", "2s")
-        document.put(("supervision",), {"open_within": self.open_within, "close_within": "500ms"})
+        document.put(("supervision",), {"open_within": self.open_within, "close_within": "10s"})
         return plan(document, self.stages, environ={})
 
     async def reload(self, *replaced: tuple[str, str]) -> Reload:
@@ -240,7 +243,7 @@ class Node:
 
 
 @asynccontextmanager
-async def running(folder: Path, open_within: str = "200ms") -> AsyncGenerator[Node]:
+async def running(folder: Path, open_within: str = "30s") -> AsyncGenerator[Node]:
     node = Node(folder, open_within)
     async with Supervisor(node.read(), reread=node.read) as node.supervisor:
         with anyio.fail_after(30):
@@ -334,6 +337,7 @@ async def test_a_source_that_is_alone_reads_every_event_while_it_is_changed(tmp_
         node.text = node.text.replace("port: {}}", "port: {}, slow: {}}")
         await node.reload()
         numbers, done = list[int](), anyio.Event()
+        node.diary.ready = lambda: len(numbers) > 10
 
         async def emit() -> None:
             while not done.is_set():
@@ -474,7 +478,7 @@ async def test_what_hangs_while_it_opens_is_given_up(key: str, tmp_path: Path) -
         "port": ("port: {}", "port: {size: 1}"),
         "pass": ("pass: {use: passing}", "pass: {use: passing, size: 1}"),
     }[key]
-    async with running(tmp_path) as node:
+    async with running(tmp_path, "200ms") as node:
         before = await at_rest()
         node.diary.hanging.add(key)
         release = anyio.Event()
@@ -547,7 +551,7 @@ async def test_a_reload_that_is_abandoned_is_carried_out(tmp_path: Path) -> None
 async def test_a_node_that_is_to_stop_does_not_wait_for_a_reload_that_hangs(tmp_path: Path) -> None:
     attempts: list[Reload] = []
     nodes: list[Node] = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             async with running(tmp_path, "1h") as node:
                 nodes.append(node)

@@ -78,7 +78,7 @@ async def test_whoever_sends_wrong_signatures_is_told_to_wait_and_key_holders_ar
         replies = [await server.post("ingest/buildbar", content=body, headers=headers) for _ in range(8)]
         assert [reply.status_code for reply in replies] == [401] * 5 + [429] * 3
         assert error(replies[-1], 429)["message"] == "too many wrong signatures came from this address"
-        assert 90 <= int(replies[-1].headers["retry-after"]) <= 100
+        assert 60 <= int(replies[-1].headers["retry-after"]) <= 100
         event = {"type": "build.started", "id": "mine", "source": "/here"}
         assert (await server.post("ingest", json=event)).status_code == 202
 
@@ -89,7 +89,7 @@ async def test_a_stranger_who_is_slow_takes_what_he_has_sent_and_no_multiple_of_
         async with await anyio.connect_tcp("127.0.0.1", server.node.ports["control"]) as stream:
             head = "POST /api/monitoring/ingest/buildbar HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
             await stream.send((head + "Content-Type: application/json\r\n\r\n").encode() + b"x")
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 while server.node.supervisor.memory.promised == 0:
                     await anyio.sleep(0.01)
             assert server.node.supervisor.memory.promised == 1_000_000

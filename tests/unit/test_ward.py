@@ -1,6 +1,9 @@
 """What a plugin does ends with its task, however it ends; and who does not end is given up."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 import time
 
 import anyio
@@ -61,15 +64,14 @@ async def test_to_leave_a_ward_cancels_what_goes_on() -> None:
 async def test_who_blocks_is_found_by_the_module_of_its_code_where_the_task_is_nobodys() -> None:
     told: list[Block] = []
     async with Watchdog(0.2, told.append, lambda task: "", lambda: {__name__: "here"}):
-        await anyio.sleep(0.15)
-        time.sleep(0.6)  # noqa: ASYNC251
         with anyio.fail_after(30):
-            while not told:
-                await anyio.sleep(0.01)
-    (block,) = told
+            while not told:  # Where the machine stands still too, some of it is nobody's fault.
+                await anyio.sleep(0.15)
+                time.sleep(0.6)  # noqa: ASYNC251
+    block = told[0]
     assert block.stage == "here"
     assert "time.sleep(0.6)" in block.stack
-    assert 0.3 < block.seconds < 5
+    assert 0.2 <= block.seconds < 5
 
 
 @pytest.mark.parametrize(
@@ -79,11 +81,10 @@ async def test_one_look_that_comes_when_somebody_else_is_at_work_changes_nothing
     told: list[Block] = []
     answers = iter(seen)
     async with Watchdog(0.2, told.append, lambda task: next(answers), dict):
-        await anyio.sleep(0.15)
-        time.sleep(0.6)  # noqa: ASYNC251
         with anyio.fail_after(30):
             while not told:
-                await anyio.sleep(0.01)
+                await anyio.sleep(0.15)
+                time.sleep(1.2)  # noqa: ASYNC251
     assert told[0].stage == blamed
 
 
@@ -101,4 +102,35 @@ async def test_a_loop_that_is_busy_with_many_is_nobodys_fault() -> None:
     ):
         for _ in range(10):
             group.start_soon(some)
-    assert told == []
+    assert {block.stage for block in told} <= {""}, "on a machine that is busy too, it may be late"
+
+
+BUSY = """
+import asyncio, time
+from bers.watchdog import Watchdog
+
+async def some(until):
+    while time.monotonic() < until:
+        time.sleep(0.01)
+        await asyncio.sleep(0)
+
+async def main():
+    async with Watchdog(0.5, lambda block: print(block.stage, end="", flush=True), lambda task: "busy", dict):
+        print("begun", flush=True)
+        await asyncio.gather(*(some(time.monotonic() + 6) for _ in range(4)))
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_is_held_for_moments_is_nobodys_fault() -> None:
+    """As on a machine that is busy with something else, for too short to be told from a stage that blocks."""
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "begun\n"
+        while process.poll() is None:
+            time.sleep(0.2)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.45)
+            process.send_signal(signal.SIGCONT)
+        assert process.stdout.read() == ""
+    assert process.returncode == 0

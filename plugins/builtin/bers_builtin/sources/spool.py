@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from msgspec import Meta
 
 from bers import (
@@ -85,7 +85,8 @@ class SpoolSource(Stage[SpoolConfig]):
                 await self._hand_in(spool, path, emit)
                 self._counts["files"] += 1
             finally:  # What was not handed in is found again at the next look; an empty file is deleted.
-                await to_thread.run_sync(spool.close)
+                with CancelScope(shield=True):  # Who is stopped now lets go of the file all the same.
+                    await to_thread.run_sync(spool.close)
 
     async def _hand_in(self, spool: Spool, path: Path, emit: Emit) -> None:
         """Hand in all of a file, batch by batch. The file says that a batch is done when the journal has it."""

@@ -50,6 +50,10 @@ def deliver(letter: EmailMessage, channel: Mailbox, addresses: list[str], line: 
         raise NotTaken(f"the server cannot do what is asked of it: {exc}", again=True) from exc
     except smtplib.SMTPResponseException as exc:
         raise _no(exc.smtp_code, _text(exc.smtp_error)) from exc
+    except smtplib.SMTPServerDisconnected as exc:
+        if isinstance(exc.__context__, TimeoutError):  # So the library tells of a server that says nothing.
+            raise TimeoutError from exc
+        raise
     if refused:  # Others have it, and would get it again: who is left out is for the operator to see.
         names = "; ".join(f"{name}: {code} {_text(text)}" for name, (code, text) in refused.items())
         return Taken(250, f"but not for {names}")
