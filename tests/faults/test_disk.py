@@ -20,9 +20,11 @@ from tests.acceptance.conftest import Operator
 from tests.integration.processes import at_leisure, free_ports, spawned, until
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
+SOON = at_leisure(15.0)
 ROUNDS = 5 if LONG else 1
 MIB = 1 << 20
 RECOVERS_WITHIN = 10.0
+STARTS_WITHIN = 60.0
 
 PIPELINES = """
 version: 1
@@ -90,7 +92,7 @@ class Site:
     def started(self) -> Generator[Operator]:
         with spawned(self.folder, "start") as process:
             operator = Operator(self.folder, process, self.ports)
-            until(lambda: answers(operator, "/livez"), 20)
+            until(lambda: answers(operator, "/livez"), STARTS_WITHIN)
             yield operator
 
     def emit(self, operator: Operator, count: int = 20) -> httpx2.Response:
@@ -184,7 +186,7 @@ def test_a_full_disk_refuses_and_says_so_and_goes_on_by_itself_with_nothing_lost
         site = Site(tmp_path, disk)
         fill(disk / "ballast", leave=MIB * 5 // 8)
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             for _ in range(ROUNDS):
                 reply = until_refused(site, operator)
                 assert reply.status_code == 503 and int(reply.headers["Retry-After"]) >= 1, reply.text
@@ -193,8 +195,10 @@ def test_a_full_disk_refuses_and_says_so_and_goes_on_by_itself_with_nothing_lost
                 (disk / "ballast").unlink()
                 until(lambda: answers(operator, "/readyz"), at_leisure(RECOVERS_WITHIN))
                 site.send_again(operator)
+                while site.sent <= 100:  # A machine that is slow writes more about less: it was full sooner.
+                    assert site.emit(operator).status_code == 202
                 site.settle(operator)
-                until(lambda: check(operator, "storage")["status"] == "healthy", 15)
+                until(lambda: check(operator, "storage")["status"] == "healthy", SOON)
                 assert set(restarts(operator).values()) == {0}
                 fill(disk / "ballast", leave=MIB * 5 // 8)
             stop(operator)
@@ -206,10 +210,10 @@ def assert_alive_and_honest(operator: Operator, data_dir: Path) -> None:
     """What an operator has to be told of a full disk is told."""
     assert operator.get("/livez").status_code == 200
     assert operator.get("/readyz").status_code == 503
-    found = until(lambda: (one := check(operator, "storage"))["status"] == "unhealthy" and one, 15)
+    # It looks now and then: first perhaps when a store could not write, and nothing was refused yet.
+    found = until(lambda: (one := check(operator, "storage"))["status"] == "unhealthy" and refuses(one) and one, SOON)
     assert found["details"]["path"] == str(data_dir) and str(data_dir) in found["remediation"]
-    assert found["details"]["freeBytes"] < MIB and "journal" in found["details"]["failing"]
-    assert found["details"]["refusedEvents"] > 0
+    assert found["details"]["freeBytes"] < MIB
     health = operator.get("health", "health")
     assert (health.status_code, health.json()["data"]["overallStatus"]) == (503, "unhealthy")
     figures = operator.get("/metrics", "metrics")
@@ -220,6 +224,12 @@ def assert_alive_and_honest(operator: Operator, data_dir: Path) -> None:
     assert operator.get("metrics", "metrics").status_code == 200
     with operator.stream() as frames:
         assert next(name for name, _ in frames if name != "message")
+
+
+def refuses(storage: Mapping[str, Any]) -> bool:
+    """Whether what was found of the storage says that the journal cannot be written, and who was refused so far."""
+    details = storage["details"]
+    return "journal" in details.get("failing", ()) and details["refusedEvents"] > 0
 
 
 def alert_fires(operator: Operator) -> bool:
@@ -233,7 +243,7 @@ def test_a_disk_that_others_fill_to_the_last_byte_costs_no_alert_and_no_event_th
     with mounted(tmp_path / "disk", 4 * MIB) as disk:
         site = Site(tmp_path, disk)
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             site.emit(operator)
             fill(disk / "filler")
             reply = until_refused(site, operator)
@@ -271,12 +281,12 @@ def test_a_disk_that_is_read_only_at_the_start_is_waited_for(tmp_path: Path) -> 
     with mounted(tmp_path / "disk", 4 * MIB) as disk:
         site = Site(tmp_path, disk)
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             site.emit(operator)
             stop(operator)
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         with site.started() as operator:
-            ready = operator.get("/readyz")
+            ready = until(lambda: (one := operator.get("/readyz")).text and one)  # It is alive before it has tried.
             assert ready.status_code == 503 and "Read-only" in ready.text
             found = operator.get("health", "health")
             assert (found.status_code, found.json()["data"]["overallStatus"]) == (503, "unhealthy")
@@ -333,14 +343,14 @@ def test_a_disk_that_becomes_read_only_is_read_on_and_loses_nothing(tmp_path: Pa
     try:
         site = Site(tmp_path, ext4.folder)
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             site.emit(operator)
             until(lambda: site.stored() == 20, at_leisure(10))
             site.emit(operator)
             ext4.fail()
             assert "Read-only" in site.emit(operator).json()["error"]["message"]
             assert operator.get("/livez").status_code == 200
-            found = until(lambda: (one := check(operator, "storage"))["status"] == "unhealthy" and one, 15)
+            found = until(lambda: (one := check(operator, "storage"))["status"] == "unhealthy" and one, SOON)
             assert "Read-only file system" in found["message"]
             assert operator.get("/metrics", "metrics").status_code == 200
             assert operator.get("metrics/build_performance", "metrics").status_code == 200
@@ -350,7 +360,7 @@ def test_a_disk_that_becomes_read_only_is_read_on_and_loses_nothing(tmp_path: Pa
             stop(operator)
         ext4.mend()
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             site.send_again(operator)
             site.settle(operator)
             stop(operator)

@@ -23,9 +23,10 @@ from tests.faults.kills.alerts.receiver import Receiver
 from tests.faults.kills.alerts.services import Due, Services
 from tests.faults.kills.alerts.sparing import Outage
 from tests.faults.kills.nodes import Gone, Node, started
+from tests.integration.processes import at_leisure
 
 EMITTERS, OPERATORS = 2, 3
-SETTLED_WITHIN = SEEN_WITHIN = 60.0
+SETTLED_WITHIN = SEEN_WITHIN = at_leisure(60.0)
 
 WELL_AGAIN = 3.0
 """Seconds after which it is said again that all is well: longer than the windows of the rules."""
