@@ -159,27 +159,30 @@ def test_a_wall_clock_that_is_set_half_way_moves_nothing(steps: Sequence[float],
             one.happen("down", subject)
         one.happen("measured", "kept", validation_duration=9000)
         one.happen("measured", "mean", test_suite_duration=9000)
+        asked = time.monotonic()
+        one.acknowledge("taken", "5s")
+        answered = time.monotonic()
+        one.answer("silences", {"matchers": ["labels.subject=quiet"], "comment": "known", "duration": "5s"})
+        silenced = time.monotonic()
+        one.happen("down", "quiet")
         began = time.monotonic()
         one.slow()
         by = time.monotonic() - began
-        one.acknowledge("taken", "5s")
-        taken = time.monotonic() - began
-        one.answer("silences", {"matchers": ["labels.subject=quiet"], "comment": "known", "duration": "5s"})
-        silenced = time.monotonic() - began
-        one.happen("down", "quiet")
         # The server is asked each so often, and answers in its own time.
         late = EVERY + at_leisure(0.7)
-        seen = follow(
-            one, max(9.0, silenced + 5 + 2 * late), began, [(2.0 + number, step) for number, step in enumerate(steps)]
-        )
+        steps_at = [(2.0 + number, step) for number, step in enumerate(steps)]
+        seen = follow(one, max(9.0, 5 + 2 * late), began, steps_at)
 
         (_, first, last, _), (fires, *_, fired) = [(word, *rest) for word, *rest in seen["slow"]]
         assert (seen["slow"][0][0], fires) == ("pending", "active")
         assert last < by + FOR + late and FOR <= fired < by + FOR + late
-        for name, status, asked in (("taken", "acknowledged", taken), ("quiet", "suppressed", silenced)):
-            (was, _, last, _), (now, first, _, answered) = seen[name]
+        for name, status, since, until_then in (
+            ("taken", "acknowledged", asked - began, answered - began),
+            ("quiet", "suppressed", answered - began, silenced - began),
+        ):
+            (was, _, last, _), (now, first, _, told) = seen[name]
             assert (was, now) == (status, "active")
-            assert last < asked + 5 + late and answered >= 5 and first < asked + 5 + 2 * late
+            assert last < until_then + 5 + late and told >= since + 5 and first < until_then + 5 + 2 * late
         for name, status in (("bad", "active"), ("kept", "active"), ("mean", "active"), ("moved", "suppressed")):
             assert [span[0] for span in seen[name]] == [status] and seen[name][0][2] > 8, name
         assert set(seen) == {"slow", "bad", "taken", "quiet", "moved", "kept", "mean"}, "nothing else fired"
