@@ -146,7 +146,7 @@ def drained(folder: Path) -> Operator:
 
 def _is_idle(node: Operator) -> bool:
     status = node.data("dashboard/status")
-    return not any(status["pipelines"].values())
+    return not status["held"] and not any(status["pipelines"].values())  # One that is held has yet to begin.
 
 
 def seen(database: Path) -> set[int]:

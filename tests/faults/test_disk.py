@@ -125,7 +125,9 @@ class Site:
     def settle(self, operator: Operator) -> None:
         """Wait until everything that was taken is in the store."""
         status = operator.until(
-            "dashboard/status", lambda status: not any(status["pipelines"].values()), seconds=at_leisure(20)
+            "dashboard/status",
+            lambda status: not status["held"] and not any(status["pipelines"].values()),
+            seconds=at_leisure(20),
         )
         assert not any(counts["unaccounted"] for counts in status["counters"].values() if "unaccounted" in counts)
         until(lambda: self.stored() >= len(self.acknowledged), at_leisure(10))
