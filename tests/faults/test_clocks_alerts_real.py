@@ -177,16 +177,16 @@ def test_a_wall_clock_that_is_set_half_way_moves_nothing(steps: Sequence[float],
         steps_at = [(2.0 + number, step) for number, step in enumerate(steps)]
         seen = follow(one, max(9.0, 5 + 2 * late), began, steps_at)
 
-        (_, first, last, _), (fires, *_, fired) = [(word, *rest) for word, *rest in seen["slow"]]
+        (_, _, last, _), (fires, *_, fired) = [(word, *rest) for word, *rest in seen["slow"]]
         assert (seen["slow"][0][0], fires) == ("pending", "active")
-        assert last < by + FOR + late and FOR <= fired < by + FOR + late
+        assert last < by + FOR + late and fired >= FOR  # It was not pending any more when we asked next.
         for name, status, since, until_then in (
             ("taken", "acknowledged", asked - began, answered - began),
             ("quiet", "suppressed", answered - began, silenced - began),
         ):
-            (was, _, last, _), (now, first, _, told) = seen[name]
+            (was, _, last, _), (now, *_, told) = seen[name]
             assert (was, now) == (status, "active")
-            assert last < until_then + 5 + late and told >= since + 5 and first < until_then + 5 + 2 * late
+            assert last < until_then + 5 + late and told >= since + 5
         for name, status in (("bad", "active"), ("kept", "active"), ("mean", "active"), ("moved", "suppressed")):
             assert [span[0] for span in seen[name]] == [status] and seen[name][0][2] > 8, name
         assert set(seen) == {"slow", "bad", "taken", "quiet", "moved", "kept", "mean"}, "nothing else fired"
@@ -211,8 +211,9 @@ def stopped(one: World, seconds: float) -> Generator[None]:
 def test_a_process_that_is_stopped_half_way_concludes_nothing_from_that(
     seconds: float, tmp_path: Path, wall: Path
 ) -> None:
-    # Shorter than the stop, and as long as that allows: a busy machine lets us not be heard for moments, too.
-    with world(tmp_path, wall, silence=max(2.5, 0.9 * seconds)) as one, one.heard():
+    # Shorter than a stop that is long, and as long as that allows: on a busy machine nobody is heard for moments, too.
+    silence = 0.9 * seconds if seconds > FOR else at_leisure(3.0)
+    with world(tmp_path, wall, silence=silence) as one, one.heard():
         for subject in ("bad", "taken", "brief"):
             one.happen("down", subject)
         one.happen("measured", "kept", validation_duration=9000)

@@ -87,9 +87,14 @@ class Campaign:
         self._say(f"{self.kills.total():4} {done}")
         assert not self.promises.broken, self.promises.broken
 
-    def work_until(self, seen: Callable[[Line], bool]) -> None:
-        """Let everybody work with a node that is killed only once something is seen there."""
+    def work_until(self, seen: Callable[[Line], bool], *, rush: bool = False) -> None:
+        """Let everybody work with a node that is killed only once something is seen there.
+
+        ``rush`` makes much happen at once in the beginning.
+        """
         self._let_be_told(well=False)
+        for services in self._services:
+            services.rushes = rush
         with started(self.folder, lean=False) as node:
             self._wait_until_up(node)
             self._look(node)
