@@ -177,16 +177,15 @@ def test_a_wall_clock_that_is_set_half_way_moves_nothing(steps: Sequence[float],
         steps_at = [(2.0 + number, step) for number, step in enumerate(steps)]
         seen = follow(one, max(9.0, 5 + 2 * late), began, steps_at)
 
-        (_, _, last, _), (fires, *_, fired) = [(word, *rest) for word, *rest in seen["slow"]]
-        assert (seen["slow"][0][0], fires) == ("pending", "active")
-        assert last < by + FOR + late and fired >= FOR  # It was not pending any more when we asked next.
-        for name, status, since, until_then in (
-            ("taken", "acknowledged", asked - began, answered - began),
-            ("quiet", "suppressed", answered - began, silenced - began),
+        for name, status, lasts, since, until_then in (
+            ("slow", "pending", FOR, 0.0, by),
+            ("taken", "acknowledged", 5, asked - began, answered - began),
+            ("quiet", "suppressed", 5, answered - began, silenced - began),
         ):
-            (was, _, last, _), (now, *_, told) = seen[name]
-            assert (was, now) == (status, "active")
-            assert last < until_then + 5 + late and told >= since + 5
+            *was, (now, *_, told) = seen[name]
+            assert now == "active" and told >= since + lasts, "not sooner"
+            assert [span[0] for span in was] in ([status], []), "on a busy machine we may look when it is over"
+            assert all(last < until_then + lasts + late for _, _, last, _ in was), "and not later"
         for name, status in (("bad", "active"), ("kept", "active"), ("mean", "active"), ("moved", "suppressed")):
             assert [span[0] for span in seen[name]] == [status] and seen[name][0][2] > 8, name
         assert set(seen) == {"slow", "bad", "taken", "quiet", "moved", "kept", "mean"}, "nothing else fired"

@@ -288,7 +288,8 @@ def test_a_disk_that_is_read_only_at_the_start_is_waited_for(tmp_path: Path) -> 
             stop(operator)
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         with site.started() as operator:
-            ready = until(lambda: (one := operator.get("/readyz")).text and one)  # It is alive before it has tried.
+            until(lambda: operator.get("/readyz").text)  # It is alive before it has tried.
+            ready = operator.get("/readyz")
             assert ready.status_code == 503 and "Read-only" in ready.text
             found = operator.get("health", "health")
             assert (found.status_code, found.json()["data"]["overallStatus"]) == (503, "unhealthy")

@@ -495,7 +495,8 @@ async def test_who_blocks_the_loop_is_named_with_its_stack(
             await blamed(server, world, place, name, 1)
             load.over = True
         said = re.search(rf"the event loop was blocked for (\d\.\d) s by stage '{name}'", caplog.text)
-        assert said and 1.0 <= float(said[1]) < 2.0 + at_leisure(1.0), caplog.text
+        # What the watchdog itself was kept from seeing is not counted.
+        assert said and 0.5 <= float(said[1]) < 2.0 + at_leisure(1.0), caplog.text
         assert "time.sleep(2)" in caplog.text
         if place != "receive":
             await delivered(lambda: world.heard["plain"] == load.accepted, at_leisure(1.0))
