@@ -213,7 +213,9 @@ def assert_alive_and_honest(operator: Operator, data_dir: Path) -> None:
     assert operator.get("/livez").status_code == 200
     assert operator.get("/readyz").status_code == 503
     # It looks now and then: first perhaps when a store could not write, and nothing was refused yet.
-    found = until(lambda: (one := check(operator, "storage"))["status"] == "unhealthy" and refuses(one) and one, SOON)
+    until(lambda: refuses(check(operator, "storage")), SOON)
+    found = check(operator, "storage")
+    assert found["status"] == "unhealthy"
     assert found["details"]["path"] == str(data_dir) and str(data_dir) in found["remediation"]
     assert found["details"]["freeBytes"] < MIB
     health = operator.get("health", "health")
