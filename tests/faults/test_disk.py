@@ -177,7 +177,7 @@ def until_refused(site: Site, operator: Operator, seconds: float = 30.0) -> http
         again = site.unacknowledged.pop() if site.unacknowledged else None
         if (reply := site.send(operator, again) if again else site.emit(operator)).status_code == 202:
             taken = time.monotonic()
-        elif time.monotonic() > taken + 3.0:
+        elif time.monotonic() > taken + at_leisure(3.0):
             return reply
         else:
             time.sleep(0.3)

@@ -19,11 +19,11 @@ import msgspec
 
 from bers import lock
 from tests.faults.kills.emitters import Busy, Taken
-from tests.integration.processes import environ
+from tests.integration.processes import at_leisure, environ
 
 ROOT = Path(__file__).parents[3]
 LEAN = Path(__file__).with_name("lean.py")
-UP_WITHIN = 60.0
+UP_WITHIN = at_leisure(60.0)
 
 STRACE = shutil.which("strace")
 """None where it is not installed, and nothing can be aimed at a single call."""
