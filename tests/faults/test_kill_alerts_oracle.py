@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.kills.alerts import channels, oracle, sparing
 from tests.faults.kills.alerts.campaign import Campaign
-from tests.faults.kills.alerts.forms import CRITICAL
+from tests.faults.kills.alerts.forms import CRITICAL, ESCALATED_AFTER
 from tests.faults.kills.alerts.operators import Alert, Line, Promises
 from tests.faults.kills.alerts.receiver import Receipt
 
@@ -154,7 +154,7 @@ def entry(seconds: float, kind: str, word: str = "breach", to: str = "active") -
 
 
 OVER = entry(9.0, "resolved", "recovered", "resolved")
-LATE = sparing.ESCALATED_AFTER + sparing.MOST_LATE + 0.6
+LATE = ESCALATED_AFTER + sparing.MOST_LATE + 0.6
 """Longer than anybody may wait while a node is up."""
 
 
