@@ -61,7 +61,9 @@ class Operator:
         return data
 
     def log(self, name: str) -> list[dict[str, Any]]:
-        return [msgspec.json.decode(line) for line in (self.folder / "logs" / f"{name}.log").read_text().splitlines()]
+        """The lines of a log; one that is just being written may be seen in part, and is left out."""
+        whole, _, _ = (self.folder / "logs" / f"{name}.log").read_bytes().rpartition(b"\n")
+        return [msgspec.json.decode(line) for line in whole.splitlines()]
 
     def bers(self, *arguments: str, check: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command beside the server."""
