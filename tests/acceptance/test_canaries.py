@@ -6,7 +6,6 @@ import base64
 import hmac
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -30,7 +29,7 @@ from bers_emit.spool import Spool
 from tests.acceptance.conftest import BERS, Operator
 from tests.acceptance.walking import ENDLESS, walk, ways
 from tests.docs.writers.cli import commands
-from tests.integration.processes import configure, environ, installed, started
+from tests.integration.processes import configure, environ, free_ports, installed, started
 
 PLUGIN = '''\
 from collections.abc import Mapping
@@ -277,10 +276,7 @@ class Mailbox:
 
 @pytest.fixture(scope="module")
 def mailbox() -> Generator[tuple[Mailbox, int]]:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = int(one.getsockname()[1])
-    box = Mailbox()
+    box, port = Mailbox(), free_ports()["control"]
     controller = Controller(box, hostname="127.0.0.1", port=port)
     controller.start()
     yield box, port
