@@ -69,6 +69,7 @@ def test_who_was_told_firing_before_a_restart_and_a_changed_filter_is_told_resol
             server.emit(slow("b-2", 10))
             chat.until("alert.firing", "alert.resolved", seconds=10)
             server.emit(slow("b-3", 5001))
-            server.until("alerts", len)
-            assert server.data("webhooks/deliveries?status=waiting") == []
+            server.until("records?type=alert.firing", lambda found: len(found) == 2)
+            server.until("dashboard/status", lambda data: data["pipelines"]["notify"] == 0)
+            server.until("webhooks/deliveries?status=waiting", lambda found: not found)
             assert len(set(chat.ids)) == 2, "what is not critical is not told any more"

@@ -154,6 +154,7 @@ def test_c038_c142_the_stream_begins_at_once_and_goes_on_every_second(server: Op
 
 
 def test_c052_a_client_that_leaves_is_no_longer_counted(server: Operator) -> None:
+    server.until("dashboard/status", lambda data: data["server"]["sseClients"] == 0)  # Others have just left.
     with server.stream() as frames:
         assert next(frames)[0] == "connected"
         assert server.data("dashboard/status")["server"]["sseClients"] == 1
@@ -171,6 +172,7 @@ def test_c040_c046_the_paths_of_the_health_answer(server: Operator) -> None:
 
 
 def test_c047_c048_the_paths_of_the_metric_answers(server: Operator) -> None:
+    server.until("metrics/configuration_resolution_time", lambda data: data["current"] is not None)
     assert isinstance(server.data("metrics/configuration_resolution_time", "metrics")["current"], (int, float))
     assert isinstance(server.data("metrics/build_performance", "metrics"), dict)
 

@@ -77,7 +77,7 @@ def test_b9_a_deployment_that_fails_is_an_incident_until_the_next_good_one(serve
     answer = server.until("dora?service=chat", lambda found: found["counts"]["deployments"] == 3)
     assert answer["counts"] == {"deployments": 3, "succeeded": 2, "failed": 1, "incidents": 1}
     assert 1000 <= answer["metrics"]["failedDeploymentRecoveryTime"]["value"] < 10_000
-    current = server.data("metrics/incident_recovery_time")
+    current = server.until("metrics/incident_recovery_time", lambda data: data["current"] is not None)
     assert 1000 <= current["current"] < 10_000
 
 
