@@ -143,8 +143,8 @@ def test_a_build_whose_reporter_is_killed_is_lost_and_so_failed(tmp_path: Path) 
         process.wait()
         os.kill(child, signal.SIGKILL)
         told = next(data for name, data in frames if name == "build-failed")
+        until(lambda: any(line.get("type") == "build.lost" for line in server.log("build")))
     assert told["subject"] == begun["subject"] and told["data"]["reason"] == "lost: no finish within 1s"
-    until(lambda: any(line["type"] == "build.lost" for line in server.log("build")))
 
 
 def test_c113_c114_the_resolver_reports_the_environment_of_the_checkout(project: Path) -> None:
