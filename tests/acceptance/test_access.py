@@ -87,10 +87,10 @@ def guarded(folder: Path, access: str, **more: str) -> Generator[Guarded]:
     configure(folder, ports=ports, more=f"access: {access}\n")
     with httpx2.Client(timeout=10) as client, spawned(folder, "start", **more) as process:
         found = Guarded(folder, process, ports, client)
-        until(lambda: is_ready(folder, process, found.url("").removesuffix("/api/monitoring/")), 20)
+        until(lambda: is_ready(folder, process, found.url("").removesuffix("/api/monitoring/")), 60)
         yield found
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0, (folder / "said").read_text()
+        assert process.wait(30) == 0, (folder / "said").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -358,7 +358,7 @@ def test_commands_and_emitters_speak_tls_with_a_server_whose_certificate_they_kn
     believed = ssl.create_default_context(cafile=pair.certificate)
     with spawned(tmp_path, "start") as process:
         url = f"https://127.0.0.1:{ports['control']}"
-        until(lambda: is_ready(tmp_path, process, url, verify=believed), 20)
+        until(lambda: is_ready(tmp_path, process, url, verify=believed), 60)
         assert f"  {url}  everything" in (tmp_path / "said").read_text()
         assert bers(tmp_path, "status", check=True, **known).stdout.startswith("status")
         unknown = bers(tmp_path, "status", check=False, BERS_MONITORING_API_KEY=key)
@@ -380,7 +380,7 @@ def test_commands_and_emitters_speak_tls_with_a_server_whose_certificate_they_kn
         process.send_signal(signal.SIGHUP)
         until(lambda: is_ready(tmp_path, process, url, verify=ssl.create_default_context(cafile=renewed.certificate)))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(30) == 0
 
 
 # Under a flood.

@@ -301,7 +301,7 @@ def outputs(
     with (
         started(folder, **variables) as operator,
         operator.stream() as frames,
-        httpx2.stream("GET", operator.url(f"tap?pattern=custom.*&limit={len(EVENTS)}"), timeout=20) as tap,
+        httpx2.stream("GET", operator.url(f"tap?pattern=custom.*&limit={len(EVENTS)}"), timeout=60) as tap,
     ):
         _plant(operator)
         found["tap"] = tap.read()
@@ -312,7 +312,6 @@ def outputs(
         operator.until(
             "records?type=custom.*&limit=500",
             lambda records: any(SEEN in str(record) for record in records),
-            seconds=10,
         )
         alert = operator.until("alerts", lambda alerts: alerts)[0]
         reply = operator.post(
@@ -326,7 +325,6 @@ def outputs(
                 lambda told, channel=channel, status=status: any(  # type: ignore[misc]
                     (one["channel"], one["status"]) == (channel, status) for one in told
                 ),
-                seconds=20,
             )
         known = {"id": alert["id"], "type": "error_rate", "metric": "error_rate", "check": "sieve-check"}
         for name, reply in walk(operator, WALKED, known=known):
@@ -339,7 +337,7 @@ def outputs(
             said = pool.map(partial(_said, folder, variables=variables), exact)
             found |= {f"bers {' '.join(command)}": text for command, text in zip(READING, said, strict=True)}
         operator.process.terminate()
-        assert operator.process.wait(15) == 0
+        assert operator.process.wait(30) == 0
     found["bers-emit spool status"] = _spool_status(spools)
     assert b"dead            1" in found["bers-emit spool status"]
     broken = folder / "broken.yaml"

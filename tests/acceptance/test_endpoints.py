@@ -258,7 +258,7 @@ def test_c006_a_port_in_use_is_named_with_its_holder(server: Operator) -> None:
     text = f"server: {{health: 0, metrics: 0, control: {server.ports['control']}}}\n"
     (folder / "pipelines.yaml").write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "bers", "start"], cwd=folder, capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-m", "bers", "start"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
     assert f"server.control: port {server.ports['control']} is in use" in done.stderr

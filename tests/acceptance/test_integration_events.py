@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Operator
+from tests.integration.processes import at_leisure
 
 SEED = {
     f"{kind}-{end}": (kind, end)
@@ -261,13 +262,13 @@ def _until(frames: Any, id: str) -> tuple[str, Any]:
     for name, data in frames:
         if data.get("id") == id:
             return name, data
-        assert time.monotonic() - began < 5, f"{id} was not told"
+        assert time.monotonic() - began < at_leisure(5.0), f"{id} was not told"
     raise AssertionError("the stream ended")
 
 
 def _logged(server: Operator, log: str, id: str) -> None:
     """Wait until an event has its one line in a log."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + at_leisure(5.0)
     while not (found := [line for line in server.log(log) if line.get("id") == id]):
         assert time.monotonic() < deadline, f"{id} is not in logs/{log}.log"
         time.sleep(0.02)

@@ -195,7 +195,7 @@ def test_c134_c135_a_backup_of_a_server_that_runs_is_restored_and_has_everything
     made = bash(server.folder, here(BACKUP.partition("# Store in safe location")[0]))  # The rest is the operator's.
     assert made.returncode in (0, 1), made.stderr  # 1: a file has grown while tar read it.
     server.process.terminate()
-    assert server.process.wait(15) == 0
+    assert server.process.wait(30) == 0
     for gone in ("pipelines.yaml", ".bers"):
         assert bash(server.folder, f"rm -r {gone}").returncode == 0
     restored = bash(server.folder, here(RESTORE))
@@ -218,7 +218,7 @@ def test_c133_c134_c135_a14_a15_one_command_backs_everything_up_and_one_restores
     assert bash(server.folder, "bers backup create").returncode == 0  # `backups/` is there: `bers start` made it.
     server.emit({"type": "build-completed", "detail": {"duration": 77_000, "environment": "production"}})
     server.process.terminate()
-    assert server.process.wait(15) == 0
+    assert server.process.wait(30) == 0
     assert bash(server.folder, "rm -r pipelines.yaml .bers").returncode == 0
     assert bash(server.folder, "bers backup verify backups/bers-*.tar.gz").returncode == 0
     began = time.monotonic()
