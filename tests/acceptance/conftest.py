@@ -33,12 +33,12 @@ class Operator:
     ports: Mapping[str, int]
 
     def get(self, path: str, surface: str = "control") -> httpx2.Response:
-        return httpx2.get(self.url(path, surface), timeout=10)
+        return httpx2.get(self.url(path, surface), timeout=30)
 
     def post(self, path: str, body: Any = None, surface: str = "control", **options: Any) -> httpx2.Response:
         if body is not None:
             options |= {"content": msgspec.json.encode(body), "headers": {"Content-Type": "application/json"}}
-        return httpx2.post(self.url(path, surface), timeout=10, **options)
+        return httpx2.post(self.url(path, surface), timeout=30, **options)
 
     def data(self, path: str, surface: str = "control") -> Any:
         reply = self.get(path, surface).json()
@@ -75,7 +75,7 @@ class Operator:
     @contextmanager
     def stream(self) -> Generator[Iterator[tuple[str, Any]]]:
         """The live stream, as pairs of a name and its data."""
-        with httpx2.stream("GET", self.url("events"), timeout=10) as reply:
+        with httpx2.stream("GET", self.url("events"), timeout=30) as reply:
             yield _frames(reply)
 
 

@@ -427,7 +427,7 @@ async def test_c153_a_flood_of_reads_is_held_back_while_health_and_alerts_stay_o
                             return
 
             began = time.perf_counter()
-            with anyio.fail_after(60):
+            with anyio.fail_after(300):
                 async with anyio.create_task_group() as group:
                     for _ in range(16):
                         group.start_soon(flood)

@@ -537,11 +537,17 @@ def _until_seen(frames: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 
 def _said(folder: Path, command: Sequence[str], variables: Mapping[str, str]) -> bytes:
-    done = subprocess.run(
-        [*BERS, *command], cwd=folder, capture_output=True, check=False, timeout=60, env=environ(folder, **variables)
-    )
-    assert done.returncode in (0, 1), done.stderr.decode()
-    return done.stdout + done.stderr
+    said = b""
+    for _ in range(5):
+        done = subprocess.run(
+            [*BERS, *command], cwd=folder, capture_output=True, check=False, timeout=60,
+            env=environ(folder, **variables),
+        )  # fmt: skip
+        said += done.stdout + done.stderr
+        if done.returncode != 3:  # The server took too long for it, which a busy machine does: it was told nothing.
+            break
+    assert done.returncode in (0, 1), said.decode()
+    return said
 
 
 def test_there_are_fifty_canaries_and_more() -> None:
