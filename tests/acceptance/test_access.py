@@ -85,7 +85,7 @@ def guarded(folder: Path, access: str, **more: str) -> Generator[Guarded]:
     """Run a server with this below `access:`; it is stopped as an operator would."""
     ports = free_ports()
     configure(folder, ports=ports, more=f"access: {access}\n")
-    with httpx2.Client(timeout=10) as client, spawned(folder, "start", **more) as process:
+    with httpx2.Client(timeout=30) as client, spawned(folder, "start", **more) as process:
         found = Guarded(folder, process, ports, client)
         until(lambda: is_ready(folder, process, found.url("").removesuffix("/api/monitoring/")), 60)
         yield found
@@ -193,7 +193,7 @@ def test_a30_nothing_but_the_list_is_answered_to_strangers(closed: Guarded) -> N
 
 
 def test_a23_a_session_opens_the_page_and_the_stream(closed: Guarded) -> None:
-    with httpx2.Client(timeout=10) as browser:
+    with httpx2.Client(timeout=30) as browser:
         reply = browser.post(closed.url("/login"), data={"key": closed.keys["read"]})
         assert reply.status_code == 303
         page = browser.get(closed.url("/"))
@@ -388,7 +388,7 @@ def test_commands_and_emitters_speak_tls_with_a_server_whose_certificate_they_kn
 
 async def test_c153_a_flood_of_reads_is_held_back_while_health_and_alerts_stay_on_time(tmp_path: Path) -> None:
     with guarded(tmp_path, "{enabled: false}") as server:
-        async with httpx2.AsyncClient(timeout=20) as client:
+        async with httpx2.AsyncClient(timeout=60) as client:
             statuses: list[int] = []
             waits: list[int] = []
             health: list[float] = []
