@@ -505,9 +505,10 @@ def _provoked(operator: Operator) -> Iterator[httpx2.Response]:
 
 def _read(operator: Operator, known: Mapping[str, str]) -> Iterator[tuple[str, str, bytes]]:
     """Every GET of every listener's description, for people and for programs."""
+    every = list(ways(operator))
     for surface in operator.ports:
         more = ["/metrics"] if surface != "health" else []
-        described = [way.path for way in ways(operator) if way.surface == surface and way.method == "get"]
+        described = [way.path for way in every if way.surface == surface and way.method == "get"]
         assert len(described) > 1
         for path in ["/openapi.json", *more, *described]:
             if path.endswith(ENDLESS):
