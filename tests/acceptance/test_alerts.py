@@ -144,7 +144,7 @@ def curl(server: Operator, alert: str, verb: str, notes: str) -> Any:
 
 
 def test_a34_an_alert_goes_to_the_next_contact_until_somebody_takes_it_on_and_its_log_says_so(tmp_path: Path) -> None:
-    steps = "[{after: 1s, contact: secondary}, {after: 6s, contact: escalation}]"  # Time to answer in between.
+    steps = "[{after: 1s, contact: secondary}, {after: 10s, contact: escalation}]"  # Time to answer in between.
     configuration(tmp_path, **{"alert-engine: {}": f"alert-engine: {{escalation: {steps}}}"})
     with operating(tmp_path) as server:
         server.emit({"type": "build-completed", "detail": {"duration": 5001, "environment": "production"}})

@@ -299,10 +299,12 @@ def outputs(
     variables = {**ENVIRONMENT, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
     found: dict[str, bytes] = {}
     with (
+        ThreadPoolExecutor(3) as pool,
         started(folder, **variables) as operator,
         operator.stream() as frames,
         httpx2.stream("GET", operator.url(f"tap?pattern=custom.*&limit={len(EVENTS)}"), timeout=60) as tap,
     ):
+        heard = pool.submit(lambda: list(_until_seen(frames)))  # Who does not read for long is not told for long.
         _plant(operator)
         found["tap"] = tap.read()
         found |= {f"answer {n}": reply.content for n, reply in enumerate(_provoked(operator))}
@@ -331,11 +333,10 @@ def outputs(
             assert reply.status_code != 500 or "sieve" in name, f"{name}: {reply.text}"
             found[name] = reply.content
         found |= {f"GET {path} on {surface}": body for path, surface, body in _read(operator, known)}
-        found["stream"] = "\n".join(str(frame) for frame in _until_seen(frames)).encode()
+        found["stream"] = "\n".join(map(str, heard.result(60))).encode()
         exact = [[alert["id"] if part == "ID" else part for part in command] for command in READING]
-        with ThreadPoolExecutor(2) as pool:
-            said = pool.map(partial(_said, folder, variables=variables), exact)
-            found |= {f"bers {' '.join(command)}": text for command, text in zip(READING, said, strict=True)}
+        said = pool.map(partial(_said, folder, variables=variables), exact)
+        found |= {f"bers {' '.join(command)}": text for command, text in zip(READING, said, strict=True)}
         operator.process.terminate()
         assert operator.process.wait(30) == 0
     found["bers-emit spool status"] = _spool_status(spools)
