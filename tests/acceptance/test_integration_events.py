@@ -204,6 +204,7 @@ def test_c160_c173_the_python_api_leads_to_the_same(
     with server.stream() as frames:
         subprocess.run([sys.executable, "-c", f"import bers_emit\n{program}"], check=True, timeout=30, env={
             "BERS_EMIT_URL": f"http://127.0.0.1:{server.ports['control']}", "BERS_EMIT_SPOOL": str(tmp_path),
+            "BERS_EMIT_BUDGET": "30",
         })  # fmt: skip
         told = next(told for name, told in frames if name == frame)
     server.until(f"metrics/{metric}", lambda data: (data["lastUpdated"] or 0) >= began - 1)
