@@ -6,11 +6,15 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, Request
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, Request, expect
 
+from tests.browser.looking import SLOW
 from tests.browsing import browser
 
 __all__ = ["browser"]
+
+# What is expected of a page is waited for; five seconds, which is what it is else, are little where much else is done.
+expect.set_options(timeout=SLOW)
 
 Opening = Callable[..., AbstractAsyncContextManager[Page]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 from playwright.async_api import Page, expect
 
 from bers_builtin import dashboard
@@ -40,6 +41,12 @@ PAINTED = """
 """
 """When a text was on the screen first, in milliseconds from the beginning of the navigation; it waits for it."""
 
+TOLD_ALONE: tuple[tuple[str, ...], list[str]] = (
+    ("pipelines", "alerts", "sources"),
+    ["unmapped", "build", "deployment"],
+)
+"""A change with which only what a test tells can fire an alert, and not what this machine has to do meanwhile."""
+
 SLOW = 20_000
 """Milliseconds that a machine with much else to do may take."""
 
@@ -61,6 +68,18 @@ async def is_live(page: Page) -> None:
 async def all_is_there(page: Page, path: str) -> None:
     await is_live(page)
     await expect(page.locator(VIEWS[path]).first).to_be_visible(timeout=SLOW)
+
+
+async def is_answered(page: Page) -> None:
+    """Load a page that has no script until nothing is missing: it is sent without what takes more than two seconds."""
+    with anyio.fail_after(3 * SLOW / 1000):
+        while await page.locator(".missing", has_text="Not available: ").count():
+            await page.reload()
+
+
+async def drawn(page: Page) -> None:
+    """Wait until what the page has heard of is on the screen."""
+    await page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
 
 async def does(page: Page, verb: str, *said: str, place: str = "main", agree: str = "") -> None:

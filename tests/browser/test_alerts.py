@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 from bers.testing.server import serving
 from bers_builtin.sinks.alert_engine.rehearsal.backtest import ALIKE
 from tests.browser.conftest import Opening
-from tests.browser.looking import AXE, EVIL, SLOW, failed, is_live, says_axe, slow
+from tests.browser.looking import AXE, EVIL, SLOW, TOLD_ALONE, failed, is_live, says_axe, slow
 
 DEGRADED = "build-performance-degraded"
 RULED = [
@@ -124,9 +124,9 @@ async def test_rules_are_listed_with_their_state(opened: Opening, tmp_path: Path
 
 
 async def test_the_history_is_filtered_and_paged_and_counted(opened: Opening, tmp_path: Path) -> None:
-    async with serving(tmp_path, changes=RULED) as server:
+    async with serving(tmp_path, changes=[*RULED, TOLD_ALONE]) as server:
         await server.emit(*(job(n, "failure") for n in range(230)), failed())
-        await server.until("alerts/stats", lambda found: found["total"] >= 231, seconds=20)
+        await server.until("alerts/stats", lambda found: found["total"] == 231)
         async with opened(server.url("/alerts?state=history&period=24h")) as page:
             rows = page.locator("#list tbody tr")
             await expect(rows).to_have_count(100, timeout=SLOW)
@@ -163,7 +163,7 @@ async def test_the_history_is_filtered_and_paged_and_counted(opened: Opening, tm
 
 
 async def test_people_take_on_give_back_silence_and_end_silences_by_name(opened: Opening, tmp_path: Path) -> None:
-    async with serving(tmp_path, changes=RULED) as server:
+    async with serving(tmp_path, changes=[*RULED, TOLD_ALONE]) as server:
         await server.emit(job(1, "failure"))
         (alert,) = await server.until("alerts", len)
         async with opened(server.url(f"/alerts?id={alert['id']}")) as page:

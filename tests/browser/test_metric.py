@@ -7,11 +7,12 @@ import io
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import anyio
 from playwright.async_api import Page, expect
 
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import SLOW, slow
+from tests.browser.looking import SLOW, TOLD_ALONE, slow
 
 NUMBERS = "#numbers tbody tr"
 
@@ -58,12 +59,14 @@ async def test_a_time_is_moved_zoomed_and_read_by_pointer_and_keyboard(opened: O
 
             await page.click('[data-range="5m"]')
             await expect(page.locator(NUMBERS).first).to_be_visible(timeout=SLOW)
-            now = await page.evaluate("Date.now()")
             ((at, *_), *_) = (await server.data("metrics/build_performance?period=5m&by="))["overall"]
-            over = await page.locator("#chart .u-over").bounding_box()
-            assert over
-            await page.mouse.move(over["x"] + over["width"] * (1 - (now - at) / 300_000), over["y"] + 50)
-            await expect(page.locator("#readout")).to_contain_text("average", timeout=SLOW)
+            with anyio.fail_after(SLOW / 1000):
+                while "average" not in await page.locator("#readout").inner_text():
+                    # The chart ends when it was asked for last, and may still have to be drawn: it is pointed at again.
+                    now = await page.evaluate("Date.now()")
+                    over = await page.locator("#chart .u-over").bounding_box()
+                    assert over
+                    await page.mouse.move(over["x"] + over["width"] * (1 - (now - at) / 300_000), over["y"] + 50)
             await page.mouse.move(over["x"] + 50, over["y"] + 50)
             await expect(page.locator("#readout")).to_contain_text("nothing was measured")
             await page.mouse.move(over["x"], over["y"] - 100)
@@ -73,14 +76,14 @@ async def test_a_time_is_moved_zoomed_and_read_by_pointer_and_keyboard(opened: O
 async def test_lines_thresholds_notes_and_downloads_are_those_that_were_asked_for(
     opened: Opening, tmp_path: Path
 ) -> None:
-    async with serving(tmp_path) as server:
+    async with serving(tmp_path, changes=[TOLD_ALONE]) as server:
         await server.emit(slow("chat/1") | {"duration_ms": 4000, "environment": "production"})
         await server.emit(slow("chat/2") | {"duration_ms": 8000, "environment": "staging"})
         await server.emit(
             {"type": "deployment.finished", "source": "/ci", "service": "web", "version": "1.7", "outcome": "failure",
              "environment": "production"},
         )  # fmt: skip
-        await server.until("alerts", lambda found: len(found) >= 2)
+        await server.until("alerts", lambda found: len(found) == 2)
         await server.until("metrics/build_performance?period=1h", lambda found: found["count"] == 2)
         async with opened(server.url("/metric/build_performance?range=15m&before=1")) as page:
             key = page.locator("#key")

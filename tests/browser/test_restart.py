@@ -74,4 +74,9 @@ async def test_after_a_kill_and_a_stop_the_page_is_live_again_and_nothing_is_mis
             await expect(page.locator("#numbers tbody tr").first).to_be_visible(timeout=SLOW)
             columns = await page.locator("#chart canvas").evaluate(DRAWN)
             gaps = [after - before for before, after in pairwise(columns) if after - before > 3]
-            assert len(gaps) == 2, columns
+            found = await to_thread.run_sync(server.data, "metrics/system_memory_usage?period=5m&by=&fields=count")
+            missing = [
+                after - before for (before, _), (after, _) in pairwise(found["overall"]) if after - before > 2500
+            ]
+            # A machine that has much else to do may have missed more than was missed while there was no server.
+            assert len(gaps) == len(missing) >= 2, (columns, found)

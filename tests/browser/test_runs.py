@@ -11,23 +11,27 @@ from playwright.async_api import expect
 
 from bers.testing.server import serving
 from tests.browser.conftest import Opening
-from tests.browser.looking import EVIL, SLOW, is_live
+from tests.browser.looking import EVIL, SLOW, is_answered, is_live
 
-NOW = int(time.time() * 1000)
 ASSETS = [{"name": "main-*.js", "raw": 90_000, "gzip": 30_000, "entry": True}]
 
 
+def now() -> int:
+    return int(time.time() * 1000)
+
+
 def told(type: str, subject: str, **fields: Any) -> dict[str, Any]:
-    return {"type": type, "source": "/ci", "subject": subject, "time": NOW - 5000, **fields}
+    return {"type": type, "source": "/ci", "subject": subject, "time": now() - 5000, **fields}
 
 
 def build(subject: str, *, ago: int = 5000, size: int = 90_000, **fields: Any) -> dict[str, Any]:
-    start = NOW - ago - 4000
+    end = now() - ago
+    start = end - 4000
     phases = [{"phase": "bundle", "start": start, "ms": 3000}, {"phase": "lint", "start": start + 1000, "ms": 3000}]
     assets = [{**ASSETS[0], "raw": size}]
     return {
         **told("build.finished", subject, outcome="success", duration_ms=4000, labels={"build": "app"}),
-        "time": NOW - ago, "measures": {"bundle.raw": size, "phase.bundle": 3000, "phase.lint": 3000, "exit_code": 0},
+        "time": end, "measures": {"bundle.raw": size, "phase.bundle": 3000, "phase.lint": 3000, "exit_code": 0},
         "data": {"timeline": phases, "assets": assets, "command": "vite"}, "environment": "production",
         "vcs": {"revision": "0123456789abcdef", "ref": "main"},
         "run": {"system": "github", "pipeline": "ci", "id": "7", "url": "https://ci.example/runs/7"}, **fields,
@@ -38,13 +42,13 @@ def suite(subject: str, ago: int, failed: list[str], flaky: list[str]) -> dict[s
     outcome = "failure" if failed else "success"
     measures = {"tests.total": 9, "tests.passed": 9 - len(failed), "tests.failed": len(failed)}
     return told("testsuiterun.finished", subject, outcome=outcome, duration_ms=100, labels={"suite": "unit"},
-                time=NOW - ago, measures=measures, data={"failed": failed, "flaky": flaky})  # fmt: skip
+                time=now() - ago, measures=measures, data={"failed": failed, "flaky": flaky})  # fmt: skip
 
 
 async def test_a_run_opens_to_its_phases_files_log_and_alerts(opened: Opening, tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         await server.emit(
-            told("build.started", "app/2", time=NOW - 9000, labels={"build": "app"}),
+            told("build.started", "app/2", time=now() - 9000, labels={"build": "app"}),
             build("app/1", ago=60_000, size=45_000),
             build("app/2", outcome="failure", reason=EVIL),
         )
@@ -78,6 +82,7 @@ async def test_a_run_opens_to_its_phases_files_log_and_alerts(opened: Opening, t
         async with opened(server.url("/runs?id=nobody%2F1")) as page:
             await expect(page.locator("#one")).to_contain_text("Nothing is known of this run", timeout=SLOW)
         async with opened(server.url("/runs?id=app%2F2"), java_script_enabled=False) as still:
+            await is_answered(still)
             assert "failure" in await still.inner_text("#one")
 
 
@@ -105,11 +110,12 @@ async def test_tests_that_fail_are_named_with_what_they_said_and_how_they_were(o
 async def test_what_runs_is_seen_to_run_and_deployments_stand_by_environment(opened: Opening, tmp_path: Path) -> None:
     shop = {"service": "shop", "environment": "production"}
     async with serving(tmp_path) as server:
+        at = now()
         await server.emit(
-            told("deployment.finished", "shop/1", outcome="success", duration_ms=10, version="1.4", time=NOW - 9000,
-                 vcs={"revision": "aa", "committed_at": (NOW - 69_000) / 1000}, **shop),
-            told("deployment.finished", "shop/2", outcome="failure", duration_ms=10, time=NOW - 8000, **shop),
-            told("deployment.finished", "", outcome="success", labels={"kind": "rollback"}, time=NOW - 7000, **shop),
+            told("deployment.finished", "shop/1", outcome="success", duration_ms=10, version="1.4", time=at - 9000,
+                 vcs={"revision": "aa", "committed_at": (at - 69_000) / 1000}, **shop),
+            told("deployment.finished", "shop/2", outcome="failure", duration_ms=10, time=at - 8000, **shop),
+            told("deployment.finished", "", outcome="success", labels={"kind": "rollback"}, time=at - 7000, **shop),
         )  # fmt: skip
         await server.until("runs?kind=deployment", lambda runs: len(runs) == 3)
         async with opened(server.url("/runs")) as page:
@@ -119,9 +125,7 @@ async def test_what_runs_is_seen_to_run_and_deployments_stand_by_environment(ope
             await expect(standing).to_contain_text("3, 1 failed, 1 taken back")
             await expect(page.locator('#deployment tr[data-key="shop/1"]')).to_contain_text("1 min")
             await expect(page.locator('#dora tr[data-key="deploymentFrequency"]')).to_contain_text("a day")
-            await server.emit(
-                told("testsuiterun.started", "unit/9", labels={"suite": "unit"}, time=int(time.time() * 1000) - 90_000)
-            )
+            await server.emit(told("testsuiterun.started", "unit/9", labels={"suite": "unit"}, time=now() - 65_000))
             row = page.locator('#validation tr[data-key="unit/9"]')
             await expect(row).to_contain_text(re.compile("running.*1 min"), timeout=SLOW)
             measures = {"progress.passed": 4, "progress.failed": 1, "progress.selected": 9}

@@ -47,6 +47,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(SURROUNDINGS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BERS_EMIT_SPOOL", str(tmp_path / "spool"))
+    # The second that the end of a program may be held up is soon over where much else is done: what is sent within it
+    # would be left to the next. Who tests how long that is sets it.
+    monkeypatch.setenv("BERS_EMIT_BUDGET", "30s")
 
 
 @pytest.fixture

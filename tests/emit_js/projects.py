@@ -161,7 +161,7 @@ class Project:
 def stop(process: subprocess.Popen[str]) -> None:
     """End a tool that watches, with the processes that it has started."""
     os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
 
 
 def project(root: Path, package: Path, files: Mapping[str, str], **environ: str) -> Project:
@@ -189,6 +189,18 @@ def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not so after {seconds} s"
         time.sleep(0.05)
+
+
+def change(project: Project, files: Mapping[str, str], noticed: Callable[[], object]) -> None:
+    """Change files until that was noticed: a tool that has just begun to watch may not look yet."""
+    for _ in range(10):
+        project.write(files)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if noticed():
+                return
+            time.sleep(0.05)
+    raise AssertionError(f"nothing came of a change of {', '.join(files)}")
 
 
 def _plain(text: str) -> str:

@@ -17,7 +17,19 @@ import pytest
 
 from bers_emit.testing import Receiver
 from tests.acceptance.conftest import Operator, configuration, operating
-from tests.emit_js.projects import APP, COMMANDS, CONFIGURATIONS, SLOW_MS, Done, Project, project, stop, told, until
+from tests.emit_js.projects import (
+    APP,
+    COMMANDS,
+    CONFIGURATIONS,
+    SLOW_MS,
+    Done,
+    Project,
+    change,
+    project,
+    stop,
+    told,
+    until,
+)
 
 Make = Callable[..., Project]
 
@@ -152,31 +164,34 @@ def test_each_rebuild_is_a_build_of_its_own(tool: str, server: Operator, make: M
                 rebuild(app, server, name, f"export const slow = {text}\n", outcome)
         finally:
             stop(process)
-    ends = finished(server, name)
+    events = told(server, "build", name)
+    ends = [one for one in events if one["type"] == "build.finished"]
     assert [outcome for outcome, _ in groupby(one["outcome"] for one in ends)] == ["success", "failure", "success"]
-    started = [one["subject"] for one in told(server, "build", name) if one["type"] == "build.started"]
-    assert started == [one["subject"] for one in ends] and len(set(started)) == len(ends) >= 4
+    started = [one["subject"] for one in events if one["type"] == "build.started"]
+    assert started[: len(ends)] == [one["subject"] for one in ends]
+    # One change may be noticed twice, and the tool be stopped within the second build of it.
+    assert len(set(started)) == len(started) <= len(ends) + 1 and len(ends) >= 4
 
 
 @pytest.mark.parametrize("tool", COMMANDS)
 def test_a_server_that_hangs_costs_the_budget_once_and_nothing_is_lost(tool: str, make: Make) -> None:
     with Receiver() as receiver:
         receiver.hang_after = 0
-        app = make(receiver.url, BERS_EMIT_BUDGET="2s")
+        app = make(receiver.url, BERS_EMIT_BUDGET="4s")
         done = app.run(*COMMANDS[tool])
         over = time.time()
     assert done.code == 0, done.said
     [left] = app.spooled()
     started, finish = [json.loads(line) for line in left.read_text().splitlines()[1:]]
     assert (started["type"], finish["type"]) == ("build.started", "build.finished")
-    # To end a process takes its time, too; but who waited twice would have waited for 4 seconds.
-    assert 1.9 < over - moment(finish) < 3.8
+    # To end a process takes its time, too; but who waited twice would have waited for 8 seconds.
+    assert 3.9 < over - moment(finish) < 7.8
 
 
 def test_two_builds_in_one_process_wait_once_for_a_server_that_hangs(make: Make) -> None:
     with Receiver() as receiver:
         receiver.hang_after = 0
-        app = make(receiver.url, BERS_EMIT_BUDGET="2s")
+        app = make(receiver.url, BERS_EMIT_BUDGET="4s")
         app.write({"twice.js": TWICE})
         done = app.run("node", "twice.js")
         over = time.time()
@@ -185,8 +200,8 @@ def test_two_builds_in_one_process_wait_once_for_a_server_that_hangs(make: Make)
     events = [json.loads(line) for line in left.read_text().splitlines()[1:]]
     assert [one["type"] for one in events] == ["build.started", "build.finished"] * 2
     first, second = (moment(one) for one in events if one["type"] == "build.finished")
-    assert second - first > 1.9  # It was waited for.
-    assert over - second < 1.9
+    assert second - first > 3.9  # It was waited for.
+    assert over - second < 3.9
 
 
 @pytest.mark.parametrize("tool", COMMANDS)
@@ -262,17 +277,13 @@ def test_a_name_loses_what_its_content_adds_to_it_and_no_more(name: str, expecte
 
 
 def rebuild(app: Project, server: Operator, name: str, text: str, outcome: str) -> None:
-    """Change a module until that was noticed: a tool that has just built may not look yet."""
+    """Change a module, and wait for a build that is due to it."""
     before = len(finished(server, name))
-    for _ in range(10):
-        app.write({"src/slow.js": text})
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            ends = finished(server, name)
-            if len(ends) > before and ends[-1]["outcome"] == outcome:
-                return
-            time.sleep(0.05)
-    raise AssertionError(f"no build that is a {outcome} after {before} others")
+    change(
+        app,
+        {"src/slow.js": text},
+        lambda: [one["outcome"] for one in finished(server, name)][before:][-1:] == [outcome],
+    )
 
 
 def finished(server: Operator, name: str) -> list[Mapping[str, Any]]:

@@ -51,12 +51,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Operator]:
         yield operator
 
 
-@pytest.fixture(autouse=True)
-def outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing says to what is started that it is in a test. pytest sets it again for each phase."""
-    monkeypatch.setenv("BERS_EMIT_BUDGET", "30")
-
-
 @pytest.fixture
 def make(built: Path, tmp_path: Path) -> Make:
     def made(url: str, files: Mapping[str, str] = {}, **environ: str) -> Project:

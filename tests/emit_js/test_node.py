@@ -52,8 +52,8 @@ def own_mounts() -> bool:
 
 needs_mounts = pytest.mark.skipif(not own_mounts(), reason="only root can give a program a name server of its own")
 
-MARGIN = 1000
-"""Milliseconds by which a busy machine may miss a budget."""
+MARGIN = 3000
+"""Milliseconds by which a busy machine may miss a budget; who minds none waits for at least five seconds."""
 
 
 def emit_and_die(node: Node, count: int) -> None:
@@ -116,7 +116,7 @@ def test_the_end_of_a_program_sends_what_it_emitted(node: Node, receiver: Receiv
 
 def test_a_program_that_goes_on_sends_meanwhile(node: Node, receiver: Receiver) -> None:
     with node.start(IDLE) as process:
-        receiver.wait(lambda: len(receiver.events) == 1)
+        receiver.wait(lambda: len(receiver.events) == 1, 60)
         process.kill()
 
 
@@ -243,7 +243,7 @@ def test_delivery_goes_on_where_another_stopped(node: Node, nobody: str) -> None
     emit_and_die(node, 1200)
     with Receiver() as receiver:
         receiver.hang_after = 1
-        node.run("import { flush } from '@bers/emit'; await flush(3)", BERS_EMIT_URL=receiver.url)
+        node.run("import { flush } from '@bers/emit'; await flush(8)", BERS_EMIT_URL=receiver.url)
         assert len(receiver.events) == 500
     with Receiver() as receiver, Emitter(receiver.url) as python:
         assert python.flush(10)
@@ -280,7 +280,7 @@ def test_a_server_that_cannot_be_reached_costs_the_budget(node: Node, spool: Pat
 
 def test_a_name_that_nobody_has_holds_nobody_up(node: Node, spool: Path) -> None:
     url = "http://monitoring.invalid:3003"
-    assert float(node.run(AND_TELL_THE_WAIT, "10", BERS_EMIT_URL=url)) < 1000 + MARGIN
+    assert float(node.run(AND_TELL_THE_WAIT, "10", BERS_EMIT_URL=url, BERS_EMIT_BUDGET="1s")) < 1000 + MARGIN
     assert len(lines(spool)) == 10
 
 

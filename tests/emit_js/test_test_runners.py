@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Generator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from bers_emit.testing import Receiver
 from tests.acceptance.conftest import Operator, configuration, operating
-from tests.emit_js.projects import SLOW_MS, Done, Project, project, stop, told, until
+from tests.emit_js.projects import SLOW_MS, Done, Project, change, project, stop, told, until
 
 Make = Callable[..., Project]
 
@@ -131,7 +132,10 @@ def test_a_run_is_told_once_with_the_counts_of_its_summary(runner: str, server: 
     assert done.code == 1, done.said
     started, finish = ended(server, runner)
     assert finish["outcome"] == "failure" and finish["subject"] == started["subject"]
-    assert finish["duration_ms"] == pytest.approx(said(done), rel=0.05)
+    if runner == "jest":  # It counts the delivery of what is told of it, too, which a busy machine takes its time for.
+        assert SLOW_MS <= finish["duration_ms"] <= said(done) * 1.05
+    else:
+        assert finish["duration_ms"] == pytest.approx(said(done), rel=0.05)
     assert finish["duration_ms"] <= done.seconds * 1000
     assert tests.spooled() == []
 
@@ -171,13 +175,18 @@ def test_each_further_run_while_vitest_watches_is_one_of_its_own(server: Operato
     tests = make("vitest", server.url("/"), "watched", FINE["vitest"])
     with tests.start("vitest", "watch") as process:
         try:
-            until(lambda: len(finished(server, "watched")) == 1)
-            tests.write({"all.test.js": FINE["vitest"]["all.test.js"].replace("{}", "{ throw new Error('no') }")})
-            until(lambda: len(finished(server, "watched")) == 2)
+            until(lambda: finished(server, "watched"))
+            failing = FINE["vitest"]["all.test.js"].replace("{}", "{ throw new Error('no') }")
+            change(tests, {"all.test.js": failing}, lambda: finished(server, "watched")[-1]["outcome"] == "failure")
         finally:
             stop(process)
-    assert [one["outcome"] for one in finished(server, "watched")] == ["success", "failure"]
-    assert len({one["subject"] for one in told(server, "testsuiterun", "watched")}) == 2
+    events = told(server, "testsuiterun", "watched")
+    ends = [one for one in events if one["type"] == "testsuiterun.finished"]
+    assert [outcome for outcome, _ in groupby(one["outcome"] for one in ends)] == ["success", "failure"]
+    started = [one["subject"] for one in events if one["type"] == "testsuiterun.started"]
+    # One change may be noticed twice, and the runner be stopped within the second run of it.
+    assert started[: len(ends)] == [one["subject"] for one in ends]
+    assert len(set(started)) == len(started) <= len(ends) + 1
 
 
 def test_a_run_that_is_stopped_is_told_as_cancelled(make: Make) -> None:

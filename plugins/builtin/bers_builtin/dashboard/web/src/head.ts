@@ -5,6 +5,7 @@ import { byId, show } from "./dom";
 import { span } from "./format";
 import type { Live } from "./live";
 import { announce } from "./news";
+import { inOrder } from "./view";
 
 const TOGETHER = 500; // Milliseconds in which checks that end are asked for in one go.
 
@@ -15,6 +16,7 @@ export class Head {
   #alerts = 0;
   #known: Set<string> | undefined;
   readonly #title: string;
+  readonly #ask = inOrder();
 
   constructor() {
     const view = document.querySelector("header ~ nav [aria-current]")?.textContent ?? "";
@@ -27,7 +29,9 @@ export class Head {
   }
 
   load = async (): Promise<void> => {
+    const isNews = this.#ask();
     const report = await ask<HealthReport>("health", { always: "true" });
+    if (!isNews()) return;
     this.#status = report.overallStatus;
     byId("overall").dataset.status = report.overallStatus;
     show(byId("overall"), report.overallStatus);

@@ -17,6 +17,7 @@ export class Tile {
   #period = 0;
   #asked = 0;
   #drawn = 0;
+  #told = 0; // When the value was measured that is shown.
   readonly #unit: string;
   #chart: Chart | undefined;
   #step = 1000; // Between two points that the server has made, and those that are added, in milliseconds.
@@ -62,7 +63,7 @@ export class Tile {
 
   /** What the stream tells: shown at once, and drawn where that can be seen. */
   add(at: number, value: number): void {
-    this.value(value);
+    this.value(value, at);
     const [times, values] = this.#data;
     if (!times || !values) return;
     const seconds = at / 1000;
@@ -82,7 +83,10 @@ export class Tile {
     if (at - this.#drawn >= this.#period / Math.max(60, this.node.clientWidth) / FRACTION) this.#draw(at);
   }
 
-  value(value: number | null): void {
+  /** The newest value, and when it was measured: an answer may be older than what the stream told meanwhile. */
+  value(value: number | null, at: number | null): void {
+    if ((at ?? 0) < this.#told) return;
+    this.#told = at ?? 0;
     show(this.node.querySelector('[data-field="current"]'), formatted(value, this.#unit));
   }
 

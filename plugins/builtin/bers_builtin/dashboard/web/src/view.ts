@@ -18,6 +18,19 @@ export interface View {
 /** `head` is told how everything is, and tells it. */
 export type Mount = (main: HTMLElement, head: Head) => View;
 
+/** Which answers are still to be drawn, of those to questions that overlap: none that was asked for before what is drawn.
+ *
+ * It is asked when the question is, and what it returns when the answer is there.
+ */
+export function inOrder(): () => () => boolean {
+  let asked = 0;
+  let drawn = 0;
+  return () => {
+    const own = ++asked;
+    return () => own >= drawn && ((drawn = own), true);
+  };
+}
+
 let loading = async (): Promise<boolean> => false;
 
 /** Say how a view is loaded, with its faults shown; see `main.ts`. */

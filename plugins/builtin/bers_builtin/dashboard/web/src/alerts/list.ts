@@ -14,8 +14,8 @@ const EMPTY: Record<string, string> = {
   history: "There was no alert in this time.",
 };
 
-/** Ask for a list, and show it. */
-export async function list(chosen: Chosen, choose: (part: Partial<Chosen>) => void, open: (id: string) => void): Promise<void> {
+/** Ask for a list, and show it where that is `isNews`. */
+export async function list(chosen: Chosen, isNews: () => boolean, choose: (part: Partial<Chosen>) => void, open: (id: string) => void): Promise<void> {
   const fields: Record<string, string> = { limit: String(PAGE) };
   if (chosen.severity) fields.severity = chosen.severity;
   if (chosen.rule) fields.rule = chosen.rule;
@@ -24,6 +24,7 @@ export async function list(chosen: Chosen, choose: (part: Partial<Chosen>) => vo
   else fields.status = chosen.state;
   const path = isPast ? "alerts/history" : "alerts";
   const found = await envelope<Alert[]>(path, fields);
+  if (!isNews()) return;
   rows(chosen, found.data, open);
   more(chosen, found, choose);
   const asked = new URLSearchParams({ ...fields, limit: "10000", format: "csv" });

@@ -17,11 +17,12 @@ interface Window {
   suppressing: number;
 }
 
-export async function silences(): Promise<void> {
+export async function silences(isNews: () => boolean): Promise<void> {
   const [found, windows] = await Promise.all([
     ask<Silence[]>("silences", { state: "active,pending,expired", limit: 200 }),
     ask<Window[]>("maintenance").catch(() => []),
   ]);
+  if (!isNews()) return;
   renew(
     byId("list"),
     ...(may("acknowledge") ? [begin()] : []),

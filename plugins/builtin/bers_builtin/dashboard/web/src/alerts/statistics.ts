@@ -27,8 +27,9 @@ interface Stats {
 
 const MOST_RULES = 20;
 
-export async function statistics(chosen: Chosen): Promise<void> {
+export async function statistics(chosen: Chosen, isNews: () => boolean): Promise<void> {
   const found = await ask<Stats>("alerts/stats", { period: chosen.period });
+  if (!isNews()) return;
   renew(
     byId("list"),
     facts(counts(found)),

@@ -20,15 +20,16 @@ interface Story {
   told: { channel: string; type: string; status: string; attempts: number; error?: string }[];
 }
 
-export async function story(wanted: string): Promise<void> {
+export async function story(wanted: string, isNews: () => boolean): Promise<void> {
   let found: Story;
   try {
     found = await ask<Story>(`alerts/${encodeURIComponent(wanted)}/story`);
   } catch (fault) {
-    return renew(byId("one"), h("p", { class: "missing" }, worded(fault)));
+    if (isNews()) renew(byId("one"), h("p", { class: "missing" }, worded(fault)));
+    return;
   }
   const why = await ask<RuleStory>(`alerts/rules/${encodeURIComponent(found.alert.ruleId)}`).catch(() => null);
-  return renew(byId("one"), head(found, why), ...evidence(found, why), ...past(found));
+  if (isNews()) renew(byId("one"), head(found, why), ...evidence(found, why), ...past(found));
 }
 
 /** What it is, and beside it what to do. */

@@ -11,8 +11,9 @@ const WORDS: Record<string, string> = { active: "firing", suppressed: "silenced"
 const PRESSING = ["active", "acknowledged", "suppressed", "pending", "ok"];
 
 /** List them, the pressing ones first; `open` shows one. */
-export async function rules(open: (id: string) => void): Promise<void> {
+export async function rules(isNews: () => boolean, open: (id: string) => void): Promise<void> {
   const found = await ask<Report[]>("alerts/rules");
+  if (!isNews()) return;
   found.sort((a, b) => PRESSING.indexOf(a.state) - PRESSING.indexOf(b.state) || Number(Boolean(a.hint)) - Number(Boolean(b.hint)) || a.name.localeCompare(b.name));
   renew(
     byId("list"),

@@ -12,7 +12,7 @@ import { Bench } from "../rules/bench";
 import { rules } from "../rules/list";
 import type { Report } from "../rules/rule";
 import { atMost } from "../pace";
-import { reload, type View } from "../view";
+import { inOrder, reload, type View } from "../view";
 
 export function alerts(main: HTMLElement): View {
   let chosen = read();
@@ -43,11 +43,24 @@ export function alerts(main: HTMLElement): View {
     void choose({ [name]: value.trim(), after: "" });
   });
 
-  const open = (id: string) => void choose({ id }).then(() => byId("one").focus());
-  const openRule = (rule: string) => void choose({ rule }).then(() => byId("rule").focus());
+  /** Lead to what was chosen, once it is there; who has gone on meanwhile is left where they are. */
+  const lead = (id: string, part: Partial<Chosen>) => {
+    const from = document.activeElement;
+    const isThere = () => [from, document.body].includes(document.activeElement) || byId("list").contains(document.activeElement);
+    void choose(part).then(() => isThere() && byId(id).focus());
+  };
+  const open = (id: string) => lead("one", { id });
+  const openRule = (rule: string) => lead("rule", { rule });
+  const [listed, told] = [inOrder(), inOrder()];
 
   async function load(): Promise<void> {
-    const { state, id } = chosen;
+    const wanted = chosen;
+    const { state, id } = wanted;
+    // An answer is drawn where it is still what is looked at, and nothing newer is drawn.
+    const asked = (turn: () => () => boolean) => {
+      const isNews = turn();
+      return () => wanted === chosen && isNews();
+    };
     for (const tab of main.querySelectorAll<HTMLElement>("[data-state]")) {
       if (tab.dataset.state === state) tab.setAttribute("aria-current", "page");
       else tab.removeAttribute("aria-current");
@@ -56,15 +69,15 @@ export function alerts(main: HTMLElement): View {
     byId("one").hidden = id === null;
     byId("rule").hidden = state !== "rules" || !chosen.rule;
     if (!LISTS.includes(state)) byId("more").replaceChildren();
-    await Promise.all([shown(), id ? story(id) : null]);
+    await Promise.all([shown(wanted, asked(listed)), id ? story(id, asked(told)) : null]);
   }
 
-  async function shown(): Promise<void> {
-    if (chosen.state === "silences") return silences();
-    if (chosen.state === "statistics") return statistics(chosen);
-    if (chosen.state !== "rules") return list(chosen, choose, open);
-    if (chosen.rule) bench ??= new Bench(byId("rule"));
-    await Promise.all([rules(openRule), chosen.rule ? bench?.open(chosen.rule) : null]);
+  async function shown(wanted: Chosen, isNews: () => boolean): Promise<void> {
+    if (wanted.state === "silences") return silences(isNews);
+    if (wanted.state === "statistics") return statistics(wanted, isNews);
+    if (wanted.state !== "rules") return list(wanted, isNews, choose, open);
+    if (wanted.rule) bench ??= new Bench(byId("rule"));
+    await Promise.all([rules(isNews, openRule), wanted.rule ? bench?.open(wanted.rule) : null]);
     return undefined;
   }
 
@@ -73,15 +86,15 @@ export function alerts(main: HTMLElement): View {
     .catch(() => undefined);
 
   const changed = atMost(200, reload);
-  let told: string | undefined; // What is told right after a stream began is asked for anyway.
+  let before: string | undefined; // What is told right after a stream began is asked for anyway.
   return {
     load,
     every: 15_000,
     listen(live) {
       live.on("active_alerts", ({ total, alerts }) => {
         const now = JSON.stringify([total, alerts.map(({ id, status, count }) => [id, status, count])]);
-        if (told !== undefined && now !== told) changed();
-        told = now;
+        if (before !== undefined && now !== before) changed();
+        before = now;
       });
     },
   };

@@ -94,7 +94,7 @@ export function metrics(main: HTMLElement): View {
     const found = await ask<Record<string, Summary>>("metrics");
     for (const [name, summary] of Object.entries(found)) {
       if (summary.current === null) continue;
-      byName.get(name)?.value(summary.current);
+      byName.get(name)?.value(summary.current, summary.lastUpdated);
       isMeasured(name);
     }
     await charts();

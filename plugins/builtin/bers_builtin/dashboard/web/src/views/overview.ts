@@ -12,10 +12,11 @@ import { MINUTE } from "../metric/chosen";
 import { atMost } from "../pace";
 import { isRun, joined, KINDS, type Run, runOf, runRow } from "../runs";
 import { Tile } from "../tile";
-import type { View } from "../view";
+import { inOrder, type View } from "../view";
 
 const PAST = 15 * MINUTE;
 const MOST_RUNS = 60; // How many are known of each kind; the newest are shown.
+const UNSTORED = 60_000; // Milliseconds for which what the stream told may not be stored yet.
 const AGAIN = 250; // Milliseconds between two drawings of the runs, however many there are.
 const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
 const TRENDS: Record<string, string> = { improving: "improving", stable: "steady", degrading: "getting worse" };
@@ -24,10 +25,14 @@ const WORST_FIRST = ["unhealthy", "degraded", "unknown", "healthy"];
 export function overview(main: HTMLElement, head: Head): View {
   const cards = [...main.querySelectorAll<HTMLElement>("[data-metric]")].map((node) => new Card(node));
   const runs = new Map<string, Run[]>(KINDS.map((kind) => [kind, []]));
+  const heard = new Map<string, { run: Run; at: number }[]>(KINDS.map((kind) => [kind, []]));
+  const turns = new Map<string, () => () => boolean>(KINDS.map((kind) => [kind, inOrder()]));
+  let frames = 0; // How often the stream has told all alerts.
   const shown = new Map(KINDS.map((kind): [string, () => void] => [kind, atMost(AGAIN, () => showRuns(kind))]));
   head.on(health);
 
   async function load(): Promise<void> {
+    const before = frames;
     const [metrics, list] = await Promise.all([
       ask<Record<string, Summary>>("metrics"),
       ask<Alert[]>("alerts", { limit: 100 }),
@@ -36,13 +41,17 @@ export function overview(main: HTMLElement, head: Head): View {
       ...cards.map((card) => card.tile.load()),
     ]);
     for (const card of cards) card.judge(metrics[card.tile.name]);
-    alerts(list, list.length);
+    if (frames === before) alerts(list, list.length); // What was told meanwhile is newer.
   }
 
   async function loadRuns(kind: string): Promise<void> {
     const types = { build: "build.*", validation: "testsuiterun.*", deployment: "deployment.*" }[kind] ?? "";
+    const isNews = turns.get(kind)?.();
     const records = await ask<Stored[]>("records", { type: types, limit: MOST_RUNS });
-    runs.set(kind, joined(records.map((record) => runOf(record.type, record.timestamp, record.subject, record.id, record))));
+    if (!isNews?.()) return;
+    const stored = records.map((record) => runOf(record.type, record.timestamp, record.subject, record.id, record));
+    const unstored = (heard.get(kind) ?? []).filter(({ at }) => Date.now() - at < UNSTORED).map(({ run }) => run);
+    runs.set(kind, joined([...stored, ...unstored]).slice(0, MOST_RUNS));
     showRuns(kind);
   }
 
@@ -65,11 +74,15 @@ export function overview(main: HTMLElement, head: Head): View {
           if (value) card.tile.add(value.lastUpdated, value.current);
         }
       });
-      live.on("active_alerts", (frame) => alerts(frame.alerts, frame.total));
+      live.on("active_alerts", (frame) => {
+        frames += 1;
+        alerts(frame.alerts, frame.total);
+      });
       live.on("event", (event) => {
         const kind = isRun(event.type);
         if (!kind) return;
         const run = runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {});
+        heard.set(kind, [{ run, at: Date.now() }, ...(heard.get(kind) ?? [])].slice(0, MOST_RUNS));
         runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]).slice(0, MOST_RUNS));
         shown.get(kind)?.();
       });
@@ -89,7 +102,7 @@ class Card {
   judge(summary: Summary | undefined): void {
     if (!summary) return;
     const judged = typeof summary.target === "number";
-    this.tile.value(summary.current);
+    this.tile.value(summary.current, summary.lastUpdated);
     show(this.#field("p95"), formatted(summary.p95, summary.unit));
     show(this.#field("trend"), TRENDS[summary.trend] ?? "–");
     const status = this.#field("status");

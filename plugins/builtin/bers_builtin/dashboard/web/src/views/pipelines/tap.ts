@@ -19,6 +19,8 @@ export interface Looked {
 const MOST_SHOWN = 50;
 
 interface Line {
+  /** What is looked at: told first, once everything that passes from then on is shown. */
+  tap?: unknown;
   event?: Record<string, unknown>;
   window?: Record<string, unknown>;
   skipped?: number;
@@ -28,6 +30,7 @@ interface Line {
 export class Tap {
   #leaving = new AbortController();
   #looked: Looked | undefined;
+  #looks = false; // Whether the server does look; what passed before is not shown.
   #paused = false;
   #waiting: Line[] = [];
   #seen = 0;
@@ -51,7 +54,7 @@ export class Tap {
     this.#leaving.abort();
     this.#leaving = new AbortController();
     this.#looked = looked;
-    [this.#paused, this.#waiting, this.#seen, this.#skipped] = [false, [], 0, 0];
+    [this.#looks, this.#paused, this.#waiting, this.#seen, this.#skipped] = [false, false, [], 0, 0];
     byId("tap").hidden = false;
     show(byId("tap-title"), looked.title);
     for (const name of ["pattern", "where"] as const) this.#field(name).value = looked[name];
@@ -99,6 +102,7 @@ export class Tap {
   }
 
   #take(line: Line): void {
+    if (line.tap) this.#looks = true;
     if (line.skipped) this.#skipped += line.skipped;
     if (!line.event && !line.window) return;
     this.#seen += 1;
@@ -117,7 +121,7 @@ export class Tap {
     show(button, this.#paused ? "Go on" : "Pause");
     button.setAttribute("aria-pressed", String(this.#paused));
     const skipped = this.#skipped ? `, ${this.#skipped} passed unseen because they were too many` : "";
-    const state = this.#paused ? `paused, ${this.#waiting.length} wait` : this.#seen ? `the newest ${Math.min(this.#seen, MOST_SHOWN)} of ${this.#seen} seen` : "nothing yet";
+    const state = this.#paused ? `paused, ${this.#waiting.length} wait` : this.#seen ? `the newest ${Math.min(this.#seen, MOST_SHOWN)} of ${this.#seen} seen` : this.#looks ? "nothing yet" : "not looking yet";
     show(byId("tap-state"), word ? `${word}; ${state}` : `${state}${skipped}`);
   }
 }

@@ -8,7 +8,7 @@ import { atMost } from "../../pace";
 import { plot, type Row } from "../../plot";
 import { type Kind, KINDS } from "../../runs";
 import "../../rooms.css";
-import { complain, reload, type View } from "../../view";
+import { complain, inOrder, reload, type View } from "../../view";
 import { deployed } from "./deployed";
 import { dora } from "./dora";
 import { form, isFiltered, keep, read, suggest } from "./filter";
@@ -16,6 +16,7 @@ import { brief, count, list, type Progress } from "./lists";
 import { one } from "./one";
 import { sizes } from "./sizes";
 import { HEADINGS, heard, outcome, page, statusOf, texts, type Told } from "./told";
+import { Unstored } from "./unstored";
 
 const ENDED = "These are all that are kept.";
 const STORED_AFTER = 1500; // Milliseconds after which what the stream told stands in the store.
@@ -37,6 +38,9 @@ export function runs(): View {
   const id = asked.get("id") ?? "";
   const chosen = read(asked);
   const lists = new Map<Kind, Pages>();
+  const unstored = new Unstored();
+  const turns = new Map(KINDS.map((kind) => [kind, inOrder()]));
+  let looked = 0; // How often something else was asked for.
   const progress = new Map<string, string>();
   let units: Promise<Record<string, { title: string; unit: string }>> | undefined;
   const drawn = new Map(KINDS.map((kind) => [kind, atMost(DRAWN_EVERY, () => draw(kind))]));
@@ -48,6 +52,7 @@ export function runs(): View {
 
   form(chosen, () => {
     keep(chosen);
+    looked += 1;
     lists.clear();
     void reload();
   });
@@ -69,11 +74,16 @@ export function runs(): View {
 
   /** The newest, before those that were paged to. */
   async function first(kind: Kind): Promise<void> {
-    const { runs: newest, next } = await page(kind, chosen);
+    const isNews = turns.get(kind)?.();
+    const before = looked;
+    const { runs: found, next } = await page(kind, chosen);
+    if (before !== looked || !isNews?.()) return;
+    const newest = id || isFiltered(chosen) ? found : unstored.with(kind, found);
     const known = lists.get(kind);
-    const end = Math.min(...newest.map((run) => run.endedAt ?? Infinity));
-    const before = known?.paged && known.runs.length < MOST_PAGED ? known.runs : [];
-    const kept = before.filter((run) => run.endedAt !== null && run.endedAt < end);
+    const end = Math.min(...found.map((run) => run.endedAt ?? Infinity));
+    const earlier = known?.paged && known.runs.length < MOST_PAGED ? known.runs : [];
+    const shown = new Set(newest.map((run) => run.id));
+    const kept = earlier.filter((run) => run.endedAt !== null && run.endedAt < end && !shown.has(run.id));
     lists.set(kind, { runs: [...newest, ...kept], next: kept.length ? (known?.next ?? null) : next, paged: kept.length > 0 });
     draw(kind);
     await places.get(kind)?.sizes(lists.get(kind)?.runs ?? []);
@@ -82,9 +92,12 @@ export function runs(): View {
   async function older(kind: Kind): Promise<void> {
     const known = lists.get(kind);
     if (!known?.next) return;
+    const before = looked;
     const more = await page(kind, chosen, known.next);
-    const seen = new Set(known.runs.map((run) => run.id));
-    lists.set(kind, { runs: [...known.runs, ...more.runs.filter((run) => !seen.has(run.id))], next: more.next, paged: true });
+    if (before !== looked) return;
+    const now = lists.get(kind) ?? known; // The newest may have been asked for meanwhile.
+    const seen = new Set(now.runs.map((run) => run.id));
+    lists.set(kind, { runs: [...now.runs, ...more.runs.filter((run) => !seen.has(run.id))], next: more.next, paged: true });
     draw(kind);
     await places.get(kind)?.sizes(lists.get(kind)?.runs ?? []);
   }
@@ -109,6 +122,7 @@ export function runs(): View {
         if (!run) return;
         if (run.state !== "running") progress.delete(event.subject ?? "");
         stored();
+        unstored.add(run);
         if (id || isFiltered(chosen)) return;
         const known = lists.get(run.kind) ?? { runs: [], next: null, paged: false };
         if (run.state === "running" && known.runs.some((other) => other.id === run.id)) return;
