@@ -38,6 +38,10 @@ class Route:
         path = self.operation.path
         return path if path.startswith("/") else f"/api/monitoring/{path}"
 
+    def is_answered(self, surface: str) -> bool:
+        """Whether a listener answers it: that for everything does, the others what may be read of theirs."""
+        return surface == "control" or (self.method == "GET" and self.operation.surface == surface)
+
     def read(self, fields: Mapping[str, Any]) -> Any:
         """Make the operation's request of its fields; raise Refused where they do not fit."""
         try:

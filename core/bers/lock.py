@@ -17,6 +17,9 @@ PID_FILE = "bers.pid"
 _MOMENT = 0.5
 """Seconds in which whoever has just taken a directory writes down who it is."""
 
+_ASKED = 10.0
+"""Seconds for which whoever only asks is waited for: what holds it for an instant may itself be kept from going on."""
+
 
 @contextmanager
 def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
@@ -31,15 +34,16 @@ def hold(data_dir: Path, *, wait: float = 0.0) -> Generator[None]:
         if disk.disk_fault(exc):
             raise Unwritable(f"{str(data_dir)!r} cannot be written to: {exc.strerror}") from exc
         raise unwritable(data_dir, exc) from exc
-    # A moment at least: whoever asks who holds it (`holder`) holds it for an instant.
     deadline = time.monotonic() + max(wait, 0.1)
+    asked = time.monotonic() + max(wait, _ASKED)
     try:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
-                if time.monotonic() >= deadline:
+                # Whoever asks who holds it (`holder`) holds it too, beside others who ask.
+                if (now := time.monotonic()) >= deadline and (now >= asked or _is_owned(data_dir)):
                     raise ConfigError(
                         f"{str(data_dir)!r} is in use by process {holder(data_dir) or 'unknown'}; "
                         f"stop it with `bers stop`, or choose another directory",
@@ -99,6 +103,19 @@ def holder(data_dir: Path) -> int | None:
         return None
     try:
         return _holder(file)
+    finally:
+        os.close(file)
+
+
+def _is_owned(data_dir: Path) -> bool:
+    """Whether a process owns a directory, and does not only ask who does."""
+    file = os.open(data_dir / PID_FILE, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
     finally:
         os.close(file)
 

@@ -124,6 +124,8 @@ class Redactor:
         self._harmless: set[str] = set()
         """Names that were looked at, and tell of no secret."""
         self._values = frozenset[str]()
+        self.generation = 0
+        """It goes up when there is more to mask than before."""
         self._search(values)
 
     def learn(self, other: Redactor) -> None:
@@ -131,6 +133,7 @@ class Redactor:
         secret before stays one.
         """
         self._search(self._values | other._values)
+        self.generation += 1
 
     def _search(self, values: Iterable[str]) -> None:
         self._values = frozenset(value for value in values if len(value) >= SHORTEST and value.strip("*"))

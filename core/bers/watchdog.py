@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, Self
 
@@ -75,8 +76,8 @@ class Watchdog(AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        loop, thread = asyncio.get_running_loop(), threading.get_ident()
-        watching = threading.Thread(target=self._watch, args=(loop, thread), name="bers-watchdog", daemon=True)
+        watched = asyncio.get_running_loop(), threading.get_ident(), threading.get_native_id()
+        watching = threading.Thread(target=self._watch, args=watched, name="bers-watchdog", daemon=True)
         watching.start()
         try:
             yield self
@@ -84,10 +85,10 @@ class Watchdog(AsyncContextManagerMixin):
             self._end.set()
             watching.join()  # It ends within a beat.
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
-        used = _cpu_clock(thread)
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread: int, native: int) -> None:
+        used, queued = _cpu_clock(thread), _queue_clock(native)
         while not self._end.is_set():
-            asked, cpu = self._alive, used()
+            asked, cpu, queue = self._alive, used(), queued()
             began = last = time.monotonic()
             try:
                 loop.call_soon_threadsafe(self._live)
@@ -95,11 +96,12 @@ class Watchdog(AsyncContextManagerMixin):
                 return
             sight = _Sight()
             while not self._end.wait(BEAT):
-                now, took = time.monotonic(), used()
+                now, took, stood = time.monotonic(), used(), queued()
                 late = now - last - BEAT
-                if late > 0 and took - cpu < late / 2:
-                    # The whole process was stopped or starved, which is nobody's fault, and used no time meanwhile.
-                    began += late
+                # That others have the processors is nobody's fault, nor is it that the whole process is stopped: it is
+                # late then, and has used no time meanwhile.
+                stopped = late if took - cpu < late / 2 else 0.0
+                began += max(stood - queue, stopped)
                 if late > self._block and now - began >= self._block:
                     # Somebody kept us out too: C code that holds the lock of the interpreter, and has just let go.
                     self._look(sight, loop, thread)
@@ -108,7 +110,7 @@ class Watchdog(AsyncContextManagerMixin):
                     # From half of the time on: one look alone does not tell who blocks from who is busy just then.
                     self._look(sight, loop, thread)
                     sight.long = sight.long or now - began >= self._block
-                last, cpu = now, took
+                last, cpu, queue = now, took, stood
                 if self._alive != asked:
                     if sight.long:
                         self._tell(loop, self._judge(sight, now - began))
@@ -147,6 +149,22 @@ def _cpu_clock(thread: int) -> Callable[[], float]:
         clock = time.pthread_getcpuclockid(thread)
         return lambda: time.clock_gettime(clock)
     return time.process_time
+
+
+def _queue_clock(thread: int) -> Callable[[], float]:
+    """The seconds for which a thread could have gone on and no processor was free; 0 where the kernel keeps no count.
+
+    ``thread`` is as the kernel numbers it. Format: https://docs.kernel.org/scheduler/sched-stats.html
+    """
+    counted = Path(f"/proc/self/task/{thread}/schedstat")
+
+    def queued() -> float:
+        try:
+            return int(counted.read_bytes().split()[1]) / 1e9
+        except OSError:
+            return 0.0
+
+    return queued
 
 
 def _owner(frame: FrameType | None, packages: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import Operator, configuration, needs, operating
 from tests.acceptance.receiving import Receiver, receiving
+from tests.integration.processes import at_leisure
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +128,11 @@ def test_c075_detection_that_keeps_failing_is_critical(tmp_path: Path) -> None:
         tmp_path, **{"environment-resolver: {fallback: production}": "environment-resolver: {interval: 200ms}"}
     )
     with operating(tmp_path) as server:
-        found = server.until("alerts", lambda data: len(data) > 1, seconds=8)
-        severities = {one["rule"]: one["severity"] for one in found}
-        assert severities["Environment Detection Failed"] == "critical"
-        check = server.get("health/environment-resolver").json()["data"]
-        assert check["status"] in ("degraded", "unhealthy")
+        rule = "Environment Detection Failed"
+        found = server.until("alerts", lambda data: any(one["rule"] == rule for one in data))
+        assert next(one for one in found if one["rule"] == rule)["severity"] == "critical"
+        # Its check is made at an interval of its own, and where nothing was looked for yet it says "unknown".
+        server.until("health/environment-resolver", lambda check: check["status"] in ("degraded", "unhealthy"))
 
 
 def curl(server: Operator, alert: str, verb: str, notes: str) -> Any:
@@ -143,7 +144,7 @@ def curl(server: Operator, alert: str, verb: str, notes: str) -> Any:
 
 
 def test_a34_an_alert_goes_to_the_next_contact_until_somebody_takes_it_on_and_its_log_says_so(tmp_path: Path) -> None:
-    steps = "[{after: 1s, contact: secondary}, {after: 3s, contact: escalation}]"
+    steps = "[{after: 1s, contact: secondary}, {after: 10s, contact: escalation}]"  # Time to answer in between.
     configuration(tmp_path, **{"alert-engine: {}": f"alert-engine: {{escalation: {steps}}}"})
     with operating(tmp_path) as server:
         server.emit({"type": "build-completed", "detail": {"duration": 5001, "environment": "production"}})
@@ -168,7 +169,7 @@ def test_a34_an_alert_goes_to_the_next_contact_until_somebody_takes_it_on_and_it
             ("unacknowledged", "acknowledged", "active"),
             ("resolved", "active", "resolved"),
         ]
-        assert 900 <= entries[1]["time"] - entries[0]["time"] < 1500
+        assert 900 <= entries[1]["time"] - entries[0]["time"] < 1000 + 1000 * at_leisure(0.5)
         assert entries[3]["reason"] == {"word": "expired", "sentence": "the acknowledgement by admin has expired"}
         wanted = {"alert.escalated", "alert.unacknowledged", "alert.resolved"}
         server.until("records?type=alert.*", lambda found: wanted <= {one["type"] for one in found})

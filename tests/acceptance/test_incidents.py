@@ -55,7 +55,7 @@ def incidents(server: Operator, type: str, service: str) -> list[dict[str, Any]]
 
 
 def wait_for(server: Operator, type: str, service: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not (found := incidents(server, type, service)):
         assert time.monotonic() < deadline, f"no incident.{type}"
         time.sleep(0.05)
@@ -77,7 +77,7 @@ def test_b9_a_deployment_that_fails_is_an_incident_until_the_next_good_one(serve
     answer = server.until("dora?service=chat", lambda found: found["counts"]["deployments"] == 3)
     assert answer["counts"] == {"deployments": 3, "succeeded": 2, "failed": 1, "incidents": 1}
     assert 1000 <= answer["metrics"]["failedDeploymentRecoveryTime"]["value"] < 10_000
-    current = server.data("metrics/incident_recovery_time")
+    current = server.until("metrics/incident_recovery_time", lambda data: data["current"] is not None)
     assert 1000 <= current["current"] < 10_000
 
 
@@ -99,7 +99,7 @@ def test_b9_an_alert_of_any_other_rule_is_no_incident_and_our_own_incidents_make
     server.until("alerts", lambda found: any(one["rule"] == "Noise" for one in found))
     server.emit({"type": "incident.detected", "subject": "told-by-hand", "service": "shop"})
     server.until("alerts", lambda found: any(one["rule"] == "Incidents Watched" for one in found))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(incidents(server, "detected", "shop")) < 2:  # What was told by hand, and what our rule made of that.
         assert time.monotonic() < deadline
         time.sleep(0.05)

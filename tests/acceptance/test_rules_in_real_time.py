@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Operator, configuration, operating
+from tests.integration.processes import at_leisure
 
 EVERY = 0.5
 """Seconds between two values of one series."""
+
+MINUTE = 60.0
+"""For so many seconds it has to last what is not to fire at once."""
 
 QUIET = {
     # Nobody but the test measures what the test measures.
@@ -36,42 +40,48 @@ class Course:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     fires: float | None = None
     """After how many seconds it is to fire; None: never."""
-    began: float = 0.0
     turns: list[float] = field(default_factory=list[float])
     """When the first event of each part was handed in, in seconds since 1970."""
-    last: float = 0.0
+    read: list[float] = field(default_factory=list[float])
+    """When it had been read at the latest."""
 
     def play(self, server: Operator) -> None:
-        began = time.monotonic()
+        """Measure each value for its time; the one that is to fire at least for so long, and until it has."""
+        began, fires = time.monotonic(), self.fires
         for value, seconds in self.parts:
             self.turns.append(time.time())
             end = began + seconds
-            while True:
-                server.emit(self.event(value))
-                self.last = time.time()
-                if time.monotonic() + EVERY > end:
-                    break
+            server.emit(self.event(value))
+            server.until("dashboard/status", lambda data: data["pipelines"]["alerts"] == 0)
+            self.read.append(time.time())
+            while time.monotonic() + EVERY <= end or (fires and time.monotonic() < end + 30 and not self.found(server)):
                 time.sleep(EVERY)
+                server.emit(self.event(value))
             time.sleep(max(0.0, end - time.monotonic()))
-            began = end
+            began, fires = max(end, time.monotonic()), None
+
+    def found(self, server: Operator) -> Sequence[Mapping[str, Any]]:
+        """Every time that it fired."""
+        history = server.data("alerts/history?period=1h")
+        return [one for one in history if one["rule"] == self.rule and one["labels"] == self.labels]
 
     def judge(self, server: Operator) -> None:
         """Assert that it fired when it had to, once, and ended with the first good value; or that it did neither."""
-        found = [
-            one
-            for one in server.data("alerts/history?period=1h")
-            if one["rule"] == self.rule and one["labels"] == self.labels
-        ]
+        found = self.found(server)
         if self.fires is None:
-            assert not found, (self.name, found)
+            # Where the machine held us up for so long, what is bad did last for a minute, and may fire after that.
+            late = [one for one in found if len(self.read) > 1 and self.read[1] - self.turns[0] >= MINUTE]
+            assert found == late, (self.name, found)
+            assert all(one["timestamp"] / 1000 - self.turns[0] >= MINUTE - 0.01 for one in late), (self.name, late)
             return
         (alert,) = found
         assert alert["count"] == 1 and alert["status"] == "resolved", (self.name, alert)
         since = alert["timestamp"] / 1000 - self.turns[0]
-        assert self.fires - 0.01 <= since <= self.fires + EVERY + 1.5, (self.name, since)
+        lags = [read - turn for turn, read in zip(self.turns, self.read, strict=True)]
+        assert self.fires - 0.01 <= since <= self.fires + EVERY + at_leisure(1.5) + lags[0], (self.name, since, lags)
         assert alert["resolution"]["reason"] == "recovered"
         over = alert["resolution"]["timestamp"] / 1000 - self.turns[-1]
-        assert -0.01 <= over <= 1.5, (self.name, over)
+        assert -0.01 <= over <= at_leisure(1.5) + lags[-1], (self.name, over, lags)
 
 
 def resolution(cached: str) -> Callable[[float], Mapping[str, Any]]:
@@ -223,7 +233,7 @@ def test_a20_c073_c078_c079_what_goes_wrong_fires_at_once_and_the_next_good_one_
     fired = server.until("alerts", lambda data: [one for one in data if one["rule"] == bout.rule])
     (alert,) = [one for one in fired if one["rule"] == bout.rule]
     assert alert["severity"] == bout.severity and alert["status"] == "active"
-    assert 0 <= alert["timestamp"] / 1000 - handed_in + 0.001 < 2
+    assert 0 <= alert["timestamp"] / 1000 - handed_in + 0.001 < at_leisure(2.0)
     if bout.fine:
         server.emit(bout.fine)  # Of a metric it is good; of a build that was cancelled, nothing follows.
         assert bool(alive()) == ("outcome" in bout.fine and bout.fine["outcome"] == "cancel")
@@ -239,9 +249,9 @@ def test_a_build_that_is_lost_fires_when_its_time_is_over_and_the_next_good_one_
 
     handed_in = time.time()
     server.emit({"type": "build.started", "source": "/ci/lost", "subject": "b-1", "service": "lost"})
-    server.until("alerts", lambda data: [one for one in data if one["rule"] == "Build Lost"], seconds=8)
+    server.until("alerts", lambda data: [one for one in data if one["rule"] == "Build Lost"])
     (alert,) = lost()
-    assert 2 <= alert["timestamp"] / 1000 - handed_in < 5 and alert["severity"] == "error"
+    assert 2 <= alert["timestamp"] / 1000 - handed_in < 2 + at_leisure(3.0) and alert["severity"] == "error"
     server.emit(
         {"type": "build.finished", "source": "/ci/lost", "subject": "b-2", "service": "lost", "outcome": "success"}
     )

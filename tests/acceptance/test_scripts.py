@@ -98,20 +98,29 @@ OTHER_PATHS = {
 }
 """What the runbook's paths and commands stand for here (contract A14, A36)."""
 
+HOST = "host: {use: system-resources, interval: 1s}"
+ANY_HOST = (
+    "host: {use: system-resources, interval: 1s, cpu_threshold: 100%, memory_threshold: 100%, disk_threshold: 100%}"
+)
+"""The machine is well however busy it is: that it is busy with other tests is nothing that a server is to tell here."""
+
 pytestmark = pytest.mark.xdist_group("ports")
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Generator[Operator]:
-    """The shipped configuration, on its own ports, with a good build and a slow one behind it."""
+    """The shipped configuration, on its own ports, well, and with a good build and a slow one behind it."""
     with usual_ports():
-        (tmp_path / "pipelines.yaml").write_bytes((ROOT / "pipelines.yaml").read_bytes())
+        text = (ROOT / "pipelines.yaml").read_text()
+        assert HOST in text
+        (tmp_path / "pipelines.yaml").write_text(text.replace(HOST, ANY_HOST))
         with detached(tmp_path), started(tmp_path) as operator:
             assert operator.ports == USUAL
             operator.emit({"type": "build-completed", "detail": {"duration": 940, "environment": "test"}})
             operator.emit({"type": "build-completed", "detail": {"duration": 5400, "environment": "production"}})
             operator.until("alerts", len)
             operator.until("metrics/build_performance", lambda data: data["current"] == 5400)
+            operator.until("health", lambda data: data["overallStatus"] == "healthy")
             yield operator
 
 
@@ -186,7 +195,7 @@ def test_c134_c135_a_backup_of_a_server_that_runs_is_restored_and_has_everything
     made = bash(server.folder, here(BACKUP.partition("# Store in safe location")[0]))  # The rest is the operator's.
     assert made.returncode in (0, 1), made.stderr  # 1: a file has grown while tar read it.
     server.process.terminate()
-    assert server.process.wait(15) == 0
+    assert server.process.wait(30) == 0
     for gone in ("pipelines.yaml", ".bers"):
         assert bash(server.folder, f"rm -r {gone}").returncode == 0
     restored = bash(server.folder, here(RESTORE))
@@ -209,7 +218,7 @@ def test_c133_c134_c135_a14_a15_one_command_backs_everything_up_and_one_restores
     assert bash(server.folder, "bers backup create").returncode == 0  # `backups/` is there: `bers start` made it.
     server.emit({"type": "build-completed", "detail": {"duration": 77_000, "environment": "production"}})
     server.process.terminate()
-    assert server.process.wait(15) == 0
+    assert server.process.wait(30) == 0
     assert bash(server.folder, "rm -r pipelines.yaml .bers").returncode == 0
     assert bash(server.folder, "bers backup verify backups/bers-*.tar.gz").returncode == 0
     began = time.monotonic()
@@ -234,6 +243,7 @@ def test_c124_logs_stay_within_what_rotation_allows(tmp_path: Path) -> None:
             server.emit(*({"type": "build.finished", "id": f"{batch}-{n}x", "reason": "r" * 100} for n in range(100)))
         files = tmp_path / "logs"
         until(lambda: any('"9-99x"' in file.read_text() for file in files.glob("build.log*")))
+        assert until(lambda: (files / "build.log").stat().st_size < 32 * 1024, 5), "a full one is moved at once"
         sizes = {path.name: path.stat().st_size for path in files.iterdir()}
         assert sizes["build.log.1"] > 32 * 1024 > sizes["build.log"] and "build.log.2" not in sizes
         assert sum(sizes.values()) < 4 * 2 * (32 * 1024 + 100 * 400)  # A file is rotated after the batch that fills it.

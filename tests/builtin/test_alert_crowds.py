@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from bers import Event
+from bers import Database, Event
 from bers.testing import VirtualClock
 from bers_builtin.sinks.alert_engine.alerts import Alert
-from bers_builtin.sinks.alert_engine.desk.answers import AskAlert, ListAlerts
+from bers_builtin.sinks.alert_engine.desk.answers import AskAlert, AskStats, ListAlerts
 from bers_builtin.sinks.alert_engine.desk.listing import get_alert
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
 from bers_builtin.sinks.alert_engine.slices import SLICE, at_once, in_slices
 from bers_builtin.sinks.alert_engine.suppression.matching import Matchers, Meant
 from bers_builtin.sinks.alert_engine.suppression.silences import Kept, Silence
+from bers_builtin.sinks.alert_engine.written.ledger import Memory
 from tests.builtin.test_alert_engine import OPERATOR, engine, rule
 from tests.builtin.test_alert_evaluator import evaluator
 
@@ -57,6 +59,11 @@ def crowd(clock: VirtualClock, size: int = CROWD) -> list[Event]:
         Event(f"e-{n}", "s", "custom.measured", clock.time(), measures={"queue": 11.0}, labels={"name": f"n{n}"})
         for n in range(size)
     ]
+
+
+def _pieces(work: Generator[None, None, None]) -> int:
+    """In how many pieces it is done: between any two of them others may have their turn."""
+    return sum(1 for _ in work)
 
 
 async def many(clock: VirtualClock, **options: Any) -> Evaluator:
@@ -129,6 +136,76 @@ async def test_what_is_to_be_written_down_is_gathered_in_slices(clock: VirtualCl
         await in_slices(mind.writing_off())
         assert turns.count >= 2
     assert len(changes.series) == CROWD
+
+
+async def test_a_reload_that_changes_the_rule_of_many_alerts_stops_at_each_of_them(clock: VirtualClock) -> None:
+    rules: dict[str, Any] = {"rate_limiting": ROOM, "escalation": [], "repeat": {}}
+    before = evaluator(clock, rules=[rule(severity="error")], **rules)
+    await before.read(crowd(clock))
+    changes = before.changes()
+    live = sorted(before.register.live.values(), key=lambda alert: alert.fingerprint)
+    last = {alert.fingerprint: alert.id for alert in live}
+    courses = [(name, course) for name, course in changes.courses if course]
+    memory = Memory(changes.clock, changes.series, live, [], last, courses)
+
+    mind = evaluator(clock, rules=[rule(severity="error", above="12")], **rules)
+    # Alerts, names, courses, timers, those at rest, suppressions, rows and which of them are gone, ends.
+    assert _pieces(mind.restoring(memory)) >= 9 * CROWD
+    assert [step.alert.resolution and step.alert.resolution.reason for step in mind.register.transitions] == [
+        "rule_changed"
+    ] * CROWD
+    assert len(mind.changes().forgotten) == CROWD
+    assert _pieces(mind.writing_off()) >= 2 * CROWD, "steps, and rows that are gone"
+    assert not mind.has_news
+
+
+async def test_while_a_reload_ends_many_alerts_nobody_sees_some_of_them_and_evidence_waits(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    options: dict[str, Any] = {"defaults": False, "rate_limiting": ROOM}
+    with closing(Database(tmp_path / "state.db")) as database:
+        async with engine(clock, database, rules=[rule(severity="error")], **options) as rig:
+            rig.end = CROWD
+            await rig.send(*crowd(clock))
+            begun = await rig.alerts(limit=10_000)
+        assert len(begun) == CROWD
+        async with engine(
+            database=database, clock=clock, rules=[rule(severity="error", above="10.5")], **options
+        ) as rig:
+            ended = await rig.history()
+            assert {one.resolution and one.resolution.reason for one in ended} == {"rule_changed"}
+            rig.end, seen = rig.end + CROWD, set[int]()
+
+            async def ask() -> None:
+                while True:
+                    seen.add((await rig.stage.list_alerts(ListAlerts(limit=1), OPERATOR)).beside["meta"].total)
+                    await checkpoint()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                await checkpoint()
+                await rig.send(*crowd(clock))
+                group.cancel_scope.cancel()
+            assert seen <= {0, CROWD}
+            again = await rig.alerts(limit=10_000)
+            assert {(one.id, one.count) for one in again} == {(one.id, 2) for one in begun}, "reopened, all of them"
+
+
+async def test_numbers_of_alerts_are_never_those_of_half_a_batch() -> None:
+    async with engine(rules=[rule(**{"for": "1h"})], defaults=False) as rig:
+        rig.end, seen = CROWD, set[int]()
+
+        async def ask() -> None:
+            while True:
+                seen.add((await rig.stage.count_alerts(AskStats(), OPERATOR)).pending)
+                await checkpoint()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await checkpoint()
+            await rig.send(*crowd(rig.clock))
+            group.cancel_scope.cancel()
+        assert seen <= {0, CROWD}
+        assert (await rig.stage.count_alerts(AskStats(), OPERATOR)).pending == CROWD
 
 
 async def test_each_alert_is_held_against_a_silence_once(clock: VirtualClock) -> None:

@@ -20,7 +20,7 @@ def evaluator(clock: VirtualClock, **options: Any) -> Evaluator:
     config = step(ALERT_ENGINE, defaults=False, **options).config
     assert isinstance(config, AlertConfig)
     made = Evaluator(config, METRICS, clock)
-    made.restore(Memory(None, (), (), (), {}, ()))
+    made.restore(Memory(None, [], [], [], {}, []))
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
@@ -28,7 +29,7 @@ from bers.inspection import events_of
 from bers.segments import segment_files
 from bers_builtin.sinks.rest_store import read_windows
 from tests.acceptance.conftest import Operator
-from tests.integration.processes import started, until
+from tests.integration.processes import at_leisure, started, until
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
 BACKUPS = 20 if LONG else 3
@@ -145,7 +146,7 @@ def drained(folder: Path) -> Operator:
 
 def _is_idle(node: Operator) -> bool:
     status = node.data("dashboard/status")
-    return not any(status["pipelines"].values())
+    return not status["held"] and not any(status["pipelines"].values())  # One that is held has yet to begin.
 
 
 def seen(database: Path) -> set[int]:
@@ -194,6 +195,7 @@ def test_a_backup_under_load_is_everything_of_one_instant(max_age: str, tmp_path
     with started(live) as node:
         load = Load(node)
         with load.running():
+            until(lambda: node.data("alerts/history?period=1h"))
             for n in range(BACKUPS):
                 time.sleep(rng.uniform(0.1, 1.5))
                 before, backup = set(load.acknowledged), tmp_path / f"{n}.tar.zst"
@@ -218,9 +220,9 @@ def test_a_backup_under_load_is_everything_of_one_instant(max_age: str, tmp_path
         assert told and told <= alerts_of(data / "state.db")
 
         again = configure(tmp_path / f"again-{n}", max_age="1h")
-        began = time.monotonic()
+        began = _worked()
         done = node.bers("backup", "restore", str(backup), "--data-dir", str(again / ".bers"), "-q")
-        assert done.returncode == 0 and time.monotonic() - began < 15, done.stderr
+        assert done.returncode == 0 and _worked() - began < 15, done.stderr
         drained(again)
         quick, slow = seen(again / ".bers/quick.db"), seen(again / ".bers/slow.db")
         assert quick == slow == records(again / ".bers/quick.db") == records(again / ".bers/slow.db")
@@ -310,7 +312,10 @@ def test_a15_tar_of_a_live_directory_starts_again_and_counts_nothing_twice(tmp_p
 
 @pytest.mark.parametrize("first", ["databases", "logs"])
 def test_a15_databases_and_their_logs_of_two_moments_start_and_count_nothing_twice(first: str, tmp_path: Path) -> None:
-    """What tar makes of them at worst: between the one and the other every log has begun anew."""
+    """What tar makes of them at worst: between the one and the other every log has begun anew.
+
+    It has twice: a log that begins anew once everything was brought into the file goes on where that ends.
+    """
     live = configure(tmp_path / "live", max_age="300ms")
     copy = configure(tmp_path / "copy", max_age="1h")
     data, target = live / ".bers", copy / ".bers"
@@ -321,10 +326,11 @@ def test_a15_databases_and_their_logs_of_two_moments_start_and_count_nothing_twi
             time.sleep(0.5)
             before = set(load.acknowledged)
             for step in ("*.db", "*.db-wal") if first == "databases" else ("*.db-wal", "*.db"):
-                begun = {path: _salt(path) for path in data.glob("*.db-wal")}
                 for path in data.glob(step):
                     shutil.copy(path, target)
-                until(partial(_have_begun_anew, begun), 30)
+                for _ in range(2):
+                    begun = {path: _salt(path) for path in data.glob("*.db-wal")}
+                    until(partial(_have_begun_anew, begun), at_leisure(30))
             shutil.copytree(data / "journal", target / "journal", copy_function=_copied)
             node.process.kill()
             node.process.wait()
@@ -336,6 +342,12 @@ def test_a15_databases_and_their_logs_of_two_moments_start_and_count_nothing_twi
         assert counted <= set(range(load.sent))
         if before - counted:
             assert "misses what lay between" in told
+
+
+def _worked() -> float:
+    """How many seconds processes that we started, and that have ended, had a processor: no matter who else has one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _copied(file: str, to: str) -> str:

@@ -39,6 +39,8 @@ SLO = {
 
 GOOD, BAD, OVER = 40, 100, 170
 """All is well until the first of these seconds, bad until the second, and well again."""
+KNOWN = 18
+"""Until this second a rule may miss what came before the first: how long ago the node began to look is chance."""
 
 Happened: TypeAlias = tuple[str, Literal["fires", "ends"]]
 
@@ -80,7 +82,7 @@ async def played(folder: Path, scene: Scene) -> dict[Happened, list[int]]:
             await clock.advance(1.0)
             await anyio.sleep(0.005)
             now = {alert["rule"] for alert in await server.data("alerts")}
-            for rule in sorted(now ^ alive):
+            for rule in sorted(now ^ alive if second >= KNOWN else ()):
                 found.setdefault((rule, "fires" if rule in now else "ends"), []).append(second)
             alive = now
     return found

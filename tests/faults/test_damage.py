@@ -40,7 +40,7 @@ from bers.testing import VirtualClock, step
 from bers_builtin.sinks.rest_store import REST_STORE, RestStore
 from bers_builtin.sinks.rest_store.answers import AskMetric, AskRecords
 from tests.acceptance.conftest import Operator, configuration
-from tests.integration.processes import started, until
+from tests.integration.processes import at_leisure, started, until
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
 FLIPS, CUTS = (None, None) if LONG else (250, 40)
@@ -342,7 +342,9 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _wait_until_kept(node: Operator, count: int) -> None:
-    until(lambda: len(node.data("records?limit=50&type=build.finished")) == count, 20)
+    """Also what follows from it, as alerts: else who goes on from there answers otherwise than who was killed."""
+    until(lambda: len(node.data("records?limit=50&type=build.finished")) == count, at_leisure(20))
+    until(lambda: not any(node.data("dashboard/status")["pipelines"].values()), at_leisure(20))
 
 
 QUESTIONS = (
@@ -376,16 +378,21 @@ def test_a_node_starts_and_answers_whatever_byte_of_its_files_is_damaged(used: P
         what = _damage(folder / ".bers", rng)
         with started(folder) as node:
             assert httpx2.get(node.url("/livez")).status_code == 200
-            answers, deadline = _answers(node), time.monotonic() + 5
-            while answers != right and time.monotonic() < deadline:  # What the journal holds is read again.
-                time.sleep(0.1)
+            answers, deadline = _answers(node), time.monotonic() + at_leisure(5)
+            while answers != right and not _reported(node) and time.monotonic() < deadline:
+                time.sleep(0.1)  # What the journal holds is read again.
                 answers = _answers(node)
-            health = node.data("health/data-files")
-            reported = health["status"] != "healthy" or _complaints(folder)
             different = [question for question in QUESTIONS if answers[question] != right[question]]
-            assert not different or reported, f"{number}: {what}: {different} differ, and nobody says so: {answers}"
+            assert not different or _reported(node), (
+                f"{number}: {what}: {different} differ, and nobody says so: {answers}"
+            )
             node.emit({"type": "build.finished", "source": "ci", "id": f"after-{number}"})
-            until(lambda: _is_known(node, f"after-{number}"), 20)  # noqa: B023 - It is asked at once.
+            until(lambda: _is_known(node, f"after-{number}"), at_leisure(20))  # noqa: B023 - It is asked at once.
+
+
+def _reported(node: Operator) -> bool:
+    """Whether anybody who looks is told that something is damaged."""
+    return node.data("health/data-files")["status"] != "healthy" or bool(_complaints(node.folder))
 
 
 def _is_known(node: Operator, id: str) -> bool:

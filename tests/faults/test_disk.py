@@ -20,9 +20,11 @@ from tests.acceptance.conftest import Operator
 from tests.integration.processes import at_leisure, free_ports, spawned, until
 
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
+SOON = at_leisure(15.0)
 ROUNDS = 5 if LONG else 1
 MIB = 1 << 20
 RECOVERS_WITHIN = 10.0
+STARTS_WITHIN = 60.0
 
 PIPELINES = """
 version: 1
@@ -90,7 +92,7 @@ class Site:
     def started(self) -> Generator[Operator]:
         with spawned(self.folder, "start") as process:
             operator = Operator(self.folder, process, self.ports)
-            until(lambda: answers(operator, "/livez"), 20)
+            until(lambda: answers(operator, "/livez"), STARTS_WITHIN)
             yield operator
 
     def emit(self, operator: Operator, count: int = 20) -> httpx2.Response:
@@ -123,7 +125,9 @@ class Site:
     def settle(self, operator: Operator) -> None:
         """Wait until everything that was taken is in the store."""
         status = operator.until(
-            "dashboard/status", lambda status: not any(status["pipelines"].values()), seconds=at_leisure(20)
+            "dashboard/status",
+            lambda status: not status["held"] and not any(status["pipelines"].values()),
+            seconds=at_leisure(20),
         )
         assert not any(counts["unaccounted"] for counts in status["counters"].values() if "unaccounted" in counts)
         until(lambda: self.stored() >= len(self.acknowledged), at_leisure(10))
@@ -173,7 +177,7 @@ def until_refused(site: Site, operator: Operator, seconds: float = 30.0) -> http
         again = site.unacknowledged.pop() if site.unacknowledged else None
         if (reply := site.send(operator, again) if again else site.emit(operator)).status_code == 202:
             taken = time.monotonic()
-        elif time.monotonic() > taken + 3.0:
+        elif time.monotonic() > taken + at_leisure(3.0):
             return reply
         else:
             time.sleep(0.3)
@@ -184,7 +188,7 @@ def test_a_full_disk_refuses_and_says_so_and_goes_on_by_itself_with_nothing_lost
         site = Site(tmp_path, disk)
         fill(disk / "ballast", leave=MIB * 5 // 8)
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             for _ in range(ROUNDS):
                 reply = until_refused(site, operator)
                 assert reply.status_code == 503 and int(reply.headers["Retry-After"]) >= 1, reply.text
@@ -193,8 +197,10 @@ def test_a_full_disk_refuses_and_says_so_and_goes_on_by_itself_with_nothing_lost
                 (disk / "ballast").unlink()
                 until(lambda: answers(operator, "/readyz"), at_leisure(RECOVERS_WITHIN))
                 site.send_again(operator)
+                while site.sent <= 100:  # A machine that is slow writes more about less: it was full sooner.
+                    assert site.emit(operator).status_code == 202
                 site.settle(operator)
-                until(lambda: check(operator, "storage")["status"] == "healthy", 15)
+                until(lambda: check(operator, "storage")["status"] == "healthy", SOON)
                 assert set(restarts(operator).values()) == {0}
                 fill(disk / "ballast", leave=MIB * 5 // 8)
             stop(operator)
@@ -206,10 +212,12 @@ def assert_alive_and_honest(operator: Operator, data_dir: Path) -> None:
     """What an operator has to be told of a full disk is told."""
     assert operator.get("/livez").status_code == 200
     assert operator.get("/readyz").status_code == 503
-    found = until(lambda: (one := check(operator, "storage"))["status"] == "unhealthy" and one, 15)
+    # It looks now and then: first perhaps when a store could not write, and nothing was refused yet.
+    until(lambda: refuses(check(operator, "storage")), SOON)
+    found = check(operator, "storage")
+    assert found["status"] == "unhealthy"
     assert found["details"]["path"] == str(data_dir) and str(data_dir) in found["remediation"]
-    assert found["details"]["freeBytes"] < MIB and "journal" in found["details"]["failing"]
-    assert found["details"]["refusedEvents"] > 0
+    assert found["details"]["freeBytes"] < MIB
     health = operator.get("health", "health")
     assert (health.status_code, health.json()["data"]["overallStatus"]) == (503, "unhealthy")
     figures = operator.get("/metrics", "metrics")
@@ -220,6 +228,12 @@ def assert_alive_and_honest(operator: Operator, data_dir: Path) -> None:
     assert operator.get("metrics", "metrics").status_code == 200
     with operator.stream() as frames:
         assert next(name for name, _ in frames if name != "message")
+
+
+def refuses(storage: Mapping[str, Any]) -> bool:
+    """Whether what was found of the storage says that the journal cannot be written, and who was refused so far."""
+    details = storage["details"]
+    return "journal" in details.get("failing", ()) and details["refusedEvents"] > 0
 
 
 def alert_fires(operator: Operator) -> bool:
@@ -233,7 +247,7 @@ def test_a_disk_that_others_fill_to_the_last_byte_costs_no_alert_and_no_event_th
     with mounted(tmp_path / "disk", 4 * MIB) as disk:
         site = Site(tmp_path, disk)
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             site.emit(operator)
             fill(disk / "filler")
             reply = until_refused(site, operator)
@@ -258,7 +272,7 @@ def assert_starts_full(site: Site, disk: Path) -> None:
         fill(disk / "filler")
         with site.started() as operator:
             until(lambda: answers(operator, "/api/monitoring/health/storage", 503, "health"), at_leisure(10))
-            assert site.emit(operator).status_code == 503
+            assert until_refused(site, operator).status_code == 503  # What is kept aside lets it take some, perhaps.
             assert operator.get("/readyz").status_code == 503
             (disk / "filler").unlink()
             until(lambda: answers(operator, "/readyz"), at_leisure(RECOVERS_WITHIN))
@@ -271,11 +285,12 @@ def test_a_disk_that_is_read_only_at_the_start_is_waited_for(tmp_path: Path) -> 
     with mounted(tmp_path / "disk", 4 * MIB) as disk:
         site = Site(tmp_path, disk)
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             site.emit(operator)
             stop(operator)
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         with site.started() as operator:
+            until(lambda: operator.get("/readyz").text)  # It is alive before it has tried.
             ready = operator.get("/readyz")
             assert ready.status_code == 503 and "Read-only" in ready.text
             found = operator.get("health", "health")
@@ -333,14 +348,14 @@ def test_a_disk_that_becomes_read_only_is_read_on_and_loses_nothing(tmp_path: Pa
     try:
         site = Site(tmp_path, ext4.folder)
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             site.emit(operator)
             until(lambda: site.stored() == 20, at_leisure(10))
             site.emit(operator)
             ext4.fail()
             assert "Read-only" in site.emit(operator).json()["error"]["message"]
             assert operator.get("/livez").status_code == 200
-            found = until(lambda: (one := check(operator, "storage"))["status"] == "unhealthy" and one, 15)
+            found = until(lambda: (one := check(operator, "storage"))["status"] == "unhealthy" and one, SOON)
             assert "Read-only file system" in found["message"]
             assert operator.get("/metrics", "metrics").status_code == 200
             assert operator.get("metrics/build_performance", "metrics").status_code == 200
@@ -350,7 +365,7 @@ def test_a_disk_that_becomes_read_only_is_read_on_and_loses_nothing(tmp_path: Pa
             stop(operator)
         ext4.mend()
         with site.started() as operator:
-            until(lambda: answers(operator, "/readyz"), 20)
+            until(lambda: answers(operator, "/readyz"), STARTS_WITHIN)
             site.send_again(operator)
             site.settle(operator)
             stop(operator)

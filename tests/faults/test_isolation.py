@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -178,16 +179,17 @@ def specs(world: World) -> list[tuple[Kind, AnySpec]]:
     ]
 
 
+# Those that are well keep to these times too, on a disk that others have to sync to.
 HASTY = """
 version: 1
 environment: production
 supervision:
   restarts: {restarts}
   within: 60s
-  release_after: {release}
-  open_within: 1s
-  process_within: 1s
-  write_within: 1s
+  release_after: {release:g}s
+  open_within: {patience:g}s
+  process_within: {patience:g}s
+  write_within: {patience:g}s
   close_within: 500ms
 """
 
@@ -239,9 +241,9 @@ pipelines:
 
 @asynccontextmanager
 async def node(
-    folder: Path, world: World, text: str, *, restarts: int = 1000, release: str = "60s"
+    folder: Path, world: World, text: str, *, restarts: int = 1000, release: float = 60.0
 ) -> AsyncGenerator[Server]:
-    head = HASTY.format(restarts=restarts, release=release)
+    head = HASTY.format(restarts=restarts, release=release, patience=at_leisure(1.0))
     async with serving(folder, head + text.replace("FOLDER", str(folder)), specs=specs(world)) as server:
         try:
             yield server
@@ -256,11 +258,15 @@ class Load:
         self._server = server
         self._type = type
         self.accepted = 0
+        self.over = False
+        """Set to end it sooner."""
 
     async def run(self, seconds: float) -> None:
         began, size, name = time.monotonic(), 100, os.urandom(4).hex()
         for n in range(int(RATE * seconds / size)):
             await anyio.sleep(max(0.0, began + n * size / RATE - time.monotonic()))
+            if self.over:
+                return
             batch = [Event(f"{name}-{n}-{k}", "/ci", self._type, time.time()) for k in range(size)]
             receipt = await self._server.node.supervisor.intake.submit(batch)
             self.accepted += receipt.new
@@ -435,11 +441,11 @@ async def test_a_source_that_cannot_read_costs_its_own_figures_alone(fault: str,
 
 async def test_a_stage_that_keeps_failing_is_quarantined_and_comes_back_by_itself(tmp_path: Path) -> None:
     world = World()
-    async with node(tmp_path, world, PROCESSOR, restarts=2, release="1s") as server:
+    async with node(tmp_path, world, PROCESSOR, restarts=2, release=at_leisure(1.0)) as server:
         load = Load(server)
         world.place, world.fault = "process", "raise"
         async with anyio.create_task_group() as group:
-            group.start_soon(load.run, 4.0)
+            group.start_soon(load.run, 60.0)
             stage = await truth(server, {"quarantined"})
             assert (stage["restarts"], stage["restartsLeft"]) == (3, 0)
             assert stage["reason"] == "it failed more than 2 times"
@@ -447,6 +453,7 @@ async def test_a_stage_that_keeps_failing_is_quarantined_and_comes_back_by_itsel
             assert "bers stages restart" in found["remediation"]
             world.fault = ""
             await truth(server, {"ok"})
+            load.over = True
         await delivered(lambda: world.heard["plain"] == load.accepted)
         edge = server.node.supervisor.counters.edge("shake")
         assert edge.dropped["quarantined"] > 0
@@ -481,19 +488,15 @@ async def test_who_blocks_the_loop_is_named_with_its_stack(
 ) -> None:
     world = World()
     async with node(tmp_path, world, text) as server:
-        supervisor = server.node.supervisor
         load = Load(server, "shaky-load.put" if place == "receive" else "load.put")
         async with anyio.create_task_group() as group:
-            group.start_soon(load.run, SECONDS)
+            group.start_soon(load.run, 60.0)
             await anyio.sleep(0.3)
-            world.place, world.fault = place, "block"
-            if place == "open":
-                supervisor.restart(name)
-            await delivered(lambda: not world.fault)
-            ended = time.monotonic()
-            await delivered(lambda: supervisor.blame.blocks[name] == 1, at_leisure(1.0))
-            assert time.monotonic() - ended < at_leisure(1.0)
-        assert re.search(rf"the event loop was blocked for [12]\.\d s by stage '{name}'", caplog.text)
+            await blamed(server, world, place, name, 1)
+            load.over = True
+        said = re.search(rf"the event loop was blocked for (\d\.\d) s by stage '{name}'", caplog.text)
+        # What the watchdog itself was kept from seeing is not counted.
+        assert said and 0.5 <= float(said[1]) < 2.0 + at_leisure(1.0), caplog.text
         assert "time.sleep(2)" in caplog.text
         if place != "receive":
             await delivered(lambda: world.heard["plain"] == load.accepted, at_leisure(1.0))
@@ -506,14 +509,14 @@ async def test_who_blocks_the_loop_three_times_is_kept_from_it(tmp_path: Path) -
     async with node(tmp_path, world, SINK) as server:
         load = Load(server)
         async with anyio.create_task_group() as group:
-            group.start_soon(load.run, 8.0)
+            group.start_soon(load.run, 120.0)
             for n in range(3):
-                world.place, world.fault = "write", "block"
-                await delivered(partial(_blocked, server, n + 1), 8.0)
+                await blamed(server, world, "write", "shaky", n + 1)
             stage = await truth(server, {"quarantined"})
             assert "blocked the event loop" in stage["reason"]
             world.fault = "block"
             await healthy(server, "degraded")
+            load.over = True
         await delivered(lambda: world.heard["plain"] == load.accepted, at_leisure(1.0))
         assert world.fault == "block", "it was not called again"
         world.fault = ""
@@ -525,8 +528,22 @@ def _all_there(path: Path, count: int) -> bool:
     return len(written(path)) == count
 
 
-def _blocked(server: Server, times: int) -> bool:
-    return server.node.supervisor.blame.blocks["shaky"] == times
+async def blamed(server: Server, world: World, place: str, name: str, times: int) -> None:
+    """Let it block the loop, and wait until it is blamed so often.
+
+    It blocks again where it was not: nobody is where the machine lets others run before the loop is alive again.
+    """
+    supervisor = server.node.supervisor
+    for _ in range(3):
+        world.place, world.fault = place, "block"
+        if place == "open":
+            supervisor.restart(name)
+        await delivered(lambda: not world.fault)
+        with anyio.move_on_after(at_leisure(1.0)):
+            while supervisor.blame.blocks[name] < times:
+                await anyio.sleep(0.01)
+            break
+    assert supervisor.blame.blocks[name] == times
 
 
 async def test_changes_are_told_on_the_stream(tmp_path: Path) -> None:
@@ -546,4 +563,6 @@ async def test_changes_are_told_on_the_stream(tmp_path: Path) -> None:
                         world.fault = ""
                     if data["state"] == "ok":
                         break
-        assert told == [("ok", "failing"), ("failing", "degraded"), ("degraded", "ok")]
+        # It is tried again at once, and fails again until we have heard of it.
+        assert told[0] == ("ok", "failing") and told[-2:] == [("failing", "degraded"), ("degraded", "ok")]
+        assert all(was == before for (_, was), (before, _) in pairwise(told))

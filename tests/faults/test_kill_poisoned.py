@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ def batches(rng: random.Random, sent: int) -> list[str]:
     """Ids of one batch: now and then there is poison among them, sometimes a lot."""
     share = rng.choice([0.0, 0.05, 0.05, 0.5])
     return [f"{'poison' if rng.random() < share else 'e'}-{sent}-{n}" for n in range(rng.randrange(1, 20))]
+
+
+def poisonous(sent: Sequence[Sequence[str]]) -> Sequence[str]:
+    return [one for batch in sent for one in batch if one.startswith("poison")]
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -47,7 +52,8 @@ def test_poison_is_kept_once_and_everything_else_is_delivered_once(seed: int, tm
             for line in unacknowledged.values():
                 os.write(node.stdin.fileno(), line)
             deadline = time.monotonic() + (rng.uniform(0.0, 0.4) if kill < KILLS else 0)
-            while time.monotonic() < deadline:
+            # On a busy machine there is not much by now: the last, that nobody kills, is given the rest.
+            while time.monotonic() < deadline or (kill == KILLS and len(poisonous(sent)) <= 100):
                 sent.append(batches(rng, len(sent)))
                 unacknowledged[len(sent)] = f"{len(sent)} {' '.join(sent[-1])}\n".encode()
                 os.write(node.stdin.fileno(), unacknowledged[len(sent)])
@@ -63,7 +69,7 @@ def test_poison_is_kept_once_and_everything_else_is_delivered_once(seed: int, tm
         letters, _ = node.communicate(timeout=60)
     assert node.returncode == 0
     everything = [one for batch in sent for one in batch]
-    poison = [one for one in everything if one.startswith("poison")]
+    poison = poisonous(sent)
     assert len(poison) > 100
     assert sorted(letters.decode().split()) == sorted(poison)
     kept = [one for one in written(tmp_path / "ledger.db") if one.startswith("e-")]

@@ -3,7 +3,9 @@
 import signal
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -65,6 +67,14 @@ def bers_sources():
 '''
 
 
+def states(stages: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Which stages are in each state that there is."""
+    found = dict[str, list[str]]()
+    for one in stages:
+        found.setdefault(one["state"], []).append(one["key"])
+    return found
+
+
 def test_a_plugin_that_does_not_end_keeps_no_process_alive(tmp_path: Path) -> None:
     path = str(installed(tmp_path, "leaky", LEAKY))
     leaky = {
@@ -74,8 +84,10 @@ def test_a_plugin_that_does_not_end_keeps_no_process_alive(tmp_path: Path) -> No
     more = "stop_within: 2s\nsupervision: {write_within: 500ms, close_within: 500ms}\n"
     configure(tmp_path, leaky, more=more)
     with started(tmp_path, "start", PYTHONPATH=path) as server:
-        stages = server.until("stages", lambda stages: "quarantined" in {one["state"] for one in stages}, seconds=15)
-        assert [one["key"] for one in stages if one["state"] != "ok"] == ["leaky"]
+        server.until("stages", lambda stages: states(stages).get("quarantined") == ["leaky"], seconds=at_leisure(15))
+        # Where the disk is busy, somebody else may have needed longer once: that is over, and the quarantine is not.
+        stages = server.until("stages", lambda stages: set(states(stages)) == {"ok", "quarantined"})
+        assert states(stages)["quarantined"] == ["leaky"]
         assert server.data("dashboard/status")["givenUp"] == ["leaky"]
         server.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
@@ -94,10 +106,11 @@ def test_a_plugin_that_cannot_be_imported_is_named_and_everything_else_runs(tmp_
     with started(tmp_path, "start", PYTHONPATH=path) as server:
         status = server.data("dashboard/status")
         assert status["pluginsFailed"] == {"broken": "RuntimeError: it is not made for this version"}
-        check = server.until("health/metrics-collector", lambda check: check["status"] == "degraded", seconds=15)
-        assert check["message"] == "plugins could not be loaded: broken"
+        why = "plugins could not be loaded: broken"
+        check = server.until("health/metrics-collector", lambda check: check["message"] == why, seconds=at_leisure(15))
+        assert check["status"] == "degraded"
         assert httpx2.get(f"http://127.0.0.1:{server.ports['control']}/readyz").status_code == 200
-        assert {one["state"] for one in status["stages"]} == {"ok"}
+        server.until("stages", lambda stages: set(states(stages)) == {"ok"})
         shown = subprocess.run(
             [*BERS, "status"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
             env=environ(tmp_path, PYTHONPATH=path),
@@ -114,7 +127,7 @@ def test_a_plugin_that_blocks_a_real_server_is_named_with_its_line(tmp_path: Pat
             lines = [line["message"] for line in server.log("monitoring")]
             return [line for line in lines if "the event loop was blocked for" in line]
 
-        said = until(lambda: blocks() if len(blocks()) == 2 else None, 20)
+        said = until(lambda: found if len(found := blocks()) == 2 else None, at_leisure(20))
     assert all("by stage 'blocking'" in line for line in said), said
     assert "time.sleep(1.5)" in said[0]
     assert "sum(range(100_000_000))" in said[1]

@@ -12,7 +12,7 @@ import httpx2
 import psutil
 
 from tests.acceptance.conftest import Operator
-from tests.integration.processes import at_leisure, configure, started
+from tests.integration.processes import Stopwatch, at_leisure, configure, started
 
 FLOOD = Path(__file__).with_name("flood.py")
 LONG = bool(os.environ.get("BERS_TEST_LONG"))
@@ -32,17 +32,17 @@ def alarm(server: Operator, client: httpx2.Client, n: int) -> float:
         "id": f"alarm-{n}", "source": "/alarm", "type": "build.measured", "labels": {"phase": f"alarm-{n}"},
         "measures": {"build_phase_time": 5000},
     }  # fmt: skip
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + at_leisure(20)
     while (reply := client.post(server.url("ingest"), json=event)).status_code == 429:
         assert int(reply.headers["retry-after"]) >= 1
         assert time.monotonic() < deadline, "it was never taken"
         time.sleep(0.02)
     assert reply.status_code == 202, reply.text
-    taken = time.monotonic()
+    taken, deadline = Stopwatch(server.process.pid), time.monotonic() + at_leisure(20)
     while not any(f"alarm-{n}" in json.dumps(one) for one in client.get(server.url("alerts")).json()["data"]):
-        assert time.monotonic() < taken + 20, "it never fired"
+        assert time.monotonic() < deadline, "it never fired"
         time.sleep(0.02)
-    return time.monotonic() - taken
+    return taken.seconds()
 
 
 def test_b11_five_times_overload_stays_within_the_budget_and_alerts_stay_on_time(tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_b11_five_times_overload_stays_within_the_budget_and_alerts_stay_on_time
             try:
                 while flood.poll() is None:
                     peak = max(peak, process.memory_info().rss)
-                    began = time.monotonic()
+                    watch = Stopwatch(process.pid)
                     assert client.get(server.url("health", "health")).status_code in (200, 503)
-                    health.append(time.monotonic() - began)
+                    health.append(watch.seconds())
                     alarms.append(alarm(server, client, len(alarms)))
                 assert flood.stdout
                 found: dict[str, Any] = json.loads(flood.stdout.read())

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -149,6 +150,29 @@ def until(look: Callable[[], _T | None], seconds: float = 30.0) -> _T:
 
 def at_leisure(seconds: float) -> float:
     """So many seconds where the machine has nothing else to do; three times as many where it is busy, as with xdist."""
+    return seconds if _is_alone() else 3 * seconds
+
+
+class Stopwatch:
+    """How long something takes that a process and this thread do together.
+
+    Where the machine is busy, what the two waited for a processor that somebody else had is left out.
+    """
+
+    def __init__(self, process: int) -> None:
+        self._threads = () if _is_alone() else (process, threading.get_native_id())
+        self._began, self._waited = time.monotonic(), self._waiting()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._began - (self._waiting() - self._waited)
+
+    def _waiting(self) -> float:
+        # Linux counts for each thread how long it ran, and how long it was ready to. A process is its first thread.
+        with suppress(OSError, IndexError):
+            return sum(int(Path(f"/proc/{one}/schedstat").read_text().split()[1]) for one in self._threads) / 1e9
+        return 0.0
+
+
+def _is_alone() -> bool:
     # The load average tells of the last minute, and not of the workers that have just begun.
-    alone = "PYTEST_XDIST_WORKER" not in os.environ and os.getloadavg()[0] < (os.cpu_count() or 1)
-    return seconds if alone else 3 * seconds
+    return "PYTEST_XDIST_WORKER" not in os.environ and os.getloadavg()[0] < (os.cpu_count() or 1)

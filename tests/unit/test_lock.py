@@ -21,6 +21,22 @@ with lock.hold(Path(sys.argv[1])):
 """
 
 
+# Somebody who is kept from going on between asking and having been answered, as on a machine that is busy.
+ASK = """
+import fcntl, os, sys, time
+from pathlib import Path
+from bers import lock
+path = Path(sys.argv[1]) / lock.PID_FILE
+path.touch()
+def flock(file, how, real=fcntl.flock):
+    real(file, how)
+    print("asking", flush=True)
+    time.sleep(SECONDS)
+fcntl.flock = flock
+lock.holder(path.parent)
+"""
+
+
 def holder(folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
@@ -67,6 +83,15 @@ def test_who_waits_gets_it_when_it_is_let_go(tmp_path: Path) -> None:
         assert lock.holder(tmp_path) == os.getpid()
     process.wait(30)
     process.stdout.close()
+
+
+def test_who_only_asks_keeps_nobody_from_it_however_long_that_takes(tmp_path: Path) -> None:
+    program = ASK.replace("SECONDS", "0.6")
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "asking\n"
+        with lock.hold(tmp_path):
+            assert lock.holder(tmp_path) == os.getpid()
 
 
 def test_what_is_announced_is_found_only_while_it_runs(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a plugin does ends with its task, however it ends; and who does not end is given up."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -121,6 +122,41 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+STARVED = """
+import asyncio, os, subprocess, sys, threading, time
+from bers.watchdog import Watchdog
+
+def work(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+async def main():
+    async with Watchdog(0.5, lambda block: print(block.stage, end="", flush=True), lambda task: "working", dict):
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # This thread alone, and those that come of it.
+        others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(15)]
+        await asyncio.sleep(0.3)
+        slowest = 0.0
+        for _ in range(4):
+            began = time.monotonic()
+            work(0.06)
+            slowest = max(slowest, time.monotonic() - began)
+            await asyncio.sleep(0.15)
+        for other in others:
+            other.kill()
+            other.wait()
+        assert slowest > 0.5, "nobody was starved"
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let a thread have one processor")
+def test_who_waits_for_a_processor_is_not_to_blame() -> None:
+    done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_a_process_that_is_held_for_moments_is_nobodys_fault() -> None:

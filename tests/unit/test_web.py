@@ -19,7 +19,9 @@ import pytest
 import zstandard
 
 from bers.operations import Surface
+from bers.redaction import Redactor
 from bers.testing.server import Server, serving
+from bers.web.descriptions import Descriptions
 
 SURFACES: tuple[Surface, ...] = ("health", "metrics", "control")
 READING: tuple[Surface, ...] = ("health", "metrics")
@@ -307,6 +309,18 @@ async def test_the_description_of_each_surface_is_valid_and_lists_its_own_routes
     assert listed["health"] | listed["metrics"] < listed["control"]
     assert not listed["health"] & listed["metrics"]
     assert ("post", "/api/monitoring/ingest") in listed["control"]
+
+
+async def test_a_description_is_made_once_and_masked_again_only_when_there_is_more_to_mask(server: Server) -> None:
+    node = server.node.supervisor
+    descriptions = Descriptions(node.directory.routes, [], redactor := Redactor())
+    made = await descriptions.of("control", closed=True)
+    assert await descriptions.of("control", closed=True) is made
+    assert b'"/api/monitoring/alerts"' in made
+    assert {} in msgspec.json.decode(await descriptions.of("control", closed=False))["security"]
+    redactor.learn(Redactor(["/api/monitoring/alerts/stats"]))
+    again = await descriptions.of("control", closed=True)
+    assert b"/api/monitoring/alerts/stats" in made and b"/api/monitoring/alerts/stats" not in again
 
 
 async def test_what_is_described_without_parameters_is_answered(server: Server) -> None:

@@ -31,11 +31,7 @@ def openapi(config: Path | None, surface: str) -> None:
 
     node = anyio.run(make)
     api.offer(node.directory, api.Api(node, {}))
-    routes = [
-        route
-        for route in node.directory.routes
-        if surface == "control" or (route.method == "GET" and route.operation.surface == surface)
-    ]
+    routes = [route for route in node.directory.routes if route.is_answered(surface)]
     taking = doors((spec for _, spec in node.plan.catalogue.all()), node.running).values()
     taken = [*taking] if surface == "control" else None
     output.as_json(document(routes, doors=taken, closed=node.plan.settings.access.enabled))

@@ -24,8 +24,9 @@ from bers.errors import PluginError, Refused
 from bers.operations import Caller, Operation, Page, Stream, Surface
 from bers.redaction import Redactor
 from bers.supervisor import Supervisor
-from bers.web import bodies, downloads, entrance, exposition, guests, openapi, pages, prometheus
+from bers.web import bodies, downloads, entrance, exposition, guests, pages, prometheus
 from bers.web.api import Api, offer
+from bers.web.descriptions import Descriptions
 from bers.web.entrance import Entrance
 from bers.web.envelope import JSON, Masked, failure, not_allowed, refusal, success
 from bers.web.health import BADGES
@@ -62,6 +63,7 @@ class App:
         self._waiting: Waiting | None = None
         """What the node waits for that is not there yet."""
         self._redactor = Redactor()
+        self._descriptions = Descriptions((), (), self._redactor)
         self._chunks = Chunks()
 
     def wait(self, waiting: Waiting) -> None:
@@ -76,6 +78,7 @@ class App:
         self._gate.attach(node.state, node.audit)
         self._login = Login(self._gate, node.audit)
         self._entrance = Entrance(node, self._gate)
+        self._descriptions = Descriptions(node.directory.routes, self._entrance.doors, node.redactor)
         self._node = node
 
     def close(self) -> None:
@@ -126,7 +129,7 @@ class App:
             await self._masked(await doors.answer(request, path, method, caller))(scope, receive, send)
             return
         routes, values = node.directory.match(path)
-        here = {name: route for name, route in routes.items() if _answered(route, surface)}
+        here = {name: route for name, route in routes.items() if route.is_answered(surface)}
         errand = _errand(path, surface, here.get(method), badges=node.plan.settings.health.public_badges)
         caller = await self._gate.admit(request, source, errand)
         if path == guests.SCRIPT and control and method == "GET":
@@ -274,10 +277,8 @@ class App:
         return response
 
     async def _describe(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
-        routes = [route for route in node.directory.routes if _answered(route, surface)]
-        taking = self._entrance.doors if surface == "control" and self._entrance else None
-        document = openapi.document(routes, doors=taking, closed=self._gate.settings.enabled)
-        return Response(msgspec.json.encode(document), media_type=JSON)
+        described = await self._descriptions.of(surface, closed=self._gate.settings.enabled)
+        return Masked(described, media_type=JSON)
 
     async def _expose(self, request: Request, node: Supervisor, surface: Surface, caller: Caller) -> Response:
         media = exposition.media(request.headers.get("accept", ""))
@@ -331,10 +332,6 @@ def _errand(path: str, surface: Surface, route: Route | None, *, badges: bool) -
 def _is_view(route: Route | None) -> bool:
     """Whether it is looked at by people, who are shown the login where nobody knows them."""
     return route is not None and isinstance(route.operation, Operation) and route.operation.media == "text/html"
-
-
-def _answered(route: Route, surface: Surface) -> bool:
-    return surface == "control" or (route.method == "GET" and route.operation.surface == surface)
 
 
 async def _body(request: Request) -> Mapping[str, Any]:

@@ -15,6 +15,8 @@ from tests.faults.kills import oracle, ways
 from tests.faults.kills.emitters import EMITTERS, Emitter, Truth
 from tests.faults.kills.nodes import Gone, Node, drain, started
 
+FED_WITHIN = 180.0
+
 # Everything happens often, so that kills fall before, between and after it: commits of two stores at different times
 # and of the alert engine, foldings into pages of several tiers, snapshots, and trims of a journal of small segments.
 PIPELINES = """
@@ -109,6 +111,16 @@ class Campaign:
         self._say(f"{self.kills.total():4} {'lean' if lean else 'real'} {done}")
         for emitter in self.emitters:
             assert not emitter.faults, emitter.faults
+
+    def feed_until(self, enough: Callable[[], bool]) -> None:
+        """Feed a node that is killed only once enough was sent."""
+        deadline = time.monotonic() + FED_WITHIN
+        with started(self.folder, lean=True) as node:
+            node.wait_until_up()
+            with feeding(node, self.emitters):
+                while not enough():
+                    assert time.monotonic() < deadline, f"after {FED_WITHIN} s not enough was sent"
+                    time.sleep(0.02)
 
     def settle(self) -> list[str]:
         """Send what is owed, and everything again; let all be read, and say what is wrong."""

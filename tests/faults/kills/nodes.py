@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,11 +19,11 @@ import msgspec
 
 from bers import lock
 from tests.faults.kills.emitters import Busy, Taken
-from tests.integration.processes import environ
+from tests.integration.processes import at_leisure, environ
 
 ROOT = Path(__file__).parents[3]
 LEAN = Path(__file__).with_name("lean.py")
-UP_WITHIN = 60.0
+UP_WITHIN = at_leisure(60.0)
 
 STRACE = shutil.which("strace")
 """None where it is not installed, and nothing can be aimed at a single call."""
@@ -52,15 +53,20 @@ class HttpDoor:
 
 
 class LineDoor:
-    """The way in of the lean one."""
+    """The way in of the lean one. As that of the real one, it is tried when it is used first: somebody may be dead."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self._answers = self._socket.makefile("rb")
+        self._port = port
+        self._open = ExitStack()
+        self._way: tuple[socket.socket, BufferedReader] | None = None
 
     def post(self, number: str, body: bytes) -> Taken:
-        self._socket.sendall(b"%s %s\n" % (number.encode(), body))
-        line = self._answers.readline()
+        if self._way is None:
+            one = self._open.enter_context(socket.create_connection(("127.0.0.1", self._port), timeout=30))
+            self._way = one, self._open.enter_context(one.makefile("rb"))
+        one, answers = self._way
+        one.sendall(b"%s %s\n" % (number.encode(), body))
+        line = answers.readline()
         if not line.endswith(b"\n"):
             raise ConnectionResetError("the node is gone")
         word, about, *counts = line.split()
@@ -70,8 +76,7 @@ class LineDoor:
         return Taken(*map(int, counts))
 
     def close(self) -> None:
-        self._answers.close()
-        self._socket.close()
+        self._open.close()
 
 
 class Node:

@@ -6,7 +6,8 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 from threading import Event as Flag
@@ -23,9 +24,10 @@ from tests.faults.kills.alerts.receiver import Receiver
 from tests.faults.kills.alerts.services import Due, Services
 from tests.faults.kills.alerts.sparing import Outage
 from tests.faults.kills.nodes import Gone, Node, started
+from tests.integration.processes import at_leisure
 
 EMITTERS, OPERATORS = 2, 3
-SETTLED_WITHIN = SEEN_WITHIN = 60.0
+SETTLED_WITHIN = SEEN_WITHIN = at_leisure(60.0)
 
 WELL_AGAIN = 3.0
 """Seconds after which it is said again that all is well: longer than the windows of the rules."""
@@ -85,18 +87,22 @@ class Campaign:
         self._say(f"{self.kills.total():4} {done}")
         assert not self.promises.broken, self.promises.broken
 
-    def work_until(self, seen: Callable[[Line], bool]) -> None:
-        """Let everybody work with a node that is killed only once something is seen there."""
+    def work_until(self, seen: Callable[[Line], bool], *, rush: bool = False) -> None:
+        """Let everybody work with a node that is killed only once something is seen there.
+
+        ``rush`` makes much happen at once in the beginning.
+        """
         self._let_be_told(well=False)
+        for services in self._services:
+            services.rushes = rush
         with started(self.folder, lean=False) as node:
             self._wait_until_up(node)
             self._look(node)
-            line, deadline = Line(node.port), time.monotonic() + SEEN_WITHIN
-            with self._at_work(node):
+            deadline = time.monotonic() + SEEN_WITHIN
+            with closing(Line(node.port)) as line, self._at_work(node):
                 while not seen(line):
                     assert time.monotonic() < deadline, f"not seen within {SEEN_WITHIN} s"
                     time.sleep(0.1)
-                line.close()
 
     def settle(self) -> list[str]:
         """Let everything end and everybody be told; what is wrong then."""
@@ -106,20 +112,20 @@ class Campaign:
             self._look(node)
             for services in self._services:
                 services.finish(node.door())
-            line, began = Line(node.port), time.monotonic()
+            began = time.monotonic()
             deadline, again = began + SETTLED_WITHIN, began + WELL_AGAIN
-            while not self._is_over(line):
-                if time.monotonic() >= again:  # What is good leaves its window together with a peak just before it.
-                    for services in self._services:
-                        services.finish(node.door())
-                    again = time.monotonic() + WELL_AGAIN
-                assert time.monotonic() < deadline, f"not over after {SETTLED_WITHIN} s; see {self.folder}/said.log"
-                for operator in self._operators:
-                    operator.resolve_all(line)
-                time.sleep(0.05)
-            history = self._check(line)
-            logs = {alert["id"]: line.get(f"alerts/{alert['id']}/log") for alert in history}
-            line.close()
+            with closing(Line(node.port)) as line:
+                while not self._is_over(line):
+                    if time.monotonic() >= again:  # What is good leaves its window together with a peak just before it.
+                        for services in self._services:
+                            services.finish(node.door())
+                        again = time.monotonic() + WELL_AGAIN
+                    assert time.monotonic() < deadline, f"not over after {SETTLED_WITHIN} s; see {self.folder}/said.log"
+                    for operator in self._operators:
+                        operator.resolve_all(line)
+                    time.sleep(0.05)
+                history = self._check(line)
+                logs = {alert["id"]: line.get(f"alerts/{alert['id']}/log") for alert in history}
             node.signal(signal.SIGTERM)  # A node that stops by itself leaves its outbox empty.
             node.process.wait(SETTLED_WITHIN)
             self._down_since = time.time()
@@ -166,7 +172,7 @@ class Campaign:
         try:
             self._wait_until_up(node)
             self._look(node)
-        except (Gone, OSError):
+        except (Gone, OSError, HTTPException):
             assert way.name == "call", f"the node did not start; see {self.folder}/said.log"
             return "at a call, as it started"
         with self._at_work(node):
@@ -178,9 +184,8 @@ class Campaign:
 
     def _look(self, node: Node) -> None:
         """Before anybody does anything: whatever was promised by the last node is so."""
-        line = Line(node.port)
-        self._check(line)
-        line.close()
+        with closing(Line(node.port)) as line:
+            self._check(line)
 
     def _check(self, line: Line) -> list[Alert]:
         alerts: list[Alert] = line.get("alerts/history?period=7d&limit=10000")

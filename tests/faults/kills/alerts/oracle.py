@@ -106,7 +106,8 @@ def _numbers(told: Sequence[Told], events: Sequence[Event], state: Path) -> list
     with closing(sqlite3.connect(state)) as connection:
         (last,) = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'alert_outbox'").fetchone()
         (waiting,) = connection.execute("SELECT count(*) FROM alert_outbox").fetchone()
-    ours = [one for one in events if one.source == "bers:alert-engine"]
+    # A node that lives long enough beats, and a beat is nothing of an alert's.
+    ours = [one for one in events if one.source == "bers:alert-engine" and one.type != "watchdog.beat"]
     committed = set(range(1, last + 1))
     alerts = {_number(one.id) for one in ours if one.type.startswith("alert.")}
     found = [f"{waiting} events wait to be told"] if waiting else []

@@ -56,11 +56,15 @@ class Services:
         """Services that are slow, and until when."""
         self._busy: set[str] = set()
         """Services whose peak has to leave a window."""
+        self.rushes = False
+        """Whether it begins with so much at once that people have to be spared, however slow the machine is."""
 
     def run(self, door: Door, over: Flag) -> None:
         """Send until the node is gone or it is over."""
         try:
             self._send_owed(door)
+            if self.rushes:
+                self._send(door, [*self._rush()])
             while not over.is_set():
                 self._send(door, [*self._happening()])
                 over.wait(self._rng.uniform(0.02, 0.12))
@@ -125,6 +129,15 @@ class Services:
                 self._busy.pop()
             case _:
                 yield self._event("note.written", "")
+
+    def _rush(self) -> Iterator[Fields]:
+        """Many crash, and one comes and goes."""
+        for _ in range(8):
+            subject = self._new("crash")
+            self._begins("Crash", subject)
+            yield self._event("service-is.crashed", subject)
+        for n in range(6):
+            yield self._switched(f"{self._number}/0", down=n % 2 == 0)
 
     def _all_well(self) -> Iterator[Fields]:
         for subject in sorted(self._down):

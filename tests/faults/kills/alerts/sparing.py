@@ -8,11 +8,12 @@ from typing import NamedTuple
 from tests.faults.kills.alerts.channels import Log
 from tests.faults.kills.alerts.forms import CRITICAL, ESCALATED_AFTER, FIRINGS_WITHIN, MOST_FIRINGS
 from tests.faults.kills.alerts.operators import Alert
+from tests.integration.processes import at_leisure
 
 ROUNDED = 0.05
 """Seconds by which the times of a log may be off from each other: they are wall time, and limits are not."""
 
-MOST_LATE = 2.0
+MOST_LATE = at_leisure(2.0)
 """Seconds after which somebody is told at the latest, while a node is up; others have the machine at the same time."""
 
 

@@ -13,7 +13,7 @@ from bers import BersError, Context, Positions, Refused, Unwritable, disk_fault
 from bers_builtin.sinks._disk import AGAIN, persist
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.slices import in_slices
+from bers_builtin.sinks.alert_engine.slices import in_slices, letting_go
 from bers_builtin.sinks.alert_engine.written.ledger import AT_HAND, Ledger, Letter
 
 DISK_REMEDY = "Make room on the disk of the data directory, or let this server write there; it tries again by itself."
@@ -79,7 +79,9 @@ class Books:
     async def load(self) -> None:
         """Go on from what was written down, and from nothing else."""
         reopenable = self._context.clock.settled() - self._config.deduplication.window
-        await in_slices(self.evaluator.restoring(await self.ledger.load(resolved_since=int(reopenable * 1000))))
+        memory = await self.ledger.load(resolved_since=int(reopenable * 1000))
+        await in_slices(self.evaluator.restoring(memory))
+        await in_slices(letting_go(memory.live, memory.resolved, memory.series, memory.courses))
         self._seen, self._held, self._untold = {}, {}, None
         self.ahead = False
         self._committed = self._context.clock.monotonic()
@@ -163,7 +165,8 @@ class Books:
         clock, logger = self._context.clock, self._context.logger
         self.ahead = True
         try:
-            letters = await self.ledger.commit(await in_slices(self.evaluator.gathering()), move, self.told)
+            changes = await in_slices(self.evaluator.gathering())
+            letters = await self.ledger.commit(changes, move, self.told)
         except Exception as exc:
             if not (why := disk_fault(exc)):
                 raise
@@ -185,6 +188,7 @@ class Books:
             self._untold = letters if len(letters) < AT_HAND else None
             self.letters.set()
         await in_slices(self.evaluator.writing_off())
+        await in_slices(letting_go(changes.series, changes.forgotten, changes.courses, changes.alerts))
         if self._dirty.is_set():  # Somebody waits for one that is not.
             self._dirty = anyio.Event()
         self._committed = clock.monotonic()

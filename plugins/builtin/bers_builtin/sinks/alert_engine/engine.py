@@ -201,7 +201,7 @@ class AlertEngine(Stage[AlertConfig]):
     async def count_alerts(self, ask: AskStats, caller: Caller) -> AlertStats:
         """Count the alerts of a period."""
         seconds, now = asking.seconds(ask.period), self.context.clock.time()
-        return await statistics.count(ask, seconds, self.books.evaluator, self.books.ledger, now)
+        return await statistics.count(ask, seconds, self.books, now)
 
     async def list_rules(self, ask: object, caller: Caller) -> list[RuleReport]:
         """Every rule, with what it makes of things now."""

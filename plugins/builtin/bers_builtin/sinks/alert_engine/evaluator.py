@@ -14,7 +14,7 @@ from bers_builtin.sinks.alert_engine.alerts import Alert, Moment, Transition
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.life.register import Register
 from bers_builtin.sinks.alert_engine.life.timers import Course
-from bers_builtin.sinks.alert_engine.slices import at_once, in_slices
+from bers_builtin.sinks.alert_engine.slices import at_once, in_slices, letting_go
 from bers_builtin.sinks.alert_engine.watches import SavedSeries, Series, Verdict, Watch, Watches, saving
 from bers_builtin.sinks.alert_engine.watches.evaluations import CROWD
 from bers_builtin.sinks.alert_engine.watches.hearing import Hearing
@@ -46,7 +46,8 @@ class Evaluator:
         self._hearing = Hearing(self.watches.by_id.values())
         self._looking = -inf
         self._touched: dict[tuple[str, Labels], tuple[Watch, Series]] = {}
-        self._forgotten: set[tuple[str, Labels]] = set()
+        self._forgotten: list[tuple[str, Labels]] = []
+        """Rows of series of rules that are gone."""
         self._silences: dict[str, Watch] = {}
         """Rules of which some series fell silent, or are heard again, and that was not judged yet."""
         self._step: Transition | None = None
@@ -78,18 +79,18 @@ class Evaluator:
         self._base = saved.now + away
         self._latest = saved.latest
         self.register = Register(self._config)
-        self._touched, self._forgotten = {}, set()
+        self._touched, self._forgotten = {}, []
         self._queue, self._silences = [], {}
         moment = self.moment
-        resolved = [
+        resolved = (
             (alert, moment.at - max(0.0, wall - alert.resolution.timestamp / 1000))
             for alert in memory.resolved
             if alert.resolution
-        ]
+        )
         yield from self.register.restoring(memory.live, resolved, memory.last, saved.firings, memory.courses, moment)
         yield
         rules = {watch.id: watch.rule for watch in self.watches.by_id.values()}
-        self.register.suppressions.resume(memory.silences, self.register.live.values(), rules, moment)
+        yield from self.register.suppressions.resuming(memory.silences, self.register.live.values(), rules, moment)
         self._hearing.restore(saved.resumed, saved.interrupted, moment.at, away)
         yield
         yield from self._restore_series(memory.series, moment)
@@ -204,13 +205,17 @@ class Evaluator:
 
     def writing_off(self) -> Generator[None, None, None]:
         """The same, piece by piece."""
-        for watch, series in self._touched.values():
+        touched, self._touched = self._touched, {}
+        forgotten, self._forgotten = self._forgotten, []
+        self._hearing.has_news = False
+        while touched:
+            _, (watch, series) = touched.popitem()
             saving.written(series)
             if series.is_idle:
                 watch.series.pop(series.labels, None)
             yield
-        self._touched, self._forgotten, self._hearing.has_news = {}, set(), False
         yield from self.register.writing_off()
+        yield from letting_go(forgotten)
 
     def explain(self, event: Event) -> Iterator[str]:
         """What every rule that reads the event makes of it, and the alerts that followed; nothing is changed."""
@@ -348,15 +353,17 @@ class Evaluator:
             watch.series.clear()
         # Of an older version, whose rows do not say which of the rules that look at the same they belong to.
         older = {watch.digest: watch for watch in reversed(watches.values())}
-        for key, series, parts in saving.joined(saved):
+
+        def take(key: str, series: SavedSeries, parts: saving.Parts) -> None:
             if key in watches:
                 watches[key].restore(series, parts)
             elif key in older:
                 self._touch(older[key], saving.unwritten(older[key].restore(series, parts)))
-            yield
+
+        yield from saving.joining(saved, take)
         for key, row in saved:
             if key not in watches:
-                self._forgotten.add((key, row.labels))
+                self._forgotten.append((key, row.labels))
             yield
         for alert in list(self.register.live.values()):
             yield

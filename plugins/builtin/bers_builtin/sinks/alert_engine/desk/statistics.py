@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from bers_builtin.sinks.alert_engine.books import Books
 from bers_builtin.sinks.alert_engine.desk.answers import AlertStats, AskStats, Noise, Times
-from bers_builtin.sinks.alert_engine.evaluator import Evaluator
-from bers_builtin.sinks.alert_engine.written.ledger import Ledger
 
 _NOISIEST = 10  # Rules that are named.
 
@@ -54,7 +53,7 @@ class _Rows(NamedTuple):
     noise: Sequence[tuple[str, int, int, int]]
 
 
-async def count(ask: AskStats, seconds: float, evaluator: Evaluator, ledger: Ledger, now: float) -> AlertStats:
+async def count(ask: AskStats, seconds: float, books: Books, now: float) -> AlertStats:
     """Count the alerts of a period that ends when it was asked to, or now."""
     until = ask.until or int(now * 1000)
     since = until - int(seconds * 1000)
@@ -67,7 +66,10 @@ async def count(ask: AskStats, seconds: float, evaluator: Evaluator, ledger: Led
 
         return _Rows(rows(_ALIVE), rows(_TIMES), rows(_SUPPRESSED), rows(_NOISE, _NOISIEST))
 
-    found = await ledger.read(work)
+    found = await books.ledger.read(work)
+    async with books.turn:  # Else this may be the middle of a batch, or of a start.
+        register = books.evaluator.register
+        pending, flapping = len(register.pending), sum(alert.flapping for alert in register.live.values())
     severities, rules, statuses = Counter[str](), Counter[str](), Counter[str]()
     for rule, severity, status, number in found.alive:
         severities[severity] += number
@@ -85,8 +87,8 @@ async def count(ask: AskStats, seconds: float, evaluator: Evaluator, ledger: Led
         acknowledged=statuses["acknowledged"],
         resolved=statuses["resolved"],
         suppressed=statuses["suppressed"],
-        pending=len(evaluator.register.pending),
-        flapping=sum(alert.flapping for alert in evaluator.register.live.values()),
+        pending=pending,
+        flapping=flapping,
         suppressed_by=dict(found.suppressed),
         mean_time_to_acknowledge_ms=acknowledge.mean_ms if acknowledge else None,
         mean_time_to_resolve_ms=resolve.mean_ms if resolve else None,

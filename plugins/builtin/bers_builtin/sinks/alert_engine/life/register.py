@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -59,20 +59,24 @@ class Register(Steps):
         self,
         live: Iterable[Alert],
         resolved: Iterable[tuple[Alert, float]],
-        last: dict[str, str],
+        last: Mapping[str, str],
         firings: Iterable[float],
         courses: Iterable[tuple[str, Course]],
         moment: Moment,
     ) -> Generator[None, None, None]:
         """Take up what was written down, alert by alert."""
-        self.live = {alert.fingerprint: alert for alert in live}
+        for alert in live:
+            self.live[alert.fingerprint] = alert
+            yield
         for alert, at in resolved:
             self._resolved.pop(alert.fingerprint, None)
             self._resolved[alert.fingerprint] = (alert, at)
             yield
-        self._last = OrderedDict(last)
+        for fingerprint, id in last.items():
+            self._last[fingerprint] = id
+            yield
         self.suppressions.firings.extend(firings)
-        yield from self.timers.restoring(courses, self.live.values(), moment.at)
+        yield from self.timers.restoring(courses, self.live, moment.at)
 
     @property
     def due(self) -> float | None:

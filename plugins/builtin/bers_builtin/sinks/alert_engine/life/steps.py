@@ -21,6 +21,7 @@ from bers_builtin.sinks.alert_engine.alerts import (
 )
 from bers_builtin.sinks.alert_engine.config import AlertConfig
 from bers_builtin.sinks.alert_engine.life.timers import Timers
+from bers_builtin.sinks.alert_engine.slices import letting_go
 from bers_builtin.sinks.alert_engine.suppression.suppressions import Suppressions
 
 
@@ -50,9 +51,7 @@ class Steps:
         self.changed, self.transitions, self.audit = {}, [], []
         self.timers.changed = set()
         self.suppressions.written()
-        while steps:
-            steps.pop()
-            yield
+        yield from letting_go(steps)
 
     def _weigh(self, alert: Alert, moment: Moment, *, evident: bool = True) -> None:
         """Suppress an alert that nobody has taken on, or let it fire; ``evident`` says that it was seen to be bad."""

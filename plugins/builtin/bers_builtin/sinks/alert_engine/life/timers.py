@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
 import msgspec
@@ -65,14 +65,13 @@ class Timers:
         return self._heap[0][0] if self._heap else None
 
     def restoring(
-        self, courses: Iterable[tuple[str, Course]], alive: Iterable[Alert], at: float
+        self, courses: Iterable[tuple[str, Course]], living: Mapping[str, Alert], at: float
     ) -> Generator[None, None, None]:
-        """Take up what was written down, alert by alert."""
+        """Take up what was written down, alert by alert; those that live come by their fingerprints."""
         self.courses = {}
         for name, course in courses:
             self.courses[name] = course
             yield
-        living = {alert.fingerprint: alert for alert in alive}
         for name, alert in living.items():
             if name in self.courses:
                 self.plan(alert)
@@ -83,9 +82,13 @@ class Timers:
         resting: list[tuple[float, str]] = []
         for name, course in self.courses.items():
             if name not in living:
-                resting.append((course.turns[-1] if course.turns else at, name))
+                heappush(resting, (course.turns[-1] if course.turns else at, name))
             yield
-        self._resting = OrderedDict((name, last) for last, name in sorted(resting))
+        self._resting = OrderedDict()
+        while resting:  # Not sorted at once, which takes as long as there are many.
+            last, name = heappop(resting)
+            self._resting[name] = last
+            yield
 
     def begin(self, fingerprint: str, digest: str, *, incidents: bool, at: float) -> Course:
         """Follow a new occurrence; what is known of those before stays."""

@@ -50,7 +50,7 @@ class Simulation:
     def __init__(self, config: AlertConfig, metrics: Mapping[str, Metric], *, start: float = 0.0) -> None:
         self.clock = VirtualTime(start)
         self.evaluator = Evaluator(config, metrics, self.clock)
-        self.evaluator.restore(Memory(None, (), (), (), {}, ()))
+        self.evaluator.restore(Memory(None, [], [], [], {}, []))
         self._silences = 0
         self.happened: list[Happened] = []
         """What was concluded, in order; whoever has read it may clear it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -60,14 +60,16 @@ class Suppressions:
         times = [due for due in (self.silences.due, self.maintenance.due) if due is not None]
         return min(times, default=None)
 
-    def resume(
+    def resuming(
         self,
         silences: Iterable[Kept],
         alive: Iterable[Alert],
         rules: Mapping[str, Rule],
         moment: Moment,
-    ) -> None:
-        """Take up what was written down, before any alert is looked at; ``rules`` are those at work, by their ids."""
+    ) -> Generator[None, None, None]:
+        """Take up what was written down, alert by alert, before any is looked at; ``rules`` are those at work, by their
+        ids.
+        """
         depends_on = {id: [named(name) for name in rule.depends_on] for id, rule in rules.items()}
         self._causes = Causes(depends_on, {id: rule.labels for id, rule in rules.items()})
         self.silences.restore(silences)
@@ -77,6 +79,7 @@ class Suppressions:
             self._stale = self._stale or (
                 alert.suppressed_by is not None and alert.suppressed_by.reason != "rate_limit"
             )
+            yield
         self._look(moment)
 
     def written(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from bers import Labels
@@ -55,17 +56,24 @@ def emptied(before: Memory | None, after: Memory | None) -> Memory | None:
     return after
 
 
-def joined(saved: Iterable[tuple[str, SavedSeries]]) -> Iterator[tuple[str, SavedSeries, Parts]]:
-    """The series that rows were, each with the digest of its rule and the parts of its window in their order."""
-    heads: list[tuple[str, SavedSeries]] = []
+def joining(
+    saved: Iterable[tuple[str, SavedSeries]], take: Callable[[str, SavedSeries, Parts], None]
+) -> Generator[None, None, None]:
+    """Hand in the series that rows were, row by row: each with the digest of its rule and the parts of its window in
+    their order.
+    """
+    heads = deque[tuple[str, SavedSeries]]()
     parts: dict[tuple[str, Labels], list[tuple[int, Any]]] = {}
     for digest, row in saved:
         if row.labels and row.labels[-1][0] == PART:
             parts.setdefault((digest, row.labels[:-1]), []).append((int(row.labels[-1][1]), row.memory))
         else:
             heads.append((digest, row))
-    for digest, head in heads:
-        yield digest, head, sorted(parts.get((digest, head.labels), ()), key=_number)
+        yield
+    while heads:
+        digest, head = heads.popleft()
+        take(digest, head, sorted(parts.pop((digest, head.labels), ()), key=_number))
+        yield
 
 
 _NONE = Evidence()

@@ -78,14 +78,14 @@ class Memory(NamedTuple):
     """What was written down."""
 
     clock: Clockwork | None
-    series: Sequence[tuple[str, SavedSeries]]
+    series: list[tuple[str, SavedSeries]]
     """Each with the digest of the rule that it belongs to."""
-    live: Sequence[Alert]
-    resolved: Sequence[Alert]
+    live: list[Alert]
+    resolved: list[Alert]
     """What was resolved lately, in that order."""
     last: dict[str, str]
     """The id of the last alert, by fingerprint."""
-    courses: Sequence[tuple[str, Course]]
+    courses: list[tuple[str, Course]]
     """What each fingerprint waits for, and how it came and went."""
     silences: Sequence[Kept] = ()
     """Those that are not over."""
@@ -95,12 +95,12 @@ class Changes(NamedTuple):
     """What one transaction writes down."""
 
     clock: Clockwork
-    series: Sequence[tuple[str, SavedSeries]]
-    forgotten: Sequence[tuple[str, Labels]]
-    alerts: Sequence[Alert]
+    series: list[tuple[str, SavedSeries]]
+    forgotten: list[tuple[str, Labels]]
+    alerts: list[Alert]
     transitions: Sequence[Transition]
     audit: Sequence[alerts.Audit]
-    courses: Sequence[tuple[str, Course | None]]
+    courses: list[tuple[str, Course | None]]
     """By fingerprint; nothing where it is forgotten."""
     silences: Silences
     """With what changed of them."""
