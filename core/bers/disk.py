@@ -46,6 +46,8 @@ class Room(NamedTuple):
 
     free: int
     total: int
+    fault: str = ""
+    """Why it cannot be looked at; empty where it can."""
 
     @property
     def known(self) -> bool:
@@ -56,8 +58,8 @@ def room(folder: Path) -> Room:
     """Look. Where a disk does not say how large it is, nothing is known of it."""
     try:
         found = os.statvfs(folder)
-    except OSError:
-        return Room(0, 0)
+    except OSError as exc:
+        return Room(0, 0, exc.strerror or str(exc))
     return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 

@@ -248,7 +248,7 @@ class Journal:
         """Stop before the disk is full: alerts, and what is swept away, need some of it."""
         if not self.min_free:
             return
-        free, total = disk.room(self._folder)
+        free, total, _ = disk.room(self._folder)
         left = disk.left_free(self.min_free, total)
         # A little more is wanted once it was short, or it would be full and not full with every frame.
         self._short = free < left + self._short * left // 4

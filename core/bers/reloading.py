@@ -73,11 +73,13 @@ class Reloading:
         redactor: Redactor,
         clock: Clock,
         in_place: Callable[[], None],
+        as_before: Callable[[], None],
         told: Callable[[Configuration, Reload], Awaitable[None]],
     ) -> None:
         """``reread`` reads the configuration again; None where there is nothing to read.
 
-        ``in_place`` is called when another is in place, ``told`` after each attempt, with what is in place then.
+        ``in_place`` is called when another is in place, ``as_before`` when none is after all, though stages may have
+        been opened anew, and ``told`` after each attempt, with what is in place then.
         """
         plan = site.roster.plan
         self.configuration = Configuration(1, plan.digest, plan.name, int(clock.time() * 1000))
@@ -89,6 +91,7 @@ class Reloading:
         """That of the logs, and that of everybody else."""
         self._clock = clock
         self._in_place = in_place
+        self._as_before = as_before
         self._told = told
         self._left_behind = set[tuple[str, str]]()
         """Readers that are no more, and whose position their sink still has: it has not been opened since."""
@@ -124,10 +127,9 @@ class Reloading:
         duration = round((self._clock.monotonic() - began) * 1000, 3)
         result: Result = "failed" if faults else "ok"
         attempt = Reload(int(at * 1000), by, result, duration, changes, faults)
-        before, in_place = self.configuration, self._site.roster.plan
-        generation = before.generation + (not changes.nothing)
-        loaded = before.loaded_at if changes.nothing else int(self._clock.time() * 1000)
-        self.configuration = Configuration(generation, in_place.digest, in_place.name, loaded, result, faults, attempt)
+        if faults:
+            self._as_before()
+        self.configuration = msgspec.structs.replace(self.configuration, result=result, faults=faults, reload=attempt)
         return attempt
 
     async def _change(self, plan: Plan, tasks: TaskGroup) -> Changes:
@@ -141,12 +143,20 @@ class Reloading:
             redactor.learn(plan.redactor)
         await Changeover(self._site, tasks, plan, changes, left_behind).run()
         self._left_behind = (self._left_behind | readers(old)) - readers(plan)
+        self._publish(changes)
         self._in_place()
         try:
             await self._site.housekeeping.settle(readers(plan), plan.settings.intake)
         except Exception:  # The new configuration is in place, whatever the disk says.
             _log.exception("which readers are gone could not be written down; it is at the next reload or start")
         return changes
+
+    def _publish(self, changes: Changes) -> None:
+        """Say what is in place, as soon as it is: whatever the disk keeps us from writing down about it."""
+        before, plan = self.configuration, self._site.roster.plan
+        generation = before.generation + (not changes.nothing)
+        loaded = before.loaded_at if changes.nothing else int(self._clock.time() * 1000)
+        self.configuration = Configuration(generation, plan.digest, plan.name, loaded, reload=before.reload)
 
     async def _report(self, attempt: Reload) -> None:
         where, faults = self.configuration, "; ".join(map(str, attempt.faults))

@@ -82,6 +82,10 @@ class Roster:
         """Whether it is closed because another is about to take its place."""
         return any(cell is one for one in self.handed_over)
 
+    def is_replaced(self, cell: Cell) -> bool:
+        """Whether another is about to take its place, or has it: that it is closed is no fault then."""
+        return self.is_handed_over(cell) or not self.has(cell)
+
     # What is asked of keepers.
 
     def restart(self, key: str) -> list[str]:

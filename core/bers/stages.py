@@ -45,7 +45,8 @@ class Vital(NamedTuple):
     """One figure of the node itself, by the name of its metric."""
 
     metric: str
-    value: float
+    value: float | None
+    """None where there is such a figure, and nobody knows it at present."""
     labels: Mapping[str, str] = MappingProxyType({})
 
 

@@ -113,7 +113,9 @@ class Storage:
             },
             "refusedEvents": self.refused,
         }
-        free = f"{_readable(self.room.free)} of {_readable(self.room.total)} are free" if self.room.known else "free"
+        free = "how much is free is not known"
+        if self.room.known:
+            free = f"{_readable(self.room.free)} of {_readable(self.room.total)} are free"
         if failing:
             lasted = format_duration(round(max(0.0, now - min(self.failing.values()))))
             what = "; ".join(f"{name}: {why}" for name, why in failing.items())
@@ -123,6 +125,9 @@ class Storage:
             return Finding(
                 "unhealthy" if NEEDED & failing.keys() else "degraded", message, details, REMEDY.format(path=path)
             )
+        if self.room.fault:
+            why = f"{path} cannot be looked at: {self.room.fault}; {free}"
+            return Finding("degraded", why, details, REMEDY.format(path=path))
         if self.short:
             return Finding("degraded", f"{path}: only {free}", details, SHORT.format(path=path))
         return Finding("healthy", f"{path}: {free}", details)

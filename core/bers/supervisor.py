@@ -214,7 +214,9 @@ class Supervisor(AsyncContextManagerMixin):
             self._roster, workshop, self._keeping, self.intake, self.bus, self._housekeeping, metrics, logs,
             self.data_dir, self._changing, lambda: self.stopping,
         )  # fmt: skip
-        self._reloading = Reloading(site, reread, self.redactor, self.clock, self._in_place, self._news.config_reloaded)
+        self._reloading = Reloading(
+            site, reread, self.redactor, self.clock, self._in_place, self._watch, self._news.config_reloaded
+        )
 
     # What is in place.
 
@@ -396,10 +398,14 @@ class Supervisor(AsyncContextManagerMixin):
 
     def _in_place(self) -> None:
         """Another configuration is in place: let everybody know who goes by it."""
-        self.health.change(self._watches())
+        self._watch()
         self._follow_events()
         for listener in self.listeners:
             listener(self)
+
+    def _watch(self) -> None:
+        """Make the checks of the stages that are in place from now on."""
+        self.health.change(self._watches())
 
     async def _tell(self, cell: Cell | None, change: Change | None) -> None:
         """Say that a stage came to another state, and look at once at what depends on it."""
@@ -419,7 +425,7 @@ class Supervisor(AsyncContextManagerMixin):
 
     def _watches(self) -> Iterator[Watch]:
         making = Watches(self.plan.settings.health, self.clock, self.plan.metrics, self.directory.call)
-        return making.all(self._collection, self._integrity, self.storage, self.cells, self._roster.is_handed_over)
+        return making.all(self._collection, self._integrity, self.storage, self.cells, self._roster.is_replaced)
 
     def _name_losers(self, start: int, end: int) -> None:
         """Say which pipelines had not read what the journal gave up."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bers.cells import Cell
-from bers.checks import about
+from bers.checks import Status, about
 from bers.clock import Clock
 from bers.counters import Counters
 from bers.disk import left_free
@@ -24,7 +24,7 @@ REMEMBERED = 720
 STOPPED = 5.0
 """Seconds that a reading may come too late before nobody could do anything meanwhile, and so nobody is late."""
 
-_GRAVITY = {"healthy": 0.0, "degraded": 1.0, "unhealthy": 2.0}
+_GRAVITY: Mapping[Status, float | None] = {"healthy": 0.0, "degraded": 1.0, "unhealthy": 2.0, "unknown": None}
 
 
 class Vitals:
@@ -70,7 +70,9 @@ class Vitals:
             self._sent = {key: (cell, sent, now) for key, (cell, sent, _) in self._sent.items()}
         _, end = await self._bus.span(0)
         self._ends.append((now, end))
-        late = () if excused else (*self._behind(now), *self._waiting(now), *self._silent(now))
+        late = [*self._behind(now), *self._waiting(now), *self._silent(now)]
+        if excused:  # That nobody is late would not be so either.
+            late = [one._replace(value=None) for one in late]
         return [*self._levels(), *self._failing(), *self._checked(), *late]
 
     def _levels(self) -> Iterator[Vital]:
@@ -103,9 +105,9 @@ class Vitals:
 
     def _checked(self) -> Iterator[Vital]:
         for report in self._health.reports():
-            if (gravity := _GRAVITY.get(report.status)) is not None:
-                common = about(report.name)
-                yield Vital("check_state", gravity, {"check": report.name, **({"about": common} if common else {})})
+            common = about(report.name)
+            labels = {"check": report.name, **({"about": common} if common else {})}
+            yield Vital("check_state", _GRAVITY[report.status], labels)
 
     def _silent(self, now: float) -> Iterator[Vital]:
         """By how much sources are late that measure at an interval, and have done so since they are in place."""

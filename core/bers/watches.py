@@ -63,8 +63,8 @@ class Watches:
         cells: Iterable[Cell],
         away: Callable[[Cell], bool],
     ) -> Iterator[Watch]:
-        """Every check that the configuration does not turn off. ``away`` says that a stage is closed only to be
-        changed.
+        """Every check that the configuration does not turn off. ``away`` says that a stage is closed because
+        another has its place, or is to have it.
         """
         guard = self.settings.connectivity
         yield from self._of(CHECK, lambda: collection, collection)
@@ -91,7 +91,7 @@ class Watches:
         """How a check is made of a stage, with what the configuration changes in it; none where it says not at all.
 
         ``basis`` tells one stage from another: while it is the same, and the settings are, the watch may go on.
-        ``away`` says that the stage is closed because another is about to take its place, which is no fault.
+        ``away`` says that the stage is closed because another has its place, or is to have it, which is no fault.
         """
         own = self.settings.checks.get(check.name, _AS_STAGES_SAY)
         if not own.enabled:

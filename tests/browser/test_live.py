@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 from playwright.async_api import Page, Route, expect
@@ -136,3 +138,46 @@ async def test_many_pages_of_one_browser_are_all_answered_and_those_that_nobody_
         held.set()
         await expect(first.locator("#list tbody")).to_contain_text("eight", timeout=SLOW)
         await is_live(first)
+
+
+CALM: Sequence[tuple[tuple[str, ...], Any]] = (
+    (("health", "checks"), {"system-resources": {"enabled": False}}),  # How the machine of the test is.
+    (("sinks", "dashboard", "refresh"), "1s"),
+)
+
+
+async def test_that_nothing_has_to_be_done_is_not_said_before_alerts_are_known(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path, changes=CALM) as server:
+        await server.emit(failed())
+        await server.until("alerts", len)
+        async with opened(server.url("/"), excused="ERR_FAILED") as page:
+            asked, held = anyio.Event(), anyio.Event()
+
+            async def hold(route: Route) -> None:
+                asked.set()
+                await held.wait()
+                await route.continue_()
+
+            await page.goto("about:blank")
+            await page.route("**/api/monitoring/events*", lambda route: route.abort())
+            await page.route("**/api/monitoring/alerts?*", hold)
+            await page.goto(server.url("/"))
+            with anyio.fail_after(SLOW / 1000):
+                await asked.wait()  # Health is asked for, and drawn, before.
+            assert "Build Failed: " in await page.inner_text("#advice")
+            held.set()
+            await expect(page.locator("#live")).to_have_text("every 1 s", timeout=SLOW)
+            await expect(page.locator("#advice")).to_contain_text("Build Failed: ")
+
+
+async def test_what_is_firing_is_shown_though_metrics_cannot_be_asked_for(opened: Opening, tmp_path: Path) -> None:
+    async with serving(tmp_path, changes=CALM) as server:
+        async with opened(server.url("/"), excused=("ERR_FAILED", "503 (Service")) as page:
+            gone = {"success": False, "error": {"code": "unavailable", "message": "'rest-store' is not running"}}
+            await page.route("**/api/monitoring/events*", lambda route: route.abort())
+            await page.route("**/api/monitoring/metrics", lambda route: route.fulfill(status=503, json=gone))
+            await page.reload()
+            await expect(page.locator("#trouble")).to_contain_text("is not running", timeout=SLOW)
+            await server.emit(failed())
+            await expect(page.locator("#alerts")).to_contain_text("Build Failed", timeout=SLOW)
+            await expect(page.locator("#advice")).to_contain_text("Build Failed: ")

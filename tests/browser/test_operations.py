@@ -136,6 +136,7 @@ async def test_a_channel_that_fails_shows_its_deliveries_and_takes_a_test(opened
         async with opened(server.url("/operations")) as page:
             await is_live(page)
             await expect(page.locator("#channels tbody")).to_contain_text("chat webhooks", timeout=SLOW)
+            await expect(page.locator("#channels .mark")).to_have_attribute("data-status", "healthy")  # It is `ready`.
             await does(page, "Test", "It was not taken", "Audit 1", place="#channels")
             await expect(page.locator("#deliveries tbody")).to_contain_text("alert.firing", timeout=SLOW)
             await does(page, "Retry", "It is sent again.", "Audit 2", place="#deliveries")

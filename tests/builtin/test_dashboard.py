@@ -172,6 +172,45 @@ async def test_an_answer_that_does_not_come_holds_up_nothing(monkeypatch: pytest
         assert "GET alerts did not answer within 0.05 s" in await page(ANSWERS | {"alerts": "hang"})
 
 
+WELL = {**ANSWERS["health"], "checks": [{"name": "storage", "status": "healthy", "message": "all is well"}]}
+
+
+async def test_that_nothing_has_to_be_done_is_said_only_where_alerts_are_known() -> None:
+    known = _Text(await page(ANSWERS | {"health": WELL, "alerts": []})).text
+    assert "Nothing has to be done." in known and "Nothing is firing." in known
+    unknown = await page(ANSWERS | {"health": WELL, "alerts": None})
+    assert "Whether anything is firing is not known." in unknown and "Nothing has to be done." not in unknown
+
+
+async def test_the_view_of_alerts_says_that_nothing_is_firing_only_where_that_is_known() -> None:
+    async with step(DASHBOARD, context=context(ANSWERS | {"alerts": None})).open() as stage:
+        assert isinstance(stage, Dashboard)
+        text = _Text((await stage.alerts(AskAlertsView(), Caller())).body.decode()).text
+    assert "Not available: no sink answers alerts" in text and "Nothing is firing." not in text
+
+
+@pytest.mark.parametrize(
+    ("answers", "said", "sinks"),
+    [
+        ({"stages": [{"use": "sse", "kind": "sink"}], "sse/channels": Refused("not_found", "nobody answers it")},
+         "No channel is told of anything", ""),
+        ({"stages": [{"use": "webhooks", "kind": "sink"}], "webhooks/channels": Refused("unavailable", "it is down")},
+         "Channels Not available: it is down", "webhooks"),
+        ({"stages": Refused("unavailable", "we are stopping")}, "Channels Not available: we are stopping", None),
+    ],
+)  # fmt: skip
+async def test_that_no_channel_is_told_is_said_only_where_that_is_known(
+    answers: dict[str, Any], said: str, sinks: str | None
+) -> None:
+    async with step(DASHBOARD, context=context(ANSWERS | answers)).open() as stage:
+        assert isinstance(stage, Dashboard)
+        parsed = _Text((await stage.operations(Nothing(), Caller())).body.decode())
+    assert said in parsed.text
+    assert ("No channel is told of anything" in parsed.text) == (said == "No channel is told of anything")
+    (place,) = [attrs for _, attrs in parsed.tags if attrs.get("id") == "channels"]
+    assert place.get("data-sinks") == sinks
+
+
 async def test_malicious_text_is_shown_as_text() -> None:
     evil = msgspec.json.decode(msgspec.json.encode(ANSWERS).replace(b"chat/4711", b"EVIL"))
     evil["alerts"][0] |= {"title": EVIL, "message": EVIL, "severity": EVIL, "id": EVIL}

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from bers import Batch, Config, ConfigError, Context, Event, ProcessorSpec, Stage
-from bers.testing import check_spec, step
+from bers.testing import VirtualClock, check_spec, step
 from bers.testing.endpoint import Endpoint
 from bers.testing.server import Server, serving
 from bers_builtin.sinks.alert_engine.engine import AlertEngine
@@ -111,6 +111,16 @@ async def test_a_stale_beat_calls_nobody() -> None:
     async with watchman() as there, sink(there, max_age="5s") as stage:
         await write(stage, beat(stage.context.clock.time() - 6))
         assert await there.is_left_alone(0.2) and there.calls == []
+
+
+async def test_how_long_the_engine_is_silent_is_not_how_long_nobody_could_be_called(clock: VirtualClock) -> None:
+    options = {"url": "http://127.0.0.1:9/", "allow_internal": True}
+    async with step(HEARTBEAT, context=Context("heartbeat", clock=clock), **options).open() as stage:
+        await clock.advance(600)
+        await write(stage, beat(0.0))  # So old that nobody is called for it.
+        assert (await stage.check()).message == "no call has succeeded for 10m: there was none"
+        await clock.advance(240)
+        assert (await stage.check()).message == "the alert engine has told no heartbeat for 4m"
 
 
 async def test_who_does_not_answer_is_called_again_until_the_next_beat() -> None:

@@ -19,6 +19,7 @@ from bers import (
     Config,
     Context,
     Emit,
+    Event,
     Finding,
     Full,
     Interval,
@@ -515,6 +516,79 @@ async def test_what_has_nothing_to_say_is_told_at_first_and_each_minute(clock: V
         assert await read(2) == [seven, seven]
         told.vitals = []  # The sink is there no more.
         assert await read(3) == [zero]
+
+
+async def test_of_what_nobody_knows_nothing_is_told_rather_than_that_it_is_well(clock: VirtualClock) -> None:
+    told, check = Told(), {"check": "storage"}
+    async with emitting(SELF_MONITORING, context=Context("self", clock=clock, vitals=told), interval="10s") as events:
+
+        async def read(value: float | None) -> list[tuple[dict[str, float], dict[str, str]]]:
+            told.vitals = [Vital("check_state", value, check)]
+            await clock.advance(10)
+            seen: list[Any] = []
+            while events.statistics().current_buffer_used:
+                seen.append(events.receive_nowait())
+            return parts(seen)
+
+        assert await read(2.0) == [({"check_state": 2.0}, check)]
+        assert await read(None) == []
+        assert await read(None) == []
+        assert await read(0.0) == [({"check_state": 0.0}, check)]
+
+
+class Refusing:
+    """An intake that takes nothing for a while."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.taken: list[Event] = []
+
+    async def __call__(self, events: Sequence[Event], /, *, durable: bool = False) -> None:
+        if self.is_full:
+            raise Full("there is no room")
+        self.taken += events
+
+    def figures(self, metric: str) -> list[float]:
+        return [event.measures[metric] for event in self.taken if metric in event.measures]
+
+
+@asynccontextmanager
+async def measuring(context: Context) -> AsyncGenerator[Refusing]:
+    intake, stage = Refusing(), SelfMonitoring(SELF_MONITORING.config(interval=Interval("10s")), context)
+    async with anyio.create_task_group() as group:
+        group.start_soon(stage.run, intake)
+        yield intake
+        group.cancel_scope.cancel()
+
+
+async def test_what_a_reading_counted_that_nobody_took_is_in_the_next(clock: VirtualClock) -> None:
+    told = Told()
+    async with measuring(Context("self", clock=clock, vitals=told)) as intake:
+        for is_full, refused in ((False, 0.0), (True, 7.0), (True, 3.0), (False, 0.0), (False, 0.0)):
+            intake.is_full, told.vitals = is_full, [Vital("events_refused", refused)]
+            await clock.advance(10)
+    assert intake.figures("events_refused") == [0.0, 10.0, 0.0]
+
+
+async def test_that_something_is_over_is_told_though_nobody_took_it_at_first(clock: VirtualClock) -> None:
+    told = Told()
+    async with measuring(Context("self", clock=clock, vitals=told)) as intake:
+        fails = Vital("stage_failing", 1.0, {"stage": "a"})
+        for is_full, vitals in ((False, [fails]), (True, []), (False, [])):
+            intake.is_full, told.vitals = is_full, vitals
+            await clock.advance(10)
+    assert intake.figures("stage_failing") == [1.0, 0.0]
+
+
+async def test_what_was_missed_before_the_source_began_is_not_told_as_news(clock: VirtualClock) -> None:
+    missed = [5, 5, 6, 2, 2]  # The last two of an engine that was started anew.
+
+    async def call(method: str, path: str, fields: Mapping[str, Any]) -> Any:
+        return {"missed": missed.pop(0)}
+
+    async with measuring(Context("self", clock=clock, call=call)) as intake:
+        await clock.advance(40)
+    assert intake.figures("alert_evaluations_missed") == [0.0, 1.0, 2.0, 0.0]
 
 
 async def test_a_loop_that_was_late_shows() -> None:

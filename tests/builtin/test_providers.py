@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 from unittest.mock import Mock
 
 import anyio
@@ -20,6 +21,7 @@ import anyio.lowlevel
 import msgspec
 import psutil
 import pytest
+from anyio import to_thread
 
 from bers import Caller, Catalog, Context, Event, Nothing, Table
 from bers.testing import VirtualClock, check_spec, run_receive, run_source, step
@@ -362,6 +364,55 @@ async def test_c017_stopping_a_provider_turns_the_check_and_starting_it_turns_it
                 assert stage.reset_breakers() == 1  # And probed at once.
                 assert await told(3) == [("state", "success"), ("debug", "success"), ("api", "success")]
                 assert (await stage.check()).status == "healthy"
+            group.cancel_scope.cancel()
+
+
+async def test_what_waited_for_another_is_not_said_to_be_well_before_it_was_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, asked, may_answer, state_is_up = VirtualClock(), threading.Event(), threading.Event(), [True]
+    send, receive = anyio.create_memory_object_stream[Sequence[Event]](9)
+
+    def api() -> None:
+        asked.set()
+        assert may_answer.wait(20)
+
+    async def emit(events: Sequence[Event], *, durable: bool = False) -> None:
+        await send.send(events)
+
+    async def told(count: int) -> list[tuple[str, str | None]]:
+        return [(event.subject, event.outcome) for _ in range(count) for event in await receive.receive()]
+
+    module = SimpleNamespace(api=api, state=lambda: state_is_up[0])
+    monkeypatch.setitem(sys.modules, "providers_of_the_test", cast("ModuleType", module))
+    probes = [
+        {"provider": "state", "kind": "python", "callable": "providers_of_the_test:state"},
+        {"provider": "api", "kind": "python", "callable": "providers_of_the_test:api", "depends_on": ["state"]},
+    ]
+    context = Context("providers", clock=clock)
+    with send, receive, anyio.fail_after(20):
+        async with (
+            step(PROVIDERS, context=context, probes=probes, interval="60s").open() as stage,
+            anyio.create_task_group() as group,
+        ):
+            may_answer.set()
+            group.start_soon(stage.run, emit)
+            assert await told(2) == [("state", "success"), ("api", "success")]
+            state_is_up[0] = False
+            await clock.advance(60)
+            assert await told(1) == [("state", "failure")]
+            asked.clear()
+            may_answer.clear()
+            state_is_up[0] = True
+            await clock.advance(60)
+            assert await told(1) == [("state", "success")]
+            await to_thread.run_sync(asked.wait, 20)  # It is asked, and has not answered.
+
+            finding = await stage.check()
+            assert (finding.status, finding.message) == ("degraded", "api is unknown (dependency state)")
+            may_answer.set()
+            assert await told(1) == [("api", "success")]
+            assert (await stage.check()).status == "healthy"
             group.cancel_scope.cancel()
 
 

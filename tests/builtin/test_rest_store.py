@@ -349,7 +349,9 @@ async def test_a_window_is_kept_as_retention_stamped_it(tmp_path: Path) -> None:
         clock.step(15)
         answer = await store.metric(AskMetric(type="latency", period="20s"), CALLER)
         assert (answer.width_ms, answer.count) == (10_000, 1)
+        assert (await store.check()).details["disk"]["usedBytes"] is None, "nobody has looked yet"
         await store.sweep()
+        assert (await store.check()).details["disk"]["usedBytes"] > 0
         kinds = (await store.check()).details["disk"]["kinds"]
         assert {kind: one["keep"] for kind, one in kinds.items() if kind.endswith("0s")} == {
             "10s": 20, "60s": 3600, "300s": 86_400, "3600s": 30 * 86_400,

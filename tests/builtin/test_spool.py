@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
 
-from bers import Context, Event, Full
+from bers import Context, Event, Finding, Full
 from bers.testing import VirtualClock, check_source, step
 from bers.testing.server import serving
 from bers_builtin.sources.spool import SPOOL, SpoolSource
@@ -65,6 +68,35 @@ async def looking(
             group.start_soon(stage.run, emit)
             yield stage
             group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def no_thread_for_the_disk() -> AsyncGenerator[None]:
+    """Whoever asks the disk waits, as where it hangs, until the end of the block."""
+    limiter, gate = to_thread.current_default_thread_limiter(), threading.Event()
+    limiter.total_tokens, usual = 1, limiter.total_tokens
+
+    def hold() -> None:
+        gate.wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(to_thread.run_sync, hold)
+        with anyio.fail_after(30):
+            while not limiter.borrowed_tokens:
+                await checkpoint()
+        try:
+            yield
+        finally:
+            gate.set()
+            limiter.total_tokens = usual
+
+
+async def becomes(stage: SpoolSource, status: str) -> Finding:
+    """What the check finds as soon as it finds that."""
+    with anyio.fail_after(30):
+        while (finding := await stage.check()).status != status:
+            await anyio.sleep(0.01)
+    return finding
 
 
 async def settled(folder: Path) -> None:
@@ -126,16 +158,14 @@ async def test_nothing_is_deleted_that_the_intake_did_not_take(tmp_path: Path, c
     path = leave(tmp_path, "kept", build(1), build(2))
     took: list[Event] = []
     async with looking(tmp_path, clock, took, full=[1]) as stage:
-        with anyio.fail_after(30):
-            while (await stage.check()).status != "degraded":
-                await anyio.sleep(0.01)
+        await becomes(stage, "degraded")
         assert path.exists() and took == []
         with anyio.fail_after(30):
             while path.exists():
                 await clock.advance(1)
                 await anyio.sleep(0.01)
         assert [event.id for event in took] == ["s-1", "s-2"]
-        assert (await stage.check()).status == "healthy"
+        await becomes(stage, "healthy")
 
 
 async def test_a_bad_line_is_a_dead_letter_with_its_place_and_the_others_are_taken(
@@ -184,12 +214,33 @@ async def test_a_folder_that_is_not_there_yet_is_no_fault(tmp_path: Path, clock:
     folder, took = tmp_path / "later", list[Event]()
     async with looking(folder, clock, took) as stage:
         await clock.advance(2)
-        assert (await stage.check()).status == "healthy"
+        await becomes(stage, "healthy")
         leave(folder, "first", build(1))
         with anyio.fail_after(30):
             while not took:
                 await clock.advance(1)
                 await anyio.sleep(0.01)
+
+
+async def test_a_folder_is_not_said_to_be_well_before_it_was_read(tmp_path: Path, clock: VirtualClock) -> None:
+    async with no_thread_for_the_disk(), looking(tmp_path, clock, []) as stage:
+        await clock.advance(1)
+        finding = await stage.check()
+        assert (finding.status, finding.message) == ("unknown", "the folder was not looked at yet")
+
+
+async def test_a_folder_that_does_not_answer_any_more_is_not_said_to_be_well(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
+    async with looking(tmp_path, clock, []) as stage:
+        await becomes(stage, "healthy")
+        async with no_thread_for_the_disk():
+            await clock.advance(1)
+            assert (await stage.check()).status == "healthy"
+            await clock.advance(6)
+            finding = await stage.check()
+            assert (finding.status, finding.message) == ("degraded", f"{tmp_path} has not answered for 6s")
+        await becomes(stage, "healthy")
 
 
 async def test_what_lay_in_the_folder_is_measured_once_by_the_source_it_belongs_to(tmp_path: Path) -> None:
@@ -211,7 +262,7 @@ pipelines: {{metrics: {{sources: [build], processors: [windows], sinks: [store]}
         # The file is gone a moment before that is counted.
         status = await server.until("dashboard/status", lambda data: data["details"]["spool"]["handed_in"] == 1211)
         assert status["counters"]["intake"]["filtered"] == 10 and status["unmapped"] == {}
-        assert (await server.data("health/spool", "health"))["status"] == "healthy"
+        await server.until("health/spool", lambda report: report["status"] == "healthy")
     log = (tmp_path / "logs" / "monitoring.log").read_text(encoding="utf-8")
     assert "does not claim" not in log
 

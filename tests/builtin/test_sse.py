@@ -472,6 +472,29 @@ async def test_the_active_alerts_are_told_to_whoever_comes_and_with_every_change
             assert ear.of("active_alerts")[-1]["total"] == 2
 
 
+async def test_alerts_that_could_not_be_asked_for_are_told_as_soon_as_they_can(clock: VirtualClock) -> None:
+    alerts, is_down = [{"id": "a-1", "title": "Build Performance Degraded"}], False
+
+    async def call(method: str, path: str, fields: Mapping[str, Any]) -> Any:
+        if is_down:
+            raise Refused("unavailable", "alerts cannot be written down")
+        return list(alerts)
+
+    told = Context("live", clock=clock, metrics=CATALOG, call=call)
+    with anyio.fail_after(10):
+        async with step(SSE, context=told).open() as stage, listening(stage, clock) as ear:
+            await clock.advance(1.0)
+            is_down = True
+            alerts.clear()
+            await stage.write(batch(event(1, "alert.resolved", None)))
+            await clock.advance(5.0)
+            async with listening(stage, clock) as other:
+                assert other.of("active_alerts") == [], "how they were is not how they are"
+                is_down = False
+                await clock.advance(1.0)
+                assert [one.of("active_alerts")[-1]["total"] for one in (ear, other)] == [0, 0]
+
+
 async def test_one_frame_is_encoded_once_for_a_thousand_clients(clock: VirtualClock) -> None:
     ears = [Ear() for _ in range(1000)]
     async with live(clock) as stage, anyio.create_task_group() as group:

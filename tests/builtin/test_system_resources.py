@@ -12,7 +12,7 @@ import pytest
 from anyio import create_task_group
 
 from bers import Clock, Context, Event, Finding, Full
-from bers.testing import check_spec, run_source, step
+from bers.testing import VirtualClock, check_spec, run_source, step
 from bers_builtin.sources.system_resources import SYSTEM_RESOURCES, SystemResources
 
 LEVELS = {
@@ -140,6 +140,30 @@ async def test_c050_the_check_tells_what_is_in_use() -> None:
     assert finding.details["memoryRss"] > 1e6
     assert finding.details.keys() == {"memoryUsage", "memoryRss", "cpuUsage", "diskUsage", "loadAverage", "openFiles"}
     assert not finding.remediation
+
+
+async def test_what_the_processor_did_long_ago_is_not_told_as_what_it_does(clock: VirtualClock) -> None:
+    taken = list[Event]()
+    stuck = anyio.Event()
+
+    async def emit(events: Sequence[Event], *, durable: bool = False) -> None:
+        taken.extend(events)
+        if "system_cpu_usage" in events[0].measures:  # The machine has counted on since the reading before.
+            stuck.set()
+            await anyio.sleep_forever()
+
+    async with step(SYSTEM_RESOURCES, context=Context("host", clock=clock), interval="1s").open() as stage:
+        async with create_task_group() as group:
+            group.start_soon(stage.run, emit)
+            with anyio.fail_after(30):
+                while not stuck.is_set():
+                    await clock.advance(0.5)
+                    await anyio.sleep(0.005)  # A thread reads the disk.
+            assert (await stage.check()).details["cpuUsage"] == taken[-1].measures["system_cpu_usage"]
+            await clock.advance(9)
+            finding = await stage.check()
+            assert finding.details["cpuUsage"] is None and finding.details["memoryUsage"] is not None
+            group.cancel_scope.cancel()
 
 
 async def test_c080_the_machine_is_degraded_above_the_threshold_for_memory() -> None:

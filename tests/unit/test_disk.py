@@ -334,3 +334,14 @@ async def test_the_check_says_what_cannot_be_written_since_when_and_what_it_cost
     found.free = 90_000
     assert (await storage.look()).status == "healthy" and storage.refused == 0 and len(changes) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["state.db"]
+
+
+async def test_a_disk_that_cannot_be_looked_at_is_not_said_to_have_room(tmp_path: Path, clock: VirtualClock) -> None:
+    storage = Storage(tmp_path / "gone", clock, Counters(), {}, lambda: MIB, lambda: None)
+    finding = await storage.look()
+    assert (finding.status, finding.message) == (
+        "degraded",
+        f"{tmp_path / 'gone'} cannot be looked at: No such file or directory; how much is free is not known",
+    )
+    (tmp_path / "gone").mkdir()
+    assert (await storage.look()).status == "healthy"

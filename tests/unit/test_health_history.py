@@ -193,6 +193,33 @@ async def test_what_cannot_be_written_now_is_written_the_next_time(state: Databa
     assert spans(again.story("web", DAY, 10)) == [("unhealthy", 10)]
 
 
+async def test_what_could_not_be_read_at_the_start_is_not_written_over(state: Database, clock: VirtualClock) -> None:
+    first = await process(state, clock)
+    first.note("web", "healthy", "up")
+    await clock.advance(100)
+    first.note("web", "unhealthy", "down")
+    await clock.advance(20)
+    await first.close()
+    await clock.advance(30)
+    blocker = sqlite3.connect(str(state.path), isolation_level=None)
+    await state.run(lambda connection: connection.execute("PRAGMA busy_timeout = 1").fetchall())
+    blocker.execute("BEGIN EXCLUSIVE")
+    history = await process(state, clock)
+    history.note("web", "healthy", "up again")
+    await clock.advance(10)
+    assert await history.save() is False
+    assert spans(history.story("web", DAY, 10)) == [("healthy", 10)]
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    history.note("web", "degraded", "slow")
+    await clock.advance(5)
+    assert await history.save() is True
+    told = [("degraded", 5), ("healthy", 10), ("absent", 30), ("unhealthy", 20), ("healthy", 100)]
+    assert spans(history.story("web", DAY, 10)) == told
+    await history.close()
+    assert spans((await process(state, clock, Stamp.of(clock))).story("web", DAY, 10)) == told
+
+
 async def test_rows_that_are_damaged_are_left_out(
     state: Database, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -50,6 +50,8 @@ class Diary:
     """Who never opens."""
     hung: list[str] = field(default_factory=list[str])
     """Who was to be opened, and hangs."""
+    staying: set[str] = field(default_factory=set[str])
+    """Who does not close yet."""
 
 
 class Options(Config, frozen=True):
@@ -76,6 +78,8 @@ class Recorded(Stage[Any]):
             group.start_soon(anyio.sleep_forever)  # A task that a reload could leave behind.
             yield self
             group.cancel_scope.cancel()
+        while name in self.diary.staying:
+            await anyio.sleep(0.005)
         self.diary.lines.append(f"{name}({size}) closed")
 
 
@@ -143,11 +147,16 @@ class Book(Ledger):
             yield self
         self.diary.lines.append(f"{self.context.stage_id}({self.config.size}) closed")
 
+    async def look(self) -> Finding:
+        return Finding("healthy", f"size {self.config.size}")
+
 
 LATENCY = Metric("latency", "ms", "How long it took.", 100.0)
 
 
-def catalogue(diary: Diary) -> Catalogue:
+def catalogue(diary: Diary, checks: Sequence[Check[Any]] = ()) -> Catalogue:
+    """What a node of a test knows; ``checks`` are those of a book."""
+
     def of(stage: type[Any]) -> Any:
         return type(stage.__name__, (stage,), {"diary": diary})
 
@@ -164,7 +173,7 @@ def catalogue(diary: Diary) -> Catalogue:
             "processor": {"passing": ProcessorSpec("passing", Options, of(Passing))},
             "sink": {
                 "hearing": SinkSpec("hearing", Options, of(Hearing), checks=look),
-                "book": type(LEDGER)("book", BookConfig, of(Book)),
+                "book": type(LEDGER)("book", BookConfig, of(Book), checks=checks),
             },
         }
     )
@@ -187,11 +196,11 @@ pipelines:
 class Node:
     """A node whose file can be written."""
 
-    def __init__(self, folder: Path, open_within: str = "30s") -> None:
+    def __init__(self, folder: Path, open_within: str = "30s", checks: Sequence[Check[Any]] = ()) -> None:
         self.folder = folder
         self.open_within = open_within
         self.diary = Diary()
-        self.stages = catalogue(self.diary)
+        self.stages = catalogue(self.diary, checks)
         self.text = TEXT.format(folder=folder)
         self.now = self.text
         self.changed_at = 0
@@ -243,8 +252,8 @@ class Node:
 
 
 @asynccontextmanager
-async def running(folder: Path, open_within: str = "30s") -> AsyncGenerator[Node]:
-    node = Node(folder, open_within)
+async def running(folder: Path, open_within: str = "30s", checks: Sequence[Check[Any]] = ()) -> AsyncGenerator[Node]:
+    node = Node(folder, open_within, checks)
     async with Supervisor(node.read(), reread=node.read) as node.supervisor:
         with anyio.fail_after(30):
             await node.supervisor.settled.wait()
@@ -582,6 +591,49 @@ async def test_a_check_of_an_untouched_stage_goes_on_and_that_of_a_changed_one_i
         assert set(health.names) == NODE_CHECKS - {"connectivity"}  # Nobody has said how that is found out.
         await node.reload()
         await until(lambda: health.report("hearing").message == "size 0")
+
+
+async def test_a_check_goes_on_after_a_reload_that_failed_when_its_stage_was_closed(tmp_path: Path) -> None:
+    async with running(tmp_path, checks=[Check("books", Book.look, "Whether it is there.")]) as node:
+        health = node.supervisor.health
+        assert health.report("books").message == "size 0"
+        assert (await node.reload(("/book.db}", "/book.db, size: -1}"))).result == "failed"
+        await until(lambda: node.stage("book") is not None)
+        await health.look(["books"])
+        assert (health.report("books").status, health.report("books").message) == ("healthy", "size 0")
+
+
+async def test_a_stage_whose_place_another_has_is_not_said_to_be_down(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.text = node.text.replace("  ear:", "  eye: {use: hearing}\n  ear:").replace("[ear]", "[ear, eye]")
+        await node.reload()
+        health, told = node.supervisor.health, list[str]()
+        node.diary.staying.add("eye")
+        async with anyio.create_task_group() as group:
+            changes = [(f"{key}: {{use: hearing}}", f"{key}: {{use: hearing, size: 1}}") for key in ("ear", "eye")]
+            group.start_soon(node.reload, *changes)
+            await until(lambda: "ear(0) closed" in node.diary.lines)
+            for name in ("hearing", "hearing-ear", "hearing-eye"):  # The last of them has not closed yet.
+                await health.look([name])
+                told += [health.report(name).status] if name in health.names else []
+            node.diary.staying.clear()
+        assert told == ["healthy", "healthy"]
+
+
+async def test_what_is_in_place_is_said_to_whoever_is_told_that_it_is(tmp_path: Path) -> None:
+    seen: list[tuple[int, str, bool]] = []
+    async with running(tmp_path) as node:
+
+        def look(supervisor: Supervisor) -> None:
+            found = supervisor.configuration
+            seen.append((found.generation, found.result, found.hash == supervisor.plan.digest))
+
+        node.supervisor.listeners.append(look)
+        await node.reload(("reading: {}", "reading: {size: x}"))
+        await node.reload(("reading: {}", "reading: {size: 1}"))
+        assert seen == [(2, "ok", True)]
+        await node.reload(("reading: {}", "reading: {size: 1}"))
+        assert node.supervisor.configuration.generation == 2
 
 
 async def test_settings_are_those_of_the_new_configuration(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
+
+import anyio
 
 from bers import disk
 from bers.checks import Status
@@ -52,6 +53,8 @@ _STATUSES = ("healthy", "degraded", "unhealthy", "unknown")
 _LATEST = 253_402_300_799.0
 """The end of the year 9999, in seconds since 1970."""
 
+_UNREADABLE = (sqlite3.Error, OSError, Refused)
+
 _log = logging.getLogger(__name__)
 
 
@@ -70,28 +73,24 @@ class History:
         self._unwritten: dict[int, Span] = {}
         self._forgotten: list[int] = []
         self._begun = self._closed = False
+        self._last: Stamp | None = None
+        """When the last process was there last."""
+        self._owed = False
+        """Whether what became of checks before could not be read yet: nothing is written over it."""
+        self._turn = anyio.Lock()
+        """Held by whoever reads or writes the rows."""
         self._shares: dict[str, tuple[Span, float, Mapping[str, Share]]] = {}
         """What was worked out last, and of which newest span at which moment: 500 of them take a millisecond."""
 
     async def begin(self, last: Stamp | None) -> None:
         """Go on from the last process, which was there until ``last``; what it did not see ended, ended then."""
+        self._last = last
         try:
-            found = await self._state.run(_load)
-        except (sqlite3.Error, OSError, Refused) as exc:
-            _log.warning("what became of checks before cannot be read: %s", exc)
-            found = []
-        by_name: defaultdict[str, list[Span]] = defaultdict(list)
-        for span in found:
-            self._number = max(self._number, span.number)
-            if span.lasted is None:
-                there = last is not None and last.boot == span.boot
-                span.lasted = max(0.0, last.elapsed - span.elapsed) if last and there else 0.0
-                self._unwritten[span.number] = span
-            by_name[span.check].append(span)
+            await self._recall()
+        except _UNREADABLE as exc:
+            _log.warning("what became of checks before cannot be read yet: %s", exc)
+            self._owed = True
         self._begun = True
-        for name, spans in by_name.items():
-            self._spans[name] = spans
-            self._prune(name)
         await self.save()
 
     def note(self, name: str, status: Status, message: str, because: str = "") -> bool:
@@ -131,6 +130,38 @@ class History:
 
     async def save(self) -> bool:
         """Write down what is not yet; False where that cannot be at present, and has to be tried again."""
+        async with self._turn:
+            if self._owed:
+                try:
+                    await self._recall()
+                except _UNREADABLE:
+                    return False
+                self._owed = False
+            return await self._write()
+
+    async def _recall(self) -> None:
+        """Read what became of checks before, and put it in front of what was noted since."""
+        found, last, noted = await self._state.run(_load), self._last, self._spans
+        highest = max((span.number for span in found), default=0)
+        self._number += highest
+        self._spans, self._unwritten, self._forgotten = {}, {}, []
+        for span in found:
+            if span.lasted is None:
+                there = last is not None and last.boot == span.boot
+                span.lasted = max(0.0, last.elapsed - span.elapsed) if last and there else 0.0
+                self._unwritten[span.number] = span
+            self._spans.setdefault(span.check, []).append(span)
+        for name, spans in noted.items():
+            if before := self._spans.get(name):
+                spans[0].away = max(0.0, before[-1].end.age(self._clock) - self._clock.elapsed() + spans[0].elapsed)
+            self._spans[name] = [*(before or ()), *spans]
+            for span in spans:
+                span.number += highest
+                self._unwritten[span.number] = span
+        for name in self._spans:
+            self._prune(name)
+
+    async def _write(self) -> bool:
         if not self._begun or not (self._unwritten or self._forgotten):
             return True
         rows = [astuple(span) for span in self._unwritten.values()]

@@ -90,13 +90,18 @@ class Sections:
 
     async def ask_stages(self) -> None:
         """What is declared, and the channels of every sink that has some: a plugin's, too, which answers as ours do."""
-        stages = await self._ask("stages", "stages", {}, _reader(list[StageRow])) or []
+        stages = await self._ask("stages", "stages", {}, _reader(list[StageRow]))
+        if stages is None:
+            self.missing["channels"] = self.missing["stages"]
+            return
         self.operating.resolves = any(stage.use == RESOLVER for stage in stages)
         found: dict[str, list[Channel]] = {}
         for use in dict.fromkeys(stage.use for stage in stages if stage.kind == "sink"):
-            channels = await self._ask(use, f"{use}/channels", {}, _reader(list[Channel]), quiet=True)
-            if channels is not None:
-                found[use] = channels
+            kept = Sections(self.context, ())
+            channels = await kept._ask("channels", f"{use}/channels", {}, _reader(list[Channel]), quiet=True)
+            if channels is not None or kept.missing:  # A sink that does not answer now may have some.
+                found[use] = channels or []
+                self.missing |= kept.missing
         self.operating.channels = found
 
     async def ask_runs(self, kind: str) -> None:
@@ -116,19 +121,23 @@ class Sections:
     async def _ask(
         self, section: str, path: str, fields: Mapping[str, Any], read: Callable[[Any], T], *, quiet: bool = False
     ) -> T | None:
-        """Ask one question; where there is no answer, say in the section why, unless it may well have none."""
+        """Ask one question; where there is no answer, say in the section why.
+
+        ``quiet`` does not say so where nobody is there who would answer: there may well be none.
+        """
         try:
             with anyio.fail_after(PATIENCE):
                 return read(await self.context.call("GET", path, fields))
         except Refused as refused:
+            if quiet and refused.reason == "not_found":
+                return None
             why = str(refused)
         except TimeoutError:
             why = f"GET {path} did not answer within {PATIENCE:g} s"
         except Exception:  # A page with a hole in it is better than no page.
             self.context.logger.exception("GET %s could not be shown", path)
             why = f"GET {path} failed; see logs/monitoring.log"
-        if not quiet:
-            self.missing[section] = why
+        self.missing[section] = why
         return None
 
 

@@ -147,7 +147,7 @@ class Dashboard(Stage[DashboardConfig]):
             refresh=int(self.config.refresh * 1000),
             now=clock_text(self.context.clock.time()),
             health=health,
-            advice=advice(health, sections.alerts),
+            advice=advice(health, None if "alerts" in sections.missing else sections.alerts),
             uptime=uptime_text(health.uptime),
             tiles=sections.tiles,
             indicators=sections.indicators,

@@ -220,15 +220,20 @@ def indicators(metrics: Mapping[str, Any], catalog: Catalog) -> list[Indicator]:
     return rows
 
 
-def advice(health: Health, alerts: Sequence[AlertRow] = ()) -> str:
-    """What is to be done about what is worst: a check that is not well, or an alert that nobody looks after."""
+def advice(health: Health, alerts: Sequence[AlertRow] | None = ()) -> str:
+    """What is to be done about what is worst: a check that is not well, or an alert that nobody looks after.
+
+    ``alerts`` are None where nobody could be asked for them.
+    """
     for status in ("unhealthy", "degraded"):
         for check in health.checks:
             if check.status == status:
                 return f"{check.name}: {check.said}"
-    for alert in alerts:
+    for alert in alerts or ():
         if alert.status == "active":
             return f"{alert.title}: {alert.annotations.get('step') or alert.message}"
+    if alerts is None:
+        return "Whether anything is firing is not known."
     return "Nothing has to be done." if health.checks else "How things are is not known yet."
 
 

@@ -96,12 +96,12 @@ class HeartbeatSink(Stage[HeartbeatConfig]):
             return Finding("healthy", "no url is configured, so nobody notices when this server is down")
         now, patience = self.context.clock.monotonic(), self.config.patience
         details = {"calledAt": self._called_at, "lastError": self._error}
-        lasted = format_duration(round(now - self._good))
-        if now - self._beaten > patience:
+        if (silent := now - self._beaten) > patience:
             remedy = "See alerts/heartbeat, and that a pipeline leads from the alert engine to this sink."
-            return Finding("degraded", f"the alert engine has told no heartbeat for {lasted}", details, remedy)
-        if now - self._good > patience:
-            message = f"no call has succeeded for {lasted}: {self._error or 'there was none'}"
+            message = f"the alert engine has told no heartbeat for {format_duration(round(silent))}"
+            return Finding("degraded", message, details, remedy)
+        if (lasted := now - self._good) > patience:
+            message = f"no call has succeeded for {format_duration(round(lasted))}: {self._error or 'there was none'}"
             return Finding("degraded", message, details, "See that the url is right and can be reached from here.")
         return Finding(
             "healthy", "the place is called" if self._called_at else "waits for the first heartbeat", details

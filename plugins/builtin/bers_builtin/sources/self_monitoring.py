@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta
@@ -31,6 +30,9 @@ TICK = 0.1
 SAY_AGAIN = 60.0
 """Seconds after which a figure of which there is nothing to say is told nevertheless, so that charts go on."""
 
+COUNTED = ("alert_evaluations_missed", "events_refused")
+"""Figures that count what happened since the reading before: of one that nobody took, they belong to the next."""
+
 Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
 
@@ -46,6 +48,8 @@ class SelfMonitoring(Stage[SelfMonitoringConfig]):
         self._told: dict[Key, tuple[float, float]] = {}
         """What was told last of each figure that has labels, and when."""
         self._missed = 0
+        self._untold: Mapping[str, float] = {}
+        """What was counted for readings that nobody took."""
 
     def receive(self, event: Event, table: Table) -> Sequence[Event]:
         """What an emitter reports of itself: what it had to drop before it could be sent."""
@@ -56,29 +60,45 @@ class SelfMonitoring(Stage[SelfMonitoringConfig]):
 
     async def run(self, emit: Emit) -> None:
         """Measure for ever."""
+        await self._evaluations()  # What was missed before we began was told, or is long ago.
         while True:
             late = await _lateness(self.context.clock, self.config.interval)
             whole = {"loop_lag": late * 1000, **await self._evaluations()}
-            parts: dict[Key, float] = {}
+            parts: dict[Key, float | None] = {}
             for vital in await self.context.vitals(self.config.interval):
                 if vital.labels:
                     parts[vital.metric, tuple(vital.labels.items())] = vital.value
-                else:
+                elif vital.value is not None:
                     whole[vital.metric] = vital.value
-            with suppress(Full):  # The next reading is a better use of the room there is than this one.
-                await emit([self._event(whole), *self._parts(parts)])
+            whole |= {name: whole.get(name, 0.0) + count for name, count in self._untold.items()}
+            due, gone = self._due(parts)
+            try:
+                await emit([self._event(whole), *(self._event({key[0]: due[key]}, dict(key[1])) for key in due)])
+            except (
+                Full
+            ):  # The next reading is a better use of the room there is than this one; what was counted, stays.
+                self._untold = {name: whole[name] for name in COUNTED if whole.get(name)}
+                continue
+            self._untold = {}
+            now = self.context.clock.monotonic()
+            self._told |= {key: (value, now) for key, value in due.items()}
+            for key in gone:
+                del self._told[key]
 
-    def _parts(self, found: Mapping[Key, float]) -> Iterator[Event]:
-        """What has labels is told when there is something to say: it is not nothing, or was not; and now and then."""
+    def _due(self, found: Mapping[Key, float | None]) -> tuple[Mapping[Key, float], Collection[Key]]:
+        """What has labels is told when there is something to say: it is not nothing, or was not; and now and then.
+
+        What is not there any more is nothing now; of what is there and not known, nothing is said. Return both what is
+        to be told and what of it is gone.
+        """
         now = self.context.clock.monotonic()
         gone = {key: 0.0 for key, (value, _) in self._told.items() if value and key not in found and _ends(key)}
+        due: dict[Key, float] = {}
         for key, value in {**found, **gone}.items():
             said, at = self._told.get(key, (None, 0.0))
-            if value or said != value or now - at >= SAY_AGAIN:
-                self._told[key] = value, now
-                yield self._event({key[0]: value}, dict(key[1]))
-        for key in gone:
-            del self._told[key]
+            if value is not None and (value or said != value or now - at >= SAY_AGAIN):
+                due[key] = value
+        return due, gone
 
     def _event(self, measures: Mapping[str, float], labels: Mapping[str, str] | None = None) -> Event:
         return self.context.event("monitoring.measured", measures=measures, labels=labels)
@@ -90,7 +110,8 @@ class SelfMonitoring(Stage[SelfMonitoringConfig]):
         except Refused:  # No alert engine, or it is not running, which others tell of.
             return {}
         before, self._missed = self._missed, int(pulse["missed"])
-        return {"alert_evaluations_missed": float(max(0, self._missed - before))}
+        since = before if before <= self._missed else 0  # It counts anew where it was started anew.
+        return {"alert_evaluations_missed": float(self._missed - since)}
 
 
 def _ends(key: Key) -> bool:
@@ -117,7 +138,10 @@ METRICS: Sequence[Metric] = (
     Metric("source_overdue", "ms", "By how much a source is late that measures at an interval.", labels=("source",)),
     Metric("stage_failing", "1", "Whether a stage is failing: 1, else 0.", labels=("stage",)),
     Metric("stage_quarantined", "1", "Whether a stage was quarantined: 1, else 0.", labels=("stage",)),
-    Metric("check_state", "1", "What a health check says: 0 healthy, 1 degraded, 2 unhealthy.", labels=("check",)),
+    Metric(
+        "check_state", "1", "What a health check says: 0 healthy, 1 degraded, 2 unhealthy; unknown is not told.",
+        labels=("check",),
+    ),
     Metric("journal_fill", "%", "Share of its quota that the journal has used."),
     Metric(
         "disk_headroom", "1", "Free space on the disk of the data directory, as a multiple of what is to stay free.",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from anyio import CancelScope, to_thread
 from msgspec import Meta
@@ -24,11 +25,17 @@ from bers import (
     Refused,
     SourceSpec,
     Stage,
+    format_duration,
     hookimpl,
 )
 from bers_emit import dead_letters
 from bers_emit import folder as spools
 from bers_emit.spool import Spool
+
+PATIENCE = 5.0
+"""Seconds that the disk of the folder may take for an answer until that is said."""
+
+T = TypeVar("T")
 
 
 class SpoolConfig(Config, frozen=True):
@@ -51,6 +58,9 @@ class SpoolSource(Stage[SpoolConfig]):
         self._decoder = Decoder()
         self._counts = Counter[str]()
         self._fault = ""
+        self._has_looked = False
+        self._asked: float | None = None
+        """Since when, by the monotonic clock, the disk has not answered."""
 
     async def run(self, emit: Emit) -> None:
         while True:
@@ -69,16 +79,24 @@ class SpoolSource(Stage[SpoolConfig]):
 
     async def check(self) -> Finding:
         details = self.tell()
+        waited = 0.0 if self._asked is None else self.context.clock.monotonic() - self._asked
+        if waited > PATIENCE:
+            message = f"{self._folder} has not answered for {format_duration(round(waited))}"
+            return Finding("degraded", message, details, "see that the disk of that folder answers")
         if self._fault:
             return Finding(
                 "degraded", self._fault, details, "see that this server may read, lock and delete what is there"
             )
+        if not self._has_looked:
+            return Finding("unknown", "the folder was not looked at yet", details)
         return Finding("healthy", f"{self._counts['events']} events were handed in", details)
 
     async def _look(self, emit: Emit) -> None:
         """Hand in what processes left that live no more, oldest first."""
-        for path in await to_thread.run_sync(_files, Path(self._folder)):
-            spool = await to_thread.run_sync(Spool.adopt, str(path))
+        found = await self._ask(partial(_files, Path(self._folder)))
+        self._has_looked = True
+        for path in found:
+            spool = await self._ask(partial(Spool.adopt, str(path)))
             if spool is None:  # Its owner lives, and sends by itself; or somebody else was faster.
                 continue
             try:
@@ -86,12 +104,12 @@ class SpoolSource(Stage[SpoolConfig]):
                 self._counts["files"] += 1
             finally:  # What was not handed in is found again at the next look; an empty file is deleted.
                 with CancelScope(shield=True):  # Who is stopped now lets go of the file all the same.
-                    await to_thread.run_sync(spool.close)
+                    await self._ask(spool.close)
 
     async def _hand_in(self, spool: Spool, path: Path, emit: Emit) -> None:
         """Hand in all of a file, batch by batch. The file says that a batch is done when the journal has it."""
-        line = 1 + await to_thread.run_sync(spool.sent)
-        while lines := await to_thread.run_sync(spool.batch):
+        line = 1 + await self._ask(spool.sent)
+        while lines := await self._ask(spool.batch):
             events, poison = await self._read(lines)
             if events:
                 await emit(events, durable=True)
@@ -100,11 +118,19 @@ class SpoolSource(Stage[SpoolConfig]):
                 letters = [
                     (lines[n], f"{path.name}, line {line + n + 1}: {told(why)}") for n, why in sorted(poison.items())
                 ]
-                await to_thread.run_sync(dead_letters.bury, self._folder, spool.name, letters)
-            await to_thread.run_sync(spool.done)
+                await self._ask(partial(dead_letters.bury, self._folder, spool.name, letters))
+            await self._ask(spool.done)
             line += len(lines)
             self._counts["events"] += len(events)
             self._counts["dead"] += len(poison)
+
+    async def _ask(self, work: Callable[[], T]) -> T:
+        """Have the disk do something, and know since when it does."""
+        self._asked = self.context.clock.monotonic()
+        try:
+            return await to_thread.run_sync(work)
+        finally:
+            self._asked = None
 
     async def _read(self, lines: Sequence[bytes]) -> tuple[list[Event], dict[int, str]]:
         """The events of some lines, and what is wrong with the others."""

@@ -27,6 +27,9 @@ from bers import (
     hookimpl,
 )
 
+MISSED, PATIENCE = 3, 5.0
+"""So many readings, and seconds beside, after which the last one does not say how the processor is now."""
+
 
 class SystemResourcesConfig(Config, frozen=True):
     """Read the load of this machine, and the footprint of this process, at a steady pace."""
@@ -53,6 +56,7 @@ class SystemResources(Stage[SystemResourcesConfig]):
         self._process = psutil.Process()
         self._disk = _existing(Path(config.disk) if config.disk else context.data_dir)
         self._last: dict[str, float] = {}
+        self._read_at = 0.0
 
     async def run(self, emit: Emit) -> None:
         clock, interval = self.context.clock, self.config.interval
@@ -63,7 +67,7 @@ class SystemResources(Stage[SystemResourcesConfig]):
             measures = await self._levels()
             if before:
                 measures |= _rates(before, counted)
-            before, self._last = counted, measures
+            before, self._last, self._read_at = counted, measures, counted.at
             with suppress(Full):  # The next reading is a better use of the room there is than this one.
                 await emit([self.context.event("system.measured", measures=measures)])
             now = clock.monotonic()
@@ -71,7 +75,10 @@ class SystemResources(Stage[SystemResourcesConfig]):
             await clock.sleep(due - now)
 
     async def check(self) -> Finding:
-        now = {**self._last, **await self._levels()}
+        now = await self._levels()
+        # What the processor did is no news where nobody takes the readings, so that none is made any more.
+        if self.context.clock.monotonic() - self._read_at <= MISSED * self.config.interval + PATIENCE:
+            now = {**self._last, **now}
         details = {said: now.get(metric) for said, metric in DETAILS.items()}
         faults = [
             (f"{what} is {now[metric]:.1f} % in use, above {threshold}", remedy)

@@ -45,7 +45,8 @@ class Cap:
         self.evicted: dict[str, Evicted] = {}
         self.keeps: dict[str, float] = {}
         """How long each tier is kept in seconds, where longest, as the last sweep found its series."""
-        self.used = 0
+        self.used: int | None = None
+        """What all of it took then; nothing before the first sweep."""
         self._warned = 0.0
 
     def look(self, connection: sqlite3.Connection) -> None:
@@ -79,7 +80,7 @@ class Cap:
     def begin(self, connection: sqlite3.Connection) -> bool:
         """Whether there is too much."""
         self.look(connection)
-        return bool(self._most) and self.used > self._most
+        return bool(self._most) and (self.used or 0) > self._most
 
     def warn(self, now: float) -> None:
         """Say in the log what had to go, once a while."""

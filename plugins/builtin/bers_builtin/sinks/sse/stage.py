@@ -220,7 +220,12 @@ class Sse(Stage[SseConfig]):
         try:
             alerts: list[Any] = list(await self.context.call("GET", "alerts", {}))
         except Refused:
-            return  # Nobody watches alerts here, or not yet: then there is no state to show.
+            # Nobody watches alerts here, or not at present. Who comes is not told how they were, and no change may come
+            # that would let us ask again: who listens is told as soon as somebody answers.
+            self._alerts = None
+            if self.clients:
+                self._alerts_due.set()
+            return
         except Exception:  # The alert engine's fault, and no reason to stop telling the rest.
             self.context.logger.exception("the active alerts could not be read for the stream")
             return

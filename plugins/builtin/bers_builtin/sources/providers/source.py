@@ -164,12 +164,16 @@ class Providers(Stage[ProvidersConfig]):
         probe = provider.probe
         if probe.kind == "event":
             return None
-        provider.waits_for = next((name for name in probe.depends_on if not self._healthy(name)), "")
-        if provider.waits_for or not provider.breaker.allows():
+        if waits_for := next((name for name in probe.depends_on if not self._healthy(name)), ""):
+            provider.waits_for = waits_for
             return None
+        if not provider.breaker.allows():
+            provider.waits_for = ""
+            return None
+        # It waits until it has answered: what it said before that is of another time.
         result = await ask(probe, self._client, provider.thread)
         result = result._replace(reason=told(result.reason, self.context.redactor))
-        provider.result, provider.at = result, self.context.clock.time()
+        provider.result, provider.at, provider.waits_for = result, self.context.clock.time(), ""
         if result.outcome == "success":
             provider.ms = result.ms
             provider.breaker.succeeded()

@@ -56,6 +56,7 @@ function start(): void {
       }
     }
     trouble(faults.join(" · "));
+    if (!faults.length) for (const note of document.querySelectorAll("main [data-asked]")) note.remove(); // What the server could not ask was answered.
     asOf((answered = Date.now()));
     return true;
   };

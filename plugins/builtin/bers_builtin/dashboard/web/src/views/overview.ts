@@ -2,7 +2,7 @@
 
 import "../overview.css";
 import { toAlert } from "../alerts/chosen";
-import { type Alert, ask, type HealthReport, type Stored, type Summary } from "../api";
+import { type Alert, ask, envelope, type HealthReport, type Stored, type Summary } from "../api";
 import { availability } from "../available";
 import { byId, h, link, mark, renew, severity, show } from "../dom";
 import { formatted, moment, sentence, span } from "../format";
@@ -25,6 +25,7 @@ const WORST_FIRST = ["unhealthy", "degraded", "unknown", "healthy"];
 export function overview(main: HTMLElement, head: Head): View {
   const cards = [...main.querySelectorAll<HTMLElement>("[data-metric]")].map((node) => new Card(node));
   const runs = new Map<string, Run[]>(KINDS.map((kind) => [kind, []]));
+  const asked = new Set<string>(); // The kinds of runs of which it is known what there is.
   const heard = new Map<string, { run: Run; at: number }[]>(KINDS.map((kind) => [kind, []]));
   const turns = new Map<string, () => () => boolean>(KINDS.map((kind) => [kind, inOrder()]));
   let frames = 0; // How often the stream has told all alerts.
@@ -32,16 +33,25 @@ export function overview(main: HTMLElement, head: Head): View {
   head.on(health);
 
   async function load(): Promise<void> {
-    const before = frames;
-    const [metrics, list] = await Promise.all([
+    const [metrics] = await Promise.all([
       ask<Record<string, Summary>>("metrics"),
-      ask<Alert[]>("alerts", { limit: 100 }),
+      loadAlerts(), // They wait for nothing else: what is firing is shown though there is no store.
       availability(),
       ...KINDS.map(loadRuns),
       ...cards.map((card) => card.tile.load()),
     ]);
     for (const card of cards) card.judge(metrics[card.tile.name]);
-    if (frames === before) alerts(list, list.length); // What was told meanwhile is newer.
+  }
+
+  async function loadAlerts(): Promise<void> {
+    const before = frames;
+    try {
+      const { data, meta } = await envelope<Alert[]>("alerts", { limit: 100 });
+      if (frames === before) alerts(data, typeof meta?.total === "number" ? meta.total : data.length); // What was told meanwhile is newer.
+    } catch (fault) {
+      advise(ofHealth, ofAlerts ?? null);
+      throw fault;
+    }
   }
 
   async function loadRuns(kind: string): Promise<void> {
@@ -52,6 +62,7 @@ export function overview(main: HTMLElement, head: Head): View {
     const stored = records.map((record) => runOf(record.type, record.timestamp, record.subject, record.id, record));
     const unstored = (heard.get(kind) ?? []).filter(({ at }) => Date.now() - at < UNSTORED).map(({ run }) => run);
     runs.set(kind, joined([...stored, ...unstored]).slice(0, MOST_RUNS));
+    asked.add(kind);
     showRuns(kind);
   }
 
@@ -60,7 +71,8 @@ export function overview(main: HTMLElement, head: Head): View {
     renew(byId(kind), ...list.slice(0, 8).map(runRow));
     byId(kind).closest("table")!.hidden = list.length === 0;
     byId(`no-${kind}`).hidden = list.length > 0;
-    byId("begin").hidden = [...runs.values()].some((one) => one.length > 0);
+    const isAny = [...runs.values()].some((one) => one.length > 0);
+    if (isAny || asked.size === KINDS.length) byId("begin").hidden = isAny;
     found(kind);
   }
 
@@ -130,20 +142,23 @@ function health(report: HealthReport): void {
     ),
   );
   const worst = ["unhealthy", "degraded"].flatMap((status) => report.checks.filter((check) => check.status === status))[0];
-  advise(worst ? `${worst.name}: ${sentence(worst.message, worst.remediation)}` : "");
+  advise(worst ? `${worst.name}: ${sentence(worst.message, worst.remediation)}` : "", ofAlerts);
 }
 
 const worstFirst = (checks: HealthReport["checks"]) =>
   [...checks].sort((a, b) => WORST_FIRST.indexOf(a.status) - WORST_FIRST.indexOf(b.status));
 
-let ofHealth = "";
-let ofAlerts = "";
+// What each asks for: nothing where all is well, null where it cannot be asked, and undefined before it was.
+let ofHealth: string | undefined;
+let ofAlerts: string | null | undefined;
 
 /** What is to be done about what is worst: a check that is not well, or an alert that nobody looks after. */
-function advise(health: string = ofHealth, alerts: string = ofAlerts): void {
+function advise(health: string | undefined, alerts: string | null | undefined): void {
   ofHealth = health;
   ofAlerts = alerts;
-  show(byId("advice"), health || alerts || "Nothing has to be done.");
+  if (health || alerts) show(byId("advice"), health || alerts || "");
+  else if (alerts === null) show(byId("advice"), "Whether anything is firing is not known.");
+  else if (health !== undefined && alerts !== undefined) show(byId("advice"), "Nothing has to be done.");
 }
 
 function breaker(one: HealthReport["checks"][number]["breaker"]): HTMLElement | null {
@@ -157,7 +172,7 @@ function alerts(list: readonly Alert[], total: number): void {
   show(byId("alert-count"), String(total));
   byId("no-alerts").hidden = total > 0;
   const open = list.find((alert) => alert.status === "active");
-  advise(undefined, open ? `${open.title}: ${open.annotations.step ?? open.message}` : "");
+  advise(ofHealth, open ? `${open.title}: ${open.annotations.step ?? open.message}` : "");
   renew(
     byId("alerts"),
     ...list.slice(0, 20).map((alert) =>

@@ -15,7 +15,7 @@ interface Channel {
   lastError: string | null;
 }
 
-const STATES: Record<string, string> = { ok: "healthy", failing: "degraded", disabled: "unhealthy", removed: "unknown" };
+const STATES: Record<string, string> = { ready: "healthy", failing: "degraded", disabled: "unhealthy", removed: "unknown" };
 
 export async function channels(sinks: readonly string[]): Promise<void> {
   const found = await Promise.all(sinks.map(async (sink) => (await ask<Channel[]>(`${sink}/channels`)).map((one) => ({ sink, ...one }))));

@@ -15,14 +15,14 @@ import { deliveries } from "./deliveries";
 import { Letters } from "./letters";
 
 export function operations(_main: HTMLElement, head: Head): View {
-  const sinks = (byId("channels").dataset.sinks ?? "").split(" ").filter(Boolean);
+  const sinks = byId("channels").dataset.sinks?.split(" ").filter(Boolean); // Not told where the server did not know them.
   const [checks, letters, audit] = [new Checks(), new Letters(), new Audit()];
 
   head.on((report) => checks.tell(report));
 
   /** One that cannot be asked must not keep the others from being shown. */
   async function load(): Promise<void> {
-    const rooms = [checks.show(), availability(), configuration(), caches(), letters.show(), channels(sinks), deliveries(sinks), ...(may("admin") ? [audit.show()] : [])];
+    const rooms = [checks.show(), availability(), configuration(), caches(), letters.show(), ...(sinks ? [channels(sinks), deliveries(sinks)] : []), ...(may("admin") ? [audit.show()] : [])];
     const failed = (await Promise.allSettled(rooms)).find((room) => room.status === "rejected");
     if (failed) throw failed.reason;
   }
