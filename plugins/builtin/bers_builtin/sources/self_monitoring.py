@@ -74,9 +74,7 @@ class SelfMonitoring(Stage[SelfMonitoringConfig]):
             due, gone = self._due(parts)
             try:
                 await emit([self._event(whole), *(self._event({key[0]: due[key]}, dict(key[1])) for key in due)])
-            except (
-                Full
-            ):  # The next reading is a better use of the room there is than this one; what was counted, stays.
+            except Full:  # The next reading is a better use of the room there is, but for what was counted.
                 self._untold = {name: whole[name] for name in COUNTED if whole.get(name)}
                 continue
             self._untold = {}
