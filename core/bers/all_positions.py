@@ -12,6 +12,7 @@ from typing import NamedTuple
 from bers import disk, position_rows
 from bers.checksums import UNREADABLE, connect, is_damage
 from bers.positions import DEAD_READER, on_the_bus
+from bers.write_ahead import sync
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +50,7 @@ def lowest_position(folder: Path, readers: Collection[tuple[str, str]]) -> int |
     """The position below which none of these (sink, reader) needs anything any more; None where that is not known.
 
     It is not known while a sink has not written down where it begins, or a database cannot be read: what it may need
-    is kept. Positions are read before a checkpoint syncs them: a database that is not synced with every commit may
-    fall back.
+    is kept. Positions are read before they are synced: a database that is not synced with every commit may fall back.
     """
     if not readers:
         return None
@@ -64,7 +64,7 @@ def lowest_position(folder: Path, readers: Collection[tuple[str, str]]) -> int |
     if not held.keys() >= set(readers):
         return None
     lowest = min(held[reader] for reader in readers)
-    return lowest if all(_synced(path) for path in _databases(folder)) else None
+    return lowest if all(sync(path) for path in _databases(folder)) else None
 
 
 def synced_position(folder: Path, sink: str, reader: str) -> int | None:
@@ -73,7 +73,7 @@ def synced_position(folder: Path, sink: str, reader: str) -> int | None:
         with _spared(path):
             for held in _read(path):
                 if held[:2] == (sink, reader):
-                    return held[2] if _synced(path) else None
+                    return held[2] if sync(path) else None
     return None
 
 
@@ -122,10 +122,3 @@ def _databases(folder: Path) -> Iterator[Path]:
 def _read(path: Path) -> list[tuple[str, str, int]]:
     with closing(connect(path, read_only=True)) as connection:
         return position_rows.read(connection)
-
-
-def _synced(path: Path) -> bool:
-    """Make what is in a database durable now, however it syncs its commits; False where that cannot be at present."""
-    with closing(connect(path)) as connection:
-        busy, written, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        return not busy and written == moved

@@ -14,7 +14,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from bers import disk, opening, position_rows, schema_copy
 from bers.beside import Beside
-from bers.checksums import is_damage
+from bers.checksums import UNREADABLE, is_damage
 from bers.copies import BEGIN, COMMITS, COUNT
 from bers.errors import Refused
 from bers.opening import Synchronous, closed_on_error, connected
@@ -81,6 +81,25 @@ class Database:
             return await self._beside.run(self.path, self._connection, work)
         except sqlite3.DatabaseError:  # Busy, damaged or gone: whoever writes knows what to do about that.
             return await self.run(work)
+
+    async def empty_log(self, *, patience: float = 0.0) -> None:
+        """Bring all of the log into the file and cut it, for it has what was deleted still; not where somebody reads it
+        for more than so many seconds.
+
+        Nobody else may: of two connections that bring a log in, or write, at the same moment, SQLite before 3.51.3 may
+        take what was just written for what is in the file already. See https://sqlite.org/wal.html#walresetbug
+        """
+        await to_thread.run_sync(self._empty_log, patience, limiter=self._thread)
+
+    def _empty_log(self, patience: float) -> None:
+        with self._lock:
+            if (connection := self._connection) is None:
+                return
+            (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
+            connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+            with suppress(*UNREADABLE):  # Whoever writes next is told.
+                _shrunk(connection)
+            connection.execute(f"PRAGMA busy_timeout = {usual}")
 
     def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The same, at once and in this thread: for opening and closing, when nobody else is there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Collection, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from bers import disk
 from bers.all_positions import lowest_position
-from bers.checksums import UNREADABLE, connect, summed
+from bers.checksums import connect, summed
 from bers.clock import Clock
 from bers.config import Plan
 from bers.config.settings import IntakeSettings
@@ -107,8 +107,7 @@ class Housekeeping:
                 await self._snapshot()
             finally:  # On a full disk too, where room is most wanted.
                 await self._trim()
-                if self._state.path:
-                    await to_thread.run_sync(_empty_log, self._state.path)
+                await self._state.empty_log()
         except Exception as exc:
             if why := disk.disk_fault(exc):
                 _log.warning("what the intake remembers is not written down yet: %s", why)
@@ -131,12 +130,6 @@ class Housekeeping:
             return
         # What came after the snapshot is needed to rebuild the intake, however far the sinks have got meanwhile.
         await self._bus.trim(0, self._kept if lowest is None else min(self._kept, lowest))
-
-
-def _empty_log(path: Path) -> None:
-    """Cut the log of a database, which has still what was deleted; if somebody uses it just now, next time."""
-    with suppress(*UNREADABLE), closing(connect(path, timeout=0)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def snapshot_position(folder: Path) -> int:

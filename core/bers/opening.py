@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -13,7 +12,7 @@ from typing import Literal, TypeAlias
 from bers import disk, mendings, position_rows, salvage, soundness
 from bers.checksums import UNREADABLE, assert_damage, connect, is_damage
 from bers.salvage import Salvage
-from bers.write_ahead import log_of
+from bers.write_ahead import sync
 
 LOG_PAGES = 1000
 """Pages of a database's log that are brought into its file together; SQLite's own number."""
@@ -42,7 +41,9 @@ def opened(path: Path, synchronous: Synchronous, suspicion: str) -> tuple[sqlite
         return None, [suspicion]
     with suppress(OSError):
         return None, [_suspicion_of(path).read_text(encoding="utf-8", errors="replace")]
-    frames = soundness.logged(path)
+    logged = soundness.logged(path)
+    if logged.is_torn:
+        _log.warning("%s: its last commit was not written to its end, as where a process is killed: it is none", path)
     try:
         connection = connected(path, synchronous)
     except UNREADABLE as exc:
@@ -50,7 +51,7 @@ def opened(path: Path, synchronous: Synchronous, suspicion: str) -> tuple[sqlite
             raise
         return None, [str(exc)]
     with closed_on_error(connection):
-        faults = _faults(path, connection, frames, synchronous)
+        faults = _faults(path, connection, logged.frames, synchronous)
     if not faults:
         return connection, []
     connection.close()
@@ -105,7 +106,9 @@ def _suspicion_of(path: Path) -> Path:
 def connected(path: Path | str, synchronous: Synchronous) -> sqlite3.Connection:
     """Connect to a file whatever its state, or to memory."""
     if isinstance(path, Path):
-        _sync_left_behind(path)
+        # What a killed process wrote and did not sync is read from here on, and things follow from it. A disk that
+        # fails says so again with the first commit.
+        sync(path)
     connection = connect(path, isolation_level=None, check_same_thread=False)
     with closed_on_error(connection):
         connection.execute("PRAGMA journal_mode = WAL")
@@ -124,16 +127,3 @@ def closed_on_error(connection: sqlite3.Connection) -> Generator[None]:
     except BaseException:
         connection.close()
         raise
-
-
-def _sync_left_behind(path: Path) -> None:
-    """Make durable what a killed process wrote and did not sync: from here on it is read, and things follow from it."""
-    try:
-        file = os.open(log_of(path), os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        with suppress(OSError):  # A disk that fails says so again with the first commit.
-            os.fdatasync(file)
-    finally:
-        os.close(file)  # SQLite's locks are on other files, so closing this one lets go of none.

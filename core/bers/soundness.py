@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from bers import schema_copy
 from bers.checksums import COLUMN, UNREADABLE, as_text, assert_damage, checksum, columns_of, is_name, listed, quoted
-from bers.write_ahead import FRAME_HEAD, HEAD, log_of, order_of, summed_up
+from bers.write_ahead import FRAME_HEAD, HEAD, SUMS, log_of, order_of, summed_up
 
 AT_ONCE = 64 << 20
 """Bytes up to which a whole file is looked at when it is opened: a tenth of a second, or so."""
@@ -46,28 +48,59 @@ def page_size(head: bytes) -> int:
     return size if size >= 512 and size & (size - 1) == 0 else 0
 
 
-def logged(path: Path) -> int:
-    """How many frames of the log lead up to the last commit in it, whole or not; -1 where its head is damaged."""
+class Logged(NamedTuple):
+    """What the log of a database says that it holds, before SQLite has looked at it."""
+
+    frames: int = 0
+    """How many frames lead up to the last commit, whole or not; -1 where the head of the log is damaged."""
+    is_torn: bool = False
+    """Whether a commit follows that was never written to its end."""
+
+
+def logged(path: Path) -> Logged:
+    """Look at the log as it was left. A last frame that is not whole, behind one that is, is no damage.
+
+    A process leaves it so that is killed between two writes of a commit, of which nobody was told then.
+    """
     with suppress(FileNotFoundError), log_of(path).open("rb") as file:
         head = file.read(HEAD.size)
         if len(head) < HEAD.size:
-            return 0
+            return Logged()
         magic, _, size, _, *salts, one, two = HEAD.unpack(head)
-        last = number = 0
         if not (order := order_of(magic)) or summed_up(head[:24], order) != (one, two):
-            return -1 if file.read(1) else 0
+            return Logged(-1 if file.read(1) else 0)
+        commits, number = [0], 0
         while len(frame := file.read(FRAME_HEAD.size)) == FRAME_HEAD.size:
             number += 1
             _, commit, *mine, _, _ = FRAME_HEAD.unpack(frame)
             if commit and mine == salts:
-                last = number
+                commits.append(number)
             file.seek(size, 1)
-        return last
-    return 0
+        is_whole = partial(_is_whole, file, size, order)
+        ends = len(commits)
+        while commits[-1] and not is_whole(commits[-1]) and is_whole(commits[-1] - 1):
+            commits.pop()
+        return Logged(commits[-1], is_torn=len(commits) < ends)
+    return Logged()
+
+
+def _is_whole(file: BinaryIO, size: int, order: str, number: int) -> bool:
+    """Whether a frame has the checksum that follows from the one before it, as that bears it; 0 is the head."""
+    if not number:
+        return True
+    step = FRAME_HEAD.size + size
+    at = HEAD.size + (number - 1) * step
+    file.seek((at - size if number > 1 else at) - 8)  # The head before it ends with a checksum, that of the log too.
+    sums = SUMS.unpack(file.read(SUMS.size))
+    file.seek(at)
+    frame = file.read(step)
+    return len(frame) == step and summed_up(frame[:8] + frame[FRAME_HEAD.size :], order, sums) == SUMS.unpack(
+        frame[FRAME_HEAD.size - SUMS.size : FRAME_HEAD.size]
+    )
 
 
 def of_log(connection: sqlite3.Connection, frames: int) -> str:
-    """Whether SQLite found as many committed frames in the log as there were, :func:`logged` says, before."""
+    """Whether SQLite found as many committed frames in the log as there were, as :func:`logged` says, before."""
     if frames < 0:
         return "the head of its log is damaged: what was committed last is lost"
     if frames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from struct import Struct, unpack
 
@@ -11,12 +12,35 @@ HEAD = Struct(">8I")
 FRAME_HEAD = Struct(">6I")
 """Of each page in it: its number, the size of the file where a transaction ends, the salts, and the checksum."""
 
+SUMS = Struct(">2I")
+"""The two halves of a checksum, with which both heads end."""
+
 _LITTLE, _BIG = 0x377F0682, 0x377F0683
 
 
 def log_of(path: Path) -> Path:
     """The write-ahead log of a database."""
     return path.with_name(f"{path.name}-wal")
+
+
+def sync(path: Path) -> bool:
+    """Make durable what the log of a database holds, whoever wrote it; False where the disk does not let us.
+
+    What is not in the log any more was synced before it was taken out. SQLite's locks are on other files: that this
+    one is closed lets go of none.
+    """
+    try:
+        for place, flush in ((log_of(path), os.fdatasync), (path.parent, os.fsync)):
+            file = os.open(place, os.O_RDONLY)
+            try:
+                flush(file)
+            finally:
+                os.close(file)
+    except FileNotFoundError:  # There is no log.
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def order_of(magic: int) -> str:

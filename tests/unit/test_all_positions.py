@@ -1,7 +1,12 @@
 """The positions in all databases of a data directory say what of the journal is still needed."""
 
+import errno
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from bers import Database, Positions
 from bers.all_positions import highest_position, keep_positions, lowest_position, synced_position
@@ -41,18 +46,23 @@ async def test_a_pipeline_that_is_gone_gives_its_position_up(tmp_path: Path) -> 
     assert lowest_position(tmp_path, {("store", "old")}) is None
 
 
-async def test_a_position_that_is_not_synced_yet_holds_the_journal(tmp_path: Path) -> None:
+async def test_a_position_that_cannot_be_synced_holds_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await hold(tmp_path / "metrics.db", "store", "metrics", 12)
-    writer = connect(tmp_path / "metrics.db")
-    reader = sqlite3.connect(tmp_path / "metrics.db")
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM positions").fetchall()  # An open reader keeps the log from being moved past it.
-    writer.execute("UPDATE positions SET position = 20")
-    writer.commit()
-    assert lowest_position(tmp_path, {("store", "metrics")}) is None
-    reader.close()
-    assert lowest_position(tmp_path, {("store", "metrics")}) == 20
-    writer.close()
+    with closing(connect(tmp_path / "metrics.db")) as writer, closing(connect(tmp_path / "metrics.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM positions").fetchall()
+        writer.execute("UPDATE positions SET position = 20")
+        writer.commit()
+
+        def fail(file: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with monkeypatch.context() as failing:
+            failing.setattr(os, "fdatasync", fail)
+            assert lowest_position(tmp_path, {("store", "metrics")}) is None
+        assert lowest_position(tmp_path, {("store", "metrics")}) == 20, "though somebody reads what was before"
 
 
 async def test_positions_of_dead_letters_live_with_their_pipeline_and_are_none_of_the_journal(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,6 +115,20 @@ async def test_a_database_says_why_it_cannot_be_written_until_it_can(database: D
         assert database.fault, "what only reads does not know better"
     await database.run(insert(100))
     assert database.fault == "" and await database.run(count) == 101
+
+
+async def test_a_log_is_emptied_where_nobody_reads_it(database: Database, tmp_path: Path) -> None:
+    log = tmp_path / "a.db-wal"
+    with closing(sqlite3.connect(tmp_path / "a.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM sqlite_master").fetchall()
+        await database.empty_log()
+        assert log.stat().st_size > 0
+    await database.run(insert(1))
+    await database.empty_log()
+    assert log.stat().st_size == 0 and await database.run(count) == 2
+    (patience,) = await database.run(lambda connection: connection.execute("PRAGMA busy_timeout").fetchone())
+    assert patience > 0, "who writes waits for others as before"
 
 
 async def test_a_full_database_makes_room_of_its_log(database: Database, tmp_path: Path) -> None:

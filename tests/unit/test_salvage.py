@@ -263,23 +263,74 @@ def test_a_log_of_a_file_that_was_much_larger_is_damage_that_is_mended(
 
 
 def test_a_log_that_is_damaged_in_its_middle_is_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path, copy = tmp_path / "state.db", tmp_path / "copy"
-    copy.mkdir()
+    path = tmp_path / "state.db"
     database = Database(path)
     database.run_now(lambda db: db.execute(FACTS))
     for n in range(20):
         database.run_now(lambda db, n=n: db.execute("INSERT INTO facts (n, fact) VALUES (?, 'so')", (n,)))  # type: ignore[misc]
-    for suffix in ("", "-wal"):  # As a process that is killed leaves them.
-        (copy / f"state.db{suffix}").write_bytes((tmp_path / f"state.db{suffix}").read_bytes())
+    middle = path.with_name("state.db-wal").stat().st_size // 2
+    copy = left_behind(path, tmp_path / "copy", lambda log: log[:middle] + bytes([log[middle] ^ 1]) + log[middle + 1 :])
     database.close()
-    log = copy / "state.db-wal"
-    middle = log.stat().st_size // 2
-    overwrite(log, lambda content: content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-    damaged = Database(copy / "state.db")
+    damaged = Database(copy)
     kept = numbers(damaged)
     assert kept == list(range(len(kept))) and 0 < len(kept) < 20
     assert "its log is damaged after" in str(damaged.salvaged)
     damaged.close()
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        pytest.param(lambda log: log[:-4096], id="only its head was written"),
+        pytest.param(lambda log: log[:-1], id="all but a byte"),
+        pytest.param(lambda log: log[:-4096] + b"x" * 4096, id="its head, over a page of an earlier log"),
+    ],
+)
+def test_a_commit_that_a_process_was_killed_in_is_none_and_no_damage(
+    torn: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.db"
+    database = Database(path)
+    database.run_now(lambda db: db.execute(FACTS))
+    database.run_now(lambda db: db.execute("INSERT INTO facts (n, fact) VALUES (0, 'kept')"))
+    many = [(n, "x" * 1000) for n in range(1, 40)]
+    database.run_now(lambda db: db.executemany("INSERT INTO facts (n, fact) VALUES (?, ?)", many))
+    first = left_behind(path, tmp_path / "first", torn)
+    database.close()
+    database = Database(first)
+    assert numbers(database) == [0] and database.salvaged is None
+    assert "its last commit was not written to its end" in caplog.text
+    # What goes on over it is shorter: the rest of what was torn is no damage either, when that process is killed too.
+    database.run_now(lambda db: db.execute("INSERT INTO facts (n, fact) VALUES (100, 'goes on')"))
+    second = left_behind(first, tmp_path / "second")
+    database.close()
+    database = Database(second)
+    assert numbers(database) == [0, 100] and database.salvaged is None
+    database.close()
+
+
+def test_a_last_commit_of_which_more_than_the_end_is_not_whole_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = Database(path)
+    database.run_now(lambda db: db.execute(FACTS))
+    many = [(n, "x" * 1000) for n in range(40)]
+    database.run_now(lambda db: db.executemany("INSERT INTO facts (n, fact) VALUES (?, ?)", many))
+    before_last = -(4096 + 24) - 1
+    copy = left_behind(path, tmp_path / "copy", lambda log: log[:before_last] + b"x" + log[before_last + 1 :])
+    database.close()
+    damaged = Database(copy)
+    damaged.run_now(lambda db: None)
+    assert "its log is damaged after" in str(damaged.salvaged)
+    damaged.close()
+
+
+def left_behind(path: Path, folder: Path, change: Callable[[bytes], bytes] = bytes) -> Path:
+    """A copy of a database and its log, as a process that is killed leaves them; the log may be changed."""
+    folder.mkdir()
+    copy = folder / path.name
+    copy.write_bytes(path.read_bytes())
+    copy.with_name(f"{path.name}-wal").write_bytes(change(path.with_name(f"{path.name}-wal").read_bytes()))
+    return copy
 
 
 def test_rows_without_numbers_are_read_from_both_ends(tmp_path: Path) -> None:

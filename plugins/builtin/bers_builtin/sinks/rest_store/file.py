@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,12 +146,6 @@ def shorten(connection: sqlite3.Connection) -> list[int]:
     connection.execute("PRAGMA incremental_vacuum(100)").fetchall()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     return [free] if free else []
-
-
-def empty_log(path: Path) -> None:
-    """Bring everything into the database and cut its log; if that cannot be just now, the next sweep does."""
-    with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def figures(connection: sqlite3.Connection, sink: str) -> tuple[int, int, int, dict[str, int]]:

@@ -8,8 +8,6 @@ from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
-from anyio import to_thread
-
 from bers import Database, Tier
 
 from . import details, file, page_rows, running, series_rows
@@ -24,6 +22,8 @@ SLICE = 0.004
 """Seconds after which a transaction that deletes is closed, so that commits come between."""
 AT_A_TIME = 20
 """How many rows are deleted between two looks at the time."""
+LOG_PATIENCE = 5.0
+"""Seconds that the log waits to be emptied for those who read it."""
 SERIES = 50
 """Of how many series the pages are told in one transaction how long they are kept."""
 
@@ -66,8 +66,7 @@ class Retention:
         if await self._database.run(file.is_airy):
             while await self._sliced(file.shorten):
                 pass
-        if path := self._database.path:
-            await to_thread.run_sync(file.empty_log, path)
+        await self._database.empty_log(patience=LOG_PATIENCE)
 
     async def _follow_the_tiers(self, now: float) -> None:
         """Keep what there is of a series as long as its tiers say now, where they said otherwise before."""
