@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -95,6 +96,14 @@ def test_a_fault_is_found(change: Change, said: str, campaign: Campaign) -> None
     change(receipts, history)
     found = oracle.faults(account._replace(receipts=receipts, history=history))
     assert any(re.search(said, fault) for fault in found), found
+
+
+def test_a_database_that_was_set_aside_is_found(campaign: Campaign, tmp_path: Path) -> None:
+    for name in ("state.db", "state.db.damaged-20261126T215120Z"):
+        (tmp_path / name).touch()
+    assert oracle.faults(campaign.account._replace(data=tmp_path)) == [
+        "state.db.damaged-20261126T215120Z was set aside"
+    ]
 
 
 def test_a_promise_that_is_broken_is_found(campaign: Campaign) -> None:

@@ -279,15 +279,15 @@ def test_a_log_that_is_damaged_in_its_middle_is_said_to_be(tmp_path: Path, caplo
 
 
 @pytest.mark.parametrize(
-    "torn",
+    ("whole", "over"),
     [
-        pytest.param(lambda log: log[:-4096], id="only its head was written"),
-        pytest.param(lambda log: log[:-1], id="all but a byte"),
-        pytest.param(lambda log: log[:-4096] + b"x" * 4096, id="its head, over a page of an earlier log"),
+        pytest.param(-4096, b"", id="only the head of its last page was written"),
+        pytest.param(-1, b"", id="all but a byte"),
+        pytest.param(-4096, b"x" * 4096, id="only its head, over a page of an earlier log"),
     ],
 )
 def test_a_commit_that_a_process_was_killed_in_is_none_and_no_damage(
-    torn: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    whole: int, over: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "state.db"
     database = Database(path)
@@ -295,7 +295,7 @@ def test_a_commit_that_a_process_was_killed_in_is_none_and_no_damage(
     database.run_now(lambda db: db.execute("INSERT INTO facts (n, fact) VALUES (0, 'kept')"))
     many = [(n, "x" * 1000) for n in range(1, 40)]
     database.run_now(lambda db: db.executemany("INSERT INTO facts (n, fact) VALUES (?, ?)", many))
-    first = left_behind(path, tmp_path / "first", torn)
+    first = left_behind(path, tmp_path / "first", lambda log: log[:whole] + over)
     database.close()
     database = Database(first)
     assert numbers(database) == [0] and database.salvaged is None

@@ -14,6 +14,7 @@ import msgspec
 
 from bers import Event
 from bers.records import Window
+from bers.salvage import asides
 from bers_builtin.sinks.rest_store import read_windows
 from tests.faults.kills.emitters import WIDTH, Figures, Key, Truth
 
@@ -24,7 +25,7 @@ _decode = msgspec.msgpack.Decoder(Event).decode
 
 def faults(data: Path, truth: Truth) -> list[str]:
     """What is wrong in the databases of a node that has read everything; nothing, if all is well."""
-    found: list[str] = []
+    found = set_aside(data)
     for name in ("quick.db", "slow.db"):
         found += _compare(name, _figures(data / name), truth.windows)
         found += _details(name, details(data / name), truth)
@@ -32,6 +33,11 @@ def faults(data: Path, truth: Truth) -> list[str]:
     if (data / "third.db").exists():
         found += _by_its_own_account(data / "third.db", truth)
     return found
+
+
+def set_aside(data: Path) -> list[str]:
+    """The databases that were taken for damaged: a process that is killed damages none."""
+    return [f"{one.name} was set aside" for path in sorted(data.glob("*.db")) for one in asides(path)]
 
 
 def answer_faults(ask: Callable[[str], Mapping[str, Any]], truth: Truth) -> list[str]:
