@@ -108,7 +108,8 @@ async def test_lines_thresholds_notes_and_downloads_are_those_that_were_asked_fo
             await page.fill("[name=labels]", "environment=production")
             await page.press("[name=labels]", "Enter")
             await expect(page.locator("#summary")).to_contain_text("4 s", timeout=SLOW)
-            await expect(key.locator("li").nth(0)).to_have_text("environment=production", timeout=SLOW)
+            await expect(key).not_to_contain_text("environment=staging", timeout=SLOW)
+            await expect(key.locator("li").nth(0)).to_have_text("environment=production")
 
             rows = list(csv.DictReader(io.StringIO(await taken(page, "#csv"))))
             assert [row["label_environment"] for row in rows] == ["production"]
