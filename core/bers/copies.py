@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bers import disk
 from bers.checksums import connect
-from bers.write_ahead import FRAME_HEAD, HEAD, log_of, order_of, summed_up
+from bers.write_ahead import FRAME_HEAD, HEAD, log_of, order_of, summed_up, summed_up_with
 
 COMMITS = "CREATE TABLE IF NOT EXISTS commits (number INTEGER PRIMARY KEY)"
 """One row, whose key is counted up by every transaction that changes anything."""
@@ -102,7 +102,7 @@ def _frames(data: bytes, *, checked: bool) -> Iterator[_Frame]:
             return
         body = at + FRAME_HEAD.size
         if checked:
-            sums = summed_up(data[body : body + size], order, summed_up(data[at : at + 8], order, sums))
+            sums = summed_up_with(data[at : body + size], order, sums)
             if sums != tuple(rest[2:]):
                 return
         yield _Frame(page, pages > 0, body)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
@@ -32,17 +33,25 @@ class Database:
     ``synchronous`` FULL survives power loss with every commit; NORMAL may lose the last commits then, all together.
     """
 
-    def __init__(self, path: Path | None = None, *, synchronous: Synchronous = "FULL", mends: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        synchronous: Synchronous = "FULL",
+        mends: bool = True,
+        layout: Mapping[str, int | str] = MappingProxyType({}),
+    ) -> None:
         """Without a path the database lives in memory, for tests.
 
         A file that turns out to be damaged is set aside, and what can be read of it is copied into a new one: at once
         where that shows when it is opened, else when it is opened next. ``mends`` says not to, to whoever does not own
-        the file.
+        the file. ``layout`` are pragmas that can only be set when the file is made, as `page_size`.
         """
         self.path = path
         self.salvaged: Salvage | None = None
         """What was found out and done about the file, if it was damaged when it was opened last."""
         self._mends = mends
+        self._layout = layout
         self._suspicion = ""
         """Why the file has to be mended when it is opened next."""
         self._known: tuple[int, int] = (-1, -1)
@@ -200,8 +209,10 @@ class Database:
         """Open the file, and mend it first where it is damaged."""
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self._mends:
+            if not path.exists():
+                opening.make(path, self._layout)
             return connected(path, self._synchronous)
-        connection, faults = opening.opened(path, self._synchronous, self._suspicion)
+        connection, faults = opening.opened(path, self._synchronous, self._suspicion, self._layout)
         if connection is None:
             self.salvaged = opening.mend(path, faults)
             self._suspicion = ""

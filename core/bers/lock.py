@@ -111,13 +111,18 @@ def _is_owned(data_dir: Path) -> bool:
     """Whether a process owns a directory, and does not only ask who does."""
     file = os.open(data_dir / PID_FILE, os.O_RDONLY)
     try:
+        return _is_held(file)
+    finally:
+        os.close(file)
+
+
+def _is_held(file: int) -> bool:
+    """Whether somebody holds an open file for himself; if not, it is shared with others who ask, until it is closed."""
+    try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
-    else:
-        return False
-    finally:
-        os.close(file)
+    return False
 
 
 def _holder(file: int) -> int | None:
@@ -128,11 +133,9 @@ def _holder(file: int) -> int | None:
     """
     deadline = time.monotonic() + _MOMENT
     while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None  # Nobody holds it: what is written there is left from a process that was killed.
-        except OSError:
-            text = os.pread(file, 32, 0).decode(errors="replace").partition("\n")[0]
+        if not _is_held(file):
+            return None  # What is written there is left from a process that was killed.
+        text = os.pread(file, 32, 0).decode(errors="replace").partition("\n")[0]
         found = int(text) if text.isdigit() else None
         if found and (_is_alive(found) or time.monotonic() >= deadline):
             return found

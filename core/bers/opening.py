@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from bers import disk, mendings, position_rows, salvage, soundness
 from bers.checksums import UNREADABLE, assert_damage, connect, is_damage
 from bers.salvage import Salvage
+from bers.transplant import remove
 from bers.write_ahead import sync
 
 LOG_PAGES = 1000
@@ -27,13 +28,16 @@ Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 _log = logging.getLogger(__name__)
 
 
-def opened(path: Path, synchronous: Synchronous, suspicion: str) -> tuple[sqlite3.Connection | None, Sequence[str]]:
+def opened(
+    path: Path, synchronous: Synchronous, suspicion: str, layout: Mapping[str, int | str]
+) -> tuple[sqlite3.Connection | None, Sequence[str]]:
     """The open file of a database that is ours; or, where it is to be mended first, what is wrong with it.
 
-    ``suspicion`` is what was seen to be wrong with it while it was in use.
+    ``suspicion`` is what was seen to be wrong with it while it was in use, ``layout`` as in :func:`make`.
     """
     salvage.put_in_place(path)
     if not path.exists():
+        make(path, layout)
         return connected(path, synchronous), []
     if fault := soundness.of_head(path):
         return None, [fault]
@@ -56,6 +60,24 @@ def opened(path: Path, synchronous: Synchronous, suspicion: str) -> tuple[sqlite
         return connection, []
     connection.close()
     return None, faults
+
+
+def make(path: Path, layout: Mapping[str, int | str]) -> None:
+    """Make a file that is not there; ``layout`` are pragmas that can only be set then.
+
+    It bears its name once it is a database: of an empty file nobody can say what was in it, and whoever is killed while
+    SQLite makes one leaves that.
+    """
+    making = path.with_name(f"{path.name}.making")
+    remove(making)
+    with closing(connect(making, isolation_level=None)) as connection:
+        for name, value in layout.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+        connection.execute("PRAGMA journal_mode = WAL")
+    disk.sync(making)
+    remove(path)  # A log whose file is gone would be taken for that of the new one.
+    making.replace(path)
+    disk.sync(path.parent)
 
 
 def _faults(path: Path, connection: sqlite3.Connection, frames: int, synchronous: Synchronous) -> list[str]:

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from bers import schema_copy
 from bers.checksums import COLUMN, UNREADABLE, as_text, assert_damage, checksum, columns_of, is_name, listed, quoted
-from bers.write_ahead import FRAME_HEAD, HEAD, SUMS, log_of, order_of, summed_up
+from bers.write_ahead import FRAME_HEAD, HEAD, SUMS, log_of, order_of, summed_up, summed_up_with
 
 AT_ONCE = 64 << 20
 """Bytes up to which a whole file is looked at when it is opened: a tenth of a second, or so."""
@@ -94,9 +94,9 @@ def _is_whole(file: BinaryIO, size: int, order: str, number: int) -> bool:
     sums = SUMS.unpack(file.read(SUMS.size))
     file.seek(at)
     frame = file.read(step)
-    return len(frame) == step and summed_up(frame[:8] + frame[FRAME_HEAD.size :], order, sums) == SUMS.unpack(
-        frame[FRAME_HEAD.size - SUMS.size : FRAME_HEAD.size]
-    )
+    if len(frame) < step:
+        return False
+    return summed_up_with(frame, order, sums) == SUMS.unpack_from(frame, FRAME_HEAD.size - SUMS.size)
 
 
 def of_log(connection: sqlite3.Connection, frames: int) -> str:

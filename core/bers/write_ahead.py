@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log: where it is, how it is laid out, and the checksum that it goes by."""
+"""SQLite's write-ahead log: where it is, how it is laid out, the checksum that it goes by, and how it is synced."""
 
 from __future__ import annotations
 
@@ -56,3 +56,8 @@ def summed_up(data: bytes, order: str, sums: tuple[int, int] = (0, 0)) -> tuple[
         one = (one + first + two) & 0xFFFFFFFF
         two = (two + second + one) & 0xFFFFFFFF
     return one, two
+
+
+def summed_up_with(frame: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
+    """The checksum that a frame bears, behind that of what comes before: of the page, and what its head says of it."""
+    return summed_up(frame[FRAME_HEAD.size :], order, summed_up(frame[:8], order, sums))

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from playwright.async_api import APIResponse, Page, Route, expect
 
-from bers.testing.server import serving
+from bers.testing.server import Server, serving
 from tests.browser.conftest import Opening
 from tests.browser.looking import SLOW, drawn, failed, focused, is_live, slow, tab_to
 
@@ -46,14 +46,21 @@ async def late(page: Page, *asked: str) -> AsyncGenerator[None]:
     await drawn(page)
 
 
+@asynccontextmanager
+async def looking_at(server: Server, view: str, opened: Opening) -> AsyncGenerator[Page]:
+    """A page that shows one build already, and whose clock is ours."""
+    await server.emit(slow("chat/1"))
+    await server.until("runs?id=chat/1", len)
+    async with opened(server.url(view)) as page:
+        await page.clock.install()
+        await page.reload()
+        await is_live(page)
+        yield page
+
+
 async def test_what_the_stream_told_stays_though_an_answer_is_from_before(opened: Opening, tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
-        await server.emit(slow("chat/1"))
-        await server.until("runs?id=chat/1", len)
-        async with opened(server.url("/")) as page:
-            await page.clock.install()
-            await page.reload()
-            await is_live(page)
+        async with looking_at(server, "/", opened) as page:
             value = page.locator('[data-metric="build_performance"] [data-field="current"]')
             await expect(value).to_have_text("40 s")
             row, alerts = page.locator('#build [data-key="chat/3"]'), page.locator("#alerts")
@@ -71,12 +78,7 @@ async def test_what_the_stream_told_stays_though_an_answer_is_from_before(opened
 
 async def test_a_run_that_is_not_stored_yet_stays_in_its_list(opened: Opening, tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
-        await server.emit(slow("chat/1"))
-        await server.until("runs?id=chat/1", len)
-        async with opened(server.url("/runs")) as page:
-            await page.clock.install()
-            await page.reload()
-            await is_live(page)
+        async with looking_at(server, "/runs", opened) as page:
             await expect(page.locator('#build [data-key="chat/1"]')).to_be_visible()
             row = page.locator('#build [data-key="chat/2"]')
             async with late(page, "runs?kind=build*limit=15"):

@@ -244,11 +244,11 @@ async def test_others_have_the_loop_beside_a_week_of_many_windows(tmp_path: Path
                     turns.append(thread_time() - began)
 
             group.start_soon(look)
-            for _ in range(2):
+            while len(answers) < 2 or (len(turns) <= 200 and len(answers) < 10):  # It decides who has how many turns.
                 answers.append(await ask(store, RESOLUTION, period="7d"))
             group.cancel_scope.cancel()
-        assert [answer.count for answer in answers] == [40_000, 40_000]
-        assert len(turns) > 50  # How many there are, the machine decides; how long one is, we do.
+        assert {answer.count for answer in answers} == {40_000}
+        assert len(turns) > 200
         assert percentile(turns, 0.99) < 0.010, f"p99 of a turn: {percentile(turns, 0.99) * 1000:.1f} ms"
         assert max(turns) < 0.050, f"the longest turn: {max(turns) * 1000:.1f} ms"
 

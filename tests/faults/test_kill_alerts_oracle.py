@@ -100,7 +100,7 @@ def test_a_fault_is_found(change: Change, said: str, campaign: Campaign) -> None
 
 def test_a_database_that_was_set_aside_is_found(campaign: Campaign, tmp_path: Path) -> None:
     for name in ("state.db", "state.db.damaged-20261126T215120Z"):
-        (tmp_path / name).write_bytes(b"SQLite format 3")
+        (tmp_path / name).touch()
     assert oracle.faults(campaign.account._replace(data=tmp_path)) == [
         "state.db.damaged-20261126T215120Z was set aside"
     ]

@@ -132,3 +132,5 @@ def test_a_plugin_that_blocks_a_real_server_is_named_with_its_line(tmp_path: Pat
 
         until(lambda: is_named("time.sleep(1.5)"), at_leisure(20))
         until(lambda: is_named("sum(range(100_000_000))"), at_leisure(60))
+        blamed = {line["message"] for line in server.log("monitoring") if "was blocked for" in line["message"]}
+    assert not [line for line in blamed if "by stage '" in line and "by stage 'blocking'" not in line], blamed

@@ -176,3 +176,14 @@ class Stopwatch:
 def _is_alone() -> bool:
     # The load average tells of the last minute, and not of the workers that have just begun.
     return "PYTEST_XDIST_WORKER" not in os.environ and os.getloadavg()[0] < (os.cpu_count() or 1)
+
+
+def shown_on(terminal: int) -> str:
+    """What a process shows until it ends."""
+    shown = b""
+    try:
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    except OSError:
+        pass  # The other end of a terminal is gone with its process.
+    return shown.decode(errors="replace")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import BERS, Operator
-from tests.integration.processes import configure, free_ports, started
+from tests.integration.processes import configure, free_ports, shown_on, started
 
 COMMANDS = [
     "start", "dev", "stop", "restart", "status", "check", "config", "schema", "graph", "plugins", "emit", "run",
@@ -42,15 +42,10 @@ def on_terminal(folder: Path, *arguments: str, columns: int = 160) -> str:
         [*BERS, *arguments], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=env
     ) as process:
         os.close(theirs)
-        shown = b""
-        try:
-            while piece := os.read(ours, 65536):
-                shown += piece
-        except OSError:
-            pass  # The other end of a terminal is gone with its process.
-        assert process.wait(30) == 0, shown.decode()
+        shown = shown_on(ours)
+        assert process.wait(30) == 0, shown
     os.close(ours)
-    return shown.decode()
+    return shown
 
 
 def test_help_says_what_each_command_is_for_and_what_exit_codes_mean(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import BERS, Operator
-from tests.integration.processes import at_leisure, configure, started, until
+from tests.integration.processes import at_leisure, configure, shown_on, started, until
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +42,6 @@ def heeding_ctrl_c() -> Generator[None]:
 def nobody_taps(server: Operator) -> None:
     """Wait until the server knows that earlier taps are gone."""
     until(lambda: server.data("pipelines")["taps"] == 0)
-
-
-def shown_on(terminal: int) -> str:
-    """What a process shows until it ends."""
-    shown = b""
-    try:
-        while piece := os.read(terminal, 65536):
-            shown += piece
-    except OSError:
-        pass  # The other end of a terminal is gone with its process.
-    return shown.decode(errors="replace")
 
 
 def tapping(server: Operator, *arguments: str) -> subprocess.Popen[str]:

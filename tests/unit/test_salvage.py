@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import closing
@@ -276,6 +277,33 @@ def test_a_log_that_is_damaged_in_its_middle_is_said_to_be(tmp_path: Path, caplo
     assert kept == list(range(len(kept))) and 0 < len(kept) < 20
     assert "its log is damaged after" in str(damaged.salvaged)
     damaged.close()
+
+
+MAKING = """
+import sys
+from pathlib import Path
+from bers import Database
+sys.stdout.write("x")
+sys.stdout.flush()
+Database(Path(sys.argv[1]), layout={"page_size": 1024}).run_now(lambda db: None)
+"""
+
+
+def test_a_file_has_its_name_only_once_it_is_a_database(tmp_path: Path) -> None:
+    """However early its maker is killed; here it is, at one moment after another."""
+    for n in range(40):
+        path = tmp_path / f"{n}.db"
+        path.with_name(f"{n}.db-wal").write_bytes(b"of a file that is gone")
+        with subprocess.Popen([sys.executable, "-c", MAKING, path], stdout=subprocess.PIPE) as process:
+            assert process.stdout and process.stdout.read(1)
+            time.sleep(n / 4000)
+            process.kill()
+        assert not path.exists() or path.stat().st_size >= 1024
+        database = Database(path, layout={"page_size": 1024})
+        assert database.run_now(lambda db: db.execute("PRAGMA page_size").fetchone()) == (1024,)
+        assert database.salvaged is None
+        database.close()
+    assert {one.suffix for one in tmp_path.iterdir()} == {".db"}
 
 
 @pytest.mark.parametrize(

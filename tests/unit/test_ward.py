@@ -103,7 +103,7 @@ async def test_a_loop_that_is_busy_with_many_is_nobodys_fault() -> None:
     ):
         for _ in range(10):
             group.start_soon(some)
-    assert {block.stage for block in told} <= {""}, "on a machine that is busy too, it may be late"
+    assert told == []
 
 
 BUSY = """

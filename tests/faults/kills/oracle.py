@@ -36,12 +36,8 @@ def faults(data: Path, truth: Truth) -> list[str]:
 
 
 def set_aside(data: Path) -> list[str]:
-    """The databases that were taken for damaged: a process that is killed damages none.
-
-    One is empty that a process was killed in that had just made it: it had nothing to lose.
-    """
-    found = [one for path in sorted(data.glob("*.db")) for one in asides(path)]
-    return [f"{one.name} was set aside" for one in found if one.stat().st_size]
+    """The databases that were taken for damaged: a process that is killed damages none."""
+    return [f"{one.name} was set aside" for path in sorted(data.glob("*.db")) for one in asides(path)]
 
 
 def answer_faults(ask: Callable[[str], Mapping[str, Any]], truth: Truth) -> list[str]:

@@ -24,9 +24,6 @@ MOST_OFF = 1.0
 """Seconds by which a rule's `for` may be off, kills included."""
 
 
-MILLISECONDS = 10**12
-"""Numbers that are no less were not counted from 1."""
-
 MAY_FLAP = frozenset({"Down", "Failing"})
 """Rules of which one subject has many alerts; those that come and go are held together."""
 
@@ -113,9 +110,7 @@ def _numbers(told: Sequence[Told], events: Sequence[Event], state: Path) -> list
         (waiting,) = connection.execute("SELECT count(*) FROM alert_outbox").fetchone()
     # A node that lives long enough beats, and a beat is nothing of an alert's.
     ours = [one for one in events if one.source == "bers:alert-engine" and one.type != "watchdog.beat"]
-    # Behind a file that was empty they go on at the milliseconds since 1970; see `set_aside`.
-    begin = 1 if last < MILLISECONDS else min(_number(one.id) for one in ours)
-    committed = set(range(begin, last + 1))
+    committed = set(range(1, last + 1))
     alerts = {_number(one.id) for one in ours if one.type.startswith("alert.")}
     found = [f"{waiting} events wait to be told"] if waiting else []
     for who, numbers, due in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,8 @@ from .run_types import IS_RUN
 VERSION = 2
 PAGE_BYTES = 1024
 """Of SQLite's own pages: the last one of every row is half empty, and rows are a few kilobytes long."""
+LAYOUT: Mapping[str, int | str] = {"page_size": PAGE_BYTES, "auto_vacuum": "INCREMENTAL"}
+"""Its pages are small, and it gives back to the disk what it has deleted."""
 ROW_BYTES = 120
 """About what a row takes beside its content, in the table and in indexes."""
 AIR = 0.3
@@ -61,8 +63,8 @@ class Held(NamedTuple):
     """When what is oldest began, in seconds since 1970."""
 
 
-def open_new(path: Path) -> Path | None:
-    """Make a database if there is none; move one of an older layout aside first, and return where it is now.
+def put_older_aside(path: Path) -> Path | None:
+    """Move a database of an older layout aside, and return where it is now.
 
     One of a newer layout stays: an older program must not take away what the newer one needs.
     """
@@ -72,7 +74,6 @@ def open_new(path: Path) -> Path | None:
         for suffix in ("-wal", "-shm", ""):
             if (one := path.with_name(path.name + suffix)).exists():
                 one.rename(aside.with_name(aside.name + suffix))
-    _create(path)
     return aside
 
 
@@ -88,17 +89,6 @@ def _layout(path: Path) -> int:
             return int(version)
     except sqlite3.DatabaseError:
         return 0  # It is damaged, and mended when it is opened.
-
-
-def _create(path: Path) -> None:
-    """Make an empty database whose pages are small, and which gives back to the disk what it has deleted."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -59,7 +59,7 @@ class Store(Stage[RestStoreConfig]):
     def __init__(self, config: RestStoreConfig, context: Context) -> None:
         super().__init__(config, context)
         self.path = context.data_dir / config.path
-        self._database = Database(self.path, synchronous="NORMAL")
+        self._database = Database(self.path, synchronous="NORMAL", layout=file.LAYOUT)
         self._positions = Positions(self._database, context.stage_id)
         self._registry = Registry(config.default_tiers())
         self._cache = PageCache(config.cache)
@@ -251,7 +251,7 @@ class Store(Stage[RestStoreConfig]):
 
     async def _load(self) -> None:
         """Read what the file holds: series, their newest values, and the segments that are not in pages yet."""
-        if aside := await to_thread.run_sync(file.open_new, self.path):
+        if aside := await to_thread.run_sync(file.put_older_aside, self.path):
             logger.warning(
                 "%s has a layout that this bers does not read; it is now %s, and a new one is built from the journal "
                 "as far as that reaches",

@@ -12,11 +12,11 @@ import { MINUTE } from "../metric/chosen";
 import { atMost } from "../pace";
 import { isRun, joined, KINDS, type Run, runOf, runRow } from "../runs";
 import { Tile } from "../tile";
+import { Unstored } from "../unstored";
 import { inOrder, type View } from "../view";
 
 const PAST = 15 * MINUTE;
 const MOST_RUNS = 60; // How many are known of each kind; the newest are shown.
-const UNSTORED = 60_000; // Milliseconds for which what the stream told may not be stored yet.
 const AGAIN = 250; // Milliseconds between two drawings of the runs, however many there are.
 const VERDICTS: Record<string, string> = { healthy: "on target", degraded: "at risk", unhealthy: "off target" };
 const TRENDS: Record<string, string> = { improving: "improving", stable: "steady", degrading: "getting worse" };
@@ -26,7 +26,7 @@ export function overview(main: HTMLElement, head: Head): View {
   const cards = [...main.querySelectorAll<HTMLElement>("[data-metric]")].map((node) => new Card(node));
   const runs = new Map<string, Run[]>(KINDS.map((kind) => [kind, []]));
   const asked = new Set<string>(); // The kinds of runs of which it is known what there is.
-  const heard = new Map<string, { run: Run; at: number }[]>(KINDS.map((kind) => [kind, []]));
+  const unstored = new Unstored<Run>();
   const turns = new Map<string, () => () => boolean>(KINDS.map((kind) => [kind, inOrder()]));
   let frames = 0; // How often the stream has told all alerts.
   const shown = new Map(KINDS.map((kind): [string, () => void] => [kind, atMost(AGAIN, () => showRuns(kind))]));
@@ -60,8 +60,7 @@ export function overview(main: HTMLElement, head: Head): View {
     const records = await ask<Stored[]>("records", { type: types, limit: MOST_RUNS });
     if (!isNews?.()) return;
     const stored = records.map((record) => runOf(record.type, record.timestamp, record.subject, record.id, record));
-    const unstored = (heard.get(kind) ?? []).filter(({ at }) => Date.now() - at < UNSTORED).map(({ run }) => run);
-    runs.set(kind, joined([...stored, ...unstored]).slice(0, MOST_RUNS));
+    runs.set(kind, joined([...stored, ...unstored.of(kind)]).slice(0, MOST_RUNS));
     asked.add(kind);
     showRuns(kind);
   }
@@ -94,7 +93,7 @@ export function overview(main: HTMLElement, head: Head): View {
         const kind = isRun(event.type);
         if (!kind) return;
         const run = runOf(event.type, Date.parse(event.time), event.subject, event.id, event.data ?? {});
-        heard.set(kind, [{ run, at: Date.now() }, ...(heard.get(kind) ?? [])].slice(0, MOST_RUNS));
+        unstored.add(kind, run);
         runs.set(kind, joined([run, ...(runs.get(kind) ?? [])]).slice(0, MOST_RUNS));
         shown.get(kind)?.();
       });

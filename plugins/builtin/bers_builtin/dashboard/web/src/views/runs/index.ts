@@ -8,6 +8,7 @@ import { atMost } from "../../pace";
 import { plot, type Row } from "../../plot";
 import { type Kind, KINDS } from "../../runs";
 import "../../rooms.css";
+import { Unstored } from "../../unstored";
 import { complain, inOrder, reload, type View } from "../../view";
 import { deployed } from "./deployed";
 import { dora } from "./dora";
@@ -15,8 +16,7 @@ import { form, isFiltered, keep, read, suggest } from "./filter";
 import { brief, count, list, type Progress } from "./lists";
 import { one } from "./one";
 import { sizes } from "./sizes";
-import { HEADINGS, heard, outcome, page, statusOf, texts, type Told } from "./told";
-import { Unstored } from "./unstored";
+import { ahead, HEADINGS, heard, outcome, page, statusOf, texts, type Told } from "./told";
 
 const ENDED = "These are all that are kept.";
 const STORED_AFTER = 1500; // Milliseconds after which what the stream told stands in the store.
@@ -38,7 +38,7 @@ export function runs(): View {
   const id = asked.get("id") ?? "";
   const chosen = read(asked);
   const lists = new Map<Kind, Pages>();
-  const unstored = new Unstored();
+  const unstored = new Unstored<Told>();
   const turns = new Map(KINDS.map((kind) => [kind, inOrder()]));
   let looked = 0; // How often something else was asked for.
   const progress = new Map<string, string>();
@@ -78,7 +78,7 @@ export function runs(): View {
     const before = looked;
     const { runs: found, next } = await page(kind, chosen);
     if (before !== looked || !isNews?.()) return;
-    const newest = id || isFiltered(chosen) ? found : unstored.with(kind, found);
+    const newest = id || isFiltered(chosen) ? found : ahead(unstored.of(kind), found);
     const known = lists.get(kind);
     const end = Math.min(...found.map((run) => run.endedAt ?? Infinity));
     const earlier = known?.paged && known.runs.length < MOST_PAGED ? known.runs : [];
@@ -122,7 +122,7 @@ export function runs(): View {
         if (!run) return;
         if (run.state !== "running") progress.delete(event.subject ?? "");
         stored();
-        unstored.add(run);
+        unstored.add(run.kind, run);
         if (id || isFiltered(chosen)) return;
         const known = lists.get(run.kind) ?? { runs: [], next: null, paged: false };
         if (run.state === "running" && known.runs.some((other) => other.id === run.id)) return;

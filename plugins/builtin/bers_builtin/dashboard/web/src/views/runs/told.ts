@@ -35,6 +35,17 @@ export interface Told {
   parts: { measures: Record<string, number>; labels: Record<string, string> }[];
 }
 
+/** What was heard, the newest first, and is not stored, or not to its end; and behind it what is stored. */
+export function ahead(heard: readonly Told[], stored: readonly Told[]): Told[] {
+  const known = new Map(stored.map((run) => [run.id, run]));
+  const found = new Map<string, Told>();
+  for (const run of heard) {
+    const other = found.get(run.id) ?? known.get(run.id);
+    if (!other || (other.state === "running" && run.state !== "running")) found.set(run.id, run);
+  }
+  return [...found.values(), ...stored.filter((run) => !found.has(run.id))];
+}
+
 /** What of all runs is looked at; it stands in the address. */
 export type Chosen = Record<"name" | "service" | "environment" | "branch" | "outcome", string>;
 
